@@ -1,0 +1,35 @@
+# Every target sets up .venv by itself, again only when pyproject.toml or constraints.txt change.
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: demo test learn bench clean
+
+demo: $(STAMP)  ## every system on sample input: one HTML page, offline
+	$(BIN)/percepta demo
+
+# Two OpenMP threads in each of two busy processes can be a hundred times slower than one.
+test: $(STAMP)  ## style, types, then all tests but those that train
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --jaxtyping-packages=percepta,beartype.beartype tests --ignore tests/learn
+
+learn: $(STAMP)  ## every system learns its synthetic world within a minute
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 tests/learn
+
+bench: $(STAMP)  ## ratios against what a user would pick instead; wants an idle machine
+	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file; done
+
+clean:  ## removes what can be made again; leaves runs/ and out/ alone
+	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis
+	find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# torch goes first and alone: pip then takes a CPU build where one is at hand, and nothing later replaces it.
+$(STAMP): pyproject.toml constraints.txt
+	@echo "Setting up .venv (once, a few minutes where torch has to be downloaded)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -c constraints.txt torch==2.13.0
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev,demo,export]"
+	@touch $@

@@ -1,0 +1,827 @@
+"""The command line: `percepta COMMAND [SYSTEM] ...`. Each command is a thin face of a library function.
+
+A command's options are a frozen dataclass below, read by tyro; the text under a field is what --help prints.
+`train` adds the settings of the chosen preset, so that every one of them is an option with an explanation.
+Nothing heavy is imported before it is needed: help comes at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
+from difflib import get_close_matches
+from glob import has_magic
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+import percepta
+from percepta import __version__
+from percepta.systems import COMMANDS, TABLE
+
+if TYPE_CHECKING:
+    from percepta.metrics import Metric
+
+T = TypeVar("T")
+
+# What is wrong with what the user gave or has; everything else is our own mistake and keeps its traceback.
+USER_ERRORS = (ValueError, OSError, ImportError, FloatingPointError)
+
+
+class UsageError(ValueError):
+    """The command line itself is wrong."""
+
+
+# ------------------------------------------------------------------------------------------------- options
+
+
+@dataclass(frozen=True)
+class Which:
+    """Options that choose the model."""
+
+    preset: str | None = None
+    """Which of the system's presets, see `percepta list`. Left out: small, or what a checkpoint says."""
+    weights: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """A checkpoint's path, or NAME=PATH for a part that starts from your file (clip=RN50.pt); repeatable."""
+    device: str = "auto"
+    """auto (cuda, then mps, then cpu) or a torch device such as cpu or cuda:1."""
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    """Arithmetic; left out: float32."""
+
+
+@dataclass(frozen=True)
+class Train:
+    """Options of a run; the settings of the preset follow."""
+
+    out: Path
+    """The run folder; a run that was stopped goes on from there."""
+    data: Path | None = None
+    """Folder of data; left out: the system's synthetic world."""
+    preset: str = "small"
+    """Which of the system's presets the settings below start from."""
+    weights: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """NAME=PATH for a part that starts from a file of yours (clip=RN50.pt); repeatable."""
+    resume: bool = True
+    """Go on where the run folder stands; --no-resume starts anew."""
+    device: str = "auto"
+    """auto (cuda, then mps, then cpu) or a torch device such as cpu or cuda:1."""
+
+
+@dataclass(frozen=True)
+class Evaluate(Which):
+    """Options of an evaluation."""
+
+    data: Path | None = None
+    """Folder of data; left out: the system's synthetic world."""
+    split: str = "val"
+    """Which part of the data."""
+    batch_size: int = 1
+    """Samples at a time."""
+    workers: int = 0
+    """Processes that read data; 0 reads in this one."""
+    out: Path = Path("out/evaluate")
+    """Where metrics.json and report.html are written."""
+    card: bool = False
+    """Also write the numbers into the system's CARD.md."""
+
+
+@dataclass(frozen=True)
+class Predict(Which):
+    """Options of a prediction."""
+
+    input: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE|FOLDER|PATTERN")] = tyro.MISSING
+    """A file, a folder of pictures, or a pattern such as "shots/*.jpg" in quotes."""
+    words: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[WORDS ...]")] = ()
+    """What the system is asked about each input, such as one or more sentences."""
+    out: Path = Path("out/predict")
+    """Folder for the results."""
+
+
+@dataclass(frozen=True)
+class Export(Which):
+    """Options of an export to ONNX."""
+
+    out: Path = Path("out/export")
+    """Folder for the .onnx files."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """Looks at a folder of data before any training: counts, the first bad file and line, a contact sheet."""
+
+    action: Annotated[Literal["check"], tyro.conf.Positional]
+    """What to do with the data."""
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+    """The folder that `train --data` would get."""
+    sheet: Path | None = None
+    """Also write a contact sheet of samples to this picture file."""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Every system on sample input, with the weights that ship: one HTML page, offline."""
+
+    out: Path = Path("out/demo.html")
+    """Where to write the page."""
+
+
+@dataclass(frozen=True)
+class List:
+    """Systems, presets, parameters, and weights with their licences."""
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """What is installed, whether the weights are whole, and what is slow on this machine."""
+
+
+# ----------------------------------------------------------------------------------- reading a command line
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code: 0, 1 (some inputs failed), 2 (an error), 130 (stopped).
+
+    Args:
+        argv: the words after `percepta`; those of the process when None. `--debug` among them (or
+            PERCEPTA_DEBUG in the environment) shows tracebacks.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words or bool(os.environ.get("PERCEPTA_DEBUG"))
+    words = [word for word in words if word != "--debug"]
+    screen = Console(highlight=False)
+    errors = Console(stderr=True, highlight=False)
+    if not debug:
+        warnings.showwarning = lambda message, *_, **__: errors.print(f"note: {escape(str(message))}")
+    try:
+        return _run(words, screen)
+    except USER_ERRORS as error:
+        if debug or (isinstance(error, ImportError) and (error.name or "").startswith("percepta")):
+            raise
+        errors.print(f"[bold red]error:[/] {escape(_one_line(error))}", soft_wrap=True)
+        return 2
+    except SystemExit as end:  # tyro has printed help, or what is wrong with a value
+        return end.code if isinstance(end.code, int) else 2
+    except KeyboardInterrupt as stop:
+        errors.print(escape(str(stop)) or "stopped", soft_wrap=True)
+        return 130
+
+
+def _run(words: list[str], screen: Console) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        _help(screen)
+        return 0 if words else 2
+    if words[0] in ("-V", "--version"):
+        screen.print(f"percepta {__version__}")
+        return 0
+    name, rest = words[0], words[1:]
+    if name in COMMANDS:
+        module, _, function = COMMANDS[name].partition(":")
+        return int(getattr(import_module(module), function)(rest) or 0)
+    if name in PLAIN:
+        return PLAIN[name](rest, screen)
+    if name not in WITH_SYSTEM:
+        raise UsageError(f"no command {name!r}.{_near(name, _commands())} Commands: {', '.join(_commands())}")
+    command, words_after, _ = WITH_SYSTEM[name]
+    if not rest or rest[0].startswith("-"):
+        usage = f"percepta {name} SYSTEM {words_after}; systems: {', '.join(TABLE)}"
+        if rest and rest[0] in ("-h", "--help"):
+            screen.print(f"usage: {usage}\n`percepta {name} SYSTEM --help` explains every option.", soft_wrap=True)
+            return 0
+        raise UsageError(f"which system? usage: {usage}")
+    system = rest[0]
+    if system not in TABLE:
+        raise UsageError(f"no system {system!r}.{_near(system, TABLE)} Systems: {', '.join(TABLE)}")
+    return command(system, rest[1:], screen)
+
+
+def parse(kind: type[T], words: Sequence[str], prog: str, description: str | None = None) -> T:
+    """Reads options into a dataclass. Wrong values end the program with tyro's explanation (exit code 2).
+
+    Raises:
+        UsageError: an option is unknown; names the nearest and the valid ones.
+    """
+    options, unknown = tyro.cli(kind, args=list(words), prog=prog, description=description, return_unknown_args=True)
+    if unknown:
+        word = unknown[0].partition("=")[0]
+        valid = ["--" + name for name in option_names(kind)]
+        what = "option" if word.startswith("-") else "argument"
+        raise UsageError(
+            f"unknown {what} {word!r}.{_near(word, valid)} Valid: {' '.join(valid)}; `{prog} --help` explains them"
+        )
+    return options
+
+
+def option_names(kind: Any, prefix: str = "") -> list[str]:
+    """The options that tyro makes of a dataclass: "data", "train.batch-size"; not the positional ones."""
+    hints = get_type_hints(kind, include_extras=True)
+    names = []
+    for item in fields(kind):
+        hint = hints[item.name]
+        plain = getattr(hint, "__origin__", hint) if hasattr(hint, "__metadata__") else hint
+        if hasattr(hint, "__metadata__") and "Positional" in repr(hint.__metadata__).title():
+            continue
+        if is_dataclass(plain):
+            flat = item.name in _FLAT and not prefix
+            names += option_names(plain, prefix if flat else f"{prefix}{item.name.replace('_', '-')}.")
+        else:
+            names.append(prefix + item.name.replace("_", "-"))
+    return names
+
+
+_FLAT = ("options", "config")  # fields of the train command whose own fields are options without a prefix
+
+
+def train_options(system: str, preset: str) -> type[Any]:
+    """A dataclass of `options` (Train) and `config` (the system's Config, with the preset's values)."""
+    config = _preset(system, preset)
+    flat = tyro.conf.arg(name="")
+    return make_dataclass(
+        "TrainOptions",
+        [
+            ("options", Annotated[Train, flat]),
+            ("config", Annotated[type(config), flat], field(default=config)),
+        ],
+        frozen=True,
+    )
+
+
+def _preset_in(words: Sequence[str]) -> str:
+    """The preset that a command line names, before its other options can be read."""
+    for index, word in enumerate(words):
+        if word.startswith("--preset="):
+            return word.partition("=")[2]
+        if word == "--preset" and index + 1 < len(words):
+            return words[index + 1]
+    return Train.preset
+
+
+def split_weights(words: Sequence[str]) -> tuple[Path | None, dict[str, Path]]:
+    """["run/model.safetensors", "clip=RN50.pt"] as (checkpoint or None, {name: file}).
+
+    Raises:
+        UsageError: more than one checkpoint.
+    """
+    checkpoints, given = [], {}
+    for word in words:
+        name, equals, path = word.partition("=")
+        if equals and "/" not in name and "\\" not in name and not Path(word).exists():
+            given[name] = Path(path).expanduser()
+        else:
+            checkpoints.append(Path(word).expanduser())
+    if len(checkpoints) > 1:
+        raise UsageError(f"one checkpoint at a time, got {', '.join(map(str, checkpoints))}")
+    return (checkpoints[0] if checkpoints else None), given
+
+
+# ------------------------------------------------------------------------------------------------- commands
+
+
+def train(system: str, words: list[str], screen: Console) -> int:
+    """Trains, with a progress bar, and writes the page of curves."""
+    kind = train_options(system, _preset_in(words))
+    parsed = parse(kind, words, f"percepta train {system}", f"Trains {system}: {TABLE[system]}")
+    options: Train = parsed.options
+    checkpoint, given = split_weights(options.weights)
+    if checkpoint is not None:
+        raise UsageError(f"--weights takes NAME=PATH here, got {checkpoint}")
+    from percepta import report
+    from percepta import train as training
+
+    if options.data is not None and not options.data.exists():
+        raise FileNotFoundError(f"--data {options.data}: no such folder")
+    _check_device(options.device)
+    first = int(os.environ.get("RANK", "0")) == 0  # under torchrun only one process draws
+    began = time.perf_counter()
+    try:
+        with _bar(screen, f"training {system}", shown=first) as bar:
+            path = training.train(
+                system,
+                parsed.config,
+                root=options.data,
+                out=options.out,
+                resume=options.resume,
+                weights=given,
+                device=options.device,
+                progress=lambda done, total, values: bar(done, total, _brief(values)),
+            )
+    finally:
+        if first and (options.out / "log.jsonl").is_file():
+            report.training_page(options.out)
+    if first:
+        screen.print(f"{path} after {time.perf_counter() - began:.0f} s; curves: {options.out / 'report.html'}")
+    return 0
+
+
+def evaluate(system: str, words: list[str], screen: Console) -> int:
+    """Prints metrics with intervals and baselines; writes JSON, a page and, with --card, the card's table."""
+    options = parse(Evaluate, words, f"percepta evaluate {system}", f"Evaluates {system}: {TABLE[system]}")
+    import json
+    from dataclasses import asdict
+
+    from percepta import report
+    from percepta import train as training
+
+    if options.data is not None and not options.data.exists():
+        raise FileNotFoundError(f"--data {options.data}: no such folder")
+    model = _load(system, options)
+    samples = model.task.data(model.config, options.split, options.data)
+    where = str(options.data) if options.data else "the synthetic world"
+    began = time.perf_counter()
+    with _bar(screen, f"evaluating {system} on {where}") as bar:
+        watched = SimpleNamespace(metrics=lambda net, loader: model.task.metrics(net, Watched(loader, bar)))
+        metrics: Mapping[str, Metric] = training.evaluate(
+            watched, model.model, samples, options.batch_size, options.workers
+        )
+    seconds = time.perf_counter() - began
+    columns, rows = report.metric_rows(metrics)
+    table = Table(title=f"{system} on {where}, split {options.split}")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    screen.print(table)
+    facts = _facts(system, model, options, words, seconds)
+    content = {"facts": facts, "metrics": {name: asdict(metric) for name, metric in metrics.items()}}
+    options.out.mkdir(parents=True, exist_ok=True)
+    report.write_atomically(options.out / "metrics.json", json.dumps(content, indent=1) + "\n")
+    page = report.Page(f"{system}: {TABLE[system]}").metrics(metrics)
+    page.table(["", ""], list(facts.items())).write(options.out / "report.html")
+    screen.print(f"{options.out / 'metrics.json'} and report.html, {seconds:.1f} s")
+    if options.card:
+        card = Path(str(import_module(f"percepta.systems.{system}").__file__)).with_name("CARD.md")
+        write_card(card, metrics, facts)
+        screen.print(f"the numbers of {card} are new")
+    return 0
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A loader that tells `bar` (done, in all, note) about every batch that was used up."""
+
+    loader: Any
+    bar: Callable[[int, int, str], None]
+
+    def __iter__(self) -> Iterator[Any]:
+        for index, batch in enumerate(self.loader):
+            self.bar(index, len(self), "")
+            yield batch
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+
+def write_card(card: Path, metrics: Mapping[str, Metric], facts: Mapping[str, str]) -> None:
+    """Rewrites what stands between `<!-- numbers -->` and `<!-- /numbers -->` of a card: metrics, then facts.
+
+    Raises:
+        ValueError: the card has no such place; it is left as it was.
+    """
+    from percepta import report
+
+    numbers = report.markdown_table(*report.metric_rows(metrics))
+    more = report.markdown_table(["", ""], list(facts.items()))
+    report.fill_markers(card, "numbers", f"{numbers}\n\n{more}")
+
+
+def predict(system: str, words: list[str], screen: Console) -> int:
+    """Predicts for every input; writes drawings, results and predictions.json; lists files that failed."""
+    options = parse(Predict, words, f"percepta predict {system}", f"{system}: {TABLE[system]}")
+    files = inputs(options.input)
+    model = _load(system, options)
+    from percepta import report
+
+    stems = [file.stem for file in files]
+    failed: list[tuple[Path, str]] = []
+    rows: list[dict[str, Any]] = []
+    options.out.mkdir(parents=True, exist_ok=True)
+    with _bar(screen, f"{system}: {len(files)} files", shown=len(files) > 1) as bar:
+        for index, file in enumerate(files):
+            name = file.stem if stems.count(file.stem) == 1 else file.name
+            try:
+                answer = model.predict(file, list(options.words)) if options.words else model.predict(file)
+                results = answer if isinstance(answer, list | tuple) else [answer]
+                for place, result in enumerate(results):
+                    stem = name if len(results) == 1 else f"{name}.{place + 1}"
+                    rows.append(_save(result, options.out, stem, file, options.words[place : place + 1]))
+            except (OSError, ValueError) as error:
+                # One picture: the error is the answer. Many: the others go on.
+                if len(files) == 1:
+                    raise
+                failed.append((file, _one_line(error)))
+            bar(index + 1, len(files), file.name)
+    import json
+
+    report.write_atomically(options.out / "predictions.json", json.dumps(rows, indent=1) + "\n")
+    for row in rows[:20]:
+        score = f"  score {row['score']:.2f}" if isinstance(row.get("score"), float) else ""
+        asked = f"  “{row['words']}”" if row.get("words") else ""
+        screen.print(escape(f"{row['drawing']}{asked}{score}"), soft_wrap=True)
+    if len(rows) > 20:
+        screen.print(f"and {len(rows) - 20} more in {options.out}")
+    for file, reason in failed:
+        screen.print(f"[red]failed[/] {escape(f'{file}: {reason}')}", soft_wrap=True)
+    if failed:
+        screen.print(f"{len(failed)} of {len(files)} files failed, the others are in {options.out}")
+    return 1 if failed else 0
+
+
+def inputs(text: str) -> list[Path]:
+    """The files that a path, a folder or a pattern names, in order of their names.
+
+    Raises:
+        FileNotFoundError: there are none.
+    """
+    path = Path(text).expanduser()
+    if path.is_file():
+        return [path]
+    if path.is_dir() or has_magic(text):
+        from percepta.media import image
+
+        return image.paths(path)
+    raise FileNotFoundError(f"no file, folder or pattern {text!r}")
+
+
+def export(system: str, words: list[str], screen: Console) -> int:
+    """Writes ONNX graphs, each checked against torch."""
+    options = parse(Export, words, f"percepta export {system}", f"Exports {system}: {TABLE[system]}")
+    model = _load(system, options)
+    from percepta import export as exporting
+
+    for part in exporting.export(model, options.out):
+        if part.path is None:
+            screen.print(escape(f"{part.part}: no graph, {part.reason}"), soft_wrap=True)
+        else:
+            away = f"at most {part.difference:.1e} from torch ({part.relative:.1e} of the largest value)"
+            screen.print(escape(f"{part.part}: {part.path}, {away}"), soft_wrap=True)
+    return 0
+
+
+def data(system: str, words: list[str], screen: Console) -> int:
+    """Checks a folder of data; exit code 1 where something is wrong with it."""
+    options = parse(Data, words, f"percepta data {system}")
+    check = import_module(f"percepta.systems.{system}.check")
+    with _bar(screen, f"reading {options.folder}") as bar:
+        found = check.check(options.folder, progress=lambda done, total: bar(done, total, ""))
+    screen.print(escape(found.text()), soft_wrap=True)
+    if options.sheet is not None:
+        options.sheet.parent.mkdir(parents=True, exist_ok=True)
+        found.sheet().convert("RGB").save(options.sheet)
+        screen.print(f"contact sheet: {options.sheet}", soft_wrap=True)
+    return 0 if found.ok else 1
+
+
+def list_systems(words: list[str], screen: Console) -> int:
+    """Prints systems, presets with their parameters, and weights with their licences."""
+    parse(List, words, "percepta list")
+    import torch
+
+    from percepta import weights
+
+    systems = Table(title="Systems and presets")
+    for column, side in (
+        ("system", "left"),
+        ("what it does", "left"),
+        ("preset", "left"),
+        ("parameters", "right"),
+    ):
+        systems.add_column(column, justify=side)  # type: ignore[arg-type]
+    for name, text in TABLE.items():
+        for index, (preset, config) in enumerate(import_module(f"percepta.systems.{name}").PRESETS.items()):
+            with torch.device("meta"):  # shapes only: nothing is allocated or drawn
+                model = import_module(f"percepta.systems.{name}.task").build(config)
+            count = sum(value.numel() for value in model.parameters())
+            systems.add_row(*((name, text) if index == 0 else ("", "")), preset, f"{count / 1e6:.2f} M")
+    screen.print(systems)
+    files = Table(title="Weights")
+    for column in ("name", "size", "from", "code", "terms of the data behind it"):
+        fixed = column in ("name", "size")
+        files.add_column(column, justify="right" if column == "size" else "left", no_wrap=fixed, overflow="fold")
+    for name, weight in weights.TABLE.items():
+        comes = "here" if weight.assets else "wheel" if weight.wheel else "you"
+        size = _weight_bytes(name)
+        files.add_row(name, f"{size / 1e6:.1f} MB" if size else "", comes, weight.code, weight.data)
+    screen.print(files)
+    return 0
+
+
+def doctor(words: list[str], screen: Console) -> int:
+    """Looks at the machine and the installation; exit code 1 where something that ships is broken."""
+    parse(Doctor, words, "percepta doctor")
+    import platform
+
+    import torch
+
+    from percepta import weights
+
+    rows: list[tuple[str, str, str]] = []  # what, how it is, advice
+    threads, cores = torch.get_num_threads(), os.cpu_count() or 1
+    rows.append(("python", platform.python_version(), ""))
+    rows.append(("percepta", __version__, ""))
+    rows.append(("torch", torch.__version__, ""))
+    rows.append(("devices", ", ".join(_devices()), ""))
+    advice = "OMP_NUM_THREADS above the number of cores slows everything down" if threads > cores else ""
+    rows.append(("threads", f"{threads} of {cores} cores", advice))
+    free = _memory_bytes()
+    short = free is not None and free < 1.5e9
+    rows.append(
+        (
+            "memory",
+            "unknown" if free is None else f"{free / 1e9:.1f} GB free",
+            "below 1.5 GB" if short else "",
+        )
+    )
+    for extra, packages in EXTRAS.items():
+        gone = [package for package in packages if find_spec(package) is None]
+        rows.append((f"extra {extra}", "installed" if not gone else "not installed", ""))
+        if gone:
+            rows[-1] = (*rows[-1][:2], f"pip install 'percepta[{extra}]'")
+    broken = 0
+    for name, weight in weights.TABLE.items():
+        if not (weight.assets or weight.wheel):
+            continue
+        try:
+            weights.files(name)
+            rows.append((f"weights {name}", "sha256 ok", ""))
+        except (OSError, ValueError, KeyError) as error:
+            broken += 1
+            rows.append((f"weights {name}", "[red]broken[/]", _one_line(error)))
+    rows += _speed()
+    table = Table()
+    for column in ("what", "how it is", "advice"):
+        table.add_column(column, overflow="fold", no_wrap=column == "what")
+    for what, state, advice in rows:
+        table.add_row(what, state, escape(advice))
+    screen.print(table)
+    return 1 if broken else 0
+
+
+EXTRAS: dict[str, tuple[str, ...]] = {
+    "data": ("pyarrow",),
+    "demo": ("skimage",),
+    "export": ("onnx", "onnxscript", "onnxruntime"),
+    "dev": ("pytest", "xdist", "hypothesis", "beartype", "ruff", "pyright"),
+}
+
+
+def demo(words: list[str], screen: Console) -> int:
+    """Runs every system's demo and writes one page of what they give."""
+    options = parse(Demo, words, "percepta demo")
+    from percepta.report import Page
+
+    began = time.perf_counter()
+    page = Page("Percepta").text("Made on this machine, offline, with the weights that come with the package.")
+    ran = 0
+    with _bar(screen, "demo") as bar:
+        for index, (name, text) in enumerate(TABLE.items()):
+            if find_spec(f"percepta.systems.{name}.demo") is None:
+                continue
+            bar(index, len(TABLE), name)
+            start = time.perf_counter()
+            items = import_module(f"percepta.systems.{name}.demo").demo(percepta.load)
+            page.heading(f"{name}: {text}").extend(items).text(f"{time.perf_counter() - start:.1f} s")
+            ran += 1
+        bar(len(TABLE), len(TABLE), "")
+    path = page.write(options.out)
+    screen.print(f"{path.resolve()}\n{ran} systems in {time.perf_counter() - began:.1f} s", soft_wrap=True)
+    return 0
+
+
+Command = Callable[[str, list[str], Console], int]
+WITH_SYSTEM: dict[str, tuple[Command, str, str]] = {
+    "data": (data, "check DIR [--sheet out.jpg]", "Check a folder of data before training."),
+    "train": (
+        train,
+        "--out DIR [--data DIR] [--preset NAME] [--train.steps N ...]",
+        "Train, or go on training.",
+    ),
+    "evaluate": (evaluate, "[--data DIR] [--weights FILE] [--card]", "Metrics with intervals and baselines."),
+    "predict": (predict, 'FILE|FOLDER|PATTERN ["WORDS" ...] [--out DIR]', "Predict, draw and save."),
+    "export": (export, "[--out DIR]", "ONNX graphs, checked against torch."),
+}
+PLAIN: dict[str, Callable[[list[str], Console], int]] = {
+    "list": list_systems,
+    "demo": demo,
+    "doctor": doctor,
+}
+
+
+# ------------------------------------------------------------------------------------------------- helpers
+
+
+def _commands() -> list[str]:
+    return [*PLAIN, *WITH_SYSTEM, *COMMANDS]
+
+
+def _help(screen: Console) -> None:
+    screen.print(f"percepta {__version__}: vision systems that run on a laptop CPU\n\nusage: percepta COMMAND ...\n")
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, (_, _, text) in WITH_SYSTEM.items():
+        table.add_row(f"  {name} SYSTEM", text)
+    for name, text in (
+        ("list", "Systems, presets, weights and their licences."),
+        ("demo", "Every system on sample input: one HTML page."),
+        ("doctor", "What is installed, whether it is whole, what is slow."),
+        *((name, "") for name in COMMANDS),
+    ):
+        table.add_row(f"  {name}", text)
+    screen.print(table)
+    screen.print("\nsystems:")
+    for name, text in TABLE.items():
+        screen.print(f"  {name}  {text}")
+    screen.print("\n`percepta COMMAND SYSTEM --help` explains every option. --debug shows tracebacks.")
+
+
+def _near(word: str, known: Any) -> str:
+    near = get_close_matches(word, list(known), 1, 0.5)
+    return f" Did you mean {near[0]}?" if near else ""
+
+
+def _one_line(error: BaseException) -> str:
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    return " ".join(text.split()) or type(error).__name__
+
+
+def _brief(values: Mapping[str, float]) -> str:
+    return "  ".join(f"{name} {value:.3g}" for name, value in values.items())
+
+
+@contextlib.contextmanager
+def _bar(screen: Console, text: str, shown: bool = True) -> Iterator[Callable[[int, int, str], None]]:
+    """A progress bar as a function of (done, in all, note); silent where nobody watches."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=screen, transient=True, disable=not (shown and screen.is_terminal)) as progress:
+        task = progress.add_task(escape(text), total=None, note="")
+        yield lambda done, total, note: progress.update(task, completed=done, total=total, note=escape(note))
+
+
+def _load(system: str, options: Which) -> percepta.System:
+    """The system with the weights that the options name."""
+    _check_device(options.device)
+    checkpoint, given = split_weights(options.weights)
+    _preset(system, options.preset or "small")
+    dtype = getattr(import_module("torch"), options.dtype) if options.dtype else None
+    rest = {"device": options.device, "dtype": dtype}
+    if checkpoint is None:
+        return percepta.load(system, preset=options.preset or "small", weights=given or None, **rest)
+    if not checkpoint.exists():
+        raise FileNotFoundError(f"--weights {checkpoint}: no such file")
+    if options.preset is not None:
+        file = checkpoint / "model.safetensors" if checkpoint.is_dir() else checkpoint
+        return percepta.load(system, preset=options.preset, weights=file, **rest)
+    try:
+        loaded = percepta.load(str(checkpoint), weights=given or None, **rest)
+    except ValueError as error:
+        raise ValueError(f"{error} (a published checkpoint needs --preset as well)") from error
+    if loaded.name != system:
+        raise UsageError(f"{checkpoint} holds {loaded.name}, not {system}")
+    return loaded
+
+
+def _preset(system: str, name: str) -> Any:
+    """The Config of a preset."""
+    presets = import_module(f"percepta.systems.{system}").PRESETS
+    if name not in presets:
+        raise UsageError(f"{system} has no preset {name!r}.{_near(name, presets)} Presets: {', '.join(presets)}")
+    return presets[name]
+
+
+def _check_device(name: str) -> None:
+    import torch
+
+    if name != "auto":
+        try:
+            torch.empty(1, device=name)
+        except (RuntimeError, AssertionError) as error:
+            raise UsageError(f"--device {name}: {_one_line(error)[:200]}; here: {', '.join(_devices())}") from error
+
+
+def _save(result: Any, out: Path, stem: str, source: Path, words: Sequence[str]) -> dict[str, Any]:
+    """Saves a result and its drawing; returns its row of predictions.json."""
+    drawing = out / f"{stem}.overlay.jpg"
+    temporary = drawing.with_name(f".{drawing.name}")
+    result.draw().convert("RGB").save(temporary, "JPEG", quality=90)
+    temporary.replace(drawing)
+    result.save(out / f"{stem}.png")
+    row: dict[str, Any] = {"source": str(source), "drawing": str(drawing)}
+    if words:
+        row["words"] = words[0]
+    for name in ("score", "found"):
+        value = getattr(result, name, None)
+        if isinstance(value, bool | int | float):
+            row[name] = value
+        elif hasattr(value, "item"):
+            row[name] = value.item()  # type: ignore[union-attr]
+    return row
+
+
+def _facts(system: str, model: percepta.System, options: Evaluate, words: list[str], seconds: float) -> dict[str, str]:
+    """What a card says besides the metrics."""
+    import torch
+
+    from percepta.checkpoint import preset_of
+
+    exports = model.task.EXPORTS
+    count = sum(value.numel() for value in model.model.parameters())
+    reasons = [f"{part}: {why}" for part, why in exports.items() if isinstance(why, str)]
+    graphs = [part for part, how in exports.items() if not isinstance(how, str)]
+    facts = {
+        "parameters": f"{count / 1e6:.2f} million",
+        "preset": preset_of(system, model.config),
+        "evaluation took": f"{seconds:.0f} s on {torch.get_num_threads()} threads, reading included",
+        "ONNX graphs": ", ".join(graphs) or "none",
+        "command": f"`percepta evaluate {system} {' '.join(word for word in words)}`".replace(" `", "`"),
+        "percepta, torch": f"{__version__}, {torch.__version__}",
+    }
+    if reasons:
+        facts["no ONNX graph"] = "; ".join(reasons)
+    return facts
+
+
+def _weight_bytes(name: str) -> int | None:
+    """Size of a weight's files where they are here."""
+    from percepta import weights
+
+    weight = weights.TABLE[name]
+    if weight.assets:
+        paths = [weights.ASSETS / file for file in weight.assets]
+        return sum(path.stat().st_size for path in paths) if all(path.is_file() for path in paths) else None
+    return weight.bytes
+
+
+def _devices() -> list[str]:
+    import torch
+
+    found = ["cpu"]
+    if torch.cuda.is_available():
+        found += [f"cuda:{index} {torch.cuda.get_device_name(index)}" for index in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return found
+
+
+def _memory_bytes() -> int | None:
+    """Memory that is free for us; None where the system does not say."""
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    return None
+
+
+def _speed() -> list[tuple[str, str, str]]:
+    """A convolution forward, with all threads and with one, and in bfloat16: which of them is fast here."""
+    import torch
+
+    layer = torch.nn.Conv2d(64, 64, 3, padding=1)
+    x = torch.zeros(1, 64, 96, 96)
+    threads = torch.get_num_threads()
+
+    def milliseconds(run: Callable[[], Any]) -> float:
+        run()
+        times = []
+        for _ in range(7):
+            began = time.perf_counter()
+            run()
+            times.append(time.perf_counter() - began)
+        return 1e3 * sorted(times)[3]
+
+    def half() -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            layer(x)
+
+    with torch.no_grad():
+        many = milliseconds(lambda: layer(x))
+        short = milliseconds(half)
+        torch.set_num_threads(1)
+        one = milliseconds(lambda: layer(x))
+        torch.set_num_threads(threads)
+    gflops = 2 * 64 * 64 * 9 * 96 * 96 / many / 1e6
+    slow = many > 1.2 * one and threads > 1
+    advice = "one thread is faster here (the cores are busy): set OMP_NUM_THREADS=1" if slow else ""
+    rows = [("speed", f"{gflops:.0f} GFLOP/s in float32, {one / many:.1f} times one thread", advice)]
+    gain = many / short
+    rows.append(("bfloat16", f"{gain:.1f} times float32", "dtype bfloat16 pays off" if gain > 1.3 else "keep float32"))
+    return rows
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,241 @@
+"""Checkpoints: safetensors whose header rebuilds the model and names, by sha256, frozen parts it needs."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from percepta import __version__, weights
+from percepta import config as configs
+from percepta.systems import TABLE
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a checkpoint says about itself.
+
+    Attributes:
+        system, preset: names; the preset is "custom" for settings that are none.
+        config: the system's Config, as `percepta.config.to_json` writes it.
+        frozen: {part: {"weights": name in percepta.weights, "sha256": [one per file]}}: parts that are not in
+            the file.
+        step: optimizer steps that it was trained for.
+        format, percepta: version of this layout and of the package that wrote it.
+    """
+
+    system: str
+    preset: str
+    config: dict[str, Any]
+    frozen: dict[str, dict[str, Any]] = field(default_factory=dict)
+    step: int = 0
+    format: int = FORMAT
+    percepta: str = ""
+
+
+def save(
+    path: Path,
+    model: nn.Module,
+    *,
+    system: str,
+    preset: str,
+    config: Any,
+    frozen: Mapping[str, dict[str, Any]] | None = None,
+    step: int = 0,
+    half: bool = False,
+) -> Path:
+    """Writes a checkpoint: under a temporary name first, so that none is ever half-written.
+
+    Args:
+        config: the system's Config.
+        frozen: what `percepta.weights.fill` returned for the parts that are not to be stored.
+        half: store floats in 16 bits: half the size, three decimal digits.
+    """
+    frozen = dict(frozen or {})
+    header = Header(system, preset, configs.to_json(config), frozen, step, FORMAT, __version__)
+    state = {name: value.detach().cpu() for name, value in stored(model, frozen).items()}
+    if half:
+        state = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    # clone: safetensors refuses tensors that share memory, as tied weights do
+    copies = {name: value.contiguous().clone() for name, value in state.items()}
+    save_file(copies, temporary, {"percepta": json.dumps(asdict(header))})
+    temporary.replace(path)
+    return path
+
+
+def read(path: Path) -> tuple[Header, dict[str, Tensor]]:
+    """Header and tensors of a checkpoint.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file; no checkpoint of percepta, a damaged or a newer one.
+    """
+    fields = _fields(path)
+    if fields is None:
+        raise ValueError(f"{path}: a safetensors file, but no checkpoint of percepta (it has no header of ours)")
+    if fields.get("format") != FORMAT:
+        raise ValueError(
+            f"{path}: written by percepta {fields.get('percepta')} in format {fields.get('format')}; "
+            f"this percepta ({__version__}) reads format {FORMAT}"
+        )
+    return Header(**fields), load_file(path)
+
+
+def _fields(path: Path) -> dict[str, Any] | None:
+    """What stands in the header of a safetensors file; None where percepta did not write it."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint {path}")
+    try:
+        with safe_open(path, "pt") as file:
+            text = (file.metadata() or {}).get("percepta")
+    except SafetensorError as reason:
+        raise ValueError(f"{path}: not a safetensors file, or a damaged one ({reason})") from reason
+    return None if text is None else json.loads(text)
+
+
+def restore(path: Path, given: Mapping[str, Path] | None = None) -> tuple[Header, Any, nn.Module]:
+    """Builds the model that a checkpoint describes and fills it.
+
+    Args:
+        given: {name of a weight: file} for frozen parts that stand on files of the user's.
+
+    Returns:
+        (header, config, model on the CPU in eval mode).
+    """
+    header, state = read(path)
+    task = find_task(header.system)
+    config = configs.from_json(config_class(header.system), header.config)
+    model = task.build(config)
+    fill_frozen(model, header.frozen, given or {})
+    weights.load_strictly(model, state, str(path), skip=prefixes(header.frozen))
+    return header, config, model.eval()
+
+
+def of_preset(
+    system: str, preset: str, path: Path | None = None, given: Mapping[str, Path] | None = None
+) -> tuple[Any, nn.Module]:
+    """(config, model in eval mode) of a system's preset.
+
+    Args:
+        path: a checkpoint of ours, or a published one, which the system's keys.py reads; None takes what
+            ships.
+        given: {name of a weight: file} for parts that stand on files of the user's.
+    """
+    task, given = find_task(system), given or {}
+    presets = import_module(f"percepta.systems.{system}").PRESETS
+    if preset not in presets:
+        raise ValueError(f"{system} has no preset {preset!r}; it has: {', '.join(presets)}")
+    shipped = f"{system}-{preset}"
+    if path is None and shipped in weights.TABLE:
+        path = weights.find(shipped)
+    if path is not None and _is_ours(path):
+        header, config, model = restore(path, given)
+        if (header.system, header.preset) != (system, preset):
+            raise ValueError(f"{path} holds {header.system}, preset {header.preset}, not {system}, preset {preset}")
+        return config, model
+    config = presets[preset]
+    model = task.build(config)
+    if path is not None:
+        _published(system, config, model, path)
+    elif given:
+        weights.fill(model, task.PRETRAINED, given)
+        warnings.warn(f"only {', '.join(given)} is filled: the rest of {shipped} is untrained", stacklevel=3)
+    else:
+        raise ValueError(
+            f"no weights ship for {system}, preset {preset}: give a checkpoint, weights=PATH, or train one: "
+            f"percepta train {system} --preset {preset}"
+        )
+    return config, model.eval()
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file is a safetensors file with a header of percepta."""
+    return path.suffix == ".safetensors" and _fields(path) is not None
+
+
+def _published(system: str, config: Any, model: nn.Module, path: Path) -> None:
+    """Fills a model from a checkpoint that others published."""
+    name = f"percepta.systems.{system}.keys"
+    if find_spec(name) is None:
+        raise ValueError(f"{path} is no checkpoint of percepta, and {system} reads no published ones")
+    state = import_module(name).convert(weights.tensors(path), config)
+    weights.load_strictly(model, state, str(path))
+
+
+def fill_frozen(model: nn.Module, frozen: Mapping[str, dict[str, Any]], given: Mapping[str, Path]) -> None:
+    """Fills the parts that a checkpoint leaves out; refuses other weights than those it was trained on."""
+    wanted = {part: entry["weights"] for part, entry in frozen.items()}
+    got = weights.fill(model, wanted, {name: path for name, path in given.items() if name in wanted.values()})
+    for part, entry in frozen.items():
+        if part not in got:
+            raise ValueError(f"the checkpoint stands on {entry['weights']} as {part!r}, which the model does not have")
+        if got[part]["sha256"] != entry["sha256"]:
+            raise ValueError(
+                f"{part}: the checkpoint stands on {entry['weights']} with sha256 "
+                f"{', '.join(entry['sha256'])}, but the file here has {', '.join(got[part]['sha256'])}; "
+                "give the right one in weights={...}"
+            )
+
+
+def stored(model: nn.Module, frozen: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The part of the model's state dict that a checkpoint holds: all but the frozen parts."""
+    skip = prefixes(frozen)
+    return {name: value for name, value in model.state_dict().items() if not name.startswith(skip)}
+
+
+def prefixes(frozen: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the tensors of frozen parts are named with: ("image.", "text.")."""
+    return tuple(f"{part}." for part in frozen)
+
+
+def find_task(system: str) -> Any:
+    """The module percepta.systems.<system>.task.
+
+    Raises:
+        ValueError: no system of that name; names those that there are.
+    """
+    _check(system)
+    return import_module(f"percepta.systems.{system}.task")
+
+
+def config_class(system: str) -> Any:
+    """The Config of a system."""
+    _check(system)
+    return import_module(f"percepta.systems.{system}").Config
+
+
+def preset_of(system: str, config: Any) -> str:
+    """The name of the preset that these settings are, training aside; "custom" for none."""
+    model_settings = {**configs.to_json(config), "train": None}
+    for name, preset in import_module(f"percepta.systems.{system}").PRESETS.items():
+        if {**configs.to_json(preset), "train": None} == model_settings:
+            return name
+    return "custom"
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The torch device of a name; "auto" is cuda, then mps, then cpu."""
+    if name != "auto":
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _check(system: str) -> None:
+    if system not in TABLE:
+        raise ValueError(f"no system is called {system!r}; there are: {', '.join(TABLE)}")

@@ -1,0 +1,1 @@
+"""Readers of public data sets: samples as dataclasses, no batches."""

@@ -1,0 +1,40 @@
+"""Clothing Co-Parsing: street photographs with every garment and body part marked (Yang, Luo & Lin 2014).
+
+Layout: images/<id>.jpg, masks/<id>.png whose values index labels.txt (0 is "null").
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from percepta.datasets.scene import PngMask, Region, Scene
+
+# Words that annotators use for one another: a picture that has one has, for a reader, all of its row.
+SAME = (
+    ("bag", "purse", "wallet"),
+    ("shoes", "heels", "pumps", "flats", "loafers", "wedges", "clogs"),
+    ("shirt", "blouse", "top"),
+    ("sweater", "jumper", "sweatshirt"),
+    ("jacket", "blazer"),
+    ("tights", "stockings", "leggings"),
+    ("panties", "intimate"),
+)
+
+
+def read(root: Path) -> list[Scene]:
+    """One scene a picture, one region for each word in it; words of one row of SAME share their union."""
+    labels = (root / "labels.txt").read_text().split("\n")
+    number = {name: i for i, name in enumerate(labels) if name}
+    group = {name: tuple(number[n] for n in row if n in number) for row in SAME for name in row}
+    out = []
+    for mask in sorted((root / "masks").glob("*.png")):
+        present = [int(v) for v in np.unique(np.asarray(Image.open(mask))) if v > 0]
+        regions = tuple(Region(PngMask(mask, group.get(labels[v], (v,))), labels[v], every=True) for v in present)
+        # A word is absent only when no word of its row is there.
+        absent = {n for n in number if n != "null" and not set(group.get(n, (number[n],))) & set(present)}
+        known = frozenset(absent | {labels[v] for v in present})
+        out.append(Scene(root / "images" / f"{mask.stem}.jpg", regions, "ccp", f"ccp/{mask.stem}", known))
+    return out

@@ -1,0 +1,101 @@
+"""DAVIS-2016: videos in which one foreground is marked in every frame (Perazzi et al. 2016).
+
+Layout: JPEGImages/480p/<video>/00000.jpg and Annotations/480p/<video>/00000.png (0 or 255), optionally
+ImageSets/480p/<split>.txt. The folder 480p may be missing, pictures may be of any kind, frames may be left
+out. Sentences: expressions.csv (video, expression, ...) beside them, one or several rows a video.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from percepta.datasets.scene import PngMask, Region, Scene
+from percepta.media.image import SUFFIXES
+
+# What is marked, as one sees in the frames: many folders are named after an action, not after a thing.
+NAMES = {
+    "bear": "bear", "bmx-bumps": "person on a bicycle", "boat": "boat", "breakdance-flare": "person",
+    "bus": "bus", "car-turn": "car", "dance-jump": "person", "dog-agility": "dog", "drift-turn": "car",
+    "elephant": "elephant", "flamingo": "flamingo", "hike": "person", "hockey": "hockey player",
+    "horsejump-low": "person on a horse", "kite-walk": "person with a kite and a board", "lucia": "person",
+    "mallard-fly": "duck", "mallard-water": "duck", "motocross-bumps": "person on a motorbike",
+    "motorbike": "people on a motorbike", "paragliding": "paraglider", "rhino": "rhino",
+    "rollerblade": "person", "scooter-gray": "person on a scooter", "soccerball": "ball",
+    "stroller": "person with a stroller", "surf": "windsurfer", "swing": "person on a swing",
+    "tennis": "tennis player", "train": "train", "blackswan": "swan", "breakdance": "person",
+    "camel": "camel", "car-roundabout": "car", "car-shadow": "car", "cows": "cow", "dance-twirl": "person",
+    "dog": "dog", "drift-chicane": "car", "drift-straight": "car", "goat": "goat", "libby": "dog",
+    "parkour": "person",
+}  # fmt: skip
+
+
+def read(root: Path, *, split: str | None = None, every: int = 1, expressions: Path | None = None) -> list[Scene]:
+    """One scene a frame with one region, its group being the video.
+
+    Args:
+        root: folder with JPEGImages/ and Annotations/.
+        split: "train" or "val": only the videos of that list in ImageSets/; None for all.
+        every: only frames 0, every, 2·every, ... of each video.
+        expressions: CSV with columns video and expression; None takes expressions.csv where there is one.
+
+    Raises:
+        FileNotFoundError: a folder, a list or a frame's mask is missing.
+        ValueError: a damaged CSV (naming the line).
+    """
+    if every < 1:
+        raise ValueError(f"every must be 1 or more, not {every}")
+    pictures, masks = (_folder(root, name) for name in ("JPEGImages", "Annotations"))
+    videos = sorted(folder.name for folder in pictures.iterdir() if folder.is_dir())
+    if split is not None:
+        listed = _listed(root, split)
+        videos = [video for video in videos if video in listed]
+    if not videos:
+        raise FileNotFoundError(f"{pictures}: no folders with videos{f' of the split {split}' if split else ''}")
+    table = expressions or root / "expressions.csv"
+    sentences = read_expressions(table) if expressions is not None or table.is_file() else {}
+    out = []
+    for video in videos:
+        frames = sorted(p for p in (pictures / video).iterdir() if p.suffix.lower() in SUFFIXES)
+        for frame in frames[::every]:
+            mask = masks / video / f"{frame.stem}.png"
+            if not mask.is_file():
+                raise FileNotFoundError(f"{mask}: no such file; {frame} needs it")
+            region = Region(PngMask(mask), NAMES.get(video, ""), sentences.get(video, ()), every=True)
+            out.append(Scene(frame, (region,), "davis", f"davis/{video}"))
+    return out
+
+
+def read_expressions(path: Path) -> dict[str, tuple[str, ...]]:
+    """Sentences by video from a CSV with columns video and expression, in the order of the file."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    out: dict[str, tuple[str, ...]] = {}
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file)
+        missing = {"video", "expression"} - set(rows.fieldnames or ())
+        if missing:
+            raise ValueError(f"{path}, line 1: no column {', '.join(sorted(missing))}; found {rows.fieldnames}")
+        for row in rows:
+            video, expression = ((row[key] or "").strip() for key in ("video", "expression"))
+            if not video or not expression:
+                raise ValueError(f"{path}, line {rows.line_num}: the video or the expression is empty")
+            out[video] = (*out.get(video, ()), expression)
+    return out
+
+
+def _folder(root: Path, name: str) -> Path:
+    folder = root / name
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{root}: no folder {name}; DAVIS has JPEGImages/ and Annotations/")
+    return folder / "480p" if (folder / "480p").is_dir() else folder
+
+
+def _listed(root: Path, split: str) -> set[str]:
+    for folder in ("480p", "2016", ""):
+        path = root / "ImageSets" / folder / f"{split}.txt"
+        if path.is_file():
+            # Lines are a video's name, or "/JPEGImages/480p/bear/00000.jpg /Annotations/480p/bear/00000.png".
+            first = [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+            return {entry.split("/")[-2] if "/" in entry else entry for entry in first}
+    raise FileNotFoundError(f"{root}/ImageSets: no {split}.txt, neither in 480p/ nor in 2016/")

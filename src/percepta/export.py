@@ -1,0 +1,167 @@
+"""ONNX graphs of a system's parts, each checked against torch.
+
+`EXPORTS` of a system's task.py names its parts: either a reason why there is no graph, or a function of the
+model that returns (module, example inputs by name, names of the outputs, {name: {axis: name of the size that
+may change}}).
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from percepta import System
+
+NEEDED = ("onnx", "onnxscript", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """One part of a system.
+
+    Attributes:
+        part: its name.
+        path: the graph; None where there is none.
+        reason: why there is none.
+        difference: largest absolute difference between onnxruntime and torch over all outputs, at the
+            example's sizes and at twice every size that may change.
+        relative: the same as a share of the largest value of its output.
+    """
+
+    part: str
+    path: Path | None = None
+    reason: str = ""
+    difference: float = 0.0
+    relative: float = 0.0
+
+    def __str__(self) -> str:
+        if self.path is None:
+            return f"{self.part}: no graph: {self.reason}"
+        how = f"{self.difference:.1e} ({self.relative:.1e} of the largest value)"
+        return f"{self.part}: {self.path}, largest difference from torch {how}"
+
+
+def export(system: System, path: Path, parts: Sequence[str] | None = None) -> list[Exported]:
+    """Writes `<path>/<system>-<part>.onnx` for each part and compares it with torch.
+
+    Args:
+        path: a folder; made where it is missing.
+        parts: names in the system's EXPORTS; None for all.
+
+    Raises:
+        ModuleNotFoundError: the extra is not installed.
+        ValueError: no part of that name.
+    """
+    table: Mapping[str, Any] = system.task.EXPORTS
+    if unknown := [part for part in parts or () if part not in table]:
+        raise ValueError(f"{system.name} has no part {', '.join(unknown)}; it has: {', '.join(table)}")
+    if missing := [name for name in NEEDED if find_spec(name) is None]:
+        raise ModuleNotFoundError(f"{', '.join(missing)} missing: run pip install 'percepta[export]'")
+    path = Path(path)
+    path.mkdir(parents=True, exist_ok=True)
+    model = deepcopy(system.model).cpu().float()
+    results = []
+    for part in parts or table:
+        if isinstance(table[part], str):
+            results.append(Exported(part, reason=table[part]))
+            continue
+        module, inputs, outputs, axes = table[part](model)
+        file = path / f"{system.name}-{part}.onnx"
+        to_onnx(module, inputs, outputs, axes, file)
+        results.append(Exported(part, file, "", *parity(file, module, inputs, axes)))
+    return results
+
+
+def to_onnx(
+    module: nn.Module,
+    inputs: Mapping[str, Tensor],
+    outputs: Sequence[str],
+    axes: Mapping[str, Mapping[int, str]],
+    path: Path,
+) -> None:
+    """Writes the graph of a module's forward pass.
+
+    Raises:
+        ValueError: a size that was to be free came out fixed.
+    """
+    import onnx
+
+    sizes = {name: torch.export.Dim(name) for name in {n for free in axes.values() for n in free.values()}}
+    shapes = tuple({axis: sizes[size] for axis, size in axes.get(name, {}).items()} for name in inputs)
+    temporary = path.with_name(path.name + ".tmp")
+    with _quiet(), torch.no_grad():
+        torch.onnx.export(
+            module.eval(),
+            tuple(inputs.values()),
+            temporary,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_shapes=shapes,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    graph = onnx.load(temporary).graph
+    for value in graph.input:
+        for axis in axes.get(value.name, {}):
+            if not value.type.tensor_type.shape.dim[axis].dim_param:
+                raise ValueError(f"{path.name}: axis {axis} of {value.name} came out with a fixed size")
+    temporary.replace(path)
+
+
+def parity(
+    path: Path, module: nn.Module, inputs: Mapping[str, Tensor], axes: Mapping[str, Mapping[int, str]]
+) -> tuple[float, float]:
+    """Of onnxruntime from torch: (largest absolute difference, the same as a share of its output's largest).
+
+    Raises:
+        ValueError: the outputs have other shapes.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    runner = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    worst, relative = 0.0, 0.0
+    for sample in (inputs, {name: _twice(value, axes.get(name, {})) for name, value in inputs.items()}):
+        with torch.no_grad():
+            expected = module(*sample.values())
+        expected = [expected] if isinstance(expected, Tensor) else list(expected)
+        got = runner.run(None, {value.name: sample[value.name].numpy() for value in runner.get_inputs()})
+        for ours, theirs in zip(expected, map(torch.as_tensor, got), strict=True):
+            if ours.shape != theirs.shape:
+                raise ValueError(f"{path.name} gives {tuple(theirs.shape)}, torch {tuple(ours.shape)}")
+            difference = float((ours.double() - theirs.double()).abs().max())
+            worst = max(worst, difference)
+            relative = max(relative, difference / max(float(ours.double().abs().max()), 1e-12))
+    return worst, relative
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what torch's exporter has to tell about its own internals."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _twice(value: Tensor, axes: Mapping[int, str]) -> Tensor:
+    """A tensor with its free axes twice as long."""
+    return value.repeat([2 if axis in axes else 1 for axis in range(value.ndim)])

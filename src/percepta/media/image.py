@@ -1,0 +1,249 @@
+"""Pictures from anything into one form: float32, RGB, 0..1, `3 h w`, turned the way the camera was held."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Num
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif"}
+)
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".ogv", ".3gp"}
+)
+# MP4 and QuickTime share their container with still pictures (HEIC, AVIF); the brand tells them apart.
+_STILL_BRANDS = frozenset({b"avif", b"avis", b"heic", b"heix", b"heif", b"mif1", b"msf1"})
+_CHANNELS = (1, 3, 4)
+
+Source: TypeAlias = str | Path | Image.Image | np.ndarray | Tensor
+
+
+def read(source: Source, *, long_side: int | None = None) -> Float[Tensor, "3 h w"]:
+    """One picture as float32 RGB in 0..1.
+
+    Args:
+        source: a path; a PIL image; or an array or tensor shaped `h w`, `h w c` or `c h w` with 1, 3 or
+            4 channels (uint8 0..255, uint16 0..65535, bool, or float 0..1). Where both ends could be
+            channels an array is taken as `h w c` and a tensor as `c h w`.
+        long_side: shrink (never enlarge) to this many pixels on the longer side. JPEG files are then
+            decoded at a fraction of their size, which is much faster.
+
+    The EXIF orientation is applied, transparent pixels are laid over white, 16-bit greys keep their range.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: no such file; a folder.
+        ValueError: an empty, truncated or unknown file, a video, an odd shape, values out of range.
+        TypeError: something that is no picture.
+    """
+    if isinstance(source, str | Path):
+        image = _from_file(Path(source), long_side)
+    elif isinstance(source, Image.Image):
+        image = _from_pil(source, "the PIL image")
+    elif isinstance(source, Tensor):
+        image = _from_array(source.detach().cpu(), channels_first=True)
+    elif isinstance(source, np.ndarray):
+        image = _from_array(source, channels_first=False)
+    else:
+        raise TypeError(f"a picture is a path, a PIL image, an array or a tensor, not of type {type(source).__name__}")
+    if long_side is not None:
+        if long_side < 1:
+            raise ValueError(f"long_side must be at least 1 pixel, not {long_side}")
+        height, width = image.shape[-2:]
+        scale = long_side / max(height, width)
+        if scale < 1:
+            image = resize(image, max(1, round(height * scale)), max(1, round(width * scale)))
+    return image
+
+
+def resize(image: Float[Tensor, "*c h w"], height: int, width: int) -> Float[Tensor, "*c height width"]:
+    """Bilinear with antialiasing: shrinking averages over the pixels that fall together."""
+    if image.shape[-2:] == (height, width):
+        return image
+    flat = image.reshape(1, -1, *image.shape[-2:])
+    out = F.interpolate(flat, size=(height, width), mode="bilinear", align_corners=False, antialias=True)
+    return out.reshape(*image.shape[:-2], height, width)
+
+
+def to_pil(image: Num[Tensor, "*c h w"] | Bool[Tensor, "h w"] | np.ndarray) -> Image.Image:
+    """PIL image of floats in 0..1 (`3 h w`: RGB; `1 h w`, `h w`: grey) or of a Boolean mask (0 and 255)."""
+    array = image.detach().float().cpu().numpy() if isinstance(image, Tensor) else np.asarray(image, np.float32)
+    if array.ndim == 3 and array.shape[0] == 1:
+        array = array[0]
+    if array.ndim == 3 and array.shape[0] == 3:
+        array = array.transpose(1, 2, 0)
+    elif array.ndim != 2:
+        raise ValueError(f"expected 3 h w, 1 h w or h w, not {tuple(array.shape)}")
+    return Image.fromarray((array.clip(0, 1) * 255 + 0.5).astype(np.uint8))
+
+
+def paths(where: str | Path) -> list[Path]:
+    """Picture files, sorted: of a folder (not its subfolders), of a glob ("trip/**/*.jpg"), or one file.
+
+    Raises:
+        FileNotFoundError: nothing there, or no picture among it.
+    """
+    path = Path(where).expanduser()
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        found, kind = path.iterdir(), "folder"
+    elif any(mark in str(path) for mark in "*?["):
+        parts = path.parts
+        first = next(i for i, part in enumerate(parts) if any(mark in part for mark in "*?["))
+        found, kind = Path(*parts[:first]).glob(str(Path(*parts[first:]))), "pattern"
+    else:
+        raise FileNotFoundError(f"{path}: no such file, folder or pattern")
+    pictures = sorted(p for p in found if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not pictures:
+        raise FileNotFoundError(f"{path}: no pictures in this {kind} (looked for {', '.join(sorted(SUFFIXES))})")
+    return pictures
+
+
+def size(path: Path) -> tuple[int, int]:
+    """(height, width) after EXIF rotation, from the file's header alone; same errors as `read`."""
+    with _open(path) as picture:
+        width, height = picture.size
+        turned = _orientation(picture) >= 5
+    return (width, height) if turned else (height, width)
+
+
+def _from_file(path: Path, long_side: int | None) -> Float[Tensor, "3 h w"]:
+    with _open(path) as picture:
+        if long_side is not None and long_side > 0:
+            picture.draft(None, (long_side, long_side))  # pyright: ignore[reportArgumentType]
+        return _from_pil(picture, str(path))
+
+
+def _open(path: Path) -> Image.Image:
+    if path.is_dir():
+        raise IsADirectoryError(
+            f"{path}: this is a folder; give one picture, or list the folder with media.image.paths"
+        )
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file")
+    with path.open("rb") as file:
+        head = file.read(16)
+    if not head:
+        raise ValueError(f"{path}: the file is empty (0 bytes)")
+    if _is_video(head, path.suffix.lower()):
+        raise ValueError(f"{path}: this is a video; give a picture, for example one of its frames")
+    try:
+        return Image.open(path)
+    except UnidentifiedImageError:
+        raise ValueError(f"{path}: not a picture in any format that Pillow reads, or damaged at its start") from None
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{path}: too many pixels to open safely ({error})") from None
+    except (OSError, SyntaxError, ValueError, struct.error) as error:
+        raise ValueError(f"{path}: the picture cannot be read ({error})") from None
+
+
+def _is_video(head: bytes, suffix: str) -> bool:
+    if head[4:8] == b"ftyp":
+        return head[8:12] not in _STILL_BRANDS
+    if head[:4] == b"RIFF":
+        return head[8:12] == b"AVI "  # WebP is RIFF too
+    starts = (
+        b"\x1aE\xdf\xa3",
+        b"FLV\x01",
+        b"\x00\x00\x01\xba",
+        b"\x00\x00\x01\xb3",
+        b"0&\xb2u\x8ef\xcf\x11",
+        b"OggS",
+    )
+    # Every packet of an MPEG transport stream starts with a G: too little to go by without the name.
+    return head.startswith(starts) or (suffix in VIDEO_SUFFIXES and head[:1] == b"G")
+
+
+def _orientation(picture: Image.Image) -> int:
+    try:
+        return int(picture.getexif().get(0x0112, 1))
+    except Exception:  # a damaged EXIF block (Pillow raises many kinds) must not cost the picture
+        return 1
+
+
+def _from_pil(picture: Image.Image, name: str) -> Float[Tensor, "3 h w"]:
+    try:
+        array = _decode(picture)
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{name}: too many pixels to open safely ({error})") from None
+    except (OSError, SyntaxError, EOFError, ValueError, struct.error) as error:
+        raise ValueError(f"{name}: the picture cannot be decoded, truncated or damaged ({error})") from None
+    try:
+        return _from_array(array, channels_first=False)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def _decode(picture: Image.Image) -> np.ndarray:
+    picture.load()
+    if 2 <= _orientation(picture) <= 8:
+        picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith("I;16"):
+        return np.asarray(picture).astype(np.uint16)
+    if picture.mode == "I":  # a 32-bit container, in practice of 16-bit data
+        values = np.asarray(picture)
+        return values.astype(np.uint16) if values.min() >= 0 and values.max() <= 65535 else values
+    if picture.mode == "F":
+        return np.asarray(picture)
+    if picture.mode == "La":
+        picture = picture.convert("LA")
+    clear = picture.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in picture.info
+    return np.asarray(picture.convert("RGBA" if clear else "RGB"))
+
+
+def _from_array(array: np.ndarray | Tensor, *, channels_first: bool) -> Float[Tensor, "3 h w"]:
+    shape = tuple(array.shape)
+    if len(shape) == 2:
+        axis = None
+    elif len(shape) == 3 and (shape[0] in _CHANNELS or shape[2] in _CHANNELS):
+        first, last = shape[0] in _CHANNELS, shape[2] in _CHANNELS
+        axis = 0 if first and (channels_first or not last) else 2
+    else:
+        raise ValueError(f"one picture is h w, h w c or c h w with 1, 3 or 4 channels; the shape given is {shape}")
+    if 0 in shape:
+        raise ValueError(f"the picture has no pixels: its shape is {shape}")
+    image = _unit_range(array)
+    if axis is None:
+        image = image[None]
+    elif axis == 2:
+        image = image.permute(2, 0, 1)
+    if image.shape[0] == 4:
+        colour, alpha = image[:3], image[3:]
+        image = colour * alpha + (1 - alpha)
+    return image.expand(3, -1, -1).contiguous()
+
+
+def _unit_range(array: np.ndarray | Tensor) -> Float[Tensor, "*any"]:
+    kind = str(array.dtype).removeprefix("torch.")
+    # uint16 tensors have few operations, hence the way over NumPy.
+    values = array.numpy() if isinstance(array, Tensor) and array.dtype != torch.bfloat16 else array
+    scales = {"uint8": 255.0, "uint16": 65535.0, ">u2": 65535.0, "bool": 1.0}
+    if kind in scales:
+        return torch.from_numpy(np.asarray(values, dtype=np.float32) / np.float32(scales[kind]))
+    if "float" not in kind:
+        raise ValueError(f"pictures are uint8, uint16, bool or float, not {kind}; convert with .astype('uint8')")
+    image = values.float() if isinstance(values, Tensor) else torch.from_numpy(np.array(values, dtype=np.float32))
+    low, high = float(image.min()), float(image.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise ValueError("the picture holds values that are not finite (NaN or infinity)")
+    # Resampling overshoots by a little, normalised pictures and 0..255 by a lot.
+    if low < -0.01 or high > 1.01:
+        raise ValueError(f"float pictures lie in 0..1; this one in {low:.3g}..{high:.3g}: divide by 255, or give uint8")
+    return image.clamp(0, 1)
+
+
+def stack(images: Sequence[Float[Tensor, "3 h w"]]) -> Float[Tensor, "b 3 h w"]:
+    """A batch of pictures of one size; the error names the sizes when they differ."""
+    sizes = sorted({tuple(image.shape[-2:]) for image in images})
+    if len(sizes) != 1:
+        raise ValueError(f"a batch holds pictures of one size, not of {sizes}; resize them first")
+    return torch.stack(list(images))

@@ -1,0 +1,397 @@
+"""Pictures and sentences into batches: what is trained on, what is asked in an evaluation, and where the data lie.
+
+A training batch is {image: b 3 s s, sentences: n strings, owner: n, mask: n s/4 s/4 (share of each cell inside),
+present: n, kinds: n}; an evaluation adds the masks at the pictures' own size.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.nn import functional
+
+from percepta.datasets import ccp, coco, coco_small, davis, flickr8k, folder, foregrounds, oasis, refcoco, voc
+from percepta.datasets.scene import PngMask, Scene
+from percepta.media import image as pictures
+from percepta.systems.refer import Config
+from percepta.systems.refer.sentences import Ask, Thing, centre, compose
+
+GREY = 127  # what surrounds a picture that is no square: exactly 0 behind the encoder's normalisation
+SMALLEST = 0.0015  # share of the training picture below which a thing is not asked for
+HELD_OUT = 10  # one group in so many is kept for validation, by the checksum of its name
+
+# Sub-folders of a collection: reader and how often an epoch goes through it.
+COLLECTION: dict[str, tuple[Callable[[Path], list[Scene]], float]] = {
+    "coco-small": (coco_small.read, 3),
+    "voc-coseg": (voc.read, 1.5),
+    "ccp": (ccp.read, 1),
+    "flickr8k": (flickr8k.read, 1),
+    "oasis": (oasis.read, 1),
+    "foregrounds": (foregrounds.read, 0.7),
+    "davis16-train": (davis.read, 1),
+}
+TEST_VIDEOS = "davis16"
+
+
+class Fit(NamedTuple):
+    """How a picture of `height` × `width` lies in a square of `size`: shrunk to inner_h × inner_w at (top, left)."""
+
+    height: int
+    width: int
+    top: int
+    left: int
+    inner_h: int
+    inner_w: int
+    size: int
+
+    def back(self, square: Float[Tensor, "n h w"]) -> Float[Tensor, "n height width"]:
+        """Maps over the square, at whatever resolution, at the picture's own size and place."""
+        full = functional.interpolate(square[None], (self.size, self.size), mode="bilinear")
+        inner = full[..., self.top : self.top + self.inner_h, self.left : self.left + self.inner_w]
+        return functional.interpolate(inner, (self.height, self.width), mode="bilinear")[0]
+
+
+def fit(image: Float[Tensor, "3 h w"], size: int) -> tuple[Float[Tensor, "3 s s"], Fit]:
+    """A picture in the middle of a grey square, and how to come back."""
+    height, width = image.shape[1:]
+    scale = size / max(height, width)
+    inner_h, inner_w = max(1, round(height * scale)), max(1, round(width * scale))
+    top, left = (size - inner_h) // 2, (size - inner_w) // 2
+    square = torch.full((3, size, size), GREY / 255)
+    square[:, top : top + inner_h, left : left + inner_w] = pictures.resize(image, inner_h, inner_w)
+    return square, Fit(height, width, top, left, inner_h, inner_w, size)
+
+
+def scenes(root: Path, split: str) -> list[Scene]:
+    """The labelled pictures of a folder for a split: "train", "val", "test", or "all".
+
+    A collection (a folder with sub-folders named as in COLLECTION) and layouts without splits of their own are cut by
+    the checksum of each group's name; "test" of a collection is the DAVIS validation videos.
+
+    Raises:
+        FileNotFoundError, ValueError: no layout that is known; says what was looked for.
+    """
+    from percepta.systems.refer.check import layout
+
+    known = [name for name in COLLECTION if (root / name).is_dir()]
+    if known:
+        if split == "test":
+            return davis.read(root / TEST_VIDEOS, every=5)
+        out = []
+        for name in known:
+            read, often = COLLECTION[name]
+            found = held_out(read(root / name), split)
+            if split == "train":  # whole copies, then the part that is left
+                found = [s for copy in range(int(np.ceil(often))) for s in found[: _part(len(found), often - copy)]]
+            out += found
+        return out
+    kind = layout(root)
+    if kind in ("published", "prepared"):
+        return refcoco.read(root, split=split)
+    if kind == "davis":
+        found = davis.read(root)
+    else:
+        found = folder.read(root) if kind == "folder" else coco.read(root)
+    return found if split == "test" else held_out(found, split)
+
+
+def held_out(found: list[Scene], split: str) -> list[Scene]:
+    """The scenes of a split by the checksum of their group."""
+    if split == "all":
+        return found
+    wanted = split != "train"
+    return [s for s in found if (zlib.crc32(s.group.encode()) % HELD_OUT == 0) is wanted]
+
+
+def _part(length: int, share: float) -> int:
+    return round(length * min(1.0, share))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A picture as one training sample shows it, before sentences."""
+
+    pixels: np.ndarray  # h w 3, uint8
+    things: list[Thing]
+    tainted: frozenset[str]
+    vocabulary: frozenset[str]
+    denied: tuple[str, ...] = ()  # sentences that somebody wrote and that name nothing in it
+
+
+@dataclass
+class Pictures:
+    """Training samples: a random view of a picture (or of two side by side) with sentences about it."""
+
+    config: Config
+    found: list[Scene]
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self.by_name: dict[str, list[int]] = {}
+        for i, scene in enumerate(self.found):
+            for name in {r.name for r in scene.regions if r.name and r.every}:
+                self.by_name.setdefault(name, []).append(i)
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
+        epoch, index = key
+        rng = np.random.default_rng((self.seed, epoch, index))
+        for _ in range(10):
+            seen = self._view(index, rng)
+            asks = compose(seen.things, seen.pixels, seen.vocabulary, rng, self.config.sentences, tainted=seen.tainted)
+            if asks:
+                pixels = jitter(seen.pixels, rng) if self.config.augment else plain(seen.pixels)
+                return {"image": pixels, "asks": asks}
+            index = int(rng.integers(len(self.found)))
+        raise ValueError(f"ten pictures in a row have nothing in them that can be asked for, e.g. {self.found[index]}")
+
+    def _view(self, index: int, rng: np.random.Generator) -> Seen:
+        size, scene = self.config.size, self.found[index]
+        if not self.config.augment:
+            return view(scene, rng, size, size, whole=True)
+        if rng.random() > 0.25:
+            return view(scene, rng, size, size)
+        names = sorted({r.name for r in scene.regions if r.name in self.by_name})
+        if names and rng.random() < 0.75:  # two of a kind, to tell apart by where they are
+            other = int(rng.choice(self.by_name[str(rng.choice(names))]))
+        else:
+            other = int(rng.integers(len(self.found)))
+        upright = rng.random() < 0.7
+        w, h = (size // 2, size) if upright else (size, size // 2)
+        return beside(view(scene, rng, w, h), view(self.found[other], rng, w, h), upright)
+
+    def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
+        asks = [a for s in samples for a in s["asks"]]
+        masks = torch.from_numpy(np.stack([a.mask for a in asks])).float()
+        return {
+            "image": torch.stack([s["image"] for s in samples]),
+            "sentences": [a.sentence for a in asks],
+            "owner": torch.tensor([i for i, s in enumerate(samples) for _ in s["asks"]]),
+            "mask": functional.avg_pool2d(masks[:, None], 4)[:, 0],
+            "present": torch.tensor([float(a.present) for a in asks]),
+            "kinds": [a.kind for a in asks],
+        }
+
+
+def view(scene: Scene, rng: np.random.Generator, width: int, height: int, *, whole: bool = False) -> Seen:
+    """A random crop or placement of a picture on a grey canvas, maybe mirrored, with what is left of its regions.
+
+    Args:
+        whole: all of the picture, in the middle, as it is.
+    """
+    with Image.open(scene.image) as file:
+        if max(file.size) > 4 * max(width, height):
+            file.draft("RGB", (2 * width, 2 * height))
+        stored = file.size
+        picture = ImageOps.exif_transpose(file).convert("RGB")
+    w, h = picture.size
+    scale = min(width / w, height / h)
+    stretch = 1.0
+    centred = whole or rng.random() < 0.3
+    if not centred:
+        scale *= float(np.exp(rng.uniform(-0.3, 0.7)))
+        stretch = float(np.exp(rng.uniform(-0.12, 0.12)))
+    inner_w, inner_h = max(8, round(w * scale * stretch)), max(8, round(h * scale))
+    left = (width - inner_w) // 2 if centred else int(rng.integers(*_range(width - inner_w)))
+    top = (height - inner_h) // 2 if centred else int(rng.integers(*_range(height - inner_h)))
+    x0, x1, y0, y1 = max(left, 0), min(left + inner_w, width), max(top, 0), min(top + inner_h, height)
+    across, down = w / inner_w, h / inner_h
+    box = ((x0 - left) * across, (y0 - top) * down, (x1 - left) * across, (y1 - top) * down)
+    mirrored = not whole and rng.random() < 0.5
+    canvas = np.full((height, width, 3), GREY, np.uint8)
+    canvas[y0:y1, x0:x1] = np.asarray(
+        picture.resize((x1 - x0, y1 - y0), Image.Resampling.BILINEAR, box, reducing_gap=2)
+    )
+    if mirrored:
+        canvas = canvas[:, ::-1]
+    maps: dict[Path, np.ndarray] = {}
+    things: list[Thing] = []
+    denied: list[str] = []
+    lost: dict[str, int] = {}
+    kept: dict[str, int] = {}
+    per_pixel = inner_w * inner_h / (w * h)
+    for region in scene.regions:
+        if isinstance(region.mask, PngMask):  # one file often holds all regions of its picture
+            if region.mask.path not in maps:
+                maps[region.mask.path] = region.mask.load()
+            source = region.mask.select(maps[region.mask.path])
+        else:
+            source = region.mask.read()
+        if source.shape != (h, w) and source.shape[::-1] == stored:  # the picture was turned by EXIF or shrunk by draft
+            raise ValueError(f"{scene.image}: mask of {source.shape[::-1]} pixels for a picture of {(w, h)}")
+        marked = Image.fromarray(source)
+        sentences = tuple(map(mirror, region.sentences)) if mirrored else region.sentences
+        if not source.any():
+            denied += sentences
+            continue
+        sx, sy = source.shape[1] / w, source.shape[0] / h
+        mask_box = (box[0] * sx, box[1] * sy, box[2] * sx, box[3] * sy)
+        mask = np.zeros((height, width), bool)
+        mask[y0:y1, x0:x1] = np.asarray(marked.resize((x1 - x0, y1 - y0), Image.Resampling.NEAREST, mask_box))
+        if mirrored:
+            mask = mask[:, ::-1]
+        area, before = int(mask.sum()), float(source.sum()) * per_pixel * (w * h) / source.size
+        least = 0.5 if not region.name else 0.0 if region.every else 0.3
+        kept[region.name] = kept.get(region.name, 0) + area
+        if area >= SMALLEST * width * height and area >= least * before:
+            # Where nobody looked for all of a class, one marked thing is not "the dog".
+            name = region.name if region.every or scene.vocabulary else ""
+            things.append(Thing(mask, name, sentences, region.every))
+        else:
+            lost[region.name] = lost.get(region.name, 0) + area
+    tainted = frozenset(name for name, area in lost.items() if area > 0.1 * kept[name])
+    return Seen(canvas, things, tainted, scene.vocabulary, tuple(denied))
+
+
+def _range(spare: int) -> tuple[int, int]:
+    return (0, spare + 1) if spare >= 0 else (spare, 1)
+
+
+def mirror(sentence: str) -> str:
+    """The sentence for the mirrored picture: left and right change places."""
+    swap = {"left": "right", "right": "left", "leftmost": "rightmost", "rightmost": "leftmost"}
+    return " ".join(swap.get(word, word) for word in sentence.split(" "))
+
+
+def beside(a: Seen, b: Seen, upright: bool) -> Seen:
+    """Two views as one picture: side by side when upright, else one above the other."""
+    axis = 1 if upright else 0
+    pixels = np.concatenate((a.pixels, b.pixels), axis)
+    both = {t.name for t in a.things if t.name} & {t.name for t in b.things if t.name}
+    things = []
+    for seen, side in ((a, "left" if upright else "top"), (b, "right" if upright else "bottom")):
+        before = seen is b
+        blank = np.zeros_like(a.pixels[..., 0] if before else b.pixels[..., 0], bool)
+        for thing in seen.things:
+            mask = np.concatenate((blank, thing.mask) if before else (thing.mask, blank), axis)
+            alone = sum(t.name == thing.name for t in seen.things) == 1
+            place = side if thing.name in both and alone else ""
+            # An only one of its class in each half: "the left dog" is then all of the left half's dogs.
+            things.append(replace(thing, mask=mask, place=place, every=thing.every or thing.name in both))
+    known = a.vocabulary & b.vocabulary
+    named = {t.name for t in things}
+    # A name that only one half looked for may be in the other, unmarked.
+    doubtful = {
+        n for n in named if (n not in a.vocabulary and not _has(a, n)) or (n not in b.vocabulary and not _has(b, n))
+    }
+    unsure = frozenset(n for n in doubtful if n and (a.vocabulary or b.vocabulary))
+    things = [t for t in things if t.name not in unsure or t.place]
+    return Seen(pixels, things, a.tainted | b.tainted | unsure, known)
+
+
+def _has(seen: Seen, name: str) -> bool:
+    return any(t.name == name for t in seen.things)
+
+
+def plain(pixels: UInt8[np.ndarray, "h w 3"]) -> Float[Tensor, "3 h w"]:
+    """RGB in 0..1."""
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1).float() / 255
+
+
+def jitter(pixels: UInt8[np.ndarray, "h w 3"], rng: np.random.Generator) -> Float[Tensor, "3 h w"]:
+    """Brightness, contrast and saturation changed a little; RGB in 0..1."""
+    x = plain(pixels)
+    bright, contrast, saturation = (float(v) for v in np.exp(rng.uniform(-0.2, 0.2, 3)))
+    grey = x.mean(0, keepdim=True)
+    x = grey + (x - grey) * saturation
+    mean = grey.mean()
+    return ((x - mean) * contrast + mean * bright).clamp(0, 1)
+
+
+class Question(NamedTuple):
+    """One sentence of an evaluation; its mask is the union of `regions` (none: nothing fits)."""
+
+    sentence: str
+    regions: tuple[int, ...]
+    kind: str
+
+
+@dataclass
+class Questions:
+    """Evaluation samples: a whole picture with fixed sentences."""
+
+    config: Config
+    items: list[tuple[Scene, list[Question]]]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
+        scene, questions = self.items[key[1]]
+        image = pictures.read(scene.image)
+        masks = []
+        for question in questions:
+            mask = np.zeros(tuple(image.shape[1:]), bool)
+            for r in question.regions:
+                mask |= scaled(scene.regions[r].mask.read(), *mask.shape)
+            masks.append(mask)
+        return {"picture": image, "questions": questions, "masks": masks, "group": scene.group}
+
+    def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
+        return {
+            "pictures": [s["picture"] for s in samples],
+            "sentences": [[q.sentence for q in s["questions"]] for s in samples],
+            "kinds": [[q.kind for q in s["questions"]] for s in samples],
+            "masks": [s["masks"] for s in samples],
+            "groups": [s["group"] for s in samples],
+        }
+
+
+def scaled(mask: Bool[np.ndarray, "h w"], height: int, width: int) -> Bool[np.ndarray, "height width"]:
+    """A mask at another size, by the nearest pixel."""
+    if mask.shape == (height, width):
+        return mask
+    return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
+
+
+def questions(found: Sequence[Scene], *, every: bool = False) -> list[tuple[Scene, list[Question]]]:
+    """What an evaluation asks of labelled pictures, the same every time.
+
+    Kinds: "<source> class" (a class that occurs once, where it does not say everything; all of it where `every` holds),
+    "<source> left/right" (of exactly two), "<source> small" (below half a percent of the picture), "<source> sentence"
+    (what a person wrote: the first sentence of each region, all of them with `every`, as the RefCOCO papers do for
+    validation and test), "<source> absent" (a class of the vocabulary that is not there).
+    """
+    out = []
+    for scene in found:
+        by_name: dict[str, list[int]] = {}
+        for i, region in enumerate(scene.regions):
+            if region.name:
+                by_name.setdefault(region.name, []).append(i)
+        asked: list[Question] = []
+        for i, region in enumerate(scene.regions):
+            asked += [Question(s, (i,), f"{scene.source} sentence") for s in region.sentences[: None if every else 1]]
+        human = bool(asked) and scene.source not in ("flickr8k", "oasis")
+        for name, rows in [] if human else by_name.items():
+            masks = [scene.regions[i].mask.read() for i in rows]
+            area = float(np.mean(np.logical_or.reduce(masks)))
+            if len(rows) == 1 and (scene.regions[rows[0]].every or len(by_name) > 1):
+                kind = "class" if area >= 0.005 else "small"
+                asked.append(Question(f"the {name}", (rows[0],), f"{scene.source} {kind}"))
+            elif len(rows) == 2 and min(m.mean() for m in masks) >= 0.005:
+                x = [centre(m)[0] for m in masks]
+                if abs(x[0] - x[1]) > 0.08:
+                    first, last = rows if x[0] < x[1] else rows[::-1]
+                    asked.append(Question(f"the left {name}", (first,), f"{scene.source} left/right"))
+                    asked.append(Question(f"the right {name}", (last,), f"{scene.source} left/right"))
+        missing = sorted(scene.vocabulary - set(by_name))
+        if missing:
+            pick = zlib.crc32(scene.group.encode()) % len(missing)
+            asked.append(Question(f"the {missing[pick]}", (), f"{scene.source} absent"))
+        if asked:
+            out.append((scene, asked))
+    return out
+
+
+__all__ = ["Ask", "Fit", "Pictures", "Question", "Questions", "fit", "questions", "scenes"]

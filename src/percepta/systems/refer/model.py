@@ -1,0 +1,256 @@
+"""The light network of `small` and `tiny`: CRIS's three ideas with the text let in late.
+
+A picture is encoded once (`encode_image`: encoder and neck), a sentence once (`encode_text`), and only `answer` sees
+both. Beyond the paper: the neck's text guidance also holds the fit of sentence and place in the image-text space (a
+class-activation map for any words), and one token of the decoder answers whether the thing is there at all.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import zlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from percepta.nn.align import IMAGE, TEXT, Align
+from percepta.nn.efficientnet import EfficientNetLite0, Features
+from percepta.nn.text import TextEncoder
+from percepta.nn.transformer import DecoderLayer, EncoderLayer, sine_grid, sine_line
+from percepta.systems.refer import Late
+
+
+class Pixels(NamedTuple):
+    """A picture, encoded: nothing here depends on a sentence."""
+
+    s16: Float[Tensor, "b c h16 w16"]
+    s8: Float[Tensor, "b c8 h8 w8"]
+    s4: Float[Tensor, "b c4 h4 w4"]
+    places: Float[Tensor, "b d h32 w32"]
+
+
+class Words(NamedTuple):
+    """Sentences, encoded."""
+
+    tokens: Float[Tensor, "n l c"]
+    mask: Bool[Tensor, "n l"]
+    state: Float[Tensor, "n c"]
+    direction: Float[Tensor, "n d"]
+
+
+class Answer(NamedTuple):
+    """What the network says to n sentences.
+
+    Attributes:
+        logits: of the mask, at a quarter of the input size.
+        coarse: of the mask, at a sixteenth, from the decoder alone.
+        presence: logit of the sentence's thing being in the picture.
+    """
+
+    logits: Float[Tensor, "n h4 w4"]
+    coarse: Float[Tensor, "n h16 w16"]
+    presence: Float[Tensor, " n"]
+
+
+class ConvEncoder(nn.Module):
+    """Four strided convolutions with the interface of EfficientNetLite0, for synthetic pictures."""
+
+    channels = (24, 40, 112, 320)
+    from_scratch = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (3, 16, 24, 40, 64)
+        self.steps = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(a, b, 3, 2, 1), nn.GroupNorm(8, b), nn.GELU(), nn.Conv2d(b, b, 3, 1, 1), nn.GELU())
+            for a, b in itertools.pairwise(widths)
+        )
+        self.s16, self.s32 = nn.Conv2d(64, 112, 1), nn.Conv2d(64, 320, 2, 2)
+        self.head = nn.Conv2d(320, IMAGE, 1)
+
+    def forward(self, image: Float[Tensor, "b 3 h w"]) -> Features:
+        maps = []
+        x = image - 0.5
+        for step in self.steps:
+            x = step(x)
+            maps.append(x)
+        s32 = self.s32(x)
+        return Features(maps[1], maps[2], self.s16(x), s32, self.head(s32))
+
+
+class WordEncoder(nn.Module):
+    """A two-layer transformer over words that are numbered by their checksum: it needs no vocabulary file."""
+
+    slots = 509
+    from_scratch = True
+
+    def __init__(self, width: int = 64) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(self.slots, width)
+        self.layers = nn.ModuleList(EncoderLayer(width, 4, 2 * width) for _ in range(2))
+        self.out = nn.Linear(width, TEXT)
+
+    def forward(
+        self, ids: Int[Tensor, "b l"], mask: Bool[Tensor, "b l"]
+    ) -> tuple[Float[Tensor, "b l 384"], Float[Tensor, "b 384"]]:
+        """Word vectors and sentence vectors, as `nn.text.TextEncoder` gives them."""
+        x = self.embedding(ids)
+        place = sine_line(ids.shape[1], x.shape[-1], device=x.device)[None]
+        for layer in self.layers:
+            x = layer(x, place, mask)
+        x = self.out(x)
+        weight = mask[..., None].to(x.dtype)
+        return x, functional.normalize((x * weight).sum(1) / weight.sum(1), dim=-1)
+
+    def encode(
+        self, sentences: Sequence[str], length: int = 32
+    ) -> tuple[Float[Tensor, "b l 384"], Bool[Tensor, "b l"], Float[Tensor, "b 384"]]:
+        """As `nn.text.TextEncoder.encode`."""
+        rows = [
+            [1 + zlib.crc32(w.encode()) % (self.slots - 1) for w in re.findall(r"\w+", s.lower())][:length] or [1]
+            for s in sentences
+        ]
+        ids = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
+        for row, words in zip(ids, rows, strict=True):
+            row[: len(words)] = torch.tensor(words)
+        ids = ids.to(self.embedding.weight.device)
+        tokens, sentence = self(ids, ids > 0)
+        return tokens, ids > 0, sentence
+
+
+def refine(width: int) -> nn.Sequential:
+    """3×3 convolution, norm, ReLU."""
+    return nn.Sequential(nn.Conv2d(width, width, 3, padding=1, bias=False), nn.GroupNorm(8, width), nn.ReLU())
+
+
+def up(x: Tensor, like: Tensor) -> Tensor:
+    return functional.interpolate(x, like.shape[-2:], mode="bilinear", align_corners=False)
+
+
+class Neck(nn.Module):
+    """Features of four strides to three maps, coarse to fine; the picture's mean feature goes everywhere."""
+
+    def __init__(self, width: int, fine: tuple[int, int]) -> None:
+        super().__init__()
+        c4, c8, c16, _ = ConvEncoder.channels
+        self.whole, self.head = nn.Linear(IMAGE, width), nn.Conv2d(IMAGE, width, 1)
+        self.s16, self.s8, self.s4 = (
+            nn.Conv2d(c16, width, 1),
+            nn.Conv2d(c8, fine[0], 1),
+            nn.Conv2d(c4, fine[1], 1),
+        )
+        self.to8, self.to4 = nn.Conv2d(width, fine[0], 1), nn.Conv2d(fine[0], fine[1], 1)
+        self.mix16, self.mix8, self.mix4 = refine(width), refine(fine[0]), refine(fine[1])
+
+    def forward(self, f: Features) -> Pixels:
+        coarse = self.head(f.head) + self.whole(f.head.mean((2, 3)))[:, :, None, None]
+        s16 = self.s16(f.s16) + up(coarse, f.s16)
+        s16 = s16 + self.mix16(s16)
+        s8 = self.mix8(self.s8(f.s8) + up(self.to8(s16), f.s8))
+        s4 = self.mix4(self.s4(f.s4) + up(self.to4(s8), f.s4))
+        return Pixels(s16, s8, s4, f.head)
+
+
+class LateText(nn.Module):
+    """The whole network."""
+
+    def __init__(self, config: Late) -> None:
+        super().__init__()
+        c, (c8, c4) = config.width, config.fine
+        self.image = EfficientNetLite0(classifier=False) if config.encoder == "lite0" else ConvEncoder()
+        if isinstance(self.image, EfficientNetLite0):
+            self.image.freeze(config.frozen_blocks)
+        self.text = TextEncoder() if config.text == "minilm" else WordEncoder()
+        self.align = Align()
+        self.align.from_scratch = config.text != "minilm"  # type: ignore[assignment]
+        self.neck = Neck(c, config.fine)
+        # Text-guided neck: the sentence scales and shifts the picture's features, its fit is added.
+        self.words, self.sentence = (
+            nn.Linear(TEXT, c),
+            nn.Sequential(nn.Linear(TEXT, c), nn.ReLU(), nn.Linear(c, c)),
+        )
+        self.guide, self.fit = nn.Linear(c, 2 * c), nn.Conv2d(1, c, 1)
+        self.fit_scale = nn.Parameter(torch.tensor(10.0))
+        self.place = nn.Linear(c, c)
+        self.asked = nn.Parameter(torch.zeros(c))
+        # Vision-language decoder.
+        self.layers = nn.ModuleList(
+            DecoderLayer(c, config.heads, config.inner, config.dropout) for _ in range(config.layers)
+        )
+        self.norm = nn.LayerNorm(c)
+        self.coarse, self.presence = (
+            nn.Linear(c, 1),
+            nn.Sequential(nn.Linear(2 * c, c), nn.ReLU(), nn.Linear(c, 1)),
+        )
+        # Projector: pixel features and the kernel that the sentence becomes.
+        self.to8, self.to4, self.mix8, self.mix4 = (
+            nn.Conv2d(c, c8, 1),
+            nn.Conv2d(c8, c4, 1),
+            refine(c8),
+            refine(c4),
+        )
+        self.kernel = nn.Linear(2 * c, c4 * 9 + 1)
+
+    def encode_image(self, image: Float[Tensor, "b 3 h w"]) -> Pixels:
+        """RGB in 0..1, height and width multiples of 32."""
+        return self.neck(self.image(image.contiguous(memory_format=torch.channels_last)))
+
+    def encode_text(self, sentences: Sequence[str]) -> Words:
+        """n sentences; those beyond 32 word pieces are cut."""
+        return self.adapt(*self.text.encode(sentences, 32))
+
+    def adapt(
+        self, tokens: Float[Tensor, "n l 384"], mask: Bool[Tensor, "n l"], sentence: Float[Tensor, "n 384"]
+    ) -> Words:
+        """What the decoder takes, from what the text encoder gives."""
+        return Words(self.words(tokens), mask, self.sentence(sentence), self.align.text(sentence))
+
+    def answer(self, pixels: Pixels, words: Words, owner: Int[Tensor, " n"]) -> Answer:
+        """Sentence i is asked of picture `owner[i]`."""
+        n, (h, w) = len(owner), pixels.s16.shape[-2:]
+        scale, shift = self.guide(words.state).chunk(2, -1)
+        unit = self.align.image(pixels.places.movedim(1, -1))
+        fit = torch.einsum("nhwd,nd->nhw", unit[owner], words.direction)[:, None] * self.fit_scale
+        s16 = pixels.s16[owner] * (1 + scale[..., None, None]) + shift[..., None, None]
+        s16 = s16 + up(self.fit(fit), s16)
+        # One more token, the question itself, gathers whether the thing is there and what its kernel should be.
+        x = torch.cat(((self.asked + words.state)[:, None], s16.flatten(2).transpose(1, 2)), 1)
+        grid = sine_grid(h, w, x.shape[-1], device=x.device)
+        position = functional.pad(self.place(grid), (0, 0, 1, 0))[None]
+        for layer in self.layers:
+            x = layer(x, position, words.tokens, words.mask)
+        x = self.norm(x)
+        asked, seen = x[:, 0], x[:, 1:]
+        coarse = self.coarse(seen).view(n, h, w)
+        both = torch.cat((asked, words.state), -1)
+        s8 = self.mix8(up(self.to8(seen.transpose(1, 2).reshape(n, -1, h, w)), pixels.s8) + pixels.s8[owner])
+        s4 = self.mix4(up(self.to4(s8), pixels.s4) + pixels.s4[owner])
+        return Answer(project(s4, self.kernel(both)), coarse, self.presence(both)[:, 0])
+
+    def forward(self, image: Float[Tensor, "b 3 h w"], sentences: Sequence[str], owner: Int[Tensor, " n"]) -> Answer:
+        """Sentence i is asked of picture `owner[i]`."""
+        return self.answer(self.encode_image(image), self.encode_text(sentences), owner)
+
+
+def project(pixels: Float[Tensor, "n c h w"], kernel: Float[Tensor, "n k"]) -> Float[Tensor, "n h w"]:
+    """Convolve each sample with its own 3×3 kernel and add its bias; the logit grows with c as a mean would.
+
+    Args:
+        kernel: 9·c weights (c 3 3, row-major) and one bias.
+    """
+    n, c, h, w = pixels.shape
+    weight, bias = kernel[:, :-1].reshape(n, c, 9), kernel[:, -1]
+    # One matrix product a sample gives what each tap says at each pixel; the taps are then shifted and added. This is
+    # the grouped convolution of the paper, whose backward pass is several times slower on a CPU.
+    taps = torch.bmm(weight.transpose(1, 2), pixels.flatten(2)).view(n, 9, h, w) / c**0.5
+    taps = functional.pad(taps, (1, 1, 1, 1))
+    out = bias[:, None, None].expand(n, h, w)
+    for k in range(9):
+        i, j = divmod(k, 3)
+        out = out + taps[:, k, i : i + h, j : j + w]
+    return out

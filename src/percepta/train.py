@@ -1,0 +1,691 @@
+"""THE loop: every system is trained by this file.
+
+A system brings functions (see `Task`); the loop brings order, seeds, the optimizer, averaged weights, several
+processes, the log and the run folder. What makes a run repeatable:
+
+- The samples of step s are the keys (epoch, index) at places s·B … s·B + B − 1 of an endless row: every epoch
+  is a permutation of the data that follows from (seed, epoch). An item depends on its key only, so neither
+  stopping nor loading in workers changes anything.
+- Before every step torch's own generator is seeded from (seed, step, process), `step.generator` from (seed,
+  step).
+
+Several processes (torchrun) average their gradients themselves rather than through DistributedDataParallel: a
+system's loss may then call any method of its model, and parameters that a step did not use stay untouched, as
+they do with one process. The global batch is cut into equal shards, so the mean over shards of a mean is the
+mean over the batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from percepta import checkpoint, weights
+from percepta.config import TrainConfig, differences, to_json
+from percepta.metrics import Metric
+from percepta.nn import norm
+
+Key = tuple[int, int]  # (epoch, index)
+Phase = tuple[str, TrainConfig, Mapping[str, bool]]  # name, settings, {prefix of parameter names: trained?}
+Progress = Callable[[int, int, dict[str, float]], None]  # steps done, steps in all, {"loss", "lr"}
+
+# Settings that change nothing about the result, so that a run may be resumed with other ones.
+FREE = ("train.checkpoint_every", "train.log_every", "train.evaluate_every", "train.workers")
+
+
+class Stopped(KeyboardInterrupt):
+    """Training was asked to stop (Ctrl-C, SIGTERM) and wrote its state; the message says how to go on."""
+
+
+@dataclass
+class Step:
+    """What a loss may know about the step it is computed for.
+
+    Attributes:
+        number: of the step, from 0, counted through all phases.
+        epoch: how often the data have been gone through.
+        generator: seeded from (seed, number), the same on every process; for draws that a method makes
+            itself.
+        memory: tensors and JSON values that a method keeps between steps; saved and restored with the run,
+            for each process apart.
+    """
+
+    number: int
+    epoch: int
+    generator: torch.Generator
+    memory: dict[str, Any] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """Samples by (epoch, index); the same key gives the same sample."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, key: Key) -> Any: ...
+    def collate(self, samples: list[Any]) -> dict[str, Any]: ...
+
+
+class Task(Protocol):
+    """The names that percepta.systems.<name>.task has. It may also have `phases(config) -> list[Phase]`."""
+
+    PRETRAINED: Mapping[str, str]
+
+    def build(self, config: Any) -> nn.Module: ...
+    def data(self, config: Any, split: str, root: Path | None = None) -> Dataset: ...
+    def loss(self, model: nn.Module, batch: dict[str, Any], step: Step) -> dict[str, Tensor]: ...
+    def metrics(self, model: nn.Module, loader: Any) -> dict[str, Metric]: ...
+
+
+@dataclass(frozen=True)
+class Process:
+    """This process among those that train together."""
+
+    device: torch.device
+    rank: int = 0
+    world: int = 1
+
+
+@dataclass
+class Run:
+    """A training under way: what last.pt holds."""
+
+    model: nn.Module
+    frozen: dict[str, dict[str, Any]]
+    memory: dict[str, Any] = field(default_factory=dict)
+    ema: dict[str, Tensor] = field(default_factory=dict)
+    optimizer: dict[str, Any] | None = None  # state of the optimizer, while last.pt's is not yet taken up
+    built: dict[str, bool] = field(default_factory=dict)  # which parameters `build` left to be trained
+    phase: int = 0
+    done: int = 0  # steps of this phase
+    seconds: float = 0.0
+
+
+def train(
+    system: str,
+    config: Any,
+    *,
+    root: Path | None = None,
+    out: Path,
+    resume: bool = True,
+    weights: Mapping[str, Path] | None = None,
+    progress: Progress | None = None,
+    device: str = "auto",
+) -> Path:
+    """Trains a system and writes a run folder.
+
+    Args:
+        system: its name.
+        config: its Config; `config.train` says how to train.
+        root: folder of data; None is the system's synthetic world.
+        out: the run folder: config.json, command, commit, log.jsonl, last.pt (state to resume from) and
+            model.safetensors (averaged weights where `ema` is on), the last two also every `checkpoint_every`
+            steps.
+        resume: go on where last.pt in `out` stands; False starts anew.
+        weights: {name of a weight: file} for parts that start from files of the user's.
+        progress: called after every step.
+
+    Returns:
+        Path of model.safetensors.
+
+    Raises:
+        ValueError: `out` holds a run with other settings.
+        FloatingPointError: the loss is no finite number; names the step.
+        Stopped: Ctrl-C or SIGTERM came; last.pt is written.
+    """
+    out = Path(out)
+    task = checkpoint.find_task(system)
+    with _processes(device) as process, torch.random.fork_rng(_cuda_devices(process.device)):
+        run = _prepare(task, config, out, resume, dict(weights or {}), process)
+        data = task.data(config, "train", root)
+        if len(data) == 0:
+            raise ValueError(f"no samples to train on in {root or 'the synthetic world'}")
+        held_out = task.data(config, "val", root) if config.train.evaluate_every and not process.rank else None
+        phases = _phases(task, config)
+        before = sum(settings.steps for _, settings, _ in phases[: run.phase])
+        writer = _Writer(system, config, out, run, process, before + run.done)
+        with _stop_signals() as stop:
+            loop = _Loop(task, data, held_out, phases, run, writer, process, stop, progress)
+            for index in range(run.phase, len(phases)):
+                if index != run.phase:
+                    run.phase, run.done = index, 0
+                loop.phase()
+        return writer.path
+
+
+def evaluate(
+    task: Any,
+    model: nn.Module,
+    dataset: Dataset,
+    batch_size: int = 1,
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Metric]:
+    """The system's metrics over a data set: in its own order, epoch 0, without gradients, in eval mode.
+
+    Args:
+        progress: called with (samples done, samples in all).
+    """
+    device = next((value.device for value in model.parameters()), torch.device("cpu"))
+    keys = [(0, index) for index in range(len(dataset))]
+    rows = [keys[start : start + batch_size] for start in range(0, len(keys), batch_size)]
+    model.eval()
+    with torch.no_grad():
+        return task.metrics(model, _Moved(_loader(dataset, rows, workers, device), device, rows, progress))
+
+
+def order(length: int, seed: int, epoch: int) -> Tensor:
+    """The permutation of 0 … length − 1 in which an epoch goes through the data."""
+    return torch.randperm(length, generator=torch.Generator().manual_seed(derive(seed, "order", epoch)))
+
+
+def derive(*parts: int | str) -> int:
+    """A seed of 63 bits that follows from all parts; near inputs give unrelated seeds."""
+    return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest(), "big") >> 1
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The keys of every batch of one process, from step `start` on: rows of (epoch, index)."""
+
+    length: int
+    config: TrainConfig
+    start: int = 0
+    first_epoch: int = 0
+    rank: int = 0
+    world: int = 1
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        share = self.config.batch_size // self.world
+        epoch, permutation = -1, torch.empty(0)
+        for step in range(self.start, self.config.steps):
+            first = (0 if self.config.overfit else step) * self.config.batch_size + self.rank * share
+            keys = []
+            for place in range(first, first + share):
+                if place // self.length != epoch:
+                    epoch = place // self.length
+                    permutation = order(self.length, self.config.seed, self.first_epoch + epoch)
+                keys.append((self.first_epoch + epoch, int(permutation[place % self.length])))
+            yield keys
+
+    def __len__(self) -> int:
+        return self.config.steps - self.start
+
+
+def rate(config: TrainConfig, step: int) -> float:
+    """The learning rate at a step as a share of `lr`."""
+    if step < config.warmup:
+        return (step + 1) / config.warmup
+    if config.schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * (step - config.warmup) / max(1, config.steps - config.warmup)))
+    if config.schedule == "step":
+        return 0.1 ** sum(step >= share * config.steps for share in config.milestones)
+    return 1.0
+
+
+def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """The optimizer over the parameters that are trained, grouped by learning rate and weight decay.
+
+    Raises:
+        ValueError: nothing is to be trained, or a prefix of `lr_scale` fits no parameter.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    scales = dict(config.lr_scale)
+    for prefix in scales:
+        if not any(name.startswith(prefix) for name, _ in model.named_parameters()):
+            raise ValueError(f"train.lr_scale: no parameter's name begins with {prefix!r}")
+    for name, value in weights.trainable(model):
+        prefix = max((p for p in scales if name.startswith(p)), key=len, default=None)
+        decay = config.weight_decay if value.ndim > 1 else 0.0
+        groups.setdefault((1.0 if prefix is None else scales[prefix], decay), []).append(value)
+    if not groups:
+        raise ValueError("no parameter of the model is to be trained")
+    rows = [{"params": ps, "scale": scale, "weight_decay": decay} for (scale, decay), ps in groups.items()]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(rows, config.lr, momentum=config.momentum)
+    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
+    return kind(rows, config.lr, betas=(config.momentum, 0.999))
+
+
+@dataclass
+class _Loop:
+    """What the steps of a training have in common."""
+
+    task: Any
+    data: Dataset
+    held_out: Dataset | None
+    phases: list[Phase]
+    run: Run
+    writer: _Writer
+    process: Process
+    stop: _Stop
+    progress: Progress | None
+
+    def phase(self) -> None:
+        """Runs what is left of the phase that the run is in."""
+        run, process = self.run, self.process
+        name, settings, trained = self.phases[run.phase]
+        if settings.batch_size % process.world:
+            raise ValueError(f"train.batch_size {settings.batch_size} cannot be shared by {process.world} processes")
+        _set_trained(run, trained)
+        optimizer = make_optimizer(run.model, settings)
+        if run.optimizer is not None:
+            optimizer.load_state_dict(run.optimizer)
+            run.optimizer = None
+        earlier = [settings for _, settings, _ in self.phases[: run.phase]]
+        steps_before = sum(settings.steps for settings in earlier)
+        epochs_before = sum(_epochs(len(self.data), settings) for settings in earlier)
+        total = sum(settings.steps for _, settings, _ in self.phases)
+        still = _frozen_modules(run.model, run.frozen)
+        rows = Batches(len(self.data), settings, run.done, epochs_before, process.rank, process.world)
+        clock = time.monotonic()
+        for batch in _loader(self.data, rows, settings.workers, process.device):
+            number = steps_before + run.done
+            place = 0 if settings.overfit else run.done * settings.batch_size
+            generator = torch.Generator(process.device).manual_seed(derive(settings.seed, "draws", number))
+            step = Step(number, epochs_before + place // len(self.data), generator, run.memory)
+            torch.manual_seed(derive(settings.seed, "step", number, process.rank))
+            run.model.train()
+            for module in still:
+                module.eval()
+            lr = settings.lr * rate(settings, run.done)
+            for group in optimizer.param_groups:
+                group["lr"] = lr * group["scale"]
+            scalars = self.update(_move(batch, process.device), step, settings, optimizer)
+            _average(run, settings.ema, number)
+            run.done += 1
+            now = time.monotonic()
+            run.seconds, clock = run.seconds + now - clock, now
+            self.writer.log(step, name, scalars, lr, settings)
+            if self.progress and process.rank == 0:
+                self.progress(number + 1, total, {"loss": scalars["loss"], "lr": lr})
+            self.after(number + 1, total, settings, optimizer)
+
+    def update(
+        self, batch: dict[str, Any], step: Step, settings: TrainConfig, optimizer: torch.optim.Optimizer
+    ) -> dict[str, float]:
+        """One step of the optimizer; returns the scalars of the loss, averaged over processes."""
+        model, device = self.run.model, self.process.device
+        with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+            losses = self.task.loss(model, batch, step)
+        scalars = {key: float(v.detach() if isinstance(v, Tensor) else v) for key, v in losses.items()}
+        if not math.isfinite(scalars["loss"]):
+            raise FloatingPointError(
+                f"the loss is {scalars['loss']} at step {step.number} ({scalars}); try a lower train.lr, "
+                "train.clip_norm 1, or train.precision float32"
+            )
+        optimizer.zero_grad(set_to_none=True)
+        losses["loss"].backward()
+        if self.process.world > 1:
+            scalars = _share(model, scalars, self.stop, self.process)
+        if settings.clip_norm:
+            nn.utils.clip_grad_norm_([value for _, value in weights.trainable(model)], settings.clip_norm)
+        optimizer.step()
+        return scalars
+
+    def after(self, done: int, total: int, settings: TrainConfig, optimizer: torch.optim.Optimizer) -> None:
+        """What is due after a step: evaluation, the state on disk, the end when somebody asked for it."""
+        run = self.run
+        last = run.done == settings.steps
+        if self.process.world == 1:
+            self.stop.agreed = self.stop.asked
+        if settings.evaluate_every and (last or run.done % settings.evaluate_every == 0):
+            if self.held_out is not None and len(self.held_out):
+                with averaged(run.model, run.ema):
+                    metrics = evaluate(self.task, run.model, self.held_out, settings.batch_size)
+                self.writer.metrics(done, metrics)
+            _wait(self.process)
+        if last or self.stop.agreed or run.done % settings.checkpoint_every == 0:
+            self.writer.state(done, optimizer)
+            _wait(self.process)  # nobody may look for the files, or leave, before process 0 has written them
+        if self.stop.agreed and done < total:
+            raise Stopped(
+                f"stopped after step {done} of {total}; the state is in {self.writer.out / 'last.pt'}: "
+                "run the same command again to go on"
+            )
+
+
+@torch.no_grad()
+def _share(model: nn.Module, scalars: dict[str, float], stop: _Stop, process: Process) -> dict[str, float]:
+    """Averages gradients and scalars over processes, and agrees on whether to stop: all at the same step."""
+    values = [value for _, value in weights.trainable(model)]
+    used = [float(value.grad is not None) for value in values]
+    extra = torch.tensor([float(stop.asked), *scalars.values(), *used], device=process.device)
+    grads = [torch.zeros_like(value) if value.grad is None else value.grad for value in values]
+    flat = torch.cat([grad.float().flatten() for grad in grads])
+    dist.all_reduce(flat)
+    dist.all_reduce(extra)
+    asked, *rest = extra.tolist()
+    stop.agreed = asked > 0
+    pieces = flat.div_(process.world).split([value.numel() for value in values])
+    for value, piece, anywhere in zip(values, pieces, rest[len(scalars) :], strict=True):
+        value.grad = piece.view_as(value).to(value.dtype) if anywhere else None
+    return {key: value / process.world for key, value in zip(scalars, rest, strict=False)}
+
+
+@torch.no_grad()
+def _average(run: Run, decay: float, number: int) -> None:
+    """Moves the average of the trained parameters and the buffers; it forgets faster in the first steps."""
+    if not decay:
+        return
+    decay = min(decay, (1 + number) / (10 + number))
+    learned = {name for name, _ in weights.trainable(run.model)}
+    fixed = {name for name, _ in run.model.named_parameters()} - learned
+    for name, value in checkpoint.stored(run.model, run.frozen).items():
+        if name in fixed:
+            continue
+        if name not in run.ema or not value.is_floating_point():
+            run.ema[name] = value.detach().clone()
+        else:
+            run.ema[name].lerp_(value, 1 - decay)
+
+
+@contextmanager
+def averaged(model: nn.Module, ema: Mapping[str, Tensor]) -> Iterator[None]:
+    """The model with its averaged weights, for as long as the block lasts."""
+    own = {name: value.detach().clone() for name, value in model.state_dict().items() if name in ema}
+    model.load_state_dict(dict(ema), strict=False)
+    try:
+        yield
+    finally:
+        model.load_state_dict(own, strict=False)
+
+
+def _prepare(task: Any, config: Any, out: Path, resume: bool, given: dict[str, Path], process: Process) -> Run:
+    """The model at its first step, or where last.pt left it."""
+    torch.manual_seed(derive(config.train.seed, "build"))
+    model = task.build(config)
+    if process.world > 1:
+        model = norm.all_reduced(model)
+    run = Run(model, {}, built={name: value.requires_grad for name, value in model.named_parameters()})
+    last = out / "last.pt"
+    if resume and last.exists():
+        state = torch.load(last, "cpu", weights_only=True)
+        _same_settings(state["config"], config, out)
+        if len(state["memory"]) != process.world and any(state["memory"]):
+            raise ValueError(f"{last} keeps what {len(state['memory'])} processes remember; resume with as many")
+        checkpoint.fill_frozen(model, state["frozen"], given)
+        weights.load_strictly(model, state["model"], str(last), checkpoint.prefixes(state["frozen"]))
+        run.frozen, run.optimizer = state["frozen"], state["optimizer"]
+        run.phase, run.done, run.seconds = state["phase"], state["done"], state["seconds"]
+        run.ema = _move(state["ema"], process.device)
+        if len(state["memory"]) == process.world:
+            run.memory = _move(state["memory"][process.rank], process.device)
+    else:
+        filled = weights.fill(model, task.PRETRAINED, given)
+        run.frozen = {part: filled[part] for part in _stay_frozen(task, config, model)}
+    model.to(process.device)
+    if process.world > 1:  # the same seed gives the same weights, unless the machines differ
+        for value in model.state_dict().values():
+            dist.broadcast(value, 0)
+    return run
+
+
+def _same_settings(old: Mapping[str, Any], config: Any, out: Path) -> None:
+    changed = {name: pair for name, pair in differences(old, to_json(config)).items() if name not in FREE}
+    if changed:
+        rows = ", ".join(f"{name} {before!r} → {after!r}" for name, (before, after) in changed.items())
+        raise ValueError(f"{out} holds a run with other settings ({rows}); give another folder, or start anew")
+
+
+def _phases(task: Any, config: Any) -> list[Phase]:
+    return list(task.phases(config)) if hasattr(task, "phases") else [("train", config.train, {})]
+
+
+def _epochs(length: int, settings: TrainConfig) -> int:
+    """How many epochs a phase begins."""
+    return 1 if settings.overfit else -(-settings.steps * settings.batch_size // length)
+
+
+def _set_trained(run: Run, trained: Mapping[str, bool]) -> None:
+    """Marks what a phase trains: the longest prefix that fits decides, else what `build` decided."""
+    for name, value in run.model.named_parameters():
+        prefix = max((p for p in trained if name.startswith(p)), key=len, default=None)
+        value.requires_grad_(run.built[name] if prefix is None else trained[prefix])
+
+
+def _stay_frozen(task: Any, config: Any, model: nn.Module) -> list[str]:
+    """The pretrained parts that no phase trains: checkpoints name them instead of holding them."""
+    opened = tuple(prefix for _, _, trained in _phases(task, config) for prefix, on in trained.items() if on)
+    parts = [part for part in task.PRETRAINED if getattr(model, part, None) is not None]
+    return [
+        part
+        for part in parts
+        if not any(value.requires_grad for value in getattr(model, part).parameters())
+        and not any(prefix.startswith(f"{part}.") or f"{part}.".startswith(prefix) for prefix in opened)
+    ]
+
+
+def _frozen_modules(model: nn.Module, frozen: Mapping[str, Any]) -> list[nn.Module]:
+    """The modules that stay in eval mode: frozen parts, and all whose parameters are not trained."""
+    found = [getattr(model, part) for part in frozen]
+    for module in model.modules():
+        flags = [value.requires_grad for value in module.parameters()]
+        if flags and not any(flags):
+            found.append(module)
+    return found
+
+
+def _loader(data: Dataset, rows: Any, workers: int, device: torch.device) -> DataLoader:
+    """Batches of `data` for rows of keys. Its own generator: making a loader must not move torch's."""
+    return DataLoader(
+        data,  # type: ignore[arg-type]
+        batch_sampler=rows,
+        collate_fn=data.collate,
+        num_workers=workers,
+        worker_init_fn=_start_worker,
+        persistent_workers=workers > 0,
+        prefetch_factor=4 if workers else None,
+        pin_memory=device.type == "cuda",
+        generator=torch.Generator(),
+    )
+
+
+def _start_worker(_: int) -> None:
+    torch.set_num_threads(1)
+    # Ctrl-C reaches the whole group of processes; the trainer finishes its step and ends its workers itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@dataclass(frozen=True)
+class _Moved:
+    """A loader whose batches come on a device, and which tells how far it is."""
+
+    loader: DataLoader
+    device: torch.device
+    rows: list[list[Key]]
+    progress: Callable[[int, int], None] | None
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        done, total = 0, sum(map(len, self.rows))
+        for row, batch in zip(self.rows, self.loader, strict=True):
+            yield _move(batch, self.device)
+            done += len(row)
+            if self.progress:
+                self.progress(done, total)
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+
+def _move(value: Any, device: torch.device) -> Any:
+    """Tensors in nested containers, on a device; everything else as it is."""
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, dict):
+        return {key: _move(item, device) for key, item in value.items()}
+    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
+        return type(value)(_move(item, device) for item in value)
+    return value
+
+
+@dataclass
+class _Stop:
+    """Whether this process was asked to stop, and whether all of them agreed to."""
+
+    asked: bool = False
+    agreed: bool = False
+
+
+@contextmanager
+def _stop_signals() -> Iterator[_Stop]:
+    """Turns the first Ctrl-C or SIGTERM into a request; a second one acts at once."""
+    stop = _Stop()
+    before: dict[int, Any] = {}
+
+    def ask(number: int, _: Any) -> None:
+        stop.asked = True
+        signal.signal(number, before[number])
+
+    if threading.current_thread() is threading.main_thread():  # no other gets signals
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _processes(device: str) -> Iterator[Process]:
+    """This process and its device; joins the others when torchrun started several."""
+    chosen = checkpoint.choose_device(device)
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield Process(chosen)
+        return
+    if chosen.type == "cuda":
+        chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(chosen)
+    own = not dist.is_initialized()
+    if own:
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    try:
+        yield Process(chosen, dist.get_rank(), dist.get_world_size())
+    finally:
+        if own:
+            dist.destroy_process_group()
+
+
+def _wait(process: Process) -> None:
+    if process.world > 1:
+        dist.barrier()
+
+
+class _Writer:
+    """The run folder; only process 0 writes."""
+
+    def __init__(self, system: str, config: Any, out: Path, run: Run, process: Process, done: int) -> None:
+        self.system, self.config, self.out, self.run, self.process = system, config, out, run, process
+        self.sums: dict[str, float] = {}
+        self.count, self.clock = 0, time.monotonic()
+        if process.rank == 0:
+            out.mkdir(parents=True, exist_ok=True)
+            _write(out / "config.json", json.dumps(to_json(config), indent=1) + "\n")
+            _write(out / "command", shlex.join(sys.argv) + "\n")
+            if commit := _commit():
+                _write(out / "commit", commit + "\n")
+            log = out / "log.jsonl"
+            lines = log.read_text().splitlines(keepends=True) if log.exists() else []
+            # A run that was killed wrote lines after the state that is resumed; the last may be torn.
+            _write(
+                log,
+                "".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= done),
+            )
+
+    def log(self, step: Step, phase: str, scalars: dict[str, float], lr: float, settings: TrainConfig) -> None:
+        """Adds the scalars of a step; every `log_every` steps writes a line with their means."""
+        for name, value in scalars.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.count += 1
+        if (step.number + 1) % settings.log_every:
+            return
+        now = time.monotonic()
+        line = {"step": step.number + 1, "epoch": step.epoch, "phase": phase}
+        line |= {name: value / self.count for name, value in self.sums.items()}
+        line |= {"lr": lr, "samples_per_s": self.count * settings.batch_size / max(now - self.clock, 1e-9)}
+        self._line(line | {"seconds": self.run.seconds})
+        self.sums, self.count, self.clock = {}, 0, now
+
+    def metrics(self, step: int, values: Mapping[str, Metric]) -> None:
+        """Writes a line {"step": ..., "val": {name: value}}."""
+        self._line({"step": step, "val": {name: metric.value for name, metric in values.items()}})
+
+    def state(self, step: int, optimizer: torch.optim.Optimizer) -> None:
+        """Writes last.pt and model.safetensors."""
+        run, process = self.run, self.process
+        memory = _move(run.memory, torch.device("cpu"))
+        everyone: list[Any] | None = [memory]
+        if process.world > 1:
+            everyone = [None] * process.world if process.rank == 0 else None
+            dist.gather_object(memory, everyone)
+        if process.rank:
+            return
+        state = {
+            "config": to_json(self.config),
+            "frozen": run.frozen,
+            "model": checkpoint.stored(run.model, run.frozen),
+            "ema": run.ema,
+            "optimizer": optimizer.state_dict(),
+            "phase": run.phase,
+            "done": run.done,
+            "step": step,
+            "seconds": run.seconds,
+            "memory": everyone,
+        }
+        # last.pt last: where it says that a run is done, the checkpoint is there
+        preset = checkpoint.preset_of(self.system, self.config)
+        with averaged(run.model, run.ema):
+            checkpoint.save(
+                self.path, run.model, system=self.system, preset=preset, config=self.config,
+                frozen=run.frozen, step=step,
+            )  # fmt: skip
+        temporary = self.out / "last.pt.tmp"
+        torch.save(state, temporary)
+        temporary.replace(self.out / "last.pt")
+
+    @property
+    def path(self) -> Path:
+        return self.out / "model.safetensors"
+
+    def _line(self, values: dict[str, Any]) -> None:
+        if self.process.rank == 0:
+            with (self.out / "log.jsonl").open("a") as file:
+                file.write(json.dumps(values) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def _commit() -> str | None:
+    """The commit of the source that runs, with "-dirty" where it was changed; None outside a checkout."""
+    try:
+        command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def _cuda_devices(device: torch.device) -> list[torch.device]:
+    return [device] if device.type == "cuda" else []

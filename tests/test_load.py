@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+import fake_system
+import percepta
+from percepta import checkpoint, weights
+from percepta.train import train
+
+
+@pytest.fixture
+def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return fake_system.install(tmp_path / "assets", monkeypatch.setitem, monkeypatch.setattr)
+
+
+@pytest.fixture
+def run(tmp_path: Path, task: ModuleType) -> Path:
+    return train("fake", fake_system.PRESETS["small"], out=tmp_path / "run", device="cpu").parent
+
+
+def answer(system: percepta.System) -> float:
+    return system.predict([1.0, 2.0, 3.0, 4.0, 5.0]).value
+
+
+def test_importing_is_light() -> None:
+    """In seconds of CPU, beyond those of a bare interpreter, because the machine may be busy."""
+    heavy = "any(name in sys.modules for name in ('torch', 'numpy'))"
+    code = f"import time, sys; a = time.process_time(); import percepta; percepta.systems(); \
+print(time.process_time() - a, {heavy})"
+    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True) for _ in range(3)]
+    assert all(run.stdout.split()[1] == "False" for run in runs)
+    assert min(float(run.stdout.split()[0]) for run in runs) < 0.1
+
+
+def test_systems_is_a_list_and_a_package() -> None:
+    import percepta.systems.refer as refer
+
+    assert "refer" in percepta.systems() and percepta.systems.refer is refer
+
+
+def test_version_is_the_packages() -> None:
+    from importlib.metadata import version
+
+    assert percepta.__version__ == version("percepta")
+
+
+def test_a_run_folder_and_its_file_load_alike(run: Path) -> None:
+    one, two = percepta.load(run, device="cpu"), percepta.load(str(run / "model.safetensors"), device="cpu")
+    assert one.name == "fake" and one.config == fake_system.PRESETS["small"] and not one.model.training
+    assert answer(one) == answer(two)
+    assert one.predict([1.0] * 5, scale=2.0).value == pytest.approx(2 * one.predict([1.0] * 5).value)
+
+
+def test_what_ships_is_loaded_by_name(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match=r"no weights ship for fake, preset small.*percepta train fake"):
+        percepta.load("fake")
+    asset = weights.ASSETS / "fake-small.safetensors"
+    asset.write_bytes((run / "model.safetensors").read_bytes())
+    weights.record(asset)
+    monkeypatch.setitem(weights.TABLE, "fake-small", weights.Weight("-", "-", "-", assets=(asset.name,)))
+    assert answer(percepta.load("fake", device="cpu")) == answer(percepta.load(run, device="cpu"))
+    asset.write_bytes(asset.read_bytes()[:-1] + b"x")
+    with pytest.raises(ValueError, match="damaged"):
+        percepta.load("fake")
+
+
+def test_a_checkpoint_of_ours_as_weights(run: Path) -> None:
+    path = run / "model.safetensors"
+    assert answer(percepta.load("fake", weights=path, device="cpu")) == answer(percepta.load(run, device="cpu"))
+    with pytest.raises(ValueError, match="holds fake, preset small, not fake, preset tiny"):
+        percepta.load("fake", preset="tiny", weights=path)
+
+
+def test_a_published_checkpoint_goes_through_the_systems_keys(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = percepta.load(run, device="cpu")
+    path = tmp_path / "published.pth"
+    published = {f"module.their_{name}": value for name, value in ours.model.state_dict().items()}
+    torch.save({"epoch": 3, "state_dict": published}, path)
+    with pytest.raises(ValueError, match="reads no published ones"):
+        percepta.load("fake", weights=path)
+    keys = ModuleType("percepta.systems.fake.keys")
+    keys.__spec__ = checkpoint.find_spec("percepta.config")  # any: only that there is one counts
+    keys.convert = lambda state, config: {name.removeprefix("their_"): value for name, value in state.items()}
+    monkeypatch.setitem(sys.modules, keys.__name__, keys)
+    assert answer(percepta.load("fake", weights=path, device="cpu")) == answer(ours)
+    del published["module.their_head.bias"]
+    torch.save({"state_dict": published}, path)
+    with pytest.raises(ValueError, match=r"missing head\.bias"):
+        percepta.load("fake", weights=path)
+
+
+def test_parts_from_files_of_the_users(run: Path) -> None:
+    asset = weights.find("fake-image")
+    with pytest.warns(UserWarning, match="untrained"):
+        system = percepta.load("fake", preset="tiny", weights={"fake-image": asset}, device="cpu")
+    assert torch.equal(system.model.image.weight, weights.tensors(asset)["weight"])
+    again = percepta.load(run, weights={"fake-image": asset}, device="cpu")
+    assert answer(again) == answer(percepta.load(run, device="cpu"))
+
+
+def test_device_dtype_and_evaluation(run: Path) -> None:
+    system = percepta.load(run, device="cpu", dtype=torch.float64)
+    assert system.model.head.weight.dtype == torch.float64
+    assert percepta.load(run, device="cpu").evaluate(batch_size=3)["mae"].n == 4
+    with pytest.raises(ValueError, match="no session"):
+        system.session()
+
+
+def test_errors_name_what_there_is(tmp_path: Path, task: ModuleType) -> None:
+    with pytest.raises(ValueError, match=r"neither a system .*fake.* nor"):
+        percepta.load("fakee")
+    with pytest.raises(ValueError, match="tiny, small"):
+        percepta.load("fake", preset="huge")
+    with pytest.raises(ValueError, match="clip-rn50"):
+        percepta.load("fake", weights={"clipp": tmp_path})
+    with pytest.raises(FileNotFoundError, match=r"model\.safetensors"):
+        percepta.load(tmp_path)

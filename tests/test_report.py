@@ -1,0 +1,236 @@
+"""The page: valid, self-contained, escaped, written whole; its curves and the log behind them."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from percepta import report
+from percepta.metrics import Metric
+from percepta.report import Page
+
+VOID = {"meta", "img", "br", "link", "input", "hr", "path", "line", "circle"}
+
+
+class Checker(HTMLParser):
+    """Notes tags that do not nest, and everything that a browser would fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.faults: list[str] = []
+        self.links: list[str] = []
+        self.words: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.links += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "action")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.links += [value or "" for name, value in attrs if name in ("src", "href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.faults.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.words.append(data)
+
+
+def check(html: str) -> Checker:
+    parser = Checker()
+    parser.feed(html)
+    parser.close()
+    assert parser.faults == [] and parser.open == []
+    return parser
+
+
+def full_page() -> Page:
+    return (
+        Page("Everything & more")
+        .heading("One")
+        .text("a text")
+        .code("percepta demo --out <here>")
+        .pictures([(Image.new("RGB", (40, 30), "red"), "the red <skirt>"), (Image.new("RGBA", (4, 4)), "")])
+        .table(["a", "b"], [[1, "x"], [0.5, Metric(0.61234, 0.58, 0.64, 120)]], caption="numbers")
+        .metrics({"mIoU": Metric(0.7, 0.6, 0.8, 12, baselines={"ellipse": 0.21}), "time": Metric(3.0, unit="ms")})
+        .numbers({"pictures": 3, "mIoU": Metric(0.7, 0.6, 0.8, 12)})
+        .curves("Loss", {"loss": [(0, 1.0), (1, 0.5)], "other": [(k, float(k % 7)) for k in range(100)]})
+        .curves("Rate", {"rate": [(0, 1.0)]})
+    )
+
+
+def test_page_is_valid_and_fetches_nothing() -> None:
+    parser = check(full_page().html())
+    assert parser.links and all(link.startswith("data:image/") for link in parser.links)
+    assert not re.search(r"https?://|url\(|@import|//[a-z]", full_page().html())
+
+
+def test_texts_are_escaped() -> None:
+    evil = '<script>alert("x")</script>'
+    page = Page(evil).heading(evil).text(evil).code(evil).pictures([(Image.new("L", (2, 2)), evil)])
+    page.table([evil], [[evil]], caption=evil).numbers({evil: evil}).metrics({evil: Metric(1.0, unit=evil)})
+    page.curves(evil, {evil: [(0, 1)], evil * 2: [(0, 2)]}, x_label=evil)
+    html = page.html()
+    assert "<script" not in html
+    assert sum(word.count(evil) for word in check(html).words) >= 11
+
+
+def decoded(uri: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1])))
+
+
+def test_pictures_come_back_as_they_went_in() -> None:
+    mask = Image.new("P", (31, 17))
+    for image, kind in [(Image.new("RGB", (31, 17), (200, 30, 60)), "jpeg"), (mask, "png")]:
+        uri = report.embed(image)
+        assert uri.startswith(f"data:image/{kind};base64,")
+        assert decoded(uri).size == (31, 17)
+    red = decoded(report.embed(Image.new("RGB", (8, 8), (200, 30, 60))))
+    assert all(abs(a - b) < 12 for a, b in zip(red.getpixel((4, 4)), (200, 30, 60), strict=True))
+    large = decoded(report.embed(Image.new("L", (3000, 1500))))
+    assert large.size == (900, 450)
+
+
+def test_metric_table_has_a_column_for_every_baseline() -> None:
+    columns, rows = report.metric_rows(
+        {
+            "mIoU": Metric(0.7, 0.6, 0.8, 12, baselines={"ellipse": 0.21}),
+            "oIoU": Metric(0.65, baselines={"blind": 0.4, "ellipse": 0.2}),
+        }
+    )
+    assert columns == ["metric", "value", "95 % interval", "n", "ellipse", "blind"]
+    assert rows[0] == ["mIoU", "0.700", "0.600 to 0.800", "12", "0.210", ""]
+    assert rows[1] == ["oIoU", "0.650", "", "", "0.200", "0.400"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.61234, "0.612"),
+        (12, "12"),
+        (12345.6, "12346"),
+        (1e-7, "1e-07"),
+        (0.0, "0.000"),
+        (float("nan"), "nan"),
+    ],
+)
+def test_numbers_are_readable(value: float, text: str) -> None:
+    assert report.number(value) == text
+
+
+def test_ticks_are_round_and_inside() -> None:
+    for low, high in [(0, 1), (0.013, 0.0172), (-3, 1200), (5e-8, 6e-7)]:
+        values = report.ticks(low, high)
+        assert 2 <= len(values) <= 11
+        assert all(low - 1e-9 * abs(high) <= v <= high * (1 + 1e-9) for v in values)
+        step = values[1] - values[0]
+        assert f"{step:.1e}"[0] in "125"
+
+
+def test_curves_leave_out_what_is_not_finite_and_stay_inside() -> None:
+    svg = report.curves_svg({"loss": [(0, 1.0), (1, float("nan")), (2, float("inf")), (3, 0.5)]})
+    curve = re.search(r'class="curve"[^>]* d="M([^"]+)"', svg)
+    assert curve is not None
+    points = [tuple(map(float, pair.split(","))) for pair in curve[1].split("L")]
+    assert len(points) == 2 and all(0 <= x <= 460 and 0 <= y <= 260 for x, y in points)
+    assert points[0][1] < points[1][1]  # a larger value stands higher
+    check(report.curves_svg({}))
+
+
+def test_running_mean_keeps_a_line_and_averages_noise() -> None:
+    line = [(k, 2.0 * k - 3.0) for k in range(20)]
+    assert report.running_mean(line, 7) == line
+    noisy = report.running_mean([(k, float(k % 2)) for k in range(41)], 6)
+    assert all(abs(y - 0.5) < 0.08 for _, y in noisy[3:-3])
+
+
+def test_write_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = full_page().write(tmp_path / "deep" / "page.html")
+    before = target.read_text()
+
+    def fails(self: Path, data: bytes) -> int:
+        with self.open("wb") as stream:
+            stream.write(data[:10])
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Path, "write_bytes", fails)
+    with pytest.raises(OSError, match="disk full"):
+        Page("other").write(target)
+    monkeypatch.undo()
+    assert target.read_text() == before
+    assert [p.name for p in target.parent.iterdir()] == ["page.html"]
+
+
+def test_extend_takes_plain_data_and_names_what_it_knows() -> None:
+    items = [
+        "a text",
+        ("heading", "Two"),
+        ("pictures", [(Image.new("L", (2, 2)), "grey")]),
+        ("numbers", {"a": 1}),
+    ]
+    html = Page("x").extend(items).html()
+    same = Page("x").text("a text").heading("Two").pictures([(Image.new("L", (2, 2)), "grey")]).numbers({"a": 1})
+    assert html == same.html()
+    with pytest.raises(ValueError, match="'pictures'"):
+        Page("x").extend([("picture", 3)])
+    with pytest.raises(ValueError, match="starts with one of"):
+        Page("x").extend([("write", "/tmp/never.html")])
+
+
+def test_a_row_of_the_wrong_length_is_named() -> None:
+    with pytest.raises(ValueError, match="3 cells where the header has 2"):
+        Page("x").table(["a", "b"], [[1, 2, 3]])
+
+
+def test_log_survives_a_torn_line_and_a_rerun(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    rows = [{"step": s, "loss": 1.0 / (s + 1)} for s in (1, 2, 3, 4)] + [{"step": 3, "loss": 9.0}]
+    log.write_text("\n".join(json.dumps(row) for row in rows) + '\n{"step": 4, "lo')
+    assert [(r["step"], r["loss"]) for r in report.read_log(log)] == [(1, 0.5), (2, 1 / 3), (3, 9.0)]
+    log.write_text('{"step": 1}\nbroken\n{"step": 2}\n')
+    with pytest.raises(ValueError, match=r"log.jsonl:2"):
+        report.read_log(log)
+
+
+def test_training_page_draws_every_logged_number(tmp_path: Path) -> None:
+    run = tmp_path / "run7"
+    run.mkdir()
+    rows = [{"step": s, "epoch": 0, "loss": 1.0 / s, "lr": 1e-3} for s in range(1, 80)]
+    rows.append({"step": 80, "evaluate": {"mIoU": 0.5}})
+    (run / "log.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    (run / "config.json").write_text('{"width": 9}')
+    html = report.training_page(run).read_text()
+    check(html)
+    for words in ("loss", "lr", "evaluate.mIoU", "run7", "width"):
+        assert words in html
+    with pytest.raises(FileNotFoundError, match=r"log\.jsonl"):
+        report.training_page(tmp_path)
+
+
+def test_markers_are_filled_again_and_again(tmp_path: Path) -> None:
+    card = tmp_path / "CARD.md"
+    card.write_text("# Card\n\n<!-- numbers -->\nold\n<!-- /numbers -->\n\nAfter.\n")
+    for text in ("| a |\n| - |\n| 1 |", "| b |\n| - |\n| \\2 |"):
+        report.fill_markers(card, "numbers", text)
+        assert card.read_text() == f"# Card\n\n<!-- numbers -->\n{text}\n<!-- /numbers -->\n\nAfter.\n"
+    card.write_text("no markers")
+    with pytest.raises(ValueError, match="<!-- numbers -->"):
+        report.fill_markers(card, "numbers", "x")
+    assert card.read_text() == "no markers"
+
+
+def test_markdown_tables_keep_their_columns() -> None:
+    table = report.markdown_table(["a", "b|c"], [["1", "x|y"], ["22", "line\nbreak"]])
+    lines = table.splitlines()
+    assert len(lines) == 4
+    assert all(len(re.findall(r"(?<!\\)\|", line)) == 3 for line in lines)
