@@ -72,7 +72,8 @@ class Train:
     preset: str = "small"
     """Which of the system's presets the settings below start from."""
     weights: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """NAME=PATH for a part that starts from a file of yours (clip=RN50.pt); repeatable."""
+    """NAME=PATH for a part that starts from a file of yours (clip=RN50.pt); or a checkpoint, or the name of weights
+    that ship (refer-small), to go on from; repeatable."""
     resume: bool = True
     """Go on where the run folder stands; --no-resume starts anew."""
     device: str = "auto"
@@ -294,10 +295,12 @@ def train(system: str, words: list[str], screen: Console) -> int:
     parsed = parse(kind, words, f"percepta train {system}", f"Trains {system}: {TABLE[system]}")
     options: Train = parsed.options
     checkpoint, given = split_weights(options.weights)
-    if checkpoint is not None:
-        raise UsageError(f"--weights takes NAME=PATH here, got {checkpoint}")
     from percepta import report
     from percepta import train as training
+    from percepta import weights as shipped
+
+    if checkpoint is not None and not checkpoint.exists() and str(checkpoint) in shipped.TABLE:
+        checkpoint = shipped.find(str(checkpoint))
 
     if options.data is not None and not options.data.exists():
         raise FileNotFoundError(f"--data {options.data}: no such folder")
@@ -313,6 +316,7 @@ def train(system: str, words: list[str], screen: Console) -> int:
                 out=options.out,
                 resume=options.resume,
                 weights=given,
+                start=checkpoint,
                 device=options.device,
                 progress=lambda done, total, values: bar(done, total, _brief(values)),
             )

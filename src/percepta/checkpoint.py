@@ -95,6 +95,32 @@ def read(path: Path) -> tuple[Header, dict[str, Tensor]]:
     return Header(**fields), load_file(path)
 
 
+def ship(run: Path, name: str) -> Path:
+    """Makes the checkpoint of a run the weights that come with the package: 16-bit floats, sha256 recorded.
+
+    Args:
+        run: a checkpoint of ours.
+        name: "<system>-<preset>", the asset's name. The preset's settings replace those of the run, which may differ
+            in how they train and decide but not in the network.
+    """
+    header, _, model = restore(run)
+    preset = name.removeprefix(f"{header.system}-")
+    config = import_module(f"percepta.systems.{header.system}").PRESETS[preset]
+    path = weights.ASSETS / f"{name}.safetensors"
+    save(
+        path,
+        model,
+        system=header.system,
+        preset=preset,
+        config=config,
+        frozen=header.frozen,
+        step=header.step,
+        half=True,
+    )
+    weights.record(path)
+    return path
+
+
 def _fields(path: Path) -> dict[str, Any] | None:
     """What stands in the header of a safetensors file; None where percepta did not write it."""
     if not path.is_file():

@@ -126,6 +126,7 @@ def train(
     out: Path,
     resume: bool = True,
     weights: Mapping[str, Path] | None = None,
+    start: Path | None = None,
     progress: Progress | None = None,
     device: str = "auto",
 ) -> Path:
@@ -140,6 +141,7 @@ def train(
             steps.
         resume: go on where last.pt in `out` stands; False starts anew.
         weights: {name of a weight: file} for parts that start from files of the user's.
+        start: a checkpoint of the same network to go on from (fine-tuning), instead of random weights.
         progress: called after every step.
 
     Returns:
@@ -153,7 +155,7 @@ def train(
     out = Path(out)
     task = checkpoint.find_task(system)
     with _processes(device) as process, torch.random.fork_rng(_cuda_devices(process.device)):
-        run = _prepare(task, config, out, resume, dict(weights or {}), process)
+        run = _prepare(task, config, out, resume, dict(weights or {}), start, process)
         data = task.data(config, "train", root)
         if len(data) == 0:
             raise ValueError(f"no samples to train on in {root or 'the synthetic world'}")
@@ -408,7 +410,9 @@ def averaged(model: nn.Module, ema: Mapping[str, Tensor]) -> Iterator[None]:
         model.load_state_dict(own, strict=False)
 
 
-def _prepare(task: Any, config: Any, out: Path, resume: bool, given: dict[str, Path], process: Process) -> Run:
+def _prepare(
+    task: Any, config: Any, out: Path, resume: bool, given: dict[str, Path], start: Path | None, process: Process
+) -> Run:
     """The model at its first step, or where last.pt left it."""
     torch.manual_seed(derive(config.train.seed, "build"))
     model = task.build(config)
@@ -430,7 +434,11 @@ def _prepare(task: Any, config: Any, out: Path, resume: bool, given: dict[str, P
             run.memory = _move(state["memory"][process.rank], process.device)
     else:
         filled = weights.fill(model, task.PRETRAINED, given)
-        run.frozen = {part: filled[part] for part in _stay_frozen(task, config, model)}
+        run.frozen = {part: filled[part] for part in _stay_frozen(task, config, model) if part in filled}
+        if start is not None:
+            header, state = checkpoint.read(start)
+            skip = checkpoint.prefixes(header.frozen)
+            weights.load_strictly(model, {k: v.float() for k, v in state.items()}, str(start), skip)
     model.to(process.device)
     if process.world > 1:  # the same seed gives the same weights, unless the machines differ
         for value in model.state_dict().values():

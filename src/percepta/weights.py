@@ -63,13 +63,13 @@ TABLE: dict[str, Weight] = {
     "align-v1": Weight(
         source="percepta's image-text space, version 1",
         code="Apache-2.0",
-        data="see percepta/nn/align.py",
+        data="ImageNet; captions of Flickr8k, OASIS and COCO: research use",
         assets=("align-v1.safetensors",),
     ),
     "refer-small": Weight(
         source="refer, preset small, trained by percepta",
         code="Apache-2.0",
-        data="see percepta/systems/refer/CARD.md",
+        data="COCO, PASCAL VOC, Clothing Co-Parsing, Flickr8k, OASIS, Weizmann horses, DAVIS: research use",
         assets=("refer-small.safetensors",),
     ),
     "clip-rn50": Weight(

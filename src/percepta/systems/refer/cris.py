@@ -51,7 +51,7 @@ def sine_line(length: int, width: int) -> Float[Tensor, "length width"]:
     return torch.stack([(place * rate).sin(), (place * rate).cos()], -1).flatten(1)
 
 
-def sine_grid(height: int, width: int, channels: int) -> Float[Tensor, "height*width channels"]:
+def sine_grid(height: int, width: int, channels: int) -> Float[Tensor, "{height}*{width} {channels}"]:
     """Positions of a grid, row by row: the first half of the channels tells the column, the second the row."""
     columns = sine_line(width, channels // 2).expand(height, -1, -1)
     rows = sine_line(height, channels // 2)[:, None].expand(-1, width, -1)

@@ -6,6 +6,7 @@ present: n, kinds: n}; an evaluation adds the masks at the pictures' own size.
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -260,8 +261,8 @@ def _range(spare: int) -> tuple[int, int]:
 
 def mirror(sentence: str) -> str:
     """The sentence for the mirrored picture: left and right change places."""
-    swap = {"left": "right", "right": "left", "leftmost": "rightmost", "rightmost": "leftmost"}
-    return " ".join(swap.get(word, word) for word in sentence.split(" "))
+    swap = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
+    return re.sub(r"\b([Ll]eft|[Rr]ight)(?=(?:most)?\b)", lambda found: swap[found[0]], sentence)
 
 
 def beside(a: Seen, b: Seen, upright: bool) -> Seen:

@@ -43,20 +43,29 @@ class Sentence(nn.Module):
 
 
 class Reply(nn.Module):
-    """What is kept of one picture, and n sentences, to n masks' logits at a quarter of the picture (and presence)."""
+    """What is kept of one picture, and n sentences, to n masks' logits at a quarter of the picture, and presence."""
 
-    def __init__(self, model: LateText | CRIS) -> None:
+    def __init__(self, model: LateText) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, a: Tensor, b: Tensor, c: Tensor, *rest: Tensor) -> Any:
-        if isinstance(self.model, CRIS):
-            tokens, sentence, ids = rest
-            return self.model.answer((a, b, c), tokens, sentence, ids)[:, 0]
-        places, tokens, sentence, ids = rest
+    def forward(
+        self, s16: Tensor, s8: Tensor, s4: Tensor, places: Tensor, tokens: Tensor, sentence: Tensor, ids: Tensor
+    ) -> tuple[Tensor, Tensor]:
         owner = torch.zeros_like(ids[:, 0])
-        said = self.model.answer(Pixels(a, b, c, places), self.model.adapt(tokens, ids > 0, sentence), owner)
+        said = self.model.answer(Pixels(s16, s8, s4, places), self.model.adapt(tokens, ids > 0, sentence), owner)
         return said.logits, said.presence
+
+
+class CrisReply(nn.Module):
+    """The same of the paper's network: logits alone."""
+
+    def __init__(self, model: CRIS) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, c3: Tensor, c4: Tensor, c5: Tensor, tokens: Tensor, sentence: Tensor, ids: Tensor) -> Tensor:
+        return self.model.answer((c3, c4, c5), tokens, sentence, ids)[:, 0]
 
 
 def picture(model: Any) -> Part:
@@ -66,7 +75,9 @@ def picture(model: Any) -> Part:
 
 
 def sentence(model: Any) -> Part:
-    return Sentence(model), {"ids": ids(model)}, ["tokens", "sentence"], {"ids": {0: "n"}}
+    # CLIP's attention writes the number of sentences into the graph: the paper's network takes one at a time.
+    free = {} if isinstance(model, CRIS) else {"ids": {0: "n"}}
+    return Sentence(model), {"ids": ids(model)}, ["tokens", "sentence"], free
 
 
 def reply(model: Any) -> Part:
@@ -74,11 +85,15 @@ def reply(model: Any) -> Part:
     with torch.no_grad():
         kept, (tokens, state) = part(**inputs), Sentence(model)(words)
     example = {**dict(zip(names, kept, strict=True)), "tokens": tokens, "sentence": state, "ids": words}
-    outputs = ["logits"] if isinstance(model, CRIS) else ["logits", "presence"]
-    return Reply(model), example, outputs, {name: {0: "n"} for name in ("tokens", "sentence", "ids")}
+    if isinstance(model, CRIS):
+        return CrisReply(model), example, ["logits"], {}
+    free = {name: {0: "n"} for name in ("tokens", "sentence", "ids")}
+    return Reply(model), example, ["logits", "presence"], free
 
 
 def ids(model: Any) -> Tensor:
-    """Two sentences of seven word ids, the second one padded; with CLIP the end mark is the largest id."""
-    top = model.backbone.token_embedding.num_embeddings - 1 if isinstance(model, CRIS) else 100
-    return torch.tensor([[3, 5, 7, 9, 11, 13, top], [3, 5, 7, top, 0, 0, 0]])
+    """Two sentences of seven word ids, the second one padded; for CLIP, whose end mark is the largest id, one."""
+    if isinstance(model, CRIS):
+        end = model.backbone.token_embedding.num_embeddings - 1
+        return torch.tensor([[3, 5, 7, end, 0, 0, 0]])
+    return torch.tensor([[3, 5, 7, 9, 11, 13, 15], [3, 5, 7, 9, 0, 0, 0]])

@@ -203,6 +203,8 @@ def _pools(
     classes = [
         Ask(named(name, len(ts) > 1, rng), whole[name], "class") for name, ts in by_name.items() if name not in tainted
     ]
+    # Of a tainted class there may be another one in sight: "left of the cup" would not say of which.
+    sure = {name: ts for name, ts in by_name.items() if name not in tainted}
     places, sizes, colours, relations = [], [], [], []
     for name, ts in by_name.items():
         if name in tainted:
@@ -213,10 +215,12 @@ def _pools(
             places += _places(name, ts, rng)
             sizes += _sizes(name, ts, rng)
         colours += _colours(name, ts, image)
-        relations += _relations(name, ts, whole, by_name, rng)
+        relations += _relations(name, ts, whole, sure, rng)
     human = [Ask(str(rng.choice(t.sentences)), t.mask, "human") for t in things if t.sentences]
     salient = [Ask(str(rng.choice(SALIENT)), t.mask, "salient") for t in things if not t.name and t.every]
-    absent = sorted(vocabulary - set(by_name) - tainted) or [n for n in UNLIKELY if n not in by_name]
+    absent = sorted(vocabulary - set(by_name) - tainted) or [
+        n for n in UNLIKELY if n not in by_name and n not in tainted
+    ]
     empty = np.zeros(image.shape[:2], bool)
     missing = [Ask(named(str(rng.choice(absent)), False, rng), empty, "absent", False)] if things else []
     return [

@@ -74,7 +74,7 @@ class Session:
     def __init__(self, config: Config, picture: Any) -> None:
         self.config = config
         self.image = pictures.read(picture)
-        self.shown = np.asarray(pictures.to_pil(self.image))
+        self.shown = np.array(pictures.to_pil(self.image))
 
     @torch.no_grad()
     def predict(self, sentence: str | Sequence[str]) -> Result | list[Result]:

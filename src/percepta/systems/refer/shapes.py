@@ -134,6 +134,8 @@ def world(side: int, rng: np.random.Generator, kind: str) -> tuple[np.ndarray, l
         pixels[shape.mask(side)] = COLOURS[shape.colour]
     pixels = (pixels + rng.normal(0, 6, pixels.shape)).clip(0, 255).astype(np.uint8)
     masks = [shape.mask(side) for shape in shapes]
+    for below in masks[:2]:  # the third one is drawn last and may hide a part of the others
+        below &= ~masks[2]
     asks = [Ask(word, mask, kind) for word, mask in zip(words, masks, strict=False)]
     asks.append(Ask(f"the {other['colour']} {other['form']}", masks[2], "plain"))
     asks.append(Ask(f"the {colours[3]} {rng.choice(FORMS)}", np.zeros((side, side), bool), "absent", False))

@@ -1,0 +1,75 @@
+"""The demo of referring segmentation: photographs that scikit-image carries, and the synthetic world."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from percepta.systems.refer import PRESETS
+from percepta.systems.refer.shapes import KINDS, Shapes
+
+# File in scikit-image's package, and what is asked: the last sentence of each names what is not there.
+ASKED = (
+    ("astronaut.png", ("the woman", "the orange suit", "the hair", "a woman in front of a flag", "the zebra")),
+    ("chelsea.png", ("the cat", "a cat looking at the camera", "the bicycle")),
+    ("coffee.png", ("the cup", "the spoon", "the table", "the giraffe")),
+    ("camera.png", ("the man", "the coat", "a man with a camera", "the train")),
+    ("rocket.jpg", ("the rocket", "what stands out", "the cow")),
+    ("motorcycle_left.png", ("the motorcycle", "the bicycle", "the sheep")),
+)
+
+
+def photographs() -> list[tuple[Path, tuple[str, ...]]]:
+    """Those of ASKED that this machine has."""
+    spec = find_spec("skimage")
+    if spec is None or not spec.submodule_search_locations:
+        return []
+    folder = Path(spec.submodule_search_locations[0]) / "data"
+    return [(folder / name, sentences) for name, sentences in ASKED if (folder / name).is_file()]
+
+
+def demo(load: Callable[..., Any]) -> list[Any]:
+    """Items of the demo's page: what `small` answers, with scores and seconds."""
+    system = load("refer")
+    found = photographs()
+    items: list[Any] = []
+    if not found:
+        items.append('No photographs: `pip install "percepta[demo]"` brings scikit-image, which carries some.')
+    drawn, rows = [], []
+    for path, sentences in found:
+        start = time.perf_counter()
+        session = system.session(path)
+        encoded = time.perf_counter()
+        for sentence in sentences:
+            before = time.perf_counter()
+            result = session.predict(sentence)
+            seconds = time.perf_counter() - before
+            drawn.append((result.draw(), f"{'found' if result.found else 'not found'}, {1000 * seconds:.0f} ms"))
+            rows.append([path.name, sentence, result.score, result.found, 1000 * seconds])
+        rows.append([path.name, "(reading and encoding the picture, once)", "", "", 1000 * (encoded - start)])
+    if drawn:
+        items += [
+            "Photographs that the scikit-image package carries. The score says how sure the network is that the thing"
+            " is there; the last sentence of each picture names something that is not.",
+            ("pictures", drawn),
+            ("table", ["picture", "sentence", "score", "found", "ms"], rows),
+        ]
+    world = Shapes(PRESETS["tiny"], "test")
+    drawn = []
+    for index in range(len(KINDS)):
+        sample = world[(0, index)]
+        big = Image.fromarray(np.asarray(sample["image"].permute(1, 2, 0) * 255, np.uint8)).resize((288, 288))
+        session = system.session(big)
+        for ask in sample["asks"][:2]:
+            drawn.append((session.predict(ask.sentence).draw(), ask.kind))
+    items += [
+        "The synthetic world of the tests, which this network was not trained on: a pair differs in exactly one thing.",
+        ("pictures", drawn),
+    ]
+    return items

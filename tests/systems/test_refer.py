@@ -1,0 +1,968 @@
+"""Referring segmentation: network, sessions, samples, made sentences, the synthetic world, numbers, results, graphs."""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from scipy import ndimage
+from torch import Tensor, nn
+from torch.nn import functional
+
+from percepta.datasets.scene import PngMask, Region, Scene
+from percepta.metrics.masks import coco_rle_decode
+from percepta.systems.refer import PRESETS, Config, Cris, data, exports, sentences, shapes, task
+from percepta.systems.refer import measure as measuring
+from percepta.systems.refer.model import Answer, LateText, project
+from percepta.systems.refer.session import Result, clip_words
+from percepta.systems.refer.shapes import Shapes, world
+
+TINY = PRESETS["tiny"]
+ASKED = ["the red disc", "what stands left of the blue square", "disc", "the small green triangle at the top"]
+
+
+@pytest.fixture(scope="module")
+def model() -> LateText:
+    torch.manual_seed(0)
+    made = task.build(TINY)
+    assert isinstance(made, LateText)
+    return made.eval()
+
+
+def close(a: Any, b: Any, atol: float = 2e-5) -> None:
+    torch.testing.assert_close(torch.as_tensor(a), torch.as_tensor(b), atol=atol, rtol=1e-3)
+
+
+# The network
+
+
+@pytest.mark.parametrize("learning", [False, True])
+@pytest.mark.parametrize(("n", "c", "h", "w"), [(1, 4, 3, 5), (3, 6, 1, 4), (2, 8, 7, 7)])
+def test_projector_is_the_papers_grouped_convolution(learning: bool, n: int, c: int, h: int, w: int) -> None:
+    torch.manual_seed(0)
+    pixels, kernel = torch.randn(n, c, h, w), torch.randn(n, 9 * c + 1)
+    weight = kernel[:, :-1].reshape(n, c, 3, 3) / math.sqrt(c)
+    grouped = functional.conv2d(pixels.reshape(1, n * c, h, w), weight, kernel[:, -1], padding=1, groups=n)[0]
+    with torch.set_grad_enabled(learning):
+        close(project(pixels, kernel), grouped)
+
+
+@torch.no_grad()
+def test_batch_is_the_loop_over_pictures_and_sentences(model: LateText) -> None:
+    image, owner = torch.rand(2, 3, 96, 96), [0, 1, 1, 0]
+    together = model(image, ASKED, torch.tensor(owner))
+    assert together.logits.shape == (4, 24, 24) and together.coarse.shape == (4, 6, 6)
+    for i, picture in enumerate(owner):
+        alone = model(image[picture : picture + 1], ASKED[i : i + 1], torch.tensor([0]))
+        for many, one in zip(together, alone, strict=True):
+            close(many[i], one[0])
+    swapped = model(image, ASKED, torch.tensor([1, 1, 1, 0]))
+    assert (swapped.logits[0] - together.logits[0]).abs().max() > 1e-3
+    assert (together.logits[1] - together.logits[2]).abs().max() > 1e-3  # one picture, two sentences
+
+
+def test_a_further_sentence_in_a_session_is_as_asked_alone(model: LateText) -> None:
+    picture = np.random.default_rng(0).integers(0, 255, (70, 110, 3), np.uint8)
+    session = task.session(model, picture)
+    session.predict("the first one")
+    together = session.predict(ASKED)
+    assert isinstance(together, list) and [r.sentence for r in together] == ASKED
+    for one, sentence in zip(together, ASKED, strict=True):
+        for alone in (session.predict(sentence), task.predict(model, picture, sentence)):
+            assert isinstance(alone, Result)
+            close(alone.probability, one.probability)
+            assert alone.score == pytest.approx(one.score, abs=1e-5)
+    assert session.predict([]) == []
+    fit = session.fit_map(ASKED[0])
+    assert fit is not None and fit.shape == (70, 110) and np.abs(fit).max() <= 1 + 1e-5
+
+
+class Fixed(nn.Module):
+    """A network that has learnt its answer by heart."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, *_: Any) -> Answer:
+        return self.answer
+
+
+def test_loss_is_the_loop() -> None:
+    rng = np.random.default_rng(0)
+    logits, coarse, presence = rng.normal(0, 2, (3, 8, 8)), rng.normal(0, 2, (3, 2, 2)), np.array([1.0, -2.0, 0.5])
+    mask, present = rng.random((3, 8, 8)), np.array([1.0, 0.0, 1.0])
+    mask[1] = 0
+
+    def entropy(x: np.ndarray, y: np.ndarray) -> float:
+        p = 1 / (1 + np.exp(-x))
+        return float(-(y * np.log(p) + (1 - y) * np.log(1 - p)).mean())
+
+    def dice(x: np.ndarray, y: np.ndarray) -> float:
+        p = 1 / (1 + np.exp(-x))
+        return 1 - (2 * float((p * y).sum()) + 1) / (float(p.sum()) + float(y.sum()) + 1)
+
+    total = 0.0
+    for i in range(3):
+        small = mask[i].reshape(2, 4, 2, 4).mean((1, 3))
+        total += entropy(logits[i], mask[i]) + 0.5 * entropy(coarse[i], small)
+        if present[i]:  # what is absent has no outline to overlap with
+            total += dice(logits[i], mask[i]) + 0.5 * dice(coarse[i], small)
+    there = entropy(presence, present)
+    model = Fixed(Answer(*(torch.tensor(x).float() for x in (logits, coarse, presence))))
+    batch = {"mask": torch.tensor(mask).float(), "present": torch.tensor(present).float(), "image": None}
+    found = task.loss(model, {**batch, "sentences": [], "owner": None}, None)
+    assert float(found["loss"]) == pytest.approx(total / 3 + 0.25 * there, rel=1e-4)
+    assert float(found["presence_right"]) == 1
+    both = [((logits[i] > 0) & (mask[i] > 0.5)).sum() / ((logits[i] > 0) | (mask[i] > 0.5)).sum() for i in (0, 2)]
+    assert float(found["iou"]) == pytest.approx(np.mean(both), rel=1e-4)
+
+
+def test_every_part_learns(model: LateText) -> None:
+    fresh, world_ = task.build(TINY), Shapes(TINY, "train")
+    batch = world_.collate([world_[0, i] for i in range(2)])
+    task.loss(fresh, batch, None)["loss"].backward()
+    assert [name for name, value in fresh.named_parameters() if value.grad is None] == []
+
+
+# There and back
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 150), st.integers(1, 150), st.sampled_from((64, 96)), st.sampled_from((1, 4)))
+def test_maps_come_back_to_their_place(h: int, w: int, size: int, stride: int) -> None:
+    y, x = np.mgrid[:h, :w]
+    ramps = np.stack(((x + 0.5) / w, (y + 0.5) / h, np.zeros((h, w)))).astype(np.float32)
+    square, place = data.fit(torch.from_numpy(ramps), size)
+    assert square.shape == (3, size, size) and (place.height, place.width) == (h, w)
+    assert max(place.inner_h, place.inner_w) == size
+    outside = torch.ones((size, size), dtype=torch.bool)
+    outside[place.top : place.top + place.inner_h, place.left : place.left + place.inner_w] = False
+    assert (square[:, outside] == data.GREY / 255).all()
+    assert min(size - place.inner_h - place.top, place.top) >= (size - place.inner_h) // 2  # in the middle
+    back = place.back(functional.avg_pool2d(square, stride)).numpy()
+    assert back.shape == (3, h, w)
+    # A ramp stays a ramp, but for what the border mixes in: a few pixels of the coarsest grid.
+    margin_y = math.ceil(2 * stride * max(1, h / place.inner_h))
+    margin_x = math.ceil(2 * stride * max(1, w / place.inner_w))
+    inner = (slice(margin_y, h - margin_y), slice(margin_x, w - margin_x))
+    # (to a seventh of a pixel of the square: shrinking by an odd ratio bends a ramp by as much)
+    np.testing.assert_allclose(back[0][inner], ramps[0][inner], atol=0.15 / place.inner_w)
+    np.testing.assert_allclose(back[1][inner], ramps[1][inner], atol=0.15 / place.inner_h)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(8, 160), st.integers(8, 160), st.sampled_from((64, 96)), st.data())
+def test_rectangles_come_back_to_their_corners(h: int, w: int, size: int, draw: st.DataObject) -> None:
+    y0, x0 = draw.draw(st.integers(0, h - 6)), draw.draw(st.integers(0, w - 6))
+    y1, x1 = draw.draw(st.integers(y0 + 5, h)), draw.draw(st.integers(x0 + 5, w))
+    mask = np.zeros((h, w), bool)
+    mask[y0:y1, x0:x1] = True
+    square, place = data.fit(torch.from_numpy(mask).float().expand(3, h, w), size)
+    found = place.back(square[:1])[0].numpy() > 0.5
+    blur = math.ceil(max(1.0, h / place.inner_h, w / place.inner_w))
+    rows, columns = (np.minimum(abs(np.arange(n)[:, None] + 0.5 - np.array(ends)).min(1), n) for n, ends in
+                     ((h, (y0, y1)), (w, (x0, x1))))  # fmt: skip
+    clear = (rows[:, None] > blur) & (columns[None] > blur)
+    np.testing.assert_array_equal(found[clear], mask[clear])
+
+
+# Views of pictures
+
+DOG, KITE, GROUND = (220, 30, 30), (30, 60, 220), (60, 60, 60)
+
+
+def scene(root: Path, name: str, *, every: bool = False, times: int = 1) -> Scene:
+    """Two red dogs and a blue kite right of them, each in the colour of its name; masks `times` as large."""
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    h, w = 60 + int(rng.integers(40)), 90 + int(rng.integers(40))
+    values = np.zeros((h, w), np.uint8)
+    values[8:26, 6:30], values[36:56, 10:28] = 1, 1 if every else 2
+    y, x = np.mgrid[:h, :w]
+    values[(y - 14) ** 2 + (x - w + 14) ** 2 < 10**2] = 3
+    pixels = np.full((h, w, 3), GROUND, np.uint8)
+    pixels[(values == 1) | (values == 2)], pixels[values == 3] = DOG, KITE
+    image, mask = root / f"{name}.png", root / f"{name}-mask.png"
+    Image.fromarray(pixels).save(image)
+    Image.fromarray(np.kron(values, np.ones((times, times), np.uint8))).save(mask)
+    dogs = [Region(PngMask(mask, (v,)), "dog", every=every) for v in ((1,) if every else (1, 2))]
+    kite = Region(PngMask(mask, (3,)), "kite", ("the thing on the right,",), every=every)
+    return Scene(image, (*dogs, kite), "toy", f"toy/{name}", frozenset({"dog", "kite", "zebra"}))
+
+
+def is_colour(pixels: np.ndarray, value: tuple[int, int, int]) -> np.ndarray:
+    return np.abs(pixels.astype(int) - value).max(-1) <= 1
+
+
+def follows(seen: data.Seen) -> Counter[str]:
+    """Checks that what is purely of a thing's colour is in its masks and the ground is not; what was checked."""
+    done: Counter[str] = Counter()
+    ground = is_colour(seen.pixels, GROUND) | is_colour(seen.pixels, (data.GREY,) * 3)
+    for name, value in (("dog", DOG), ("kite", KITE)):
+        pure = is_colour(seen.pixels, value)
+        masks = [t.mask for t in seen.things if t.name == name]
+        union = np.logical_or.reduce([*masks, np.zeros_like(pure)])
+        assert not (union & ground).any()
+        assert sum(int(m.sum()) for m in masks) == union.sum()  # no two share a pixel
+        if name not in seen.tainted:  # all of it, then, or none is in sight
+            missed = int((pure & ~union).sum())
+            assert missed <= 0.1 * pure.sum() and (masks or not missed)
+            done[name if masks else f"no {name}"] += 1
+        elif pure.any():
+            done[f"tainted {name}"] += 1
+    return done
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_masks_follow_the_pixels(tmp_path: Path, times: int) -> None:
+    done: Counter[str] = Counter()
+    one, other = scene(tmp_path, "one", times=times), scene(tmp_path, "other", every=True, times=times)
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        seen = data.view(one, rng, 64, 48)
+        assert seen.pixels.shape == (48, 64, 3)
+        done += follows(seen)
+        done["mirrored"] += any(s == "the thing on the left," for t in seen.things for s in t.sentences)
+        upright = seed % 2 == 0
+        w, h = (32, 64) if upright else (64, 32)
+        both = data.beside(data.view(one, rng, w, h), data.view(other, rng, w, h), upright)
+        assert both.pixels.shape == (64, 64, 3)
+        follows(both)
+    assert min(done[k] for k in ("dog", "kite", "no kite", "tainted dog", "mirrored")) > 0, done
+
+
+def test_sentences_are_mirrored_with_their_picture(tmp_path: Path) -> None:
+    """The kite is right of the dogs, and its sentence says so; whatever the view, it says what is to be seen."""
+    said: Counter[str] = Counter()
+    for seed in range(30):
+        seen = data.view(scene(tmp_path, "one"), np.random.default_rng(seed), 64, 64)
+        dogs, kites = ([t for t in seen.things if t.name == n] for n in ("dog", "kite"))
+        for dog, kite in zip(dogs, kites, strict=False):
+            side = "right" if sentences.centre(kite.mask)[0] > sentences.centre(dog.mask)[0] else "left"
+            assert kite.sentences == (f"the thing on the {side},",)
+            said[side] += 1
+    assert min(said["left"], said["right"]) > 3
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ["left", "right", "leftmost", "rightmost", "Left", "the", "dog,", "left,", "right.", "leftover", "bright"]
+        )
+    )
+)
+def test_mirroring_twice_changes_nothing(words: list[str]) -> None:
+    sentence = " ".join(words)
+    assert data.mirror(data.mirror(sentence)) == sentence
+
+
+def test_mirror() -> None:
+    assert data.mirror("the leftmost dog, right of it") == "the rightmost dog, left of it"
+    assert data.mirror("a man on the left, a bright light right.") == "a man on the right, a bright light left."
+    assert data.mirror("Left-hand side, leftovers") == "Right-hand side, leftovers"
+
+
+def test_a_name_alone_in_each_half_has_a_side(tmp_path: Path) -> None:
+    left, right = (
+        data.view(scene(tmp_path, n, every=True), np.random.default_rng(3), 64, 64) for n in ("one", "other")
+    )
+    both = data.beside(left, right, upright=True)
+    found = {t.place: t.mask for t in both.things if t.name == "dog"}
+    assert set(found) == {"left", "right"}
+    assert found["left"][:, :64].any() and not found["left"][:, 64:].any()
+    np.testing.assert_array_equal(found["right"][:, 64:], next(t.mask for t in right.things if t.name == "dog"))
+    # A half in which nobody looked for kites may hold one, unmarked: neither asked for nor said to be absent.
+    blind = replace(left, things=[t for t in left.things if t.name == "dog"], vocabulary=frozenset())
+    mixed = data.beside(blind, right, upright=False)
+    assert {t.name for t in mixed.things} == {"dog"} and "kite" in mixed.tainted
+    assert mixed.vocabulary == frozenset()
+
+
+def test_what_may_be_there_is_never_called_absent() -> None:
+    thing = sentences.Thing(np.ones((8, 8), bool), "dog", every=True)
+    image, tainted = np.zeros((8, 8, 3), np.uint8), frozenset(sentences.UNLIKELY[1:])
+    for seed in range(30):
+        asks = sentences.compose([thing], image, frozenset(), np.random.default_rng(seed), 4, tainted=tainted)
+        assert all(sentences.UNLIKELY[0] in a.sentence for a in asks if not a.present)
+
+
+# Training samples
+
+
+def test_samples_depend_on_seed_epoch_and_index_alone(tmp_path: Path) -> None:
+    found = [scene(tmp_path, n, every=n == "b") for n in "abc"]
+    config = replace(TINY, size=64)
+
+    def sample(seed: int, epoch: int, index: int) -> tuple[bytes, list[str], bytes]:
+        row = data.Pictures(config, found, seed)[epoch, index]
+        return row["image"].numpy().tobytes(), [a.sentence for a in row["asks"]], b"".join(
+            a.mask.tobytes() for a in row["asks"]
+        )  # fmt: skip
+
+    keys = [(s, e, i) for s in (0, 1) for e in (0, 1) for i in (0, 1)]
+    first = [sample(*key) for key in keys]
+    assert [sample(*key) for key in reversed(keys)] == first[::-1]
+    assert len({row[0] for row in first}) == len(keys)
+
+
+def test_training_masks_are_where_the_colour_is(tmp_path: Path) -> None:
+    """Crops, mirrors, mosaics and jitter: the answer to "the dog" is what is red, "the kite" what is blue."""
+    config = replace(TINY, size=64)
+    samples = data.Pictures(config, [scene(tmp_path, n, every=n == "b") for n in "abc"])
+    kinds: Counter[str] = Counter()
+    for index in range(40):
+        row = samples[index, index % 3]
+        assert row["image"].shape == (3, 64, 64) and row["image"].min() >= 0 and row["image"].max() <= 1
+        r, g, b = row["image"].numpy()
+        assert len(row["asks"]) == config.sentences
+        for ask in row["asks"]:
+            kinds[ask.kind] += 1
+            assert ask.present == bool(ask.mask.any())
+            if ask.kind == "class":
+                word = next(n for n in ("dog", "kite") if n in ask.sentence)
+                saturated = (r - np.maximum(g, b) > 0.1) if word == "dog" else (b - np.maximum(r, g) > 0.1)
+                core, wide = ndimage.binary_erosion(ask.mask, border_value=1), ndimage.binary_dilation(ask.mask)
+                assert saturated[core].all()
+                assert (saturated & ~wide).sum() <= 0.15 * saturated.sum()
+            elif ask.kind == "absent":
+                red, blue = r - np.maximum(g, b) > 0.3, b - np.maximum(r, g) > 0.3
+                assert not ("dog" in ask.sentence and red.any()) and not ("kite" in ask.sentence and blue.any())
+    assert {"class", "place", "absent", "human"} <= set(kinds), kinds
+
+
+def test_batches(tmp_path: Path) -> None:
+    samples = data.Pictures(replace(TINY, size=64), [scene(tmp_path, "a")])
+    rows = [samples[0, 0], samples[1, 0]]
+    batch = samples.collate(rows)
+    asks = [a for row in rows for a in row["asks"]]
+    assert batch["owner"].tolist() == [0] * 4 + [1] * 4 and batch["sentences"] == [a.sentence for a in asks]
+    for i, ask in enumerate(asks):
+        np.testing.assert_allclose(batch["mask"][i], ask.mask.reshape(16, 4, 16, 4).mean((1, 3)), atol=1e-6)
+        assert batch["present"][i] == ask.present
+
+
+def test_a_folder_without_anything_to_ask_is_an_error(tmp_path: Path) -> None:
+    empty = replace(scene(tmp_path, "a"), regions=())
+    with pytest.raises(ValueError, match="nothing in them that can be asked"):
+        data.Pictures(TINY, [empty])[0, 0]
+
+
+@settings(max_examples=40)
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 3)), max_size=60, unique=True))
+def test_splits_share_no_group_and_lose_none(rows: list[tuple[int, int]]) -> None:
+    found = [Scene(Path(f"{g}-{i}.png"), (), "toy", f"toy/{g}") for g, i in rows]
+    train, val = (data.held_out(found, split) for split in ("train", "val"))
+    assert not {s.group for s in train} & {s.group for s in val}
+    assert sorted(train + val, key=found.index) == found == data.held_out(found, "all")
+
+
+def test_a_tenth_is_held_out() -> None:
+    many = [Scene(Path("a"), (), "toy", f"toy/{i}") for i in range(400)]
+    assert 20 < len(data.held_out(many, "val")) < 70
+
+
+def test_questions_are_answered_by_the_masks(tmp_path: Path) -> None:
+    items = data.questions([scene(tmp_path, "a"), scene(tmp_path, "b", every=True)])
+    plain = [(s, [replace(r, sentences=()) for r in s.regions]) for s, _ in items]
+    items += data.questions([replace(s, regions=tuple(r)) for s, r in plain])
+    samples = data.Questions(TINY, items)
+    batch = samples.collate([samples[0, i] for i in range(4)])
+    # Where people wrote something, that is asked and no more.
+    assert batch["sentences"][0] == ["the thing on the right,", "the zebra"]
+    assert batch["kinds"][2] == ["toy class", "toy absent"]
+    assert batch["sentences"][3] == ["the dog", "the kite", "the zebra"]
+    for i in range(4):
+        pixels = (batch["pictures"][i].permute(1, 2, 0).numpy() * 255).round()
+        for sentence, mask in zip(batch["sentences"][i], batch["masks"][i], strict=True):
+            value = DOG if "dog" in sentence else (1, 2, 3) if "zebra" in sentence else KITE
+            np.testing.assert_array_equal(mask, is_colour(pixels, value))
+
+
+def test_left_and_right_of_two(tmp_path: Path) -> None:
+    values = np.zeros((40, 60), np.uint8)
+    values[5:20, 35:50], values[10:30, 5:20] = 1, 2
+    Image.fromarray(values).save(tmp_path / "m.png")
+    cups = tuple(Region(PngMask(tmp_path / "m.png", (v,)), "cup") for v in (1, 2))
+    ((_, asked),) = data.questions([Scene(tmp_path / "m.png", cups, "toy", "toy/m")])
+    assert [(q.sentence, q.regions) for q in asked] == [("the left cup", (1,)), ("the right cup", (0,))]
+
+
+# Sentences from what is known
+
+PALETTE = {"red": (220, 30, 30), "green": (30, 160, 60), "blue": (40, 80, 220), "yellow": (240, 215, 50),
+           "white": (244, 243, 240), "black": (14, 12, 15), "grey": (130, 128, 127)}  # fmt: skip
+NAMES = ("dog", "kite", "person", "cup")
+KNOWN = frozenset({*NAMES, "zebra", "sofa"})
+
+
+def furnished(seed: int) -> tuple[list[sentences.Thing], list[str], np.ndarray, frozenset[str]]:
+    """Things in cells of a grid, their colours, the picture, and what is tainted."""
+    rng = np.random.default_rng(seed)
+    image = np.zeros((64, 64, 3), np.uint8) + 90
+    things, colours = [], []
+    whole = {n for n in NAMES if rng.random() < 0.15}
+    for cell in rng.permutation(16)[: rng.integers(1, 7)]:
+        name = str(rng.choice(NAMES))
+        if name in whole and any(t.name == name for t in things):
+            continue
+        top, left = 16 * (cell // 4) + int(rng.integers(6)), 16 * (cell % 4) + int(rng.integers(6))
+        mask = np.zeros((64, 64), bool)
+        mask[top : top + int(rng.integers(3, 10)), left : left + int(rng.integers(3, 10))] = True
+        word = str(rng.choice(list(PALETTE)))
+        image[mask] = PALETTE[word]
+        said = (f"sentence {cell}",) if rng.random() < 0.3 else ()
+        things.append(sentences.Thing(mask, name, said, name in whole))
+        colours.append(word)
+    if rng.random() < 0.3:
+        things.append(sentences.Thing(np.ones((64, 64), bool), "", ("all of it",), True))
+        colours.append("")
+    return things, colours, image, frozenset(n for n in KNOWN if rng.random() < 0.15)
+
+
+def words(sentence: str, known: frozenset[str] = KNOWN) -> set[str]:
+    """The classes that a sentence names, by any of their words."""
+    forms = {n: [n, sentences.plural(n), *sentences.SYNONYMS.get(n, ())] for n in known}
+    return {n for n, some in forms.items() if any(form in sentence for form in some)}
+
+
+def place(mask: np.ndarray) -> tuple[float, float]:
+    y, x = np.argwhere(mask).mean(0) / mask.shape
+    return float(x), float(y)
+
+
+SIDES = {"left": (0, 1), "right": (0, -1), "top": (1, 1), "bottom": (1, -1)}  # axis, sign of what comes first
+
+
+def read_side(sentence: str, forms: dict[str, tuple[str, ...]], *names: str) -> str:
+    (side,) = (side for side, some in forms.items() if sentence in [form.format(*names) for form in some])
+    return side
+
+
+def test_every_sentence_is_true_of_its_picture() -> None:
+    kinds: Counter[str] = Counter()
+    for seed in range(150):
+        things, colours, image, tainted = furnished(seed)
+        asks = sentences.compose(things, image, KNOWN, np.random.default_rng(seed), 10, tainted=tainted)
+        assert len(asks) == 10
+        for ask in asks:
+            kinds[ask.kind] += 1
+            named = words(ask.sentence)
+            assert ask.present == (ask.kind != "absent") == bool(ask.mask.any())
+            assert not named & tainted, ask.sentence
+            if ask.kind in ("human", "salient"):
+                continue
+            if ask.kind == "absent":
+                assert not named & {t.name for t in things}
+                assert (named and named <= KNOWN) or not KNOWN - tainted - {t.name for t in things}
+                continue
+            own = {n: [t for t in things if t.name == n] for n in named}
+            if ask.kind == "class":
+                ((_, some),) = own.items()
+                np.testing.assert_array_equal(ask.mask, np.logical_or.reduce([t.mask for t in some]))
+                continue
+            (answer,) = (t for t in things if t.mask is ask.mask)
+            rivals = [t for t in own[answer.name] if t is not answer]
+            x, y = place(answer.mask)
+            if ask.kind == "place":
+                axis, sign = SIDES[read_side(ask.sentence, sentences.PLACES, answer.name)]
+                gaps = [sign * (place(t.mask)[axis] - (x, y)[axis]) for t in rivals]
+                assert gaps and min(gaps) > 0.08
+            elif ask.kind == "size":
+                area, areas = int(ask.mask.sum()), [int(t.mask.sum()) for t in rivals]
+                big = any(word in ask.sentence for word in ("big", "larg"))
+                assert areas and (area > 1.7 * max(areas) if big else 1.7 * area < min(areas))
+            elif ask.kind == "colour":
+                of = {id(t.mask): c for t, c in zip(things, colours, strict=True)}
+                assert ask.sentence == f"the {of[id(ask.mask)]} {answer.name}"
+                assert of[id(ask.mask)] not in [of[id(t.mask)] for t in rivals]
+            else:
+                assert ask.kind == "relation"
+                (other,) = named - {answer.name}
+                (anchor,) = own[other]
+                axis, sign = SIDES[read_side(ask.sentence, sentences.BESIDE, answer.name, other)]
+                there = place(anchor.mask)[axis]
+                assert sign * (there - (x, y)[axis]) > 0.1
+                assert all(sign * (there - place(t.mask)[axis]) < -0.1 for t in rivals)  # clearly on the other side
+    assert min(kinds[k] for k in ("class", "place", "size", "colour", "relation", "human", "salient", "absent")) > 10, (
+        kinds
+    )
+
+
+def test_nothing_in_sight_is_nothing_to_ask() -> None:
+    assert sentences.compose([], np.zeros((4, 4, 3)), KNOWN, np.random.default_rng(0), 3) == []
+
+
+@pytest.mark.parametrize(
+    ("rgb", "word"),
+    [*((v, k) for k, v in PALETTE.items()), ((230, 120, 20), "orange"), ((140, 60, 200), "purple"),
+     ((250, 110, 180), "pink"), ((105, 62, 25), "brown"), ((0, 0, 0), "black"), ((255, 255, 255), "white"),
+     ((35, 10, 10), "black"), ((0, 50, 90), "blue"), ((200, 20, 40), "red")],
+)  # fmt: skip
+def test_colours_of_patches(rgb: tuple[int, int, int], word: str) -> None:
+    patch = np.tile(np.array(rgb, np.uint8), (2500, 1))
+    assert sentences.colour(patch) == word
+
+
+def test_a_colour_needs_its_share() -> None:
+    patch = np.zeros((3000, 3), np.uint8)
+    patch[:1600], patch[1600:] = (0, 200, 0), (20, 40, 250)
+    assert sentences.colour(patch) == "green" and sentences.colour(patch, sure=0.6) == ""
+    assert sentences.colour(patch[800:], sure=0.6) == "blue"
+    assert sentences.colour(patch[:0]) == ""
+
+
+@given(st.integers(0, 255))
+def test_greys_have_no_hue(level: int) -> None:
+    found = sentences.colour(np.full((9, 3), level, np.uint8))
+    assert found == ("black" if level < 64 else "grey" if level < 192 else "white")
+
+
+@settings(max_examples=50)
+@given(st.tuples(*[st.integers(0, 255)] * 3))
+def test_turning_the_channels_turns_the_hue(rgb: tuple[int, int, int]) -> None:
+    """What is red, green or blue as RGB keeps being saturated or plain when the channels go round."""
+    plain = {"black", "grey", "white"}
+    found = [sentences.colour(np.array([np.roll(rgb, k)], np.uint8)) for k in range(3)]
+    assert len({w in plain for w in found}) == 1
+    if found[0] in plain:
+        assert len(set(found)) == 1
+
+
+# The synthetic world
+
+
+def attributes(pixels: np.ndarray, mask: np.ndarray) -> tuple[str, int]:
+    """Colour and area of a shape, read off the picture."""
+    middle = np.median(pixels[mask].reshape(-1, 3), 0)
+    return min(shapes.COLOURS, key=lambda c: np.abs(middle - shapes.COLOURS[c]).sum()), int(mask.sum())
+
+
+def form(mask: np.ndarray) -> str:
+    """A square fills its box, a disc π/4 of it, a triangle half."""
+    y, x = np.nonzero(mask)
+    share = mask.sum() / ((np.ptp(y) + 1) * (np.ptp(x) + 1))
+    return "square" if share > 0.9 else "disc" if share > 0.65 else "triangle"
+
+
+@pytest.mark.parametrize("kind", shapes.KINDS)
+def test_two_shapes_differ_in_what_the_sentence_tells(kind: str) -> None:
+    axes = set()
+    for seed in range(10):
+        pixels, (a, b, other, absent) = world(160, np.random.default_rng(seed), kind)
+        assert (a.kind, b.kind, other.kind, absent.kind) == (kind, kind, "plain", "absent")
+        assert not absent.present and not absent.mask.any()
+        # Masks are what was drawn: outside of them there is ground, inside the colour.
+        ground = np.median(pixels[~(a.mask | b.mask | other.mask)], 0)
+        assert np.abs(pixels[~(a.mask | b.mask | other.mask)] - ground).max() < 45
+        for ask in (a, b, other):
+            colour = attributes(pixels, ask.mask)[0]
+            assert np.abs(pixels[ask.mask].astype(int) - shapes.COLOURS[colour]).max() < 45
+            assert colour in ask.sentence and f"the {absent.sentence.split()[1]}" not in ask.sentence
+        assert not (a.mask & b.mask).any() and not (a.mask & other.mask).any() and not (b.mask & other.mask).any()
+        hidden = kind == "relation"  # the third shape may hide a part of the other two
+        looks = [(*attributes(pixels, m), None if hidden else form(m)) for m in (a.mask, b.mask)]
+        same = {
+            "colour": looks[0][0] == looks[1][0],
+            "size": abs(looks[0][1] / looks[1][1] - 1) < (0.3 if hidden else 0.05),
+            "shape": looks[0][2] == looks[1][2],
+        }
+        if kind == "shape":  # forms of one size have different areas
+            same["size"] = 0.4 < looks[0][1] / looks[1][1] < 2.5
+        assert same == {k: k != kind for k in same}
+        if kind in ("colour", "shape"):
+            assert all(f"the {c} {f}" == ask.sentence for ask, (c, _, f) in zip((a, b), looks, strict=True))
+        if kind == "size":
+            assert a.sentence.startswith("the small") and b.sentence.startswith("the big")
+            assert looks[0][1] < 0.5 * looks[1][1]
+        if kind == "relation":
+            axis = 0 if "left" in a.sentence else 1
+            axes.add(axis)
+            at = [place(m)[axis] for m in (a.mask, other.mask, b.mask)]
+            assert at == sorted(at)
+            for ask, word in zip((a, b), shapes.SIDES[axis], strict=True):
+                assert f" {word} {other.sentence}" in ask.sentence
+    assert kind != "relation" or axes == {0, 1}
+
+
+def test_worlds_are_disjoint_and_only_training_follows_the_seed() -> None:
+    config = replace(TINY, size=32)
+
+    def pictures(split: str, seed: int, epoch: int) -> list[bytes]:
+        samples = Shapes(config, split, seed)
+        return [samples[epoch, i]["image"].numpy().tobytes() for i in range(24)]
+
+    drawn = [pictures("train", s, e) for s, e in ((0, 0), (0, 1), (1, 0))]
+    val, test = pictures("val", 0, 0), pictures("test", 0, 0)
+    assert len({*drawn[0], *drawn[1], *drawn[2], *val, *test}) == 5 * 24
+    assert pictures("train", 0, 0) == drawn[0] and pictures("val", 5, 3) == val
+    with pytest.raises(ValueError, match="train, val, test, not 'all'"):
+        Shapes(config, "all")
+
+
+def test_a_batch_of_the_world() -> None:
+    samples = Shapes(replace(TINY, size=32, sentences=3), "train")
+    rows = [samples[0, i] for i in range(4)]
+    batch = samples.collate(rows)
+    assert batch["image"].shape == (4, 3, 32, 32) and batch["mask"].shape == (12, 8, 8)
+    assert batch["owner"].tolist() == [i for i in range(4) for _ in range(3)]
+    judged = Shapes(replace(TINY, size=32), "val")
+    asked = judged.collate([judged[0, 0]])
+    assert asked["kinds"] == [["colour", "colour", "plain", "absent"]] and len(asked["masks"][0]) == 4
+
+
+# Numbers
+
+
+class Oracle:
+    """A session that answers at random, always the same."""
+
+    def __init__(self, picture: np.ndarray) -> None:
+        self.picture = picture
+
+    def predict(self, asked: list[str]) -> list[Any]:
+        return [self.one(s) for s in asked]
+
+    def one(self, sentence: str) -> Any:
+        rng = np.random.default_rng((zlib.crc32(sentence.encode()), int(self.picture[0, 0])))
+        score = float(rng.random())
+        probability = ndimage.gaussian_filter(rng.random(self.picture.shape), 2)
+        probability = (probability - probability.min()) / np.ptp(probability)
+        found = score > 0.3
+        return SimpleNamespace(probability=probability, score=score, found=found, mask=(probability > 0.4) & found)
+
+    def fit_map(self, sentence: str) -> np.ndarray | None:
+        return self.one(sentence).probability - 0.3
+
+
+def judged(count: int = 12) -> list[dict[str, Any]]:
+    rng, out = np.random.default_rng(0), []
+    for i in range(count):
+        picture = np.full((20 + i, 24), i)
+        masks = []
+        for j in range(3):
+            mask = np.zeros(picture.shape, bool)
+            if j < 2:
+                y, x = rng.integers(0, 10, 2)
+                mask[y : y + 9, x : x + 11] = True
+            masks.append(mask)
+        if i % 3 == 0:
+            masks[1] = masks[0].copy()  # nothing to choose from
+        asked, kinds = [f"a {i}", f"b {i}", f"c {i}"], ["toy class", "toy sentence", "toy absent"]
+        row = {"pictures": picture, "sentences": asked, "kinds": kinds, "masks": masks, "groups": f"video {i // 2}"}
+        if i % 2:
+            out[-1] = {k: [*v, row[k]] for k, v in out[-1].items()}
+        else:
+            out.append({k: [v] for k, v in row.items()})
+    return out
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> tuple[int, int]:
+    both = either = 0
+    for p, q in zip(a.ravel().tolist(), b.ravel().tolist(), strict=True):
+        both, either = both + (p and q), either + (p or q)
+    return both, either
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    both, either = overlap(a, b)
+    return both / either if either else 1.0
+
+
+def test_numbers_are_the_loops() -> None:
+    batches = judged()
+    table = measuring.measure(Oracle, batches)
+    rows, other = [], "the wheel of a bicycle"
+    for batch in batches:
+        for picture, asked, kinds, masks in zip(
+            *(batch[k] for k in ("pictures", "sentences", "kinds", "masks")), strict=True
+        ):
+            session = Oracle(picture)
+            for sentence, kind, truth in zip(asked, kinds, masks, strict=True):
+                answer = session.one(sentence)
+                row = {"kind": kind, "score": answer.score, "found": answer.found, "present": bool(truth.any())}
+                row["counts"] = overlap(answer.mask, truth)
+                row["iou"] = iou(answer.mask, truth)
+                row["swapped"] = iou(session.one(other).mask, truth)
+                row["the thing"] = iou(session.one("the thing").probability > 0.5, truth)
+                fit = session.fit_map(sentence)
+                row["activation map"] = iou(fit > (fit.max() + fit.min()) / 2, truth)
+                h, w = truth.shape
+                row["ellipse"] = iou(
+                    np.array([[((y + 0.5 - h / 2) / (h / 4)) ** 2 + ((x + 0.5 - w / 2) / (w / 4)) ** 2 <= 1
+                               for x in range(w)] for y in range(h)]), truth)  # fmt: skip
+                row["choice"] = not (masks[0] == masks[1]).all()
+                rows.append(row)
+            other = asked[0]
+
+    def mean(some: list[dict[str, Any]], key: str) -> float:
+        return sum(float(r[key]) for r in some) / len(some)
+
+    present = [r for r in rows if r["present"]]
+    for name, some in (
+        ("", present),
+        (" toy class", [r for r in present if r["kind"] == "toy class"]),
+        (" toy sentence", [r for r in present if r["kind"] == "toy sentence"]),
+    ):
+        found = table[f"mIoU{name}"]
+        assert found.value == pytest.approx(mean(some, "iou")) and found.n == len(some)
+        assert found.baselines == pytest.approx(
+            {k: mean(some, k) for k in ("ellipse", "the thing", "activation map", "swapped")}
+        )
+        both, either = (sum(r["counts"][i] for r in some) for i in (0, 1))
+        assert table[f"oIoU{name}"].value == pytest.approx(both / either)
+    assert table["oIoU"].value != pytest.approx(table["mIoU"].value, rel=1e-3)
+    for at in (50, 60, 70, 80, 90):
+        assert table[f"Pr@{at}"].value == pytest.approx(sum(r["iou"] > at / 100 for r in present) / len(present))
+    choice = [r for r in present if r["choice"]]
+    assert 0 < len(choice) < len(present)
+    lost = table["mIoU lost when swapped"]
+    assert lost.value == pytest.approx(mean(choice, "iou") - mean(choice, "swapped")) and lost.n == len(choice)
+    absent = [r for r in rows if not r["present"]]
+    refused = table["not found"]
+    assert refused.value == pytest.approx(1 - mean(absent, "found"))
+    assert refused.baselines == pytest.approx({"present kept": mean(present, "found")})
+    at_90 = table["not found at 90 % kept"].value
+    ranked = sorted(r["score"] for r in present)
+    cut = [
+        sum(r["score"] < ranked[k] for r in absent) / len(absent) for k in (len(ranked) // 10, len(ranked) // 10 + 1)
+    ]
+    assert min(cut) <= at_90 <= max(cut)
+    for name, metric in table.items():
+        if metric.low is not None and metric.high is not None:
+            assert metric.low <= metric.value <= metric.high, name
+            assert metric.low < metric.high, name
+
+
+def test_an_interval_draws_whole_groups() -> None:
+    batches = judged()
+    for batch in batches:
+        batch["groups"] = ["one video"] * len(batch["groups"])
+    found = measuring.measure(Oracle, batches)["mIoU"]
+    assert found.low == pytest.approx(found.value) == found.high
+
+
+def test_nothing_present_or_nothing_absent_is_no_error() -> None:
+    batches = judged(2)
+    for batch in batches:
+        batch["masks"] = [[np.zeros_like(m) for m in masks] for masks in batch["masks"]]
+    assert measuring.measure(Oracle, batches) == {}
+    assert measuring.measure(Oracle, []) == {}
+
+
+# Answers
+
+
+def result(found: bool = True) -> Result:
+    rng = np.random.default_rng(0)
+    probability = ndimage.gaussian_filter(rng.random((30, 44)), 3).astype(np.float32)
+    mask = (probability > np.median(probability)) & found
+    return Result("the réd dress", mask, probability, 0.75, found, rng.integers(0, 255, (30, 44, 3), np.uint8))
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_what_is_saved_is_what_was_found(tmp_path: Path, found: bool) -> None:
+    answer = result(found)
+    answer.save(tmp_path / "new" / "answer.png")
+    with Image.open(tmp_path / "new" / "answer.png") as file:
+        stored = np.asarray(file)
+    np.testing.assert_array_equal(stored, np.where(answer.mask, 255, 0))
+    row = json.loads((tmp_path / "new" / "answer.json").read_text())
+    assert (row["sentence"], row["score"], row["found"]) == ("the réd dress", 0.75, found)
+    np.testing.assert_array_equal(coco_rle_decode(row["segmentation"]), answer.mask)
+    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["answer.json", "answer.png"]  # no leftovers
+
+
+def test_what_is_drawn_shows_the_mask() -> None:
+    answer = result()
+    drawn, bare = (np.asarray(r.draw().convert("RGB")) for r in (answer, replace(answer, mask=answer.mask & False)))
+    assert drawn.shape == bare.shape and drawn.shape[0] > 30 and drawn.shape[1] >= 44
+    assert result(False).draw().size == (drawn.shape[1], drawn.shape[0])
+    differs = np.abs(drawn.astype(int) - bare).max(-1) > 0
+    assert differs.any()
+    if drawn.shape[1] == 44:
+        inside = ndimage.binary_erosion(answer.mask, iterations=3)
+        assert differs[:30][inside].mean() > 0.9
+
+
+def pixels(h: int = 40, w: int = 60) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (h, w, 3), np.uint8)
+
+
+def same_answer(model: nn.Module, source: Any, like: Any) -> None:
+    a, b = (task.predict(model, s, "the red disc") for s in (source, like))
+    assert isinstance(a, Result) and isinstance(b, Result)
+    assert a.mask.shape == a.probability.shape == a.picture.shape[:2] and a.mask.dtype == bool
+    np.testing.assert_array_equal(a.picture, b.picture)
+    close(a.probability, b.probability, 1e-6)
+
+
+def test_any_form_of_one_picture_has_one_answer(model: LateText, tmp_path: Path) -> None:
+    array = pixels()
+    Image.fromarray(array).save(tmp_path / "a.png")
+    tensor = torch.from_numpy(array).permute(2, 0, 1)
+    for source in (tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(array), tensor, tensor.float() / 255):
+        same_answer(model, source, array)
+    opaque = np.dstack((array, np.full(array.shape[:2], 255, np.uint8)))
+    Image.fromarray(opaque).save(tmp_path / "rgba.png")
+    same_answer(model, tmp_path / "rgba.png", array)
+    level = array[..., 0]
+    Image.fromarray(level).save(tmp_path / "grey.png")
+    Image.fromarray(level.astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    for name in ("grey.png", "deep.png"):
+        same_answer(model, tmp_path / name, np.dstack([level] * 3))
+
+
+def test_a_turned_photograph_is_answered_upright(model: LateText, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # held upright, stored lying
+    Image.fromarray(pixels(40, 60)).save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    with Image.open(tmp_path / "turned.jpg") as file:
+        stored = np.asarray(file)
+    assert stored.shape == (40, 60, 3)
+    same_answer(model, tmp_path / "turned.jpg", np.rot90(stored, -1).copy())
+
+
+@pytest.mark.parametrize("size", [(30, 100), (100, 30), (1, 1), (200, 210)])
+def test_any_size_is_answered_at_its_own(model: LateText, size: tuple[int, int]) -> None:
+    for answer in task.predict(model, pixels(*size), ["a", "b"]):  # type: ignore[union-attr]
+        assert answer.mask.shape == answer.probability.shape == answer.picture.shape[:2] == size
+        assert answer.probability.min() >= 0 and answer.probability.max() <= 1 and 0 <= answer.score <= 1
+
+
+@pytest.mark.parametrize("asked", ["", "  ", ["the dog", ""]])
+def test_an_empty_sentence_is_refused(model: LateText, asked: Any) -> None:
+    with pytest.raises(ValueError, match="expected a sentence that names something"):
+        task.predict(model, pixels(), asked)
+
+
+def test_what_is_no_picture_is_refused(model: LateText, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"none\.jpg"):
+        task.predict(model, tmp_path / "none.jpg", "the dog")
+    (tmp_path / "text.jpg").write_text("not a picture at all, only words")
+    with pytest.raises(ValueError, match=r"text\.jpg: not a picture"):
+        task.predict(model, tmp_path / "text.jpg", "the dog")
+    (tmp_path / "film.jpg").write_bytes(b"\0\0\0\x18ftypisom\0\0\2\0isomiso2" + bytes(64))
+    with pytest.raises(ValueError, match=r"film\.jpg: this is a video"):
+        task.predict(model, tmp_path / "film.jpg", "the dog")
+    foreign = nn.Linear(1, 1)
+    foreign.config = TINY  # type: ignore[assignment]
+    with pytest.raises(TypeError, match=r"refer\.task\.build made, got Linear"):
+        task.session(foreign, pixels())
+
+
+def biased(presence: float, mask: float) -> nn.Module:
+    """A network whose answers are set: the logit of presence, and of every pixel."""
+    torch.manual_seed(0)
+    made = task.build(TINY).eval()
+    assert isinstance(made, LateText)
+    with torch.no_grad():
+        for layer, bias in ((made.presence[2], presence), (made.kernel, 0.0)):
+            assert isinstance(layer, nn.Linear)
+            layer.weight.zero_()
+            layer.bias.fill_(bias)
+        made.kernel.bias.zero_()
+        made.kernel.bias[-1] = mask
+    return made
+
+
+@pytest.mark.parametrize(
+    ("presence", "mask", "found"), [(3.0, 2.0, True), (-3.0, 2.0, False), (3.0, -2.0, False), (-0.1, 2.0, False)]
+)
+def test_what_is_not_found_has_an_empty_mask(presence: float, mask: float, found: bool) -> None:
+    answer = task.predict(biased(presence, mask), pixels(), "the red disc")
+    assert isinstance(answer, Result)
+    assert answer.found is found and answer.mask.all() == answer.mask.any() == found
+    assert answer.score == pytest.approx(1 / (1 + math.exp(-presence)), abs=1e-5)
+    np.testing.assert_allclose(answer.probability, 1 / (1 + math.exp(-mask)), atol=1e-5)
+
+
+# Graphs
+
+
+def kept_ids(model: LateText, asked: list[str]) -> Tensor:
+    """The word ids that the network's own text encoder is given."""
+    seen: list[Tensor] = []
+    hook = model.text.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        model.encode_text(asked)
+    hook.remove()
+    return seen[0]
+
+
+@torch.no_grad()
+def test_the_parts_that_are_exported_say_what_the_whole_says(model: LateText) -> None:
+    square, place = data.fit(torch.from_numpy(pixels(50, 80)).permute(2, 0, 1).float() / 255, TINY.size)
+    parts = {name: make(model) for name, make in task.EXPORTS.items()}
+    ids = kept_ids(model, ASKED)
+    kept = parts["picture"][0](square[None])
+    logits, presence = parts["reply"][0](*kept, *parts["sentence"][0](ids), ids)
+    probability = place.back(logits).sigmoid()
+    for i, answer in enumerate(task.predict(model, pixels(50, 80), ASKED)):  # type: ignore[arg-type]
+        close(probability[i], answer.probability)
+        assert float(presence[i].sigmoid()) == pytest.approx(answer.score, abs=1e-5)
+    for module, inputs, names, axes in parts.values():
+        out = module(*inputs.values())
+        assert len(out) == len(names) and set(axes) <= set(inputs)
+
+
+# The paper's network, small
+
+SMALL = Config(
+    design="cris", size=64, sentences=1, threshold=0.35, found=0.0,
+    cris=Cris((1, 1, 1, 1), 8, word_dim=32, text_width=16, text_layers=1, text_heads=2, fpn_in=(64, 128, 32),
+              fpn_out=(8, 16, 24), num_layers=1, vis_dim=16, num_head=2, dim_ffn=24, dropout=0.0),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cris() -> nn.Module:
+    torch.manual_seed(0)
+    return task.build(SMALL).eval()
+
+
+def test_the_papers_network_answers_and_learns(cris: nn.Module) -> None:
+    session = task.session(cris, pixels(50, 80))
+    together = session.predict(ASKED)
+    assert isinstance(together, list)
+    for answer, sentence in zip(together, ASKED, strict=True):
+        alone = task.predict(cris, pixels(50, 80), sentence)
+        assert isinstance(alone, Result)
+        close(alone.probability, answer.probability)
+        assert answer.mask.shape == (50, 80)
+        np.testing.assert_array_equal(answer.mask, answer.probability > 0.35)
+        assert answer.found == bool(answer.mask.any())
+        expected = answer.probability[answer.mask].mean() if answer.mask.any() else 0.0
+        assert answer.score == pytest.approx(expected, abs=1e-4)
+    assert session.fit_map("the dog") is None
+    samples = Shapes(SMALL, "train")
+    batch = samples.collate([samples[0, i] for i in range(3)])
+    learner = task.build(SMALL)
+    loss = task.loss(learner, batch, None)["loss"]
+    loss.backward()
+    assert torch.isfinite(loss)
+    grads = {name: p.grad for name, p in learner.named_parameters()}
+    assert {n for n, g in grads.items() if g is None} == {"backbone.logit_scale"}
+    assert all(torch.isfinite(g).all() for g in grads.values() if g is not None)
+
+
+@torch.no_grad()
+def test_the_papers_parts_say_what_the_whole_says(cris: Any) -> None:
+    picture, words_ = exports.picture(cris), clip_words(ASKED, SMALL.cris.word_len)
+    image = torch.randn(1, 3, 64, 64)
+    kept, (tokens, state) = picture[0](image), exports.Sentence(cris)(words_)
+    logits = exports.reply(cris)[0](*kept, tokens, state, words_)
+    close(logits, cris(image.expand(4, -1, -1, -1), words_)[:, 0])
+    module, inputs, names, _ = exports.reply(cris)
+    assert module(*inputs.values()).shape == (len(inputs["ids"]), 16, 16) and names == ["logits"]
