@@ -121,6 +121,6 @@ def test_tensors_that_do_not_fit_are_named(saved: tuple[Path, fake_system.Model]
 
 def test_presets_are_recognised_whatever_the_training(task: ModuleType) -> None:
     config = fake_system.Config()
-    assert checkpoint.preset_of("fake", replace(config, train=replace(config.train, lr=7))) == "tiny"
+    assert checkpoint.preset_of("fake", replace(config, train=replace(config.train, lr=7.0))) == "tiny"
     assert checkpoint.preset_of("fake", replace(config, dropout=0.1)) == "small"
     assert checkpoint.preset_of("fake", replace(config, width=9)) == "custom"

@@ -134,7 +134,7 @@ def run(*words: str) -> int:
         (["train", SYSTEM, "--out", "x", "--preset", "wid"], "Did you mean wide?"),
         (["train", SYSTEM, "--out", "x", "--train.lrr", "1"], "Did you mean --train.lr?"),
         (["train", SYSTEM, "--out", "x", "--widht", "1"], "Did you mean --width?"),
-        (["train", SYSTEM, "--out", "x", "--weights", "run/model.safetensors"], "NAME=PATH"),
+        (["train", SYSTEM, "--out", "x", "--weights", "run/model.safetensors"], "run/model.safetensors: no such"),
         (["train", SYSTEM, "--out", "x", "--data", "nowhere"], "nowhere: no such folder"),
         (["evaluate", SYSTEM, "--data", "nowhere"], "nowhere: no such folder"),
         (["evaluate", SYSTEM, "--device", "abacus"], "abacus"),

@@ -345,3 +345,17 @@ def test_a_missing_weight_and_an_unknown_one(tmp_path: Path, task: ModuleType) -
         run(tmp_path, settings(), weights={"fake-image": tmp_path / "x"})
     with pytest.raises(ValueError, match="no system"):
         train("nonsense", settings(), out=tmp_path)
+
+
+def test_start_goes_on_from_a_checkpoint(tmp_path: Path, task: ModuleType) -> None:
+    first = run(tmp_path / "first", settings())
+    after = run(tmp_path / "second", settings(steps=1, lr=0.0), start=tmp_path / "first" / "model.safetensors")
+    fresh = run(tmp_path / "third", settings(steps=1, lr=0.0))
+    assert torch.equal(first["head.weight"], after["head.weight"])
+    assert not torch.equal(first["head.weight"], fresh["head.weight"])
+
+
+def test_start_from_another_network_names_what_does_not_fit(tmp_path: Path, task: ModuleType) -> None:
+    run(tmp_path / "first", settings())
+    with pytest.raises(ValueError, match=r"norm\.running_mean"):
+        run(tmp_path / "second", settings({"batch_norm": True}), start=tmp_path / "first" / "model.safetensors")

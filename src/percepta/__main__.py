@@ -136,6 +136,8 @@ class Demo:
 
     out: Path = Path("out/demo.html")
     """Where to write the page."""
+    picture: Path | None = None
+    """Also write one picture (JPEG) with the first results of every system; the README's is made so."""
 
 
 @dataclass(frozen=True)
@@ -301,6 +303,9 @@ def train(system: str, words: list[str], screen: Console) -> int:
 
     if checkpoint is not None and not checkpoint.exists() and str(checkpoint) in shipped.TABLE:
         checkpoint = shipped.find(str(checkpoint))
+    if checkpoint is not None and not checkpoint.exists():
+        names = ", ".join(name for name in shipped.TABLE if name.startswith(f"{system}-"))
+        raise FileNotFoundError(f"--weights {checkpoint}: no such file, nor weights that ship ({names}), nor NAME=PATH")
 
     if options.data is not None and not options.data.exists():
         raise FileNotFoundError(f"--data {options.data}: no such folder")
@@ -579,6 +584,9 @@ EXTRAS: dict[str, tuple[str, ...]] = {
 }
 
 
+SHOWN = 8  # results of each system in the demo's one picture
+
+
 def demo(words: list[str], screen: Console) -> int:
     """Runs every system's demo and writes one page of what they give."""
     options = parse(Demo, words, "percepta demo")
@@ -586,7 +594,7 @@ def demo(words: list[str], screen: Console) -> int:
 
     began = time.perf_counter()
     page = Page("Percepta").text("Made on this machine, offline, with the weights that come with the package.")
-    ran = 0
+    ran, shown = 0, []
     with _bar(screen, "demo") as bar:
         for index, (name, text) in enumerate(TABLE.items()):
             if find_spec(f"percepta.systems.{name}.demo") is None:
@@ -595,9 +603,16 @@ def demo(words: list[str], screen: Console) -> int:
             start = time.perf_counter()
             items = import_module(f"percepta.systems.{name}.demo").demo(percepta.load)
             page.heading(f"{name}: {text}").extend(items).text(f"{time.perf_counter() - start:.1f} s")
+            rows = next((item[1] for item in items if not isinstance(item, str) and item[0] == "pictures"), [])
+            shown += [picture for picture, _ in rows[:SHOWN]]
             ran += 1
         bar(len(TABLE), len(TABLE), "")
     path = page.write(options.out)
+    if options.picture is not None and shown:
+        from percepta.media import draw
+
+        options.picture.parent.mkdir(parents=True, exist_ok=True)
+        draw.sheet(shown, SHOWN // 2, 1200).save(options.picture, "JPEG", quality=85)
     screen.print(f"{path.resolve()}\n{ran} systems in {time.perf_counter() - began:.1f} s", soft_wrap=True)
     return 0
 

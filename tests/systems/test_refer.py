@@ -151,7 +151,8 @@ def test_maps_come_back_to_their_place(h: int, w: int, size: int, stride: int) -
     outside = torch.ones((size, size), dtype=torch.bool)
     outside[place.top : place.top + place.inner_h, place.left : place.left + place.inner_w] = False
     assert (square[:, outside] == data.GREY / 255).all()
-    assert min(size - place.inner_h - place.top, place.top) >= (size - place.inner_h) // 2  # in the middle
+    for start, length in ((place.top, place.inner_h), (place.left, place.inner_w)):  # in the middle
+        assert 0 <= size - length - 2 * start <= 1
     back = place.back(functional.avg_pool2d(square, stride)).numpy()
     assert back.shape == (3, h, w)
     # A ramp stays a ramp, but for what the border mixes in: a few pixels of the coarsest grid.
@@ -256,13 +257,11 @@ def test_sentences_are_mirrored_with_their_picture(tmp_path: Path) -> None:
     assert min(said["left"], said["right"]) > 3
 
 
-@given(
-    st.lists(
-        st.sampled_from(
-            ["left", "right", "leftmost", "rightmost", "Left", "the", "dog,", "left,", "right.", "leftover", "bright"]
-        )
-    )
-)
+TOKENS = ("left", "right", "leftmost", "rightmost", "Left", "the", "dog,", "left,", "right.", "leftover", "bright")
+
+
+@settings(max_examples=50)
+@given(st.lists(st.sampled_from(TOKENS)))
 def test_mirroring_twice_changes_nothing(words: list[str]) -> None:
     sentence = " ".join(words)
     assert data.mirror(data.mirror(sentence)) == sentence
@@ -343,7 +342,7 @@ def test_training_masks_are_where_the_colour_is(tmp_path: Path) -> None:
 
 
 def test_batches(tmp_path: Path) -> None:
-    samples = data.Pictures(replace(TINY, size=64), [scene(tmp_path, "a")])
+    samples = data.Pictures(replace(TINY, size=64, sentences=4), [scene(tmp_path, "a")])
     rows = [samples[0, 0], samples[1, 0]]
     batch = samples.collate(rows)
     asks = [a for row in rows for a in row["asks"]]
@@ -351,6 +350,17 @@ def test_batches(tmp_path: Path) -> None:
     for i, ask in enumerate(asks):
         np.testing.assert_allclose(batch["mask"][i], ask.mask.reshape(16, 4, 16, 4).mean((1, 3)), atol=1e-6)
         assert batch["present"][i] == ask.present
+
+
+def test_without_augmentation_a_picture_is_whole_and_as_it_is(tmp_path: Path) -> None:
+    found = scene(tmp_path, "a")
+    with Image.open(found.image) as file:
+        square = data.fit(torch.from_numpy(np.array(file)).permute(2, 0, 1).float() / 255, 64)[0]
+    samples = data.Pictures(replace(TINY, size=64, augment=False), [found])
+    for epoch in range(3):
+        row = samples[epoch, 0]
+        assert (row["image"] - square).abs().mean() < 0.02  # but for how the edges are smoothed
+        assert all(a.sentence == "the thing on the right," for a in row["asks"] if a.kind == "human")
 
 
 def test_a_folder_without_anything_to_ask_is_an_error(tmp_path: Path) -> None:
@@ -428,13 +438,13 @@ def furnished(seed: int) -> tuple[list[sentences.Thing], list[str], np.ndarray, 
     if rng.random() < 0.3:
         things.append(sentences.Thing(np.ones((64, 64), bool), "", ("all of it",), True))
         colours.append("")
-    return things, colours, image, frozenset(n for n in KNOWN if rng.random() < 0.15)
+    return things, colours, image, frozenset(n for n in sorted(KNOWN) if rng.random() < 0.15)
 
 
 def words(sentence: str, known: frozenset[str] = KNOWN) -> set[str]:
     """The classes that a sentence names, by any of their words."""
     forms = {n: [n, sentences.plural(n), *sentences.SYNONYMS.get(n, ())] for n in known}
-    return {n for n, some in forms.items() if any(form in sentence for form in some)}
+    return {n for n, some in forms.items() if any(form in sentence.replace("hot dog", "") for form in some)}
 
 
 def place(mask: np.ndarray) -> tuple[float, float]:
@@ -452,7 +462,7 @@ def read_side(sentence: str, forms: dict[str, tuple[str, ...]], *names: str) -> 
 
 def test_every_sentence_is_true_of_its_picture() -> None:
     kinds: Counter[str] = Counter()
-    for seed in range(150):
+    for seed in range(100):
         things, colours, image, tainted = furnished(seed)
         asks = sentences.compose(things, image, KNOWN, np.random.default_rng(seed), 10, tainted=tainted)
         assert len(asks) == 10
@@ -495,9 +505,8 @@ def test_every_sentence_is_true_of_its_picture() -> None:
                 there = place(anchor.mask)[axis]
                 assert sign * (there - (x, y)[axis]) > 0.1
                 assert all(sign * (there - place(t.mask)[axis]) < -0.1 for t in rivals)  # clearly on the other side
-    assert min(kinds[k] for k in ("class", "place", "size", "colour", "relation", "human", "salient", "absent")) > 10, (
-        kinds
-    )
+    every = ("class", "place", "size", "colour", "relation", "human", "salient", "absent")
+    assert min(kinds[k] for k in every) > 5, kinds
 
 
 def test_nothing_in_sight_is_nothing_to_ask() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from percepta.systems.refer import PRESETS
-from percepta.systems.refer.shapes import KINDS, Shapes
+from percepta.systems.refer.shapes import TURNS, Shapes
 
 # File in scikit-image's package, and what is asked: the last sentence of each names what is not there.
 ASKED = (
@@ -62,7 +62,7 @@ def demo(load: Callable[..., Any]) -> list[Any]:
         ]
     world = Shapes(PRESETS["tiny"], "test")
     drawn = []
-    for index in range(len(KINDS)):
+    for index in range(len(TURNS)):
         sample = world[(0, index)]
         big = Image.fromarray(np.asarray(sample["image"].permute(1, 2, 0) * 255, np.uint8)).resize((288, 288))
         session = system.session(big)

@@ -25,6 +25,7 @@ COLOURS = {
 FORMS = ("disc", "square", "triangle")
 SIZES = {"small": 0.085, "big": 0.16}  # half the side, as a share of the picture
 KINDS = ("colour", "size", "shape", "relation")
+TURNS = ("colour", "relation", "size", "relation", "shape")  # relations are the hardest, and come twice
 SIDES = (("left of", "right of"), ("above", "below"))
 LENGTH = {"train": 4096, "val": 256, "test": 256}
 
@@ -73,9 +74,9 @@ class Shapes:
         # Validation and test worlds do not depend on the seed: every run is measured on the same pictures.
         train = self.split == "train"
         rng = np.random.default_rng((self.seed, epoch, index) if train else (2**31, len(self.split), index))
-        pixels, asks = world(self.config.size, rng, KINDS[index % len(KINDS)])
-        if train:
-            asks = [asks[int(i)] for i in rng.permutation(len(asks))[: self.config.sentences]]
+        pixels, asks = world(self.config.size, rng, TURNS[index % len(TURNS)])
+        if train:  # the pair first, what else is there and what is not in turn
+            asks = [*asks[:2], *(asks[2:] if rng.random() < 0.5 else asks[:1:-1])][: self.config.sentences]
         return {
             "image": torch.from_numpy(pixels).permute(2, 0, 1).float() / 255,
             "asks": asks,
