@@ -23,6 +23,16 @@ SAME = (
     ("panties", "intimate"),
 )
 
+# Rows that are no words for one another, and yet a picture that has one cannot be said to lack the other.
+NEAR = (
+    ("shoes", "heels", "pumps", "flats", "loafers", "wedges", "clogs", "sneakers", "boots", "sandals"),
+    ("shirt", "blouse", "top", "t-shirt"),
+    ("sweater", "jumper", "sweatshirt", "hoodie", "cardigan"),
+    ("jacket", "blazer", "coat", "suit"),
+    ("pants", "jeans"),
+    ("glasses", "sunglasses"),
+)
+
 
 def read(root: Path) -> list[Scene]:
     """One scene a picture, one region for each word in it; words of one row of SAME share their union."""
@@ -33,8 +43,9 @@ def read(root: Path) -> list[Scene]:
     for mask in sorted((root / "masks").glob("*.png")):
         present = [int(v) for v in np.unique(np.asarray(Image.open(mask))) if v > 0]
         regions = tuple(Region(PngMask(mask, group.get(labels[v], (v,))), labels[v], every=True) for v in present)
-        # A word is absent only when no word of its row is there.
-        absent = {n for n in number if n != "null" and not set(group.get(n, (number[n],))) & set(present)}
-        known = frozenset(absent | {labels[v] for v in present})
+        here = {labels[v] for v in present}
+        near = {n for row in (*SAME, *NEAR) if here & set(row) for n in row}
+        absent = {n for n in number if n != "null"} - here - near
+        known = frozenset(absent | here)
         out.append(Scene(root / "images" / f"{mask.stem}.jpg", regions, "ccp", f"ccp/{mask.stem}", known))
     return out

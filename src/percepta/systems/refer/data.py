@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -185,66 +185,75 @@ class Pictures:
         }
 
 
+@dataclass(frozen=True)
+class Window:
+    """Where a picture lies on a canvas: scaled to inner_w × inner_h, at (left, top), which may be outside; maybe mirrored."""
+
+    width: int
+    height: int
+    left: int
+    top: int
+    inner_w: int
+    inner_h: int
+    mirrored: bool
+
+    @classmethod
+    def draw(cls, size: tuple[int, int], width: int, height: int, rng: np.random.Generator, whole: bool) -> Window:
+        """A random crop or placement of a picture of `size` (w, h); the whole of it, in the middle, with `whole`."""
+        w, h = size
+        scale, stretch = min(width / w, height / h), 1.0
+        centred = whole or rng.random() < 0.3
+        if not centred:
+            scale *= float(np.exp(rng.uniform(-0.3, 0.7)))
+            stretch = float(np.exp(rng.uniform(-0.12, 0.12)))
+        inner_w, inner_h = max(8, round(w * scale * stretch)), max(8, round(h * scale))
+        spare = (width - inner_w, height - inner_h)
+        left, top = (s // 2 if centred else int(rng.integers(min(s, 0), max(s, 0) + 1)) for s in spare)
+        return cls(width, height, left, top, inner_w, inner_h, not whole and rng.random() < 0.5)
+
+    def paste(self, picture: Image.Image, fill: int, resample: Image.Resampling) -> np.ndarray:
+        """The canvas with a picture, or with a mask of another size that shows the same, on it."""
+        x0, x1 = max(self.left, 0), min(self.left + self.inner_w, self.width)
+        y0, y1 = max(self.top, 0), min(self.top + self.inner_h, self.height)
+        across, down = picture.width / self.inner_w, picture.height / self.inner_h
+        left, top = (x0 - self.left) * across, (y0 - self.top) * down
+        box = (left, top, left + (x1 - x0) * across, top + (y1 - y0) * down)
+        box = (box[0], box[1], min(box[2], picture.width), min(box[3], picture.height))
+        part = np.asarray(picture.resize((x1 - x0, y1 - y0), resample, box))
+        canvas = np.full((self.height, self.width, *part.shape[2:]), fill, part.dtype)
+        canvas[y0:y1, x0:x1] = part
+        return canvas[:, ::-1] if self.mirrored else canvas
+
+
 def view(scene: Scene, rng: np.random.Generator, width: int, height: int, *, whole: bool = False) -> Seen:
-    """A random crop or placement of a picture on a grey canvas, maybe mirrored, with what is left of its regions.
+    """A random view of a picture on a grey canvas, with what is left of its regions.
 
     Args:
         whole: all of the picture, in the middle, as it is.
+
+    Raises:
+        ValueError: a mask of another shape than its picture.
     """
     with Image.open(scene.image) as file:
-        if max(file.size) > 4 * max(width, height):
+        if max(file.size) > 4 * max(width, height):  # JPEG files are then decoded at a fraction of their size
             file.draft("RGB", (2 * width, 2 * height))
-        stored = file.size
         picture = ImageOps.exif_transpose(file).convert("RGB")
-    w, h = picture.size
-    scale = min(width / w, height / h)
-    stretch = 1.0
-    centred = whole or rng.random() < 0.3
-    if not centred:
-        scale *= float(np.exp(rng.uniform(-0.3, 0.7)))
-        stretch = float(np.exp(rng.uniform(-0.12, 0.12)))
-    inner_w, inner_h = max(8, round(w * scale * stretch)), max(8, round(h * scale))
-    left = (width - inner_w) // 2 if centred else int(rng.integers(*_range(width - inner_w)))
-    top = (height - inner_h) // 2 if centred else int(rng.integers(*_range(height - inner_h)))
-    x0, x1, y0, y1 = max(left, 0), min(left + inner_w, width), max(top, 0), min(top + inner_h, height)
-    across, down = w / inner_w, h / inner_h
-    box = ((x0 - left) * across, (y0 - top) * down, (x1 - left) * across, (y1 - top) * down)
-    mirrored = not whole and rng.random() < 0.5
-    canvas = np.full((height, width, 3), GREY, np.uint8)
-    canvas[y0:y1, x0:x1] = np.asarray(
-        picture.resize((x1 - x0, y1 - y0), Image.Resampling.BILINEAR, box, reducing_gap=2)
-    )
-    if mirrored:
-        canvas = canvas[:, ::-1]
-    maps: dict[Path, np.ndarray] = {}
+    window = Window.draw(picture.size, width, height, rng, whole)
     things: list[Thing] = []
     denied: list[str] = []
     lost: dict[str, int] = {}
     kept: dict[str, int] = {}
-    per_pixel = inner_w * inner_h / (w * h)
-    for region in scene.regions:
-        if isinstance(region.mask, PngMask):  # one file often holds all regions of its picture
-            if region.mask.path not in maps:
-                maps[region.mask.path] = region.mask.load()
-            source = region.mask.select(maps[region.mask.path])
-        else:
-            source = region.mask.read()
-        if source.shape != (h, w) and source.shape[::-1] == stored:  # the picture was turned by EXIF or shrunk by draft
-            raise ValueError(f"{scene.image}: mask of {source.shape[::-1]} pixels for a picture of {(w, h)}")
-        marked = Image.fromarray(source)
-        sentences = tuple(map(mirror, region.sentences)) if mirrored else region.sentences
+    for region, source in zip(scene.regions, _masks(scene), strict=True):
+        if abs(source.shape[1] / source.shape[0] * picture.height / picture.width - 1) > 0.05:
+            raise ValueError(f"{scene.image}: a mask of {source.shape[1]}×{source.shape[0]} for {picture.size} pixels")
+        sentences = tuple(map(mirror, region.sentences)) if window.mirrored else region.sentences
         if not source.any():
             denied += sentences
             continue
-        sx, sy = source.shape[1] / w, source.shape[0] / h
-        mask_box = (box[0] * sx, box[1] * sy, box[2] * sx, box[3] * sy)
-        mask = np.zeros((height, width), bool)
-        mask[y0:y1, x0:x1] = np.asarray(marked.resize((x1 - x0, y1 - y0), Image.Resampling.NEAREST, mask_box))
-        if mirrored:
-            mask = mask[:, ::-1]
-        area, before = int(mask.sum()), float(source.sum()) * per_pixel * (w * h) / source.size
-        least = 0.5 if not region.name else 0.0 if region.every else 0.3
+        mask = window.paste(Image.fromarray(source), 0, Image.Resampling.NEAREST)
+        area, before = int(mask.sum()), float(source.mean()) * window.inner_w * window.inner_h
         kept[region.name] = kept.get(region.name, 0) + area
+        least = 0.5 if not region.name else 0.0 if region.every else 0.3
         if area >= SMALLEST * width * height and area >= least * before:
             # Where nobody looked for all of a class, one marked thing is not "the dog".
             name = region.name if region.every or scene.vocabulary else ""
@@ -252,11 +261,20 @@ def view(scene: Scene, rng: np.random.Generator, width: int, height: int, *, who
         else:
             lost[region.name] = lost.get(region.name, 0) + area
     tainted = frozenset(name for name, area in lost.items() if area > 0.1 * kept[name])
-    return Seen(canvas, things, tainted, scene.vocabulary, tuple(denied))
+    pixels = window.paste(picture, GREY, Image.Resampling.BILINEAR)
+    return Seen(pixels, things, tainted, scene.vocabulary, tuple(denied))
 
 
-def _range(spare: int) -> tuple[int, int]:
-    return (0, spare + 1) if spare >= 0 else (spare, 1)
+def _masks(scene: Scene) -> Iterator[Bool[np.ndarray, "h w"]]:
+    """The masks of all regions; a file that holds several is read once."""
+    files: dict[Path, np.ndarray] = {}
+    for region in scene.regions:
+        if isinstance(region.mask, PngMask):
+            if region.mask.path not in files:
+                files[region.mask.path] = region.mask.load()
+            yield region.mask.select(files[region.mask.path])
+        else:
+            yield region.mask.read()
 
 
 def mirror(sentence: str) -> str:

@@ -69,7 +69,7 @@ class CrisReply(nn.Module):
 
 
 def picture(model: Any) -> Part:
-    side = model.config.size
+    side = model.config.sight
     names = ["c3", "c4", "c5"] if isinstance(model, CRIS) else ["s16", "s8", "s4", "places"]
     return Picture(model), {"image": torch.rand(1, 3, side, side)}, names, {}
 

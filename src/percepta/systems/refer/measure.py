@@ -54,8 +54,8 @@ def measure(open_session: Callable[[Any], Any], loader: Iterable[dict[str, Any]]
         "mIoU <kind>" with an interval over groups (pictures or videos) and, as baselines, the IoU of a centred ellipse,
         of the network asked for "the thing", of a class-activation map, and of the network given another picture's
         sentence ("swapped"; on pictures with two or more things to choose from it is also a row of its own: "mIoU lost
-        when swapped"); "oIoU <kind>"; over all present things "mIoU", "oIoU" and "Pr@50" … "Pr@90"; "not found <kind>"
-        (share of absent things answered so, at the network's own threshold, with the share of present ones kept as its
+        when swapped"); "oIoU <kind>"; over all present things "mIoU", "oIoU" and "Pr@50" … "Pr@90"; "not found"
+        (share of absent things answered so at the network's own threshold, with the share of present ones kept as its
         baseline) and "not found at 90 % kept".
     """
     rows: list[Row] = []

@@ -52,7 +52,9 @@ class Result:
 
     def save(self, path: Path | str) -> None:
         """Writes the mask as a PNG (0 and 255), and beside it a JSON with sentence, score and the mask as COCO RLE."""
-        path = Path(path).with_suffix(".png")
+        path = Path(path)
+        if path.suffix.lower() != ".png":
+            path = path.with_name(f"{path.name}.png")
         path.parent.mkdir(parents=True, exist_ok=True)
         row = {
             "sentence": self.sentence,
@@ -112,7 +114,7 @@ class LateSession(Session):
     def __init__(self, model: LateText, config: Config, picture: Any) -> None:
         super().__init__(config, picture)
         self.model = model
-        square, self.place = fit(self.image, config.size)
+        square, self.place = fit(self.image, config.sight)
         weight = model.fit_scale
         with torch.no_grad():
             self.seen = model.encode_image(square[None].to(weight.device, weight.dtype))
@@ -138,7 +140,7 @@ class CrisSession(Session):
     def __init__(self, model: CRIS, config: Config, picture: Any) -> None:
         super().__init__(config, picture)
         self.model = model
-        square, self.box = letterbox(self.image, config.size)
+        square, self.box = letterbox(self.image, config.sight)
         weight = next(model.parameters())
         with torch.no_grad():
             seen = model.encode_image(clip.normalise(square)[None].to(weight.device, weight.dtype))
