@@ -11,7 +11,6 @@ sentence and slides it over the grid brought up to s/4: one logit a place.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -22,6 +21,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from percepta.nn.clip import CLIP, MEAN, Bottleneck, ModifiedResNet
+from percepta.nn.transformer import sine_line
 
 # A place belongs to the mask from this probability on (the reference's evaluation).
 THRESHOLD = 0.35
@@ -42,13 +42,6 @@ def _convolution(inputs: int, outputs: int, size: int) -> nn.Sequential:
 
 def _double(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c 2*h 2*w"]:
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-
-
-def sine_line(length: int, width: int) -> Float[Tensor, "length width"]:
-    """Positions 0, 1, ... as sines (even channels) and cosines (odd), wavelengths from 2π to 20000π."""
-    place = torch.arange(length, dtype=torch.float32)[:, None]
-    rate = torch.exp(torch.arange(0, width, 2, dtype=torch.float32) * (-math.log(10000.0) / width))
-    return torch.stack([(place * rate).sin(), (place * rate).cos()], -1).flatten(1)
 
 
 def sine_grid(height: int, width: int, channels: int) -> Float[Tensor, "{height}*{width} {channels}"]:

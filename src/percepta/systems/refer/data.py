@@ -173,21 +173,26 @@ class Pictures:
         return beside(view(scene, rng, w, h), view(self.found[other], rng, w, h), upright)
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
-        asks = [a for s in samples for a in s["asks"]]
-        masks = torch.from_numpy(np.stack([a.mask for a in asks])).float()
-        return {
-            "image": torch.stack([s["image"] for s in samples]),
-            "sentences": [a.sentence for a in asks],
-            "owner": torch.tensor([i for i, s in enumerate(samples) for _ in s["asks"]]),
-            "mask": functional.avg_pool2d(masks[:, None], 4)[:, 0],
-            "present": torch.tensor([float(a.present) for a in asks]),
-            "kinds": [a.kind for a in asks],
-        }
+        return training_batch(samples)
+
+
+def training_batch(samples: list[dict[str, Any]]) -> dict[str, Any]:
+    """Samples {image, asks} as the batch that `task.loss` takes."""
+    asks = [a for s in samples for a in s["asks"]]
+    masks = torch.from_numpy(np.stack([a.mask for a in asks])).float()
+    return {
+        "image": torch.stack([s["image"] for s in samples]),
+        "sentences": [a.sentence for a in asks],
+        "owner": torch.tensor([i for i, s in enumerate(samples) for _ in s["asks"]]),
+        "mask": functional.avg_pool2d(masks[:, None], 4)[:, 0],
+        "present": torch.tensor([float(a.present) for a in asks]),
+        "kinds": [a.kind for a in asks],
+    }
 
 
 @dataclass(frozen=True)
 class Window:
-    """Where a picture lies on a canvas: scaled to inner_w × inner_h, at (left, top), which may be outside; maybe mirrored."""
+    """Where a picture lies on a canvas: inner_w × inner_h pixels at (left, top), maybe beyond its edge or mirrored."""
 
     width: int
     height: int

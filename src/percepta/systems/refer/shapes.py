@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool
-from torch.nn import functional
 
 from percepta.systems.refer import Config
+from percepta.systems.refer.data import training_batch
 from percepta.systems.refer.sentences import Ask
 
 COLOURS = {
@@ -85,16 +85,7 @@ class Shapes:
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
         if self.split == "train":
-            asks = [a for s in samples for a in s["asks"]]
-            masks = torch.from_numpy(np.stack([a.mask for a in asks])).float()
-            return {
-                "image": torch.stack([s["image"] for s in samples]),
-                "sentences": [a.sentence for a in asks],
-                "owner": torch.tensor([i for i, s in enumerate(samples) for _ in s["asks"]]),
-                "mask": functional.avg_pool2d(masks[:, None], 4)[:, 0],
-                "present": torch.tensor([float(a.present) for a in asks]),
-                "kinds": [a.kind for a in asks],
-            }
+            return training_batch(samples)
         return {
             "pictures": [s["image"] for s in samples],
             "sentences": [[a.sentence for a in s["asks"]] for s in samples],
