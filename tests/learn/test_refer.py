@@ -72,7 +72,7 @@ def test_every_kind_of_sentence_is_understood(seeing: percepta.System) -> None:
 def test_relations_are_read(seeing: percepta.System) -> None:
     """The same network without the relation's words does clearly worse on the same pictures."""
     told, untold = ious(seeing)["relation"], ious(seeing, without_relation)["relation"]
-    assert told > untold + 0.2, (told, untold)
+    assert told > untold + 0.15, (told, untold)
 
 
 @pytest.mark.learn

@@ -76,7 +76,7 @@ def scenes(root: Path, split: str) -> list[Scene]:
     """The labelled pictures of a folder for a split: "train", "val", "test", or "all".
 
     A collection (a folder with sub-folders named as in COLLECTION) and layouts without splits of their own are cut by
-    the checksum of each group's name; "test" of a collection is the DAVIS validation videos.
+    the checksum of each group's name; "test" of a collection is the DAVIS validation videos, which "val" holds too.
 
     Raises:
         FileNotFoundError, ValueError: no layout that is known; says what was looked for.
@@ -85,9 +85,10 @@ def scenes(root: Path, split: str) -> list[Scene]:
 
     known = [name for name in COLLECTION if (root / name).is_dir()]
     if known:
+        videos = (root / TEST_VIDEOS).is_dir() and split in ("val", "test")
+        out = davis.read(root / TEST_VIDEOS, every=5) if videos else []
         if split == "test":
-            return davis.read(root / TEST_VIDEOS, every=5)
-        out = []
+            return out
         for name in known:
             read, often = COLLECTION[name]
             found = held_out(read(root / name), split)

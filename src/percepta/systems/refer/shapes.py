@@ -23,9 +23,10 @@ COLOURS = {
     "purple": (142, 68, 173), "white": (245, 245, 245),
 }  # fmt: skip
 FORMS = ("disc", "square", "triangle")
-SIZES = {"small": 0.085, "big": 0.16}  # half the side, as a share of the picture
+SIZES = {"small": 0.1, "big": 0.16}  # half the side, as a share of the picture
 KINDS = ("colour", "size", "shape", "relation")
-TURNS = ("colour", "relation", "size", "relation", "shape")  # relations are the hardest, and come twice
+# Relations and shapes are the hardest, and come twice.
+TURNS = ("colour", "relation", "size", "shape", "relation", "shape")
 SIDES = (("left of", "right of"), ("above", "below"))
 LENGTH = {"train": 4096, "val": 256, "test": 256}
 
