@@ -1,8 +1,8 @@
 """Fits the image-text space on captioned pictures and prints its recall on pictures that were kept out.
 
-    python benchmarks/align.py DATA [--write]
+    python benchmarks/align.py [DATA] [--write]
 
-DATA holds flickr8k/, oasis/ and coco-small/ in the layouts of `percepta.datasets`. With --write the asset that ships
+DATA, else the folder that PERCEPTA_DATA names, holds flickr8k/, oasis/ and coco-small/ in the layouts of `percepta.datasets`. With --write the asset that ships
 is made anew, from every picture that is not kept out.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 import zlib
 from collections import defaultdict
 from pathlib import Path
@@ -53,9 +54,12 @@ def pooled(network: EfficientNetLite0, files: list[Path], size: int = 288) -> Te
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", type=Path, nargs="?", default=os.environ.get("PERCEPTA_DATA"))
     parser.add_argument("--write", action="store_true")
     args = parser.parse_args()
+    if args.data is None:
+        print("skipped: no data; give a folder or set PERCEPTA_DATA")
+        return
     image, text = EfficientNetLite0().eval(), TextEncoder().eval()
     image.read(weights.find("efficientnet-lite0"))
     text.read(*weights.files("minilm-l6-v2"))
