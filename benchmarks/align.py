@@ -2,8 +2,8 @@
 
     python benchmarks/align.py [DATA] [--write]
 
-DATA, else the folder that PERCEPTA_DATA names, holds flickr8k/, oasis/ and coco-small/ in the layouts of `percepta.datasets`. With --write the asset that ships
-is made anew, from every picture that is not kept out.
+DATA, else the folder that PERCEPTA_DATA names, holds flickr8k/, oasis/ and coco-small/ in the layouts of
+`percepta.datasets`. With --write the asset that ships is made anew, from every picture that is not kept out.
 """
 
 from __future__ import annotations
