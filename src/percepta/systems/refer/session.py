@@ -48,7 +48,7 @@ class Result:
     def draw(self) -> Image.Image:
         """The picture with the mask on it, below it the sentence and the score."""
         text = self.sentence if self.found else f"{self.sentence}: not found"
-        return draw.overlay(self.picture, self.mask, text, score=self.score)
+        return draw.overlay(self.picture, self.mask, text, draw.colours(2)[1], score=self.score)
 
     def save(self, path: Path | str) -> None:
         """Writes the mask as a PNG (0 and 255), and beside it a JSON with sentence, score and the mask as COCO RLE."""
