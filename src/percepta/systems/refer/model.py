@@ -38,7 +38,7 @@ class Words(NamedTuple):
     """Sentences, encoded."""
 
     tokens: Float[Tensor, "n l c"]
-    mask: Bool[Tensor, "n l"]
+    mask: Bool[Tensor, "n l"] | None
     state: Float[Tensor, "n c"]
     direction: Float[Tensor, "n d"]
 
@@ -128,6 +128,11 @@ def refine(width: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(width, width, 3, padding=1, bias=False), nn.GroupNorm(8, width), nn.ReLU())
 
 
+def each(maps: Float[Tensor, "b *size"], owner: Int[Tensor, " n"]) -> Float[Tensor, "n *size"]:
+    """maps[owner], without a copy where there is one picture."""
+    return maps.expand(owner.shape[0], *maps.shape[1:]) if maps.shape[0] == 1 else maps[owner]
+
+
 def up(x: Tensor, like: Tensor) -> Tensor:
     return functional.interpolate(x, like.shape[-2:], mode="bilinear", align_corners=False)
 
@@ -202,10 +207,12 @@ class LateText(nn.Module):
 
     def encode_text(self, sentences: Sequence[str]) -> Words:
         """n sentences; those beyond 32 word pieces are cut."""
-        return self.adapt(*self.text.encode(sentences, 32))
+        tokens, mask, sentence = self.text.encode(sentences, 32)
+        # One sentence has no padding, and attention without a mask is faster.
+        return self.adapt(tokens, mask if len(sentences) > 1 else None, sentence)
 
     def adapt(
-        self, tokens: Float[Tensor, "n l 384"], mask: Bool[Tensor, "n l"], sentence: Float[Tensor, "n 384"]
+        self, tokens: Float[Tensor, "n l 384"], mask: Bool[Tensor, "n l"] | None, sentence: Float[Tensor, "n 384"]
     ) -> Words:
         """What the decoder takes, from what the text encoder gives."""
         return Words(self.words(tokens), mask, self.sentence(sentence), self.align.text(sentence))
@@ -215,8 +222,8 @@ class LateText(nn.Module):
         n, (h, w) = owner.shape[0], pixels.s16.shape[-2:]
         scale, shift = self.guide(words.state).chunk(2, -1)
         unit = self.align.image(pixels.places.movedim(1, -1))
-        fit = torch.einsum("nhwd,nd->nhw", unit[owner], words.direction)[:, None] * self.fit_scale
-        s16 = pixels.s16[owner] * (1 + scale[..., None, None]) + shift[..., None, None]
+        fit = torch.einsum("nhwd,nd->nhw", each(unit, owner), words.direction)[:, None] * self.fit_scale
+        s16 = each(pixels.s16, owner) * (1 + scale[..., None, None]) + shift[..., None, None]
         s16 = s16 + up(self.fit(fit), s16)
         # One more token, the question itself, gathers whether the thing is there and what its kernel should be.
         x = torch.cat(((self.asked + words.state)[:, None], s16.flatten(2).transpose(1, 2)), 1)
@@ -228,8 +235,8 @@ class LateText(nn.Module):
         asked, seen = x[:, 0], x[:, 1:]
         coarse = self.coarse(seen).view(n, h, w)
         both = torch.cat((asked, words.state), -1)
-        s8 = self.mix8(up(self.to8(seen.transpose(1, 2).reshape(n, -1, h, w)), pixels.s8) + pixels.s8[owner])
-        s4 = self.mix4(up(self.to4(s8), pixels.s4) + pixels.s4[owner])
+        s8 = self.mix8(up(self.to8(seen.unflatten(1, (h, w)).movedim(-1, 1)), pixels.s8) + each(pixels.s8, owner))
+        s4 = self.mix4(up(self.to4(s8), pixels.s4) + each(pixels.s4, owner))
         return Answer(project(s4, self.kernel(both)), coarse, self.presence(both)[:, 0])
 
     def forward(self, image: Float[Tensor, "b 3 h w"], sentences: Sequence[str], owner: Int[Tensor, " n"]) -> Answer:
