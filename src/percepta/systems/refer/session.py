@@ -78,7 +78,7 @@ class Session:
         self.image = pictures.read(picture)
         self.shown = np.array(pictures.to_pil(self.image))
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def predict(self, sentence: str | Sequence[str]) -> Result | list[Result]:
         """The answer to a sentence, or to each of several.
 
@@ -116,7 +116,7 @@ class LateSession(Session):
         self.model = model
         square, self.place = fit(self.image, config.sight)
         weight = model.fit_scale
-        with torch.no_grad():
+        with torch.inference_mode():
             self.seen = model.encode_image(square[None].to(weight.device, weight.dtype))
 
     def answer(self, sentences: list[str]) -> tuple[Float[Tensor, "n h w"], Float[Tensor, " n"]]:
@@ -124,7 +124,7 @@ class LateSession(Session):
         said = self.model.answer(self.seen, self.model.encode_text(sentences), owner)
         return self.place.back(said.logits.float()).sigmoid(), said.presence.float().sigmoid()
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def fit_map(self, sentence: str) -> Float[np.ndarray, "h w"]:
         unit = self.model.align.image(self.seen.places.movedim(1, -1))
         direction = self.model.encode_text([sentence]).direction
@@ -142,7 +142,7 @@ class CrisSession(Session):
         self.model = model
         square, self.box = letterbox(self.image, config.sight)
         weight = next(model.parameters())
-        with torch.no_grad():
+        with torch.inference_mode():
             seen = model.encode_image(clip.normalise(square)[None].to(weight.device, weight.dtype))
             self.seen = model.prepare(seen)
 
