@@ -120,7 +120,7 @@ PRESETS: dict[str, Config] = {
         train=TrainConfig(steps=320, batch_size=16, lr=3e-3, warmup=20, clip_norm=1.0),
     ),
     "small": Config(
-        look=384,
+        look=448,
         train=TrainConfig(
             steps=3800, batch_size=8, lr=6e-4, lr_scale=(("image", 0.15), ("align", 0.15)), weight_decay=0.02,
             warmup=200, clip_norm=1.0, ema=0.998, checkpoint_every=200,
