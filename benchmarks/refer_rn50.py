@@ -54,6 +54,11 @@ def pictures(count: int) -> tuple[Tensor, Tensor]:
     return normalise((fields + 0.03 * torch.randn_like(fields)).clamp(0, 1)), masks
 
 
+def wanted(masks: Tensor) -> Tensor:
+    """Logits (n 1 s/4 s/4) that say just where the masks are: 4 inside, -4 outside."""
+    return 8 * F.interpolate(masks, scale_factor=0.25) - 4
+
+
 @torch.no_grad()
 def realistic(model: cris.CRIS, images: Tensor, masks: Tensor, words: Tensor) -> None:
     """Batch norms take the statistics of pictures; the constant part of the kernel is fitted to find the red disc.
@@ -73,8 +78,7 @@ def realistic(model: cris.CRIS, images: Tensor, masks: Tensor, words: Tensor) ->
     grid = model.decoder(model.neck(model.encode_image(images), state), tokens, words == 0)
     places = F.unfold(model.proj.vis(grid), 3, padding=1).transpose(1, 2).flatten(0, 1)
     places = torch.cat([places, torch.ones(len(places), 1)], 1)
-    target = 8 * F.interpolate(masks, scale_factor=0.25) - 4
-    target = (target - model.proj(grid, state)).flatten()
+    target = (wanted(masks) - model.proj(grid, state)).flatten()
     square = places.T @ places
     square.diagonal().add_(1e-3 * square.diagonal().mean())
     model.proj.txt.bias.add_(torch.linalg.solve(square, places.T @ target))
@@ -121,8 +125,7 @@ def compare(rounds: int, clock: str) -> None:
     plain = cris.CRIS()
     realistic(plain, images, masks, words)
     expected = plain(images, words)
-    target = 8 * F.interpolate(masks, scale_factor=0.25) - 4
-    print(f"float32 masks find the red disc with IoU {overlap(target, expected):.2f}")
+    print(f"float32 masks find the red disc with IoU {overlap(wanted(masks), expected):.2f}")
     folded = cris.fuse(copy.deepcopy(plain))
     error = ((folded(images, words) - expected).abs().max() / expected.std()).item()
     quick = cris.fast(copy.deepcopy(folded))

@@ -437,8 +437,7 @@ def _prepare(
         run.frozen = {part: filled[part] for part in _stay_frozen(task, config, model) if part in filled}
         if start is not None:
             header, state = checkpoint.read(start)
-            skip = checkpoint.prefixes(header.frozen)
-            weights.load_strictly(model, {k: v.float() for k, v in state.items()}, str(start), skip)
+            weights.load_strictly(model, state, str(start), checkpoint.prefixes(header.frozen))
     model.to(process.device)
     if process.world > 1:  # the same seed gives the same weights, unless the machines differ
         for value in model.state_dict().values():
