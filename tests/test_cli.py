@@ -23,6 +23,7 @@ from torch import nn
 
 import percepta
 from percepta import __main__ as cli
+from percepta import shell
 from percepta.config import TrainConfig
 from percepta.metrics import Metric
 from percepta.systems import TABLE
@@ -221,7 +222,7 @@ def test_every_setting_is_explained(system: str) -> None:
 
 @pytest.mark.parametrize("system", TABLE)
 def test_settings_do_not_hide_options_of_train(system: str) -> None:
-    options = cli.option_names(cli.train_options(system, "small"))
+    options = shell.option_names(cli.train_options(system, "small"))
     assert len(options) == len(set(options))
 
 

@@ -9,6 +9,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -169,6 +170,19 @@ def test_write_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.undo()
     assert target.read_text() == before
     assert [p.name for p in target.parent.iterdir()] == ["page.html"]
+
+
+def test_dots_stand_where_the_numbers_are() -> None:
+    """Equal distances on the page for equal distances of numbers; every baseline has a tick and a legend."""
+    rows = {f"g{i}": Metric(float(i), i - 0.5, i + 0.25, 9, baselines={"crowd": i + 1.0}) for i in range(4)}
+    svg = report.dots_svg(rows, " px")
+    dots = [float(x) for x in re.findall(r'<circle [^>]*cx="([\d.]+)"', svg)]
+    steps = np.diff(dots)
+    assert len(dots) == 4 and steps.min() > 0 and np.ptp(steps) < 0.3
+    ticks = [float(x) for x in re.findall(r'stroke-width="2.5" x1="([\d.]+)"', svg)]
+    assert np.allclose(np.array(ticks) - dots, steps[0], atol=0.3)
+    assert svg.count("crowd") == 1 and "<script" not in report.dots_svg({"<script>": Metric(1.0)})
+    assert "nothing" in report.dots_svg({})
 
 
 def test_extend_takes_plain_data_and_names_what_it_knows() -> None:

@@ -13,14 +13,13 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
-from difflib import get_close_matches
+from dataclasses import dataclass, field, make_dataclass
 from glob import has_magic
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import tyro
 from rich.console import Console
@@ -29,6 +28,19 @@ from rich.table import Table
 
 import percepta
 from percepta import __version__
+from percepta.shell import (
+    UsageError,
+    Which,
+    check_device,
+    devices,
+    load,
+    near,
+    one_line,
+    parse,
+    preset_of,
+    progress_bar,
+    split_weights,
+)
 from percepta.systems import COMMANDS, TABLE
 
 if TYPE_CHECKING:
@@ -40,25 +52,7 @@ T = TypeVar("T")
 USER_ERRORS = (ValueError, OSError, ImportError, FloatingPointError)
 
 
-class UsageError(ValueError):
-    """The command line itself is wrong."""
-
-
 # ------------------------------------------------------------------------------------------------- options
-
-
-@dataclass(frozen=True)
-class Which:
-    """Options that choose the model."""
-
-    preset: str | None = None
-    """Which of the system's presets, see `percepta list`. Left out: small, or what a checkpoint says."""
-    weights: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """A checkpoint's path, or NAME=PATH for a part that starts from your file (clip=RN50.pt); repeatable."""
-    device: str = "auto"
-    """auto (cuda, then mps, then cpu) or a torch device such as cpu or cuda:1."""
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None
-    """Arithmetic; left out: float32."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +166,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except USER_ERRORS as error:
         if debug or (isinstance(error, ImportError) and (error.name or "").startswith("percepta")):
             raise
-        errors.print(f"[bold red]error:[/] {escape(_one_line(error))}", soft_wrap=True)
+        errors.print(f"[bold red]error:[/] {escape(one_line(error))}", soft_wrap=True)
         return 2
     except SystemExit as end:  # tyro has printed help, or what is wrong with a value
         return end.code if isinstance(end.code, int) else 2
@@ -189,13 +183,15 @@ def _run(words: list[str], screen: Console) -> int:
         screen.print(f"percepta {__version__}")
         return 0
     name, rest = words[0], words[1:]
-    if name in COMMANDS:
-        module, _, function = COMMANDS[name].partition(":")
-        return int(getattr(import_module(module), function)(rest) or 0)
+    own = " ".join(words[:2])  # "predict aesthetics": a command that a system has instead of the general one
+    for command, given in ((own, words[2:]), (name, rest)):
+        if command in COMMANDS:
+            module, _, function = COMMANDS[command][0].partition(":")
+            return int(getattr(import_module(module), function)(given, screen) or 0)
     if name in PLAIN:
         return PLAIN[name](rest, screen)
     if name not in WITH_SYSTEM:
-        raise UsageError(f"no command {name!r}.{_near(name, _commands())} Commands: {', '.join(_commands())}")
+        raise UsageError(f"no command {name!r}.{near(name, _commands())} Commands: {', '.join(_commands())}")
     command, words_after, _ = WITH_SYSTEM[name]
     if not rest or rest[0].startswith("-"):
         usage = f"percepta {name} SYSTEM {words_after}; systems: {', '.join(TABLE)}"
@@ -205,50 +201,13 @@ def _run(words: list[str], screen: Console) -> int:
         raise UsageError(f"which system? usage: {usage}")
     system = rest[0]
     if system not in TABLE:
-        raise UsageError(f"no system {system!r}.{_near(system, TABLE)} Systems: {', '.join(TABLE)}")
+        raise UsageError(f"no system {system!r}.{near(system, TABLE)} Systems: {', '.join(TABLE)}")
     return command(system, rest[1:], screen)
-
-
-def parse(kind: type[T], words: Sequence[str], prog: str, description: str | None = None) -> T:
-    """Reads options into a dataclass. Wrong values end the program with tyro's explanation (exit code 2).
-
-    Raises:
-        UsageError: an option is unknown; names the nearest and the valid ones.
-    """
-    options, unknown = tyro.cli(kind, args=list(words), prog=prog, description=description, return_unknown_args=True)
-    if unknown:
-        word = unknown[0].partition("=")[0]
-        valid = ["--" + name for name in option_names(kind)]
-        what = "option" if word.startswith("-") else "argument"
-        raise UsageError(
-            f"unknown {what} {word!r}.{_near(word, valid)} Valid: {' '.join(valid)}; `{prog} --help` explains them"
-        )
-    return options
-
-
-def option_names(kind: Any, prefix: str = "") -> list[str]:
-    """The options that tyro makes of a dataclass: "data", "train.batch-size"; not the positional ones."""
-    hints = get_type_hints(kind, include_extras=True)
-    names = []
-    for item in fields(kind):
-        hint = hints[item.name]
-        plain = getattr(hint, "__origin__", hint) if hasattr(hint, "__metadata__") else hint
-        if hasattr(hint, "__metadata__") and "Positional" in repr(hint.__metadata__).title():
-            continue
-        if is_dataclass(plain):
-            flat = item.name in _FLAT and not prefix
-            names += option_names(plain, prefix if flat else f"{prefix}{item.name.replace('_', '-')}.")
-        else:
-            names.append(prefix + item.name.replace("_", "-"))
-    return names
-
-
-_FLAT = ("options", "config")  # fields of the train command whose own fields are options without a prefix
 
 
 def train_options(system: str, preset: str) -> type[Any]:
     """A dataclass of `options` (Train) and `config` (the system's Config, with the preset's values)."""
-    config = _preset(system, preset)
+    config = preset_of(system, preset)
     flat = tyro.conf.arg(name="")
     return make_dataclass(
         "TrainOptions",
@@ -268,24 +227,6 @@ def _preset_in(words: Sequence[str]) -> str:
         if word == "--preset" and index + 1 < len(words):
             return words[index + 1]
     return Train.preset
-
-
-def split_weights(words: Sequence[str]) -> tuple[Path | None, dict[str, Path]]:
-    """["run/model.safetensors", "clip=RN50.pt"] as (checkpoint or None, {name: file}).
-
-    Raises:
-        UsageError: more than one checkpoint.
-    """
-    checkpoints, given = [], {}
-    for word in words:
-        name, equals, path = word.partition("=")
-        if equals and "/" not in name and "\\" not in name and not Path(word).exists():
-            given[name] = Path(path).expanduser()
-        else:
-            checkpoints.append(Path(word).expanduser())
-    if len(checkpoints) > 1:
-        raise UsageError(f"one checkpoint at a time, got {', '.join(map(str, checkpoints))}")
-    return (checkpoints[0] if checkpoints else None), given
 
 
 # ------------------------------------------------------------------------------------------------- commands
@@ -309,11 +250,11 @@ def train(system: str, words: list[str], screen: Console) -> int:
 
     if options.data is not None and not options.data.exists():
         raise FileNotFoundError(f"--data {options.data}: no such folder")
-    _check_device(options.device)
+    check_device(options.device)
     first = int(os.environ.get("RANK", "0")) == 0  # under torchrun only one process draws
     began = time.perf_counter()
     try:
-        with _bar(screen, f"training {system}", shown=first) as bar:
+        with progress_bar(screen, f"training {system}", shown=first) as bar:
             path = training.train(
                 system,
                 parsed.config,
@@ -329,6 +270,10 @@ def train(system: str, words: list[str], screen: Console) -> int:
         if first and (options.out / "log.jsonl").is_file():
             report.training_page(options.out)
     if first:
+        task = import_module(f"percepta.systems.{system}.task")
+        if hasattr(task, "page"):
+            model = percepta.load(path, weights=given or None, device=options.device)
+            report.training_page(options.out, _shown(model, task.data(model.config, "val", options.data)))
         screen.print(f"{path} after {time.perf_counter() - began:.0f} s; curves: {options.out / 'report.html'}")
     return 0
 
@@ -344,11 +289,11 @@ def evaluate(system: str, words: list[str], screen: Console) -> int:
 
     if options.data is not None and not options.data.exists():
         raise FileNotFoundError(f"--data {options.data}: no such folder")
-    model = _load(system, options)
+    model = load(system, options)
     samples = model.task.data(model.config, options.split, options.data)
     where = str(options.data) if options.data else "the synthetic world"
     began = time.perf_counter()
-    with _bar(screen, f"evaluating {system} on {where}") as bar:
+    with progress_bar(screen, f"evaluating {system} on {where}") as bar:
         watched = SimpleNamespace(metrics=lambda net, loader: model.task.metrics(net, Watched(loader, bar)))
         metrics: Mapping[str, Metric] = training.evaluate(
             watched, model.model, samples, options.batch_size, options.workers
@@ -366,7 +311,7 @@ def evaluate(system: str, words: list[str], screen: Console) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     report.write_atomically(options.out / "metrics.json", json.dumps(content, indent=1) + "\n")
     page = report.Page(f"{system}: {TABLE[system]}").metrics(metrics)
-    page.table(["", ""], list(facts.items())).write(options.out / "report.html")
+    page.extend(_shown(model, samples, metrics)).table(["", ""], list(facts.items())).write(options.out / "report.html")
     screen.print(f"{options.out / 'metrics.json'} and report.html, {seconds:.1f} s")
     if options.card:
         card = Path(str(import_module(f"percepta.systems.{system}").__file__)).with_name("CARD.md")
@@ -408,14 +353,14 @@ def predict(system: str, words: list[str], screen: Console) -> int:
     """Predicts for every input; writes drawings, results and predictions.json; lists files that failed."""
     options = parse(Predict, words, f"percepta predict {system}", f"{system}: {TABLE[system]}")
     files = inputs(options.input)
-    model = _load(system, options)
+    model = load(system, options)
     from percepta import report
 
     stems = [file.stem for file in files]
     failed: list[tuple[Path, str]] = []
     rows: list[dict[str, Any]] = []
     options.out.mkdir(parents=True, exist_ok=True)
-    with _bar(screen, f"{system}: {len(files)} files", shown=len(files) > 1) as bar:
+    with progress_bar(screen, f"{system}: {len(files)} files", shown=len(files) > 1) as bar:
         for index, file in enumerate(files):
             name = file.stem if stems.count(file.stem) == 1 else file.name
             try:
@@ -428,7 +373,7 @@ def predict(system: str, words: list[str], screen: Console) -> int:
                 # One picture: the error is the answer. Many: the others go on.
                 if len(files) == 1:
                     raise
-                failed.append((file, _one_line(error)))
+                failed.append((file, one_line(error)))
             bar(index + 1, len(files), file.name)
     import json
 
@@ -465,7 +410,7 @@ def inputs(text: str) -> list[Path]:
 def export(system: str, words: list[str], screen: Console) -> int:
     """Writes ONNX graphs, each checked against torch."""
     options = parse(Export, words, f"percepta export {system}", f"Exports {system}: {TABLE[system]}")
-    model = _load(system, options)
+    model = load(system, options)
     from percepta import export as exporting
 
     for part in exporting.export(model, options.out):
@@ -481,7 +426,7 @@ def data(system: str, words: list[str], screen: Console) -> int:
     """Checks a folder of data; exit code 1 where something is wrong with it."""
     options = parse(Data, words, f"percepta data {system}")
     check = import_module(f"percepta.systems.{system}.check")
-    with _bar(screen, f"reading {options.folder}") as bar:
+    with progress_bar(screen, f"reading {options.folder}") as bar:
         found = check.check(options.folder, progress=lambda done, total: bar(done, total, ""))
     screen.print(escape(found.text()), soft_wrap=True)
     if options.sheet is not None:
@@ -539,7 +484,7 @@ def doctor(words: list[str], screen: Console) -> int:
     rows.append(("python", platform.python_version(), ""))
     rows.append(("percepta", __version__, ""))
     rows.append(("torch", torch.__version__, ""))
-    rows.append(("devices", ", ".join(_devices()), ""))
+    rows.append(("devices", ", ".join(devices()), ""))
     advice = "OMP_NUM_THREADS above the number of cores slows everything down" if threads > cores else ""
     rows.append(("threads", f"{threads} of {cores} cores", advice))
     free = _memory_bytes()
@@ -565,7 +510,7 @@ def doctor(words: list[str], screen: Console) -> int:
             rows.append((f"weights {name}", "sha256 ok", ""))
         except (OSError, ValueError, KeyError) as error:
             broken += 1
-            rows.append((f"weights {name}", "[red]broken[/]", _one_line(error)))
+            rows.append((f"weights {name}", "[red]broken[/]", one_line(error)))
     rows += _speed()
     table = Table()
     for column in ("what", "how it is", "advice"):
@@ -578,6 +523,7 @@ def doctor(words: list[str], screen: Console) -> int:
 
 EXTRAS: dict[str, tuple[str, ...]] = {
     "data": ("pyarrow",),
+    "web": ("fastapi", "uvicorn"),
     "demo": ("skimage",),
     "export": ("onnx", "onnxscript", "onnxruntime"),
     "dev": ("pytest", "xdist", "hypothesis", "beartype", "ruff", "pyright"),
@@ -595,7 +541,7 @@ def demo(words: list[str], screen: Console) -> int:
     began = time.perf_counter()
     page = Page("Percepta").text("Made on this machine, offline, with the weights that come with the package.")
     ran, shown = 0, []
-    with _bar(screen, "demo") as bar:
+    with progress_bar(screen, "demo") as bar:
         for index, (name, text) in enumerate(TABLE.items()):
             if find_spec(f"percepta.systems.{name}.demo") is None:
                 continue
@@ -652,7 +598,7 @@ def _help(screen: Console) -> None:
         ("list", "Systems, presets, weights and their licences."),
         ("demo", "Every system on sample input: one HTML page."),
         ("doctor", "What is installed, whether it is whole, what is slow."),
-        *((name, "") for name in COMMANDS),
+        *((name, text) for name, (_, text) in COMMANDS.items()),
     ):
         table.add_row(f"  {name}", text)
     screen.print(table)
@@ -662,76 +608,8 @@ def _help(screen: Console) -> None:
     screen.print("\n`percepta COMMAND SYSTEM --help` explains every option. --debug shows tracebacks.")
 
 
-def _near(word: str, known: Any) -> str:
-    near = get_close_matches(word, list(known), 1, 0.5)
-    return f" Did you mean {near[0]}?" if near else ""
-
-
-def _one_line(error: BaseException) -> str:
-    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    return " ".join(text.split()) or type(error).__name__
-
-
 def _brief(values: Mapping[str, float]) -> str:
     return "  ".join(f"{name} {value:.3g}" for name, value in values.items())
-
-
-@contextlib.contextmanager
-def _bar(screen: Console, text: str, shown: bool = True) -> Iterator[Callable[[int, int, str], None]]:
-    """A progress bar as a function of (done, in all, note); silent where nobody watches."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    with Progress(*columns, console=screen, transient=True, disable=not (shown and screen.is_terminal)) as progress:
-        task = progress.add_task(escape(text), total=None, note="")
-        yield lambda done, total, note: progress.update(task, completed=done, total=total, note=escape(note))
-
-
-def _load(system: str, options: Which) -> percepta.System:
-    """The system with the weights that the options name."""
-    _check_device(options.device)
-    checkpoint, given = split_weights(options.weights)
-    _preset(system, options.preset or "small")
-    dtype = getattr(import_module("torch"), options.dtype) if options.dtype else None
-    rest = {"device": options.device, "dtype": dtype}
-    if checkpoint is None:
-        return percepta.load(system, preset=options.preset or "small", weights=given or None, **rest)
-    if not checkpoint.exists():
-        raise FileNotFoundError(f"--weights {checkpoint}: no such file")
-    if options.preset is not None:
-        file = checkpoint / "model.safetensors" if checkpoint.is_dir() else checkpoint
-        return percepta.load(system, preset=options.preset, weights=file, **rest)
-    try:
-        loaded = percepta.load(str(checkpoint), weights=given or None, **rest)
-    except ValueError as error:
-        raise ValueError(f"{error} (a published checkpoint needs --preset as well)") from error
-    if loaded.name != system:
-        raise UsageError(f"{checkpoint} holds {loaded.name}, not {system}")
-    return loaded
-
-
-def _preset(system: str, name: str) -> Any:
-    """The Config of a preset."""
-    presets = import_module(f"percepta.systems.{system}").PRESETS
-    if name not in presets:
-        raise UsageError(f"{system} has no preset {name!r}.{_near(name, presets)} Presets: {', '.join(presets)}")
-    return presets[name]
-
-
-def _check_device(name: str) -> None:
-    import torch
-
-    if name != "auto":
-        try:
-            torch.empty(1, device=name)
-        except (RuntimeError, AssertionError) as error:
-            raise UsageError(f"--device {name}: {_one_line(error)[:200]}; here: {', '.join(_devices())}") from error
 
 
 def _save(result: Any, out: Path, stem: str, source: Path, words: Sequence[str]) -> dict[str, Any]:
@@ -753,11 +631,16 @@ def _save(result: Any, out: Path, stem: str, source: Path, words: Sequence[str])
     return row
 
 
+def _shown(model: percepta.System, samples: Any, metrics: Mapping[str, Metric] | None = None) -> list[Any]:
+    """What a system shows of its answers to some samples, where it has something to show."""
+    return list(model.task.page(model.model, samples, metrics)) if hasattr(model.task, "page") and len(samples) else []
+
+
 def _facts(system: str, model: percepta.System, options: Evaluate, words: list[str], seconds: float) -> dict[str, str]:
     """What a card says besides the metrics."""
     import torch
 
-    from percepta.checkpoint import preset_of
+    from percepta import checkpoint
 
     exports = model.task.EXPORTS
     count = sum(value.numel() for value in model.model.parameters())
@@ -765,7 +648,7 @@ def _facts(system: str, model: percepta.System, options: Evaluate, words: list[s
     graphs = [part for part, how in exports.items() if not isinstance(how, str)]
     facts = {
         "parameters": f"{count / 1e6:.2f} million",
-        "preset": preset_of(system, model.config),
+        "preset": checkpoint.preset_of(system, model.config),
         "evaluation took": f"{seconds:.0f} s on {torch.get_num_threads()} threads, reading included",
         "ONNX graphs": ", ".join(graphs) or "none",
         "command": f"`percepta evaluate {system} {' '.join(word for word in words)}`".replace(" `", "`"),
@@ -785,17 +668,6 @@ def _weight_bytes(name: str) -> int | None:
         paths = [weights.ASSETS / file for file in weight.assets]
         return sum(path.stat().st_size for path in paths) if all(path.is_file() for path in paths) else None
     return weight.bytes
-
-
-def _devices() -> list[str]:
-    import torch
-
-    found = ["cpu"]
-    if torch.cuda.is_available():
-        found += [f"cuda:{index} {torch.cuda.get_device_name(index)}" for index in range(torch.cuda.device_count())]
-    if torch.backends.mps.is_available():
-        found.append("mps")
-    return found
 
 
 def _memory_bytes() -> int | None:

@@ -44,6 +44,8 @@ class TrainConfig:
     """Which optimizer."""
     momentum: float = 0.9
     """Momentum of sgd (beta 1 of the others)."""
+    nesterov: bool = False
+    """Whether the momentum of sgd is Nesterov's."""
     checkpoint_every: int = 500
     """Steps between two states written to the run folder, from which training resumes."""
     log_every: int = 20

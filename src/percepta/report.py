@@ -66,6 +66,7 @@ td.number, th.number { text-align: right; }
 .numbers span, small { color: var(--soft); font-size: .85rem; }
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 420px), 1fr)); gap: 1rem; }
 figure.plot { padding: .6rem .6rem 0; }
+figure.wide { max-width: 760px; }
 svg { display: block; width: 100%; height: auto; }
 svg text { fill: var(--soft); font: 11px system-ui, sans-serif; }
 svg .grid { stroke: var(--line); stroke-width: 1; }
@@ -233,6 +234,12 @@ class Page:
             self._body.append(f'<div class="plots">{plot}</div>')
         return self
 
+    def dots(self, title: str, metrics: Mapping[str, Metric], unit: str = "") -> Page:
+        """A row for every metric: a dot at its value, a line over its interval, a tick at each of its baselines."""
+        svg = dots_svg(metrics, unit)
+        self._body.append(f'<figure class="plot wide">{svg}<figcaption>{escape(title)}</figcaption></figure>')
+        return self
+
     def extend(self, items: Iterable[Any]) -> Page:
         """Appends what a system handed over as plain data, so that it need not know this class.
 
@@ -240,12 +247,12 @@ class Page:
         its arguments: ("heading", text) · ("text", text) · ("code", text) ·
         ("pictures", [(image, caption), ...]) ·
         ("table", columns, rows) · ("metrics", {name: Metric}) · ("numbers", {name: value}) ·
-        ("curves", title, {name: [(x, y), ...]}).
+        ("curves", title, {name: [(x, y), ...]}) · ("dots", title, {name: Metric}).
 
         Raises:
             ValueError: an item is none of these.
         """
-        known = ("heading", "text", "code", "pictures", "table", "metrics", "numbers", "curves")
+        known = ("heading", "text", "code", "pictures", "table", "metrics", "numbers", "curves", "dots")
         for item in items:
             if isinstance(item, str):
                 self.text(item)
@@ -347,6 +354,50 @@ def curves_svg(series: Mapping[str, Sequence[Point]], x_label: str = "step") -> 
     return "".join(parts) + "</svg>"
 
 
+def dots_svg(metrics: Mapping[str, Metric], unit: str = "") -> str:
+    """Values with intervals and baselines side by side, as one inline SVG 620 units wide, 20 a row."""
+    names = list(dict.fromkeys(name for metric in metrics.values() for name in metric.baselines))
+    ends = [
+        x
+        for m in metrics.values()
+        for x in (m.value, m.low, m.high, *m.baselines.values())
+        if x is not None and math.isfinite(x)
+    ]
+    if not ends:
+        return '<svg viewBox="0 0 620 40" role="img"><text x="12" y="24">nothing to draw yet</text></svg>'
+    width, left, row, top = 620, 190, 20, 26
+    height = top + row * len(metrics) + 24
+    low, high = _span(ends, pad=0.05)
+
+    def place(x: float) -> float:
+        return left + (x - low) / (high - low) * (width - left - 12)
+
+    parts = [f'<svg viewBox="0 0 {width} {height}" role="img">']
+    for tick in ticks(low, high):
+        x = place(tick)
+        parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{height - 20}"/>')
+        parts.append(f'<text x="{x:.1f}" y="{height - 6}" text-anchor="middle">{tick:g}{escape(unit)}</text>')
+    for index, (name, metric) in enumerate(metrics.items()):
+        y = top + row * (index + 0.5)
+        parts.append(f'<text x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{escape(name)}</text>')
+        if metric.low is not None and metric.high is not None:
+            span = f'x1="{place(metric.low):.1f}" x2="{place(metric.high):.1f}" y1="{y:.1f}" y2="{y:.1f}"'
+            parts.append(f'<line style="stroke:var(--c0)" stroke-width="2" {span}/>')
+        parts.append(f'<circle style="fill:var(--c0)" cx="{place(metric.value):.1f}" cy="{y:.1f}" r="4"/>')
+        for place_in, baseline in enumerate(names):
+            if baseline in metric.baselines:
+                x = place(metric.baselines[baseline])
+                mark = f'x1="{x:.1f}" x2="{x:.1f}" y1="{y - 6:.1f}" y2="{y + 6:.1f}"'
+                parts.append(f'<line style="stroke:var(--c{1 + place_in % 5})" stroke-width="2.5" {mark}/>')
+    for place_in, baseline in enumerate(names):
+        x = left + 150 * place_in
+        parts.append(
+            f'<line style="stroke:var(--c{1 + place_in % 5})" stroke-width="3" x1="{x}" x2="{x}" y1="5" y2="17"/>'
+        )
+        parts.append(f'<text x="{x + 6}" y="15">{escape(baseline)}</text>')
+    return "".join(parts) + "</svg>"
+
+
 def running_mean(points: Sequence[Point], width: int) -> list[Point]:
     """The mean of y over `width` points around each, fewer near the ends, so that a line stays a line."""
     sums = [0.0, *accumulate(y for _, y in points)]
@@ -401,8 +452,11 @@ def read_log(path: Path | str) -> list[dict[str, Any]]:
     return rows
 
 
-def training_page(run: Path | str) -> Path:
+def training_page(run: Path | str, items: Iterable[Any] = ()) -> Path:
     """Writes `report.html` into a run folder: a curve for every logged number, configuration, command.
+
+    Args:
+        items: what the system shows besides, see `Page.extend`.
 
     Raises:
         FileNotFoundError: the folder holds no log.jsonl.
@@ -425,6 +479,7 @@ def training_page(run: Path | str) -> Path:
     # One plot for each: the scales of two quantities rarely agree.
     for name, points in sorted(series.items(), key=lambda item: (item[0] != "loss", item[0])):
         page.curves(name, {name: points})
+    page.extend(items)
     for title, file in (("Command", "command"), ("Commit", "commit"), ("Configuration", "config.json")):
         path = next((p for p in (run / file, run / f"{file}.txt") if p.is_file()), None)
         if path is not None:

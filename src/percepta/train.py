@@ -84,7 +84,12 @@ class Dataset(Protocol):
 
 
 class Task(Protocol):
-    """The names that percepta.systems.<name>.task has. It may also have `phases(config) -> list[Phase]`."""
+    """The names that percepta.systems.<name>.task has.
+
+    It may also have `phases(config) -> list[Phase]`; `settle(config, root) -> config`, which fills in what follows
+    from the data, such as the names of classes; and `page(model, dataset, metrics) -> items` for `report.Page.extend`:
+    what an evaluation looks like (metrics: what it gave, or None after a training).
+    """
 
     PRETRAINED: Mapping[str, str]
 
@@ -154,6 +159,8 @@ def train(
     """
     out = Path(out)
     task = checkpoint.find_task(system)
+    if hasattr(task, "settle"):
+        config = task.settle(config, root)
     with _processes(device) as process, torch.random.fork_rng(_cuda_devices(process.device)):
         run = _prepare(task, config, out, resume, dict(weights or {}), start, process)
         data = task.data(config, "train", root)
@@ -261,7 +268,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
         raise ValueError("no parameter of the model is to be trained")
     rows = [{"params": ps, "scale": scale, "weight_decay": decay} for (scale, decay), ps in groups.items()]
     if config.optimizer == "sgd":
-        return torch.optim.SGD(rows, config.lr, momentum=config.momentum)
+        return torch.optim.SGD(rows, config.lr, momentum=config.momentum, nesterov=config.nesterov)
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
     return kind(rows, config.lr, betas=(config.momentum, 0.999))
 

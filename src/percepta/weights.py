@@ -66,6 +66,18 @@ TABLE: dict[str, Weight] = {
         data="ImageNet; captions of Flickr8k, OASIS and COCO: research use",
         assets=("align-v1.safetensors",),
     ),
+    "aesthetics-small": Weight(
+        source="aesthetics, preset small, trained by percepta",
+        code="Apache-2.0",
+        data="ImageNet; OASIS photographs and the beauty scores of Brielmann & Pelli 2019: research use",
+        assets=("aesthetics-small.safetensors",),
+    ),
+    "concepts": Weight(
+        source="sentence vectors of ImageNet's class names, by all-MiniLM-L6-v2",
+        code="Apache-2.0; the names MIT",
+        data="as minilm-l6-v2",
+        assets=("concepts.safetensors",),
+    ),
     "refer-small": Weight(
         source="refer, preset small, trained by percepta",
         code="Apache-2.0",

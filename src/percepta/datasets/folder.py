@@ -15,23 +15,12 @@ import csv
 import difflib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
+from percepta.datasets.problem import Problem
 from percepta.datasets.scene import PngMask, Region, Scene
 
 TABLE = "sentences.csv"
 COLUMNS = ("image", "sentence", "mask", "value")
-
-
-class Problem(NamedTuple):
-    """What is wrong, in which file, at which line (counted from 1; None where lines mean nothing)."""
-
-    file: Path
-    line: int | None
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.file}{f', line {self.line}' if self.line else ''}: {self.message}"
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,32 @@
-"""OASIS photographs with one caption each; masks beside them as in `flickr8k.py`. Kurdi et al. 2017."""
+"""OASIS photographs with one caption each; masks beside them as in `flickr8k.py`. Kurdi et al. 2017.
+
+How beautiful 657 people found them is from Brielmann & Pelli 2019.
+"""
 
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
+import numpy as np
+
 from percepta.datasets import flickr8k
+from percepta.datasets.problem import Problem
+from percepta.datasets.ratings import Field, Scale, Study, Tally, note, read_profiles, read_table, to_number
 from percepta.datasets.scene import Scene
+
+SCALE = Scale(1, 7, 1)
+_GENDERS = {"1": "male", "2": "female", "3": "other"}
+# Columns of raters.csv. TEPS is a questionnaire on how much somebody enjoys things ahead of them and at hand.
+COLUMNS = {
+    "age": Field("age", "number", low=0, high=120),
+    "gender": Field("gender", "choice", tuple(_GENDERS.values())),
+    "education": Field("education", "choice", ("1", "2", "3", "4", "5")),
+    "mood_1": Field("mood", "number", low=0, high=100),
+    "TEPS_ant": Field("teps_anticipatory", "number", low=1, high=6),
+    "TEPS_con": Field("teps_consummatory", "number", low=1, high=6),
+}
 
 
 def read(root: Path) -> list[Scene]:
@@ -14,3 +34,56 @@ def read(root: Path) -> list[Scene]:
     with (root / "images.csv").open(newline="") as file:
         captions = {row["file"]: [row["caption"].split(".")[0].strip()] for row in csv.DictReader(file)}
     return flickr8k.scenes(root, captions, "oasis")
+
+
+def study(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> Study:
+    """Beauty scores 1..7 of ratings.csv with the people of raters.csv and the pictures of images.csv.
+
+    Pictures that share a theme ("Acorns 1", "Acorns2") share a group.
+
+    Raises:
+        FileNotFoundError: a table is missing.
+        ValueError: a table without its columns; a bad row where `problems` is None (see `ratings.py`).
+    """
+    people, profiles = read_profiles(root / "raters.csv", "rater", COLUMNS, problems, codes={"gender": _GENDERS})
+    items: dict[str, tuple[Path, str]] = {}
+    files: set[str] = set()
+    for line, (item, file, theme) in read_table(root / "images.csv", ("item", "file", "theme"), problems=problems):
+        if not item or not file:
+            note(problems, root / "images.csv", line, "the item or the file is empty")
+        elif item in items or file in files:
+            note(problems, root / "images.csv", line, f"item {item} or file {file!r} comes twice")
+        else:
+            files.add(file)
+            items[item] = root / "images" / file, re.sub(r"\s*\d+\s*$", "", theme).lower() or file
+    who = {person: i for i, person in enumerate(people)}
+    what = {item: i for i, item in enumerate(items)}
+    path = root / "ratings.csv"
+    strangers = Tally(path, problems)
+    rows: list[tuple[int, int, float, int]] = []
+    for line, (rater, item, text) in read_table(path, ("rater", "item", "score"), problems=problems):
+        score = to_number(text)
+        if rater not in who:
+            strangers.add(line, f"rater {rater!r} is not in raters.csv")
+        elif item not in what:
+            strangers.add(line, f"item {item!r} is not in images.csv")
+        elif score is None or not SCALE.has(score):
+            note(problems, path, line, f"a score is {SCALE}, not {text!r}")
+        else:
+            rows.append((who[rater], what[item], SCALE.snap(score), line))
+    strangers.close()
+    rater, picture, score, line = zip(*rows, strict=True) if rows else ((),) * 4
+    return Study(
+        name="oasis",
+        pictures=tuple(path for path, _ in items.values()),
+        groups=tuple(group for _, group in items.values()),
+        people=people,
+        profiles=profiles,
+        fields=tuple(COLUMNS.values()),
+        scale=SCALE,
+        rater=np.asarray(rater, np.int64),
+        picture=np.asarray(picture, np.int64),
+        score=np.asarray(score, np.float64),
+        line=np.asarray(line, np.int64),
+        source=path,
+    )

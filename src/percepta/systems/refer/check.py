@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from percepta.datasets import coco, davis, folder, refcoco
-from percepta.datasets.folder import Problem
+from percepta.datasets.problem import Problem, findings
 from percepta.datasets.scene import PngMask, Region, Scene
 from percepta.media import draw, image
 
@@ -61,15 +61,14 @@ class Report:
 
     def text(self, most: int = 10) -> str:
         """The report in plain lines, at most `most` problems and as many warnings."""
-        lines = [f"{self.root}: {LAYOUTS[self.layout][0]}"]
-        lines += [f"  {number:>8,} {name}" for name, number in self.counts.items()]
-        for kind, found in (("problem", self.problems), ("warning", self.warnings)):
-            if found:
-                lines.append(f"{len(found)} {kind}{'s' if len(found) > 1 else ''}:")
-                lines += [f"  {entry}" for entry in found[:most]]
-                lines += [f"  ... and {len(found) - most} more"] if len(found) > most else []
-        lines.append("Ready to train." if self.ok else f"Mend this first: {self.problems[0]}")
-        return "\n".join(lines)
+        return findings(
+            f"{self.root}: {LAYOUTS[self.layout][0]}",
+            self.counts,
+            self.problems,
+            self.warnings,
+            "Ready to train.",
+            most,
+        )
 
     def sheet(self, columns: int = 4, width: int = 1400) -> Image.Image:
         """Contact sheet of the examples with their masks drawn and their sentences below.

@@ -1,0 +1,85 @@
+"""Trains the papers' networks of `aesthetics` on one split and sets them beside `small`, person by person.
+
+    python benchmarks/aesthetics_peers.py --data DATA/oasis --out runs/peers [--card]
+
+Every preset is trained without part 0 of the people and of the pictures, and tested on it (one core, a few minutes
+each; runs that are there are not made again). `small` answers with its member that has not seen that part either. With
+--card the table is written into the system's card. Without --data nothing is done.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+import percepta
+from percepta import report
+from percepta.metrics import interval
+from percepta.systems import aesthetics
+from percepta.systems.aesthetics.data import people
+from percepta.systems.aesthetics.measure import SHOTS, Outcome, tests
+from percepta.systems.aesthetics.model import Aesthetics
+from percepta.train import train
+
+PRESETS = ("giaa", "control", "conditional", "mir", "ici")
+PAIRS = (("conditional", "control"), ("small", "control"), ("small", "conditional"))
+
+
+def test(model: Aesthetics, data: Path) -> dict[str, Outcome]:
+    """Outcomes by person of part 0, whatever parts the model holds out."""
+    found = people(model.config, "val", data)
+    found = replace(found, rows=found.rows[found.rows[:, 1] == 0])
+    step = 16
+    rows = (range(start, min(start + step, len(found))) for start in range(0, len(found), step))
+    return {o.name: o for o in tests(model, (found.collate([found[(0, i)] for i in row]) for row in rows))}
+
+
+def row(name: str, values: list[np.ndarray]) -> list[str]:
+    """A row of the table: mean and interval for every number of ratings."""
+    cells = []
+    for value in values:
+        low, high = interval(value)
+        cells.append(f"{value.mean():.3f} ({low:.3f} to {high:.3f})")
+    return [name, *cells]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("runs/peers"))
+    parser.add_argument("--card", action="store_true")
+    args = parser.parse_args()
+    if args.data is None:
+        print("skipped: no data; give --data, a folder of OASIS with beauty scores")
+        return
+    results = {"small": test(percepta.load("aesthetics", device="cpu").model, args.data)}
+    for preset in PRESETS:
+        path = train("aesthetics", aesthetics.PRESETS[preset], root=args.data, out=args.out / preset, device="cpu")
+        results[preset] = test(percepta.load(path, device="cpu").model, args.data)
+        print(preset, "done", flush=True)
+    everybody = sorted(set.intersection(*(set(found) for found in results.values())))
+
+    def values(name: str, shots: int, kind: str = "model") -> np.ndarray:
+        return np.array([results[name][who].srocc[kind][shots] for who in everybody])
+
+    table = [row(name, [values(name, shots) for shots in SHOTS]) for name in (*PRESETS, "small")]
+    table.append(row("ridge on the features", [values("small", shots, "ridge") for shots in SHOTS]))
+    oracle = np.array([results["small"][who].oracle for who in everybody])
+    table.append([*row("crowd's true mean (oracle)", [oracle]), "", ""])
+    for one, other in PAIRS:
+        gaps = [values(one, shots) - values(other, shots) for shots in SHOTS]
+        table.append(row(f"{one} − {other}, paired", gaps))
+    columns = ["SROCC", *(f"{shots} ratings" for shots in SHOTS)]
+    text = report.markdown_table(columns, table)
+    print(text)
+    if args.card:
+        note = f"{len(everybody)} people of part 0 on its pictures, 10 draws; 95 % intervals over people."
+        card = Path(str(aesthetics.__file__)).with_name("CARD.md")
+        report.fill_markers(card, "peers", f"{note}\n\n{text}")
+
+
+if __name__ == "__main__":
+    main()

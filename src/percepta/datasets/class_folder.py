@@ -1,0 +1,106 @@
+"""A folder of class folders, made by hand: the folder's name is the class of every picture in it.
+
+    cats/tom.jpg                  or, with a split of its own,      train/cats/tom.jpg
+    dogs/rex.jpg                                                    test/cats/kit.jpg      (or val/, or both)
+
+Pictures may lie deeper inside a class folder. Hidden files and folders are passed over.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+
+from percepta.datasets.problem import Problem
+from percepta.media.image import SUFFIXES
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class ClassFolder:
+    """What lies in a folder of class folders.
+
+    Attributes:
+        classes: their names, sorted.
+        parts: {"all": ...} without splits, else {"train", and "val" or "test" or both}: (picture, number of its class),
+            sorted by class and path.
+    """
+
+    classes: tuple[str, ...]
+    parts: dict[str, tuple[tuple[Path, int], ...]]
+
+
+def read(root: Path) -> ClassFolder:
+    """Lists the pictures; opens none.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        ValueError: the first thing that is wrong; names the folder or the file.
+    """
+    found, problems = parse(Path(root))
+    if problems:
+        raise ValueError(str(problems[0]))
+    return found
+
+
+def parse(root: Path) -> tuple[ClassFolder, list[Problem]]:
+    """What is there, and all that is wrong: one class only, empty classes, splits whose classes differ.
+
+    Raises:
+        FileNotFoundError: no such folder.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: no such folder; expected one that holds a folder of pictures for each class")
+    folders = {split: root / split for split in SPLITS if (root / split).is_dir() and _folders(root / split)}
+    if "train" not in folders or len(folders) == 1:
+        folders = {"all": root}
+    problems: list[Problem] = []
+    first = next(iter(folders))
+    classes = tuple(folder.name for folder in _folders(folders[first]))
+    if len(classes) < 2:
+        have = f"only {classes[0]}" if classes else "none"
+        text = f"expected at least two class folders with pictures in them, found {have}"
+        problems.append(Problem(folders[first], None, text))
+    for folder in folders.values():
+        problems += _differences(folder, classes, folders[first])
+    parts = {}
+    for split, folder in folders.items():
+        parts[split] = _pictures(folder, classes, problems)
+    return ClassFolder(classes, parts), problems
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _differences(folder: Path, classes: tuple[str, ...], first: Path) -> list[Problem]:
+    """Class folders of one split that the first split lacks, and the other way round."""
+    own = [path.name for path in _folders(folder)]
+    out = []
+    for name in own:
+        if name not in classes:
+            close = difflib.get_close_matches(name, classes, 1, 0.6)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            out.append(
+                Problem(folder / name, None, f"{first} has no class of this name{hint}; both need the same ones")
+            )
+    for name in classes:
+        if name not in own:
+            out.append(Problem(folder, None, f"no folder for the class {name}, which {first} has; both need the same"))
+    return out
+
+
+def _pictures(folder: Path, classes: tuple[str, ...], problems: list[Problem]) -> tuple[tuple[Path, int], ...]:
+    rows = []
+    for number, name in enumerate(classes):
+        if not (folder / name).is_dir():
+            continue
+        files = (p for p in sorted((folder / name).rglob("*")) if p.suffix.lower() in SUFFIXES and p.is_file())
+        found = [(path, number) for path in files if not path.name.startswith(".")]
+        if not found:
+            problems.append(Problem(folder / name, None, "no pictures in this class folder"))
+        rows += found
+    return tuple(rows)

@@ -1,0 +1,178 @@
+"""What every command of the shell is made of: options as dataclasses, errors, progress, a system with its weights.
+
+`__main__` and the systems' commands.py stand on it. Nothing heavy is imported before it is needed: help comes at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+
+import percepta
+
+T = TypeVar("T")
+
+
+class UsageError(ValueError):
+    """The command line itself is wrong."""
+
+
+@dataclass(frozen=True)
+class Which:
+    """Options that choose the model."""
+
+    preset: str | None = None
+    """Which of the system's presets, see `percepta list`. Left out: small, or what a checkpoint says."""
+    weights: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """A checkpoint's path, or NAME=PATH for a part that starts from your file (clip=RN50.pt); repeatable."""
+    device: str = "auto"
+    """auto (cuda, then mps, then cpu) or a torch device such as cpu or cuda:1."""
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    """Arithmetic; left out: float32."""
+
+
+def parse(kind: type[T], words: Sequence[str], prog: str, description: str | None = None) -> T:
+    """Reads options into a dataclass. Wrong values end the program with tyro's explanation (exit code 2).
+
+    Raises:
+        UsageError: an option is unknown; names the nearest and the valid ones.
+    """
+    options, unknown = tyro.cli(kind, args=list(words), prog=prog, description=description, return_unknown_args=True)
+    if unknown:
+        word = unknown[0].partition("=")[0]
+        valid = ["--" + name for name in option_names(kind)]
+        what = "option" if word.startswith("-") else "argument"
+        raise UsageError(
+            f"unknown {what} {word!r}.{near(word, valid)} Valid: {' '.join(valid)}; `{prog} --help` explains them"
+        )
+    return options
+
+
+def option_names(kind: Any, prefix: str = "") -> list[str]:
+    """The options that tyro makes of a dataclass: "data", "train.batch-size"; not the positional ones."""
+    hints = get_type_hints(kind, include_extras=True)
+    names = []
+    for item in fields(kind):
+        hint = hints[item.name]
+        plain = getattr(hint, "__origin__", hint) if hasattr(hint, "__metadata__") else hint
+        if hasattr(hint, "__metadata__") and "Positional" in repr(hint.__metadata__).title():
+            continue
+        if is_dataclass(plain):
+            flat = item.name in _FLAT and not prefix
+            names += option_names(plain, prefix if flat else f"{prefix}{item.name.replace('_', '-')}.")
+        else:
+            names.append(prefix + item.name.replace("_", "-"))
+    return names
+
+
+_FLAT = ("options", "config")  # fields of the train command whose own fields are options without a prefix
+
+
+def split_weights(words: Sequence[str]) -> tuple[Path | None, dict[str, Path]]:
+    """["run/model.safetensors", "clip=RN50.pt"] as (checkpoint or None, {name: file}).
+
+    Raises:
+        UsageError: more than one checkpoint.
+    """
+    checkpoints, given = [], {}
+    for word in words:
+        name, equals, path = word.partition("=")
+        if equals and "/" not in name and "\\" not in name and not Path(word).exists():
+            given[name] = Path(path).expanduser()
+        else:
+            checkpoints.append(Path(word).expanduser())
+    if len(checkpoints) > 1:
+        raise UsageError(f"one checkpoint at a time, got {', '.join(map(str, checkpoints))}")
+    return (checkpoints[0] if checkpoints else None), given
+
+
+def near(word: str, known: Any) -> str:
+    """The end of a message, " Did you mean X?"; empty where no name comes close."""
+    found = get_close_matches(word, list(known), 1, 0.5)
+    return f" Did you mean {found[0]}?" if found else ""
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    return " ".join(text.split()) or type(error).__name__
+
+
+@contextlib.contextmanager
+def progress_bar(screen: Console, text: str, shown: bool = True) -> Iterator[Callable[[int, int, str], None]]:
+    """A progress bar as a function of (done, in all, note); silent where nobody watches."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=screen, transient=True, disable=not (shown and screen.is_terminal)) as progress:
+        task = progress.add_task(escape(text), total=None, note="")
+        yield lambda done, total, note: progress.update(task, completed=done, total=total, note=escape(note))
+
+
+def load(system: str, options: Which) -> percepta.System:
+    """The system with the weights that the options name."""
+    check_device(options.device)
+    checkpoint, given = split_weights(options.weights)
+    preset_of(system, options.preset or "small")
+    dtype = getattr(import_module("torch"), options.dtype) if options.dtype else None
+    rest = {"device": options.device, "dtype": dtype}
+    if checkpoint is None:
+        return percepta.load(system, preset=options.preset or "small", weights=given or None, **rest)
+    if not checkpoint.exists():
+        raise FileNotFoundError(f"--weights {checkpoint}: no such file")
+    if options.preset is not None:
+        file = checkpoint / "model.safetensors" if checkpoint.is_dir() else checkpoint
+        return percepta.load(system, preset=options.preset, weights=file, **rest)
+    try:
+        loaded = percepta.load(str(checkpoint), weights=given or None, **rest)
+    except ValueError as error:
+        raise ValueError(f"{error} (a published checkpoint needs --preset as well)") from error
+    if loaded.name != system:
+        raise UsageError(f"{checkpoint} holds {loaded.name}, not {system}")
+    return loaded
+
+
+def preset_of(system: str, name: str) -> Any:
+    """The Config of a preset."""
+    presets = import_module(f"percepta.systems.{system}").PRESETS
+    if name not in presets:
+        raise UsageError(f"{system} has no preset {name!r}.{near(name, presets)} Presets: {', '.join(presets)}")
+    return presets[name]
+
+
+def check_device(name: str) -> None:
+    """Raises UsageError where torch has no such device; names those that there are."""
+    import torch
+
+    if name != "auto":
+        try:
+            torch.empty(1, device=name)
+        except (RuntimeError, AssertionError) as error:
+            raise UsageError(f"--device {name}: {one_line(error)[:200]}; here: {', '.join(devices())}") from error
+
+
+def devices() -> list[str]:
+    """The devices that torch sees here."""
+    import torch
+
+    found = ["cpu"]
+    if torch.cuda.is_available():
+        found += [f"cuda:{index} {torch.cuda.get_device_name(index)}" for index in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return found

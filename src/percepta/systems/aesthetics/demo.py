@@ -1,0 +1,105 @@
+"""The demo of personal aesthetics: scikit-image's pictures, ranked for three made-up people and a real one."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from percepta.datasets import oasis
+from percepta.datasets.album import STARS
+from percepta.systems.aesthetics.album import Album, Result
+
+PICTURES = (
+    "astronaut.png", "brick.png", "camera.png", "chelsea.png", "clock_motion.png", "coffee.png", "coins.png",
+    "grass.png", "gravel.png", "hubble_deep_field.jpg", "ihc.png", "moon.png", "motorcycle_left.png", "page.png",
+    "retina.jpg", "rocket.jpg", "text.png",
+)  # fmt: skip
+# Who it is, and the stars that they gave; the other pictures are what they would be asked about.
+PEOPLE: dict[str, dict[str, float]] = {
+    "loves bright and colourful pictures": {
+        "coffee.png": 5, "astronaut.png": 4.5, "camera.png": 1, "moon.png": 1, "text.png": 1.5,
+    },
+    "loves animals, and what grows": {
+        "chelsea.png": 5, "grass.png": 4, "motorcycle_left.png": 1, "coins.png": 1.5, "page.png": 2,
+    },
+    "loves space and the dark": {
+        "hubble_deep_field.jpg": 5, "retina.jpg": 4, "coffee.png": 1, "page.png": 1, "chelsea.png": 2,
+    },
+}  # fmt: skip
+SHOWN = 3  # of the best and of the last of everybody's ranking
+RATER, SHOTS = 30, 20  # whose profile, and how many of their ratings
+
+
+def photographs() -> list[Path]:
+    """Those of PICTURES that this machine has."""
+    spec = find_spec("skimage")
+    if spec is None or not spec.submodule_search_locations:
+        return []
+    folder = Path(spec.submodule_search_locations[0]) / "data"
+    return [folder / name for name in PICTURES if (folder / name).is_file()]
+
+
+def demo(load: Callable[..., Any]) -> list[Any]:
+    """Items of the demo's page: rankings with deviations, what to ask next, reasons, and milliseconds."""
+    files = photographs()
+    if len(files) < len(PICTURES):
+        return ['No photographs: `pip install "percepta[demo]"` brings scikit-image, which carries some.']
+    system = load("aesthetics")
+    start = time.perf_counter()
+    album = system.session(files, scale=STARS)
+    rows: list[list[Any]] = [["looking at the pictures, once", len(files), 1000 * (time.perf_counter() - start)]]
+    items: list[Any] = [
+        "Photographs that the scikit-image package carries, by predicted taste. The dot is the expected score, the "
+        "thick line one standard deviation, the tick what people in general are expected to say. Reasons were tried "
+        "out: the score with the thing minus the score without, in brackets the same for people in general."
+    ]
+    for who, stars in PEOPLE.items():
+        start = time.perf_counter()
+        album.rate(stars, anew=True)
+        rows.append([f"taking in the ratings of one who {who}", len(stars), 1000 * (time.perf_counter() - start)])
+        given = ", ".join(f"{Path(name).stem} {score:g}" for name, score in stars.items())
+        items.append(f"Somebody who {who}: {given}. To rate next: {', '.join(Path(n).stem for n in album.ask(3))}.")
+        items.append(("pictures", ends(album, album.ranking(), SHOWN)))
+    items += real(system, files)
+    return [*items, ("table", ["what", "number", "ms"], rows)]
+
+
+def ends(album: Album, ranked: list[Result], count: int) -> list[tuple[Any, str]]:
+    """The best and the last of a ranking, drawn, with their two strongest reasons."""
+    numbered = [*enumerate(ranked, start=1)]
+    chosen = [*numbered[:count], *numbered[-count:]]
+    cells = []
+    for (rank, result), why in zip(chosen, album.explain([r.name for _, r in chosen], 2), strict=True):
+        rated = f", rated {album.ratings[result.name]:g}" if result.name in album.ratings else ""
+        because = [reason.text for reason in why]
+        cells.append((result.draw(), "\n".join([f"{rank}. {Path(result.name).stem}{rated}", *because])))
+    return cells
+
+
+def real(system: Any, files: list[Path]) -> list[Any]:
+    """The same pictures for one of the people who rated OASIS; nothing where PERCEPTA_DATA does not name it."""
+    root = Path(os.environ.get("PERCEPTA_DATA", "")) / "oasis"
+    if not os.environ.get("PERCEPTA_DATA") or not (root / "ratings.csv").is_file():
+        return []
+    study = oasis.study(root)
+    mine = np.flatnonzero(study.rater == RATER)[:SHOTS]
+    ratings = {study.pictures[study.picture[i]]: float(study.score[i]) for i in mine}
+    album = system.session(
+        [*files, *ratings],
+        profile=study.profiles[RATER],
+        ratings={path.name: score for path, score in ratings.items()},
+    )
+    names = {path.name for path in files}
+    ranked = [result for result in album.ranking() if result.name in names]
+    about = ", ".join(study.profiles[RATER])
+    return [
+        f"Somebody who really rated OASIS, from their profile ({about}) and {len(ratings)} of their scores of other "
+        f"pictures, on the study's scale of {study.scale.low:g} to {study.scale.high:g}.",
+        ("pictures", ends(album, ranked, SHOWN)),
+    ]

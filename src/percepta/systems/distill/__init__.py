@@ -1,0 +1,106 @@
+"""Picture classification that teaches itself (self-distillation from the last mini-batch).
+
+DLB (Shen et al., CVPR 2022): half of every mini-batch repeats the pictures of the one before, in another random view,
+and what the network answered then is a soft target for what it answers now. No teacher, no second network, nothing more
+to compute than cross-entropy on the same two views; the answers of one mini-batch are all that is remembered. The
+method itself is `nn/selfdistill.py`, for every system that classifies pictures. This system is the classifier around it
+and the comparison: one setting, `self_distill`, switches between cross-entropy, label smoothing, CS-KD, DDGSD, DLB and
+a variant of ours with a longer memory, on the same pictures in the same order, with or without wrong labels.
+Presets `resnet20`, `resnet32` and `wrn16x4` follow the paper's schedule; `small` starts from EfficientNet-Lite0 and is
+the one for pictures of your own; `tiny` is for tests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from percepta.config import TrainConfig
+
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+SIGNS = ("rows", "columns", "checks", "disc", "ring", "frame", "cross", "triangle")  # of the synthetic world
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of picture classification."""
+
+    self_distill: Literal["none", "views", "smoothing", "cskd", "ddgsd", "dlb", "recall"] = "dlb"
+    """What is learned beside the labels. none: cross-entropy on one view; views: the same on the two views of dlb;
+    smoothing: label smoothing on them; cskd, ddgsd: of those papers; dlb: the last mini-batch; recall: ours."""
+    temperature: float = 3.0
+    """Temperature of the soft targets (cskd's paper: 4)."""
+    alpha: float = 1.0
+    """Weight of the soft targets."""
+    smoothing: float = 0.1
+    """For "smoothing": share of a label that is spread over all classes."""
+    trust: float = 0.8
+    """For "recall": share that the remembered answers have in the target at the end of training."""
+    recall: float = 0.7
+    """For "recall": decay, each time that a picture is seen, of what is remembered of it."""
+    net: Literal["resnet", "wide", "lite0"] = "resnet"
+    """Which network: CIFAR ResNet, wide ResNet, or EfficientNet-Lite0 that starts from ImageNet."""
+    depth: int = 20
+    """Layers of the ResNets."""
+    widen: int = 1
+    """How many times as wide as its narrowest the wide ResNet is."""
+    frozen_blocks: int = 5
+    """How many of Lite0's first 16 blocks do not train."""
+    size: int = 32
+    """Side of the square, in pixels, at which the network sees pictures."""
+    classes: tuple[str, ...] = CIFAR10
+    """Names of the classes, in the order of the network's answers; training takes them from the data."""
+    noise: float = 0.0
+    """Share of the training labels that are made wrong on purpose, 0..1."""
+    noise_kind: Literal["symmetric", "pair"] = "symmetric"
+    """What a wrong label becomes: any other class, or the next one."""
+    noise_seed: int = 0
+    """Decides which labels become wrong, and how."""
+    samples: int = 0
+    """Train on so many pictures, chosen by split_seed. 0: all."""
+    held_out: float = 0.1
+    """Share of each class's training pictures that are kept for validation, where the data have no such part."""
+    split_seed: int = 0
+    """Decides which ones, and which `samples`."""
+    train: TrainConfig = field(default_factory=TrainConfig)
+    """How it is trained."""
+
+    def __post_init__(self) -> None:
+        if len(self.classes) < 2 or len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"classes has to name at least two different classes, got {self.classes}")
+        for name in ("alpha", "samples"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} cannot be negative, got {getattr(self, name)}")
+        for name in ("noise", "smoothing", "trust", "recall", "held_out"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a share from 0 to 1, got {getattr(self, name)}")
+        if self.held_out == 1:
+            raise ValueError("held_out 1 leaves nothing to train on")
+        if self.temperature <= 0:
+            raise ValueError(f"temperature has to be above 0, got {self.temperature}")
+        if self.size < 4:
+            raise ValueError(f"size has to be at least 4 pixels, got {self.size}")
+
+
+# 240 epochs of 50,000 pictures, as the published scripts train.
+_PAPER = TrainConfig(
+    steps=187_500, batch_size=64, lr=0.05, weight_decay=5e-4, optimizer="sgd", momentum=0.9, nesterov=True,
+    schedule="step", milestones=(0.625, 0.75, 0.875), checkpoint_every=2000, log_every=50,
+)  # fmt: skip
+
+PRESETS: dict[str, Config] = {
+    "tiny": Config(
+        depth=8, size=16, classes=SIGNS,
+        train=TrainConfig(steps=300, batch_size=32, lr=0.05, weight_decay=5e-4, optimizer="sgd", warmup=20),
+    ),
+    "small": Config(
+        net="lite0", size=128,
+        train=TrainConfig(
+            steps=1600, batch_size=32, lr=1e-3, lr_scale=(("image", 0.3),), weight_decay=0.02, warmup=100,
+            clip_norm=1.0, ema=0.998, checkpoint_every=200,
+        ),
+    ),
+    "resnet20": Config(held_out=0.0, train=_PAPER),
+    "resnet32": Config(held_out=0.0, depth=32, train=_PAPER),
+    "wrn16x4": Config(held_out=0.0, net="wide", depth=16, widen=4, train=_PAPER),
+}  # fmt: skip

@@ -1,0 +1,499 @@
+"""Picture classification: data and label noise, views, metrics, bad input, training on a folder, the table's runner."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+import percepta
+from percepta import checkpoint
+from percepta.nn import selfdistill
+from percepta.report import Page
+from percepta.systems.distill import CIFAR10, PRESETS, SIGNS, Config, demo, measure, task
+from percepta.systems.distill.check import check
+from percepta.systems.distill.data import Pool, Training, kept_back, mislabel, pool, square, unit
+from percepta.systems.distill.signs import signs
+from percepta.train import train
+
+TINY = PRESETS["tiny"]
+
+
+def short(config: Config, steps: int = 3, batch: int = 4, **more: Any) -> Config:
+    return replace(config, train=replace(config.train, steps=steps, batch_size=batch, log_every=1, warmup=0), **more)
+
+
+def folder(
+    root: Path, classes: tuple[str, ...] = ("blue", "red"), count: int = 6, splits: tuple[str, ...] = ()
+) -> Path:
+    """Pictures of one colour a class, of many shapes."""
+    rng = np.random.default_rng(0)
+    for split in splits or ("",):
+        for number, name in enumerate(classes):
+            where = root / split / name
+            where.mkdir(parents=True, exist_ok=True)
+            for i in range(count):
+                pixels = rng.integers(0, 90, (20 + i, 30, 3), np.uint8)
+                pixels[..., 2 - 2 * number] += 150
+                Image.fromarray(pixels).save(where / f"{split}{i}.png")
+    return root
+
+
+# ------------------------------------------------------------------------------------------------- label noise
+
+
+@given(
+    st.integers(2, 20), st.floats(0, 1), st.sampled_from(["symmetric", "pair"]), st.integers(0, 99), st.integers(1, 50)
+)
+def test_noise_follows_from_seed_and_index(count: int, share: float, kind: str, seed: int, cut: int) -> None:
+    labels = np.random.default_rng(1).integers(0, count, 60)
+    noisy = mislabel(labels, count, share, kind, seed)
+    assert np.array_equal(noisy, mislabel(labels, count, share, kind, seed))
+    assert np.array_equal(noisy[:cut], mislabel(labels[:cut], count, share, kind, seed)), "pictures that follow matter"
+    other = labels.copy()
+    other[cut:] = 0
+    assert np.array_equal(noisy[:cut], mislabel(other, count, share, kind, seed)[:cut]), "other labels matter"
+    assert noisy.min() >= 0 and noisy.max() < count
+    more = mislabel(labels, count, min(1.0, share + 0.2), kind, seed)
+    assert ((noisy != labels) <= (more != labels)).all(), "what is wrong stays wrong when more is"
+
+
+def test_noise_has_its_share_and_its_kind() -> None:
+    labels = np.arange(40_000) % 10
+    symmetric, pair = (mislabel(labels, 10, 0.4, kind, 3) for kind in ("symmetric", "pair"))
+    for noisy in (symmetric, pair):
+        assert abs((noisy != labels).mean() - 0.4) < 0.01
+    assert set((pair - labels) % 10) == {0, 1}
+    moved = np.bincount((symmetric - labels) % 10, minlength=10)[1:] / len(labels)
+    assert np.allclose(moved, 0.4 / 9, atol=0.005), "every other class with the same chance"
+    assert not np.array_equal(mislabel(labels, 10, 0.4, "symmetric", 4), symmetric)
+    assert np.array_equal(mislabel(labels, 10, 0.0, "pair", 3), labels)
+    assert (mislabel(labels, 10, 1.0, "symmetric", 3) != labels).all()
+
+
+def test_only_training_labels_are_wrong() -> None:
+    noisy = replace(TINY, noise=0.5)
+    for split in ("train", "val", "test"):
+        found = pool(noisy, split, None)
+        assert ((found.labels != found.truth).mean() > 0.4) == (split == "train")
+        assert np.array_equal(found.truth, pool(TINY, split, None).labels)
+
+
+def test_the_label_of_a_picture_stays_whatever_part_of_the_data_is_taken() -> None:
+    whole, part = (pool(replace(TINY, noise=0.4, samples=n), "train", None) for n in (0, 100))
+    known = dict(zip(whole.names, whole.labels, strict=True))
+    assert len(part) == 100 and [known[name] for name in part.names] == part.labels.tolist()
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=80), st.floats(0, 0.95), st.integers(0, 9))
+def test_what_is_kept_back_is_a_share_of_every_class(labels: list[int], share: float, seed: int) -> None:
+    array = np.array(labels, np.int64)
+    held = kept_back(array, share, seed)
+    assert np.array_equal(held, kept_back(array, share, seed))
+    for number in set(labels):
+        n, kept = int((array == number).sum()), int(held[array == number].sum())
+        assert kept < n, "something is left to train on"
+        assert kept == 0 or share > 0
+        assert kept >= 1 or share == 0 or n == 1
+        assert abs(kept - share * n) <= 1
+
+
+# ------------------------------------------------------------------------------------------------------- views
+
+
+def world(method: str = "dlb", side: int = 16, n: int = 12) -> Training:
+    rng = np.random.default_rng(0)
+    pixels = torch.from_numpy(rng.integers(1, 256, (n, 3, side, side), np.uint8))
+    labels = np.arange(n) % 3
+    return Training(Pool(pixels, labels, labels, [str(i) for i in range(n)]), method, seed=5)
+
+
+def test_views_are_crops_of_the_picture_with_a_border_half_of_them_mirrored() -> None:
+    """Against a search over all places, picture by picture; both kinds and many places come up."""
+    data = world(side=16)
+    border, seen, mirrored = 2, set(), []
+    for epoch in range(12):
+        keys = [(epoch, i) for i in range(len(data))]
+        batch = data.collate(keys)
+        for name in ("first", "second"):
+            for index, view in enumerate(batch[name]):
+                padded = torch.nn.functional.pad(data.pool.pixels[index], [border] * 4)
+                places = [
+                    (y, x, flip)
+                    for y in range(2 * border + 1)
+                    for x in range(2 * border + 1)
+                    for flip in (False, True)
+                    if torch.equal(_window(padded, y, x, flip), view)
+                ]
+                assert len(places) == 1
+                seen.add(places[0][:2])
+                mirrored.append(places[0][2])
+    assert len(seen) == (2 * border + 1) ** 2 and 0.4 < np.mean(mirrored) < 0.6
+
+
+def _window(padded: torch.Tensor, y: int, x: int, flip: bool) -> torch.Tensor:
+    cut = padded[:, y : y + 16, x : x + 16]
+    return cut.flip(-1) if flip else cut
+
+
+@pytest.mark.parametrize("method", selfdistill.METHODS)
+def test_all_methods_get_the_same_first_views(method: str) -> None:
+    keys = [(2, 3), (2, 7), (3, 3)]
+    batch, plain = world(method).collate(keys), world("none").collate(keys)
+    assert torch.equal(batch["first"], plain["first"]) and torch.equal(batch["label"], plain["label"])
+    assert set(selfdistill.needs(method)) <= set(batch)
+    if "second" in batch:
+        assert torch.equal(batch["second"], world("dlb").collate(keys)["second"])
+        assert not torch.equal(batch["second"], batch["first"])
+    assert not torch.equal(batch["first"][0], batch["first"][2]), "another epoch, another view"
+
+
+def test_a_view_does_not_depend_on_the_batch_it_is_in() -> None:
+    data = world()
+    together, alone = data.collate([(1, 4), (1, 9)]), data.collate([(1, 9)])
+    assert torch.equal(together["second"][1], alone["second"][0])
+
+
+def test_partners_are_other_pictures_of_the_same_given_label() -> None:
+    data = world("cskd")
+    partners = {(i, data._partner(i, draw)) for i in range(12) for draw in np.linspace(0, 0.999, 40)}
+    expected = {(i, j) for i in range(12) for j in range(12) if i != j and i % 3 == j % 3}
+    assert partners == expected
+    lonely = Pool(data.pool.pixels[:2], np.array([0, 1]), np.array([0, 1]), ["a", "b"])
+    assert Training(lonely, "cskd")._partner(1, 0.5) == 1
+
+
+def test_a_batch_is_ready_for_fast_convolutions() -> None:
+    first = world().collate([(0, 0), (0, 1)])["first"]
+    assert first.is_contiguous(memory_format=torch.channels_last) and first.dtype == torch.uint8
+
+
+# ----------------------------------------------------------------------------------------------------- metrics
+
+
+@given(st.integers(0, 1000), st.integers(1, 60), st.integers(2, 6))
+def test_calibration_error_by_its_definition(seed: int, n: int, classes: int) -> None:
+    rng = np.random.default_rng(seed)
+    probabilities = rng.dirichlet(np.full(classes, 0.5), n)
+    labels = rng.integers(0, classes, n)
+    sure, right = probabilities.max(1), probabilities.argmax(1) == labels
+    expected = 0.0
+    for m in range(15):
+        inside = (sure > m / 15) & (sure <= (m + 1) / 15)
+        if inside.any():
+            expected += inside.mean() * abs(right[inside].mean() - sure[inside].mean())
+    assert measure.calibration_error(sure, right) == pytest.approx(expected, abs=1e-12)
+
+
+def test_metrics_by_hand() -> None:
+    probabilities = np.array([[0.8, 0.2], [0.4, 0.6], [0.9, 0.1], [0.7, 0.3]])
+    found = measure.measure(probabilities, np.array([0, 1, 1, 0]), ("a", "b"))
+    assert found["accuracy"].value == 0.75 and found["accuracy"].baselines == {"most frequent class": 0.5}
+    assert found["NLL"].value == pytest.approx(-np.log([0.8, 0.6, 0.1, 0.7]).mean())
+    assert found["NLL"].baselines["class shares"] == pytest.approx(np.log(2))
+    assert found["ECE"].value == pytest.approx((0.2 + 0.4 + 0.9 + 0.3) / 4)
+    assert (found["accuracy a"].value, found["accuracy b"].value) == (1.0, 0.5)
+    with pytest.raises(ValueError, match="no pictures"):
+        measure.answers(task.build(TINY), [])
+
+
+@pytest.mark.parametrize("classes", [("a", "b"), tuple(f"class {i}" for i in range(40))])
+def test_the_page_shows_mistakes(tmp_path: Path, classes: tuple[str, ...]) -> None:
+    rng = np.random.default_rng(0)
+    probabilities = rng.dirichlet(np.ones(len(classes)), 50)
+    labels = rng.integers(0, len(classes), 50)
+    pixels = torch.from_numpy(rng.integers(0, 256, (50, 3, 8, 8), np.uint8))
+    items = measure.page(probabilities, labels, pixels, classes, worst=5)
+    html = Page("t").extend(items).html()
+    assert html.count("<img") == 2 + 5 and "Most frequent mistakes" in html
+    surest = max((p.max(), i) for i, p in enumerate(probabilities) if p.argmax() != labels[i])[1]
+    name = classes[int(probabilities[surest].argmax())]
+    assert items[-1][1][0][1].startswith(f"{name} ("), "the surest mistake comes first"
+    perfect = measure.page(np.eye(2)[[0, 1]], np.array([0, 1]), pixels[:2], ("a", "b"))
+    assert "Most frequent mistakes" not in Page("t").extend(perfect).html()
+
+
+def test_the_confusion_matrix_paints_its_cells() -> None:
+    drawn = np.asarray(measure.confusion(np.array([[9, 0], [9, 0]]), ("a", "b"))).astype(int)
+    left = drawn.shape[1] - 2 * 54 - 8
+    corner = [[drawn[10 + 54 * row, left + 2 + 54 * column] for column in range(2)] for row in range(2)]
+    assert corner[0][0][2] > corner[0][0][0] + 50, "right answers are blue"
+    assert corner[1][0][0] > corner[1][0][2] + 50, "wrong ones are red"
+    assert corner[0][1].min() > 240 and corner[1][1].min() > 240
+
+
+# ------------------------------------------------------------------------------------------ the synthetic world
+
+
+def test_signs_are_balanced_and_disjoint() -> None:
+    for split in ("train", "val", "test"):
+        pixels, labels = signs(16, split)
+        assert len(set(np.bincount(labels))) == 1 and pixels.shape == (len(labels), 3, 16, 16)
+        again, _ = signs(16, split)
+        assert np.array_equal(pixels, again)
+    assert not np.array_equal(signs(16, "val")[0], signs(16, "test")[0][:256])
+    with pytest.raises(ValueError, match="train, val, test"):
+        signs(16, "all")
+
+
+def test_signs_look_the_same_in_a_mirror() -> None:
+    """Mirrored views may not turn one class into another: in the middle, a sign is its own mirror image."""
+    from percepta.systems.distill.signs import _figure
+
+    y, x = np.mgrid[-1:1:64j, -1:1:64j]
+    for sign in SIGNS[3:]:
+        assert np.array_equal(_figure(sign, x, y), _figure(sign, -x, y)), sign
+
+
+# ---------------------------------------------------------------------------------------------- folders, errors
+
+
+def test_settings_that_make_no_sense_are_refused() -> None:
+    for wrong, text in (
+        ({"noise": 1.2}, "noise is a share"), ({"classes": ("a",)}, "at least two"), ({"temperature": 0.0}, "above 0"),
+        ({"alpha": -1.0}, "alpha cannot"), ({"held_out": 1.0}, "nothing to train on"), ({"size": 2}, "4 pixels"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=text):
+            replace(TINY, **wrong)
+
+
+def test_a_folder_with_other_classes_says_what_to_do(tmp_path: Path) -> None:
+    root = folder(tmp_path)
+    with pytest.raises(ValueError, match=r"classes blue, red, the network airplane.*--classes blue red"):
+        task.data(PRESETS["small"], "train", root)
+    config = task.settle(PRESETS["small"], root)
+    assert config.classes == ("blue", "red") and len(task.data(config, "train", root)) == 10
+    assert task.settle(TINY, None) == TINY
+
+
+def test_too_many_samples_and_no_validation_are_said(tmp_path: Path) -> None:
+    config = task.settle(replace(TINY, samples=99), folder(tmp_path))
+    with pytest.raises(ValueError, match="there are only 10"):
+        task.data(config, "train", tmp_path)
+    empty = task.data(replace(config, held_out=0.0), "val", tmp_path)
+    assert len(empty) == 0
+    with pytest.raises(ValueError, match="held_out 0"):
+        task.page(task.build(config), empty)
+    with pytest.raises(ValueError, match="'dev'"):
+        task.data(config, "dev", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("splits", "sizes"),
+    [
+        ((), {"train": 10, "val": 2, "test": 12, "all": 12}),
+        (("train", "test"), {"train": 10, "val": 2, "test": 12, "all": 12}),
+        (("train", "val"), {"train": 12, "val": 12, "test": 12, "all": 12}),
+        (("train", "val", "test"), {"train": 12, "val": 12, "test": 12, "all": 12}),
+    ],
+)
+def test_splits_of_a_folder(tmp_path: Path, splits: tuple[str, ...], sizes: dict[str, int]) -> None:
+    config = task.settle(TINY, folder(tmp_path, splits=splits))
+    found = {split: pool(config, split, tmp_path) for split in sizes}
+    assert {split: len(part) for split, part in found.items()} == sizes
+    assert not set(found["train"].names) & set(found["val"].names)
+    if "test" in splits:
+        assert not set(found["train"].names) & set(found["test"].names)
+
+
+def test_an_unreadable_picture_is_named(tmp_path: Path) -> None:
+    root = folder(tmp_path)
+    (root / "red" / "3.png").write_bytes(b"no picture")
+    config = task.settle(TINY, root)
+    with pytest.raises(ValueError, match=r"red/3\.png: .*percepta data distill check"):
+        task.data(config, "all", root)
+
+
+def test_the_check_finds_what_is_wrong(tmp_path: Path) -> None:
+    root = folder(tmp_path, splits=("train", "test"))
+    assert check(root).ok and check(root).counts["train: red"] == 6
+    assert min(check(root).sheet().size) > 50
+    (root / "train" / "red" / "0.png").write_bytes(b"")
+    twin = root / "test" / "blue" / "copy.png"
+    twin.write_bytes((root / "train" / "blue" / "train1.png").read_bytes())
+    told: list[tuple[int, int]] = []
+    found = check(root, progress=lambda done, total: told.append((done, total)))
+    texts = [str(problem) for problem in found.problems]
+    assert any("0.png" in text and "empty" in text for text in texts)
+    assert any("copy.png" in text and "must not be in test" in text for text in texts) and len(texts) == 2
+    assert not found.ok and "Mend this first" in found.text() and told[-1] == (26, 26)
+    for i in range(80):
+        Image.fromarray(np.full((4, 4, 3), i, np.uint8)).save(root / "train" / "red" / f"more{i}.png")
+    assert any("each class's accuracy" in str(row) for row in check(root).warnings)
+
+
+def test_the_check_reads_cifar(shared_data: Path) -> None:
+    found = check(shared_data / "cifar10")
+    assert found.ok and found.counts == {"classes": 10, "train": 25_000, "test": 10_000}
+    assert min(found.sheet().size) > 50
+
+
+def test_cifar_is_cut_by_the_seed(shared_data: Path) -> None:
+    root, config = shared_data / "cifar10", replace(PRESETS["resnet20"], held_out=0.1, samples=10_000, noise=0.2)
+    train_set, val = pool(config, "train", root), pool(config, "val", root)
+    assert (len(train_set), len(val)) == (10_000, 2_500)
+    assert not set(train_set.names) & set(val.names)
+    assert abs((train_set.labels != train_set.truth).mean() - 0.2) < 0.02
+    assert np.bincount(val.labels).tolist() == [250] * 10
+
+
+# ------------------------------------------------------------------------------------------- model, use, training
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_builds_and_takes_bytes(preset: str) -> None:
+    config = PRESETS[preset]
+    model = task.build(config).eval()
+    pixels = torch.zeros(2, 3, config.size, config.size, dtype=torch.uint8)
+    with torch.no_grad():
+        answer = model(unit(pixels))
+    assert answer.logits.shape == (2, len(config.classes)) and answer.features.shape[1] == model.head.in_features
+
+
+def test_small_pictures_are_brought_to_the_networks_size() -> None:
+    torch.manual_seed(0)
+    model = task.build(replace(TINY, size=32)).eval()
+    small = torch.rand(1, 3, 16, 16)
+    big = torch.nn.functional.interpolate(small, (32, 32), mode="bilinear")
+    with torch.no_grad():
+        assert torch.allclose(model(small).logits, model(big).logits, atol=1e-5)
+
+
+def test_the_middle_square_is_looked_at() -> None:
+    picture = torch.zeros(3, 10, 30)
+    picture[:, :, 10:20] = 1
+    assert square(picture, 10).min() == 1
+    assert square(picture.transpose(1, 2), 20).min() == 1
+
+
+def test_results_are_saved_with_their_probabilities(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = task.build(TINY).eval()
+    result = task.predict(model, torch.rand(3, 40, 50))
+    assert result.label in SIGNS and result.score == result.probability.max()
+    assert result.probability.sum() == pytest.approx(1, abs=1e-5)
+    result.save(tmp_path / "x.png")
+    row = json.loads((tmp_path / "x.json").read_text())
+    assert row["label"] == result.label and set(row["probability"]) == set(SIGNS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.json", "x.png"]
+
+
+@pytest.mark.parametrize("method", selfdistill.METHODS)
+def test_every_method_trains_and_resumes_to_the_bit(method: str, tmp_path: Path) -> None:
+    """Over the end of an epoch, where a mini-batch is remembered across."""
+    config: Any = short(replace(TINY, self_distill=method, samples=10), steps=5)  # type: ignore[arg-type]
+    config = replace(config, train=replace(config.train, checkpoint_every=3))
+
+    class EnoughError(Exception):
+        pass
+
+    def stop(done: int, total: int, values: dict[str, float]) -> None:
+        if done == 4:
+            raise EnoughError
+
+    straight = train("distill", config, out=tmp_path / "a", device="cpu")
+    with pytest.raises(EnoughError):
+        train("distill", config, out=tmp_path / "b", device="cpu", progress=stop)
+    resumed = train("distill", config, out=tmp_path / "b", device="cpu")
+    a, b = checkpoint.read(straight)[1], checkpoint.read(resumed)[1]
+    assert all(torch.equal(value, b[name]) for name, value in a.items())
+
+
+def test_training_on_a_folder_from_lite0(tmp_path: Path) -> None:
+    """From folder over a network that starts at ImageNet to an answer and a page; the mean colour is enough here."""
+    root = folder(tmp_path / "data", count=8)
+    config = task.settle(replace(PRESETS["small"], size=32, frozen_blocks=16), root)
+    config = replace(config, train=replace(config.train, steps=12, batch_size=4, warmup=0, lr=5e-3, ema=0.0))
+    system = percepta.load(train("distill", config, root=root, out=tmp_path / "run", device="cpu"), device="cpu")
+    assert system.predict(root / "red" / "3.png").label == "red"
+    assert system.predict(root / "blue" / "3.png").label == "blue"
+    page = Page("t").extend(task.page(system.model, task.data(config, "all", root))).html()
+    assert "Where it is wrong" in page
+    fresh = percepta.load(tmp_path / "run", device="cpu")
+    assert fresh.config.classes == ("blue", "red")
+    assert fresh.evaluate(root, split="all", batch_size=5)["accuracy"].value > 0.9
+
+
+def test_the_demo_runs_in_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "STEPS", 4)
+    monkeypatch.setattr(demo, "EVERY", 2)
+    items = demo.demo(lambda name: None)
+    curves = next(item for item in items if item[0] == "curves")[2]
+    assert {name: [step for step, _ in points] for name, points in curves.items()} == {
+        "cross-entropy": [2, 4], "DLB": [2, 4],
+    }  # fmt: skip
+    assert "<svg" in Page("t").extend(items).html()
+
+
+# --------------------------------------------------------------------------------------------- the table's runner
+
+
+@pytest.fixture(scope="module")
+def table() -> ModuleType:
+    path = Path(__file__).parents[2] / "benchmarks" / "distill_table.py"
+    spec = importlib.util.spec_from_file_location("distill_table", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    import sys
+
+    sys.modules["distill_table"] = module  # its dataclasses look themselves up there
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_shares_cover_the_table_once_and_evenly(table: ModuleType, parts: int) -> None:
+    every = table.jobs(table.METHODS, (0.0, 0.4), (0, 1, 2))
+    shares = [table.share(every, part, parts) for part in range(parts)]
+    assert sorted(job.name for mine in shares for job in mine) == sorted(job.name for job in every)
+    loads = [sum(job.cost for job in mine) for mine in shares]
+    assert max(loads) - min(loads) <= 2
+
+
+def test_all_methods_have_the_same_budget(table: ModuleType) -> None:
+    args = table.arguments(["--data", "x"])
+    made = {job.method: table.settings(job, args) for job in table.jobs(table.METHODS, (0.2,), (1,))}
+    assert made["views"] == replace(made["dlb"], self_distill="views")
+    assert made["equal"].train.steps == 2 * made["none"].train.steps == 6250
+    assert {c.train.steps for name, c in made.items() if name != "equal"} == {3125}
+    assert all(c.noise_seed == c.train.seed == 1 and c.classes == CIFAR10 for c in made.values())
+
+
+def test_the_table_is_filled_and_goes_on(table: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--out", str(tmp_path), "--preset", "tiny", "--samples", "16", "--epochs", "1", "--batch", "8"]
+    words += ["--noise", "0.4", "--methods", "views", "dlb"]
+    threads = torch.get_num_threads()
+    table.main([*words, "--seeds", "0"])
+    first = (tmp_path / "dlb-noise40-seed0" / "result.json").read_text()
+    table.main([*words, "--seeds", "0", "1"])
+    torch.set_num_threads(threads)
+    assert (tmp_path / "dlb-noise40-seed0" / "result.json").read_text() == first
+    found = json.loads((tmp_path / "table.json").read_text())
+    rows = {(r["job"]["method"], r["job"]["seed"]): r["NLL"] for r in found["runs"]}
+    gaps = [rows["dlb", seed] - rows["views", seed] for seed in (0, 1)]
+    mean, low, high, seeds = found["differences"]["0.4"]["dlb - views"]["NLL"]
+    assert mean == pytest.approx(np.mean(gaps)) and seeds == 2
+    # two values: half the interval is 12.706 times half their distance
+    assert high - low == pytest.approx(2 * 12.7062 * abs(gaps[0] - gaps[1]) / 2, rel=1e-3)
+    assert "| 40% | dlb |" in (tmp_path / "table.md").read_text()
+    with pytest.raises(ValueError, match="other settings"):
+        table.main([*words, "--seeds", "0", "--alpha", "2"])
+    capsys.readouterr()
+
+
+def test_without_a_folder_the_table_does_nothing(table: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    table.main([])
+    assert "--out" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        table.arguments(["--share", "3/2"])
+    assert "from 1 to n" in capsys.readouterr().err
