@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import json
@@ -642,6 +643,8 @@ def test_an_album_needs_a_picture(model: Aesthetics, tmp_path: Path) -> None:
         open_album(model, [])
     with pytest.raises(TypeError, match=r"aesthetics\.task\.build"):
         open_album(torch.nn.Linear(1, 1), tmp_path)
+    with pytest.raises(ValueError, match="worked out in float32, and this model is bfloat16"):
+        open_album(copy.deepcopy(model).bfloat16(), tmp_path)
 
 
 @pytest.mark.parametrize(

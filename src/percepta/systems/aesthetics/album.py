@@ -347,6 +347,9 @@ def open_album(
     """
     if not isinstance(model, Aesthetics):
         raise TypeError(f"expected a network that aesthetics.task.build made, got {type(model).__name__}")
+    if model.mean.dtype != torch.float32:
+        kind = str(model.mean.dtype).removeprefix("torch.")
+        raise ValueError(f"a taste is worked out in float32, and this model is {kind}; load it without dtype")
     sources, skipped = _sources(pictures)
     folder = isinstance(pictures, str | Path) and Path(pictures).is_dir()
     scale = scale or (STARS if folder else model.config.scale)
