@@ -106,6 +106,33 @@ def test_exif_orientation(tmp_path, orientation):
     assert image.size(path) == tuple(out.shape[1:])
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_at_least_spares_pixels_and_keeps_the_picture(tmp_path, suffix: str, turned: bool) -> None:
+    """Scaled to one size, the picture is the same within what averaging in another order changes."""
+    y, x = np.mgrid[:600, :900] / 900
+    pixels = np.stack([x, y, 0.5 + 0.4 * np.sin(9 * x) * np.cos(7 * y)], 2)
+    whole = Image.fromarray((255 * pixels).astype(np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6 if turned else 1
+    path = tmp_path / f"a.{suffix}"
+    whole.save(path, quality=97, exif=exif)
+    full, spared = image.read(path), image.read(path, at_least=200)
+    assert full.shape[1:] == ((900, 600) if turned else (600, 900))
+    assert 200 <= min(spared.shape[1:]) < 400 and spared.numel() < full.numel() / 3
+    assert (image.resize(full, 96, 96) - image.resize(spared, 96, 96)).abs().mean() < 0.004
+    assert torch.equal(image.read(path, at_least=601), full)
+
+
+def test_at_least_leaves_transparent_and_16_bit_pictures_alone(tmp_path) -> None:
+    clear = Image.new("RGBA", (600, 600), (255, 0, 0, 0))
+    clear.save(tmp_path / "clear.png")
+    assert torch.equal(image.read(tmp_path / "clear.png", at_least=100), torch.ones(3, 600, 600))
+    deep = Image.fromarray(np.full((600, 600), 40000, np.uint16))
+    deep.save(tmp_path / "deep.png")
+    assert abs(float(image.read(tmp_path / "deep.png", at_least=100).mean()) - 40000 / 65535) < 1e-4
+
+
 def test_shrinking_jpeg_while_decoding(tmp_path):
     y, x = np.mgrid[:600, :800] / 100
     smooth = np.stack([np.sin(x), np.cos(y), np.sin(x + y)], -1) * 100 + 128

@@ -93,6 +93,14 @@ def test_val_tests_every_held_out_person_once_by_the_member_that_does_not_know_t
     assert np.isnan(found.means[0]).sum() == (found.picture_fold == 0).sum() and not np.isnan(found.means[2]).any()
 
 
+def test_histograms_have_the_means_of_the_crowd() -> None:
+    found = people(CONFIG, "train", None)
+    values = np.arange(1, 8)
+    means = (found.histograms * values).sum(2)
+    assert (np.isnan(means) == np.isnan(found.means)).all()
+    assert np.allclose(means, found.means, equal_nan=True) and np.nanmax(abs(found.histograms.sum(2) - 1)) < 1e-9
+
+
 def test_a_model_that_saw_everything_has_nothing_to_be_judged_by() -> None:
     with pytest.raises(ValueError, match="nothing is held out"):
         people(replace(CONFIG, members=(-1,)), "val", None)

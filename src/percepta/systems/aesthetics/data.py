@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from percepta.datasets import album, flickr_aes, oasis, para
-from percepta.datasets.ratings import Study
+from percepta.datasets.ratings import Scale, Study
 from percepta.systems.aesthetics import Config, check
 from percepta.systems.aesthetics.people import traits
 from percepta.systems.aesthetics.world import world
@@ -64,15 +64,13 @@ class People:
     """People with their ratings; see the top of this file.
 
     Attributes:
-        pictures: files, or bytes (n 3 h w) of the synthetic world.
-        scores: people × pictures, NaN where there is none.
-        traits: people × p, NaN where not known.
-        person_fold, picture_fold: parts that they were dealt into.
-        means: members × pictures: the mean over the member's training people; NaN for pictures of its own part.
-        crowd: the same for all pictures: what nobody but an oracle knows of the part's pictures.
-        rows: the people who are the samples, and for the split "val" the member who judges them (else −1).
-        profiles, names: of the people.
-        ensemble: whether all members predict together.
+        pictures: files, or bytes (n 3 h w) of the synthetic world. scores: people × pictures, NaN where there is none.
+        traits: people × p, NaN where not known. person_fold, picture_fold: parts that they were dealt into. means:
+        members × pictures: the mean over the member's training people; NaN for pictures of its own part. histograms:
+        members × pictures × bins: the shares of their scores, for each score of the scale; NaN as in `means`. crowd:
+        `means` for all pictures: what nobody but an oracle knows of the part's pictures. rows: the people who are the
+        samples, and for the split "val" the member who judges them (else −1). profiles, names: of the people. ensemble:
+        whether all members predict together.
     """
 
     pictures: Any
@@ -81,6 +79,7 @@ class People:
     person_fold: Int[np.ndarray, " people"]
     picture_fold: Int[np.ndarray, " n"]
     means: Float[np.ndarray, "members n"]
+    histograms: Float[np.ndarray, "members n bins"]
     crowd: Float[np.ndarray, "members n"]
     rows: Int[np.ndarray, "rows 2"]
     profiles: Sequence[Any]
@@ -97,8 +96,9 @@ class People:
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
         """A batch: what all samples share (pictures, means, folds) and b people's scores and traits."""
         who = [sample["person"] for sample in samples]
-        tensor = {"means": self.means, "crowd": self.crowd, "picture_fold": self.picture_fold}
-        tensor |= {"scores": self.scores[who], "traits": self.traits[who], "person_fold": self.person_fold[who]}
+        tensor = {"means": self.means, "histograms": self.histograms, "crowd": self.crowd}
+        tensor |= {"picture_fold": self.picture_fold, "person_fold": self.person_fold[who]}
+        tensor |= {"scores": self.scores[who], "traits": self.traits[who]}
         return {
             "pictures": self.pictures,
             "ratings": int((~np.isnan(self.scores)).sum()),
@@ -137,6 +137,8 @@ def people(config: Config, split: str, root: Path | None) -> People:
     means = crowd.copy()
     for member, fold in enumerate(config.members):
         means[member, picture_fold == fold] = np.nan
+    histograms = np.stack([_histograms(scores[person_fold != fold], found.scale) for fold in config.members])
+    histograms[np.isnan(means)] = np.nan
     if split == "train":
         rows = [(who, -1) for who in range(len(scores)) if any(person_fold[who] != fold for fold in config.members)]
     elif split == "all":
@@ -154,6 +156,7 @@ def people(config: Config, split: str, root: Path | None) -> People:
         person_fold=person_fold,
         picture_fold=picture_fold,
         means=means,
+        histograms=histograms,
         crowd=crowd,
         rows=np.array(rows, np.int64),
         profiles=found.profiles,
@@ -166,6 +169,15 @@ def _means(scores: Float[np.ndarray, "people n"]) -> Float[np.ndarray, " n"]:
     """Mean over people of each picture; NaN where nobody rated it."""
     count = (~np.isnan(scores)).sum(0)
     return np.where(count > 0, np.nansum(scores, 0) / np.maximum(count, 1), np.nan)
+
+
+def _histograms(scores: Float[np.ndarray, "people n"], scale: Scale) -> Float[np.ndarray, "n bins"]:
+    """The share of each score of the scale among those of a picture; NaN where nobody rated it."""
+    bins = 1 + round((scale.high - scale.low) / scale.step)
+    place = np.round((scores - scale.low) / scale.step)
+    count = np.stack([(place == number).sum(0) for number in range(bins)], 1)
+    total = count.sum(1, keepdims=True)
+    return np.where(total > 0, count / np.maximum(total, 1), np.nan)
 
 
 def _tensor(values: np.ndarray) -> Tensor:

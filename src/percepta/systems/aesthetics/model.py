@@ -165,8 +165,8 @@ def load(pictures: Pictures, size: int) -> Float[Tensor, "b 3 size size"]:
     """
     if isinstance(pictures, Tensor):
         return pictures.float() / 255
-    # Twice the size, so that a JPEG is decoded at a fraction of its own and the squeezing still averages.
-    found = [media.resize(media.read(path, long_side=2 * size), size, size) for path in pictures]
+    # At twice the size, where a file is larger, so that the squeezing still averages.
+    found = [media.resize(media.read(path, at_least=2 * size), size, size) for path in pictures]
     return torch.stack(found)
 
 
