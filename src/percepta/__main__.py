@@ -530,7 +530,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
 }
 
 
-SHOWN = 8  # results of each system in the demo's one picture
+SHOWN = 4  # results of each system in the demo's one picture
 
 
 def demo(words: list[str], screen: Console) -> int:
@@ -558,7 +558,7 @@ def demo(words: list[str], screen: Console) -> int:
         from percepta.media import draw
 
         options.picture.parent.mkdir(parents=True, exist_ok=True)
-        draw.sheet(shown, SHOWN // 2, 1200).save(options.picture, "JPEG", quality=85)
+        draw.sheet(shown, SHOWN, 1200).save(options.picture, "JPEG", quality=85)
     screen.print(f"{path.resolve()}\n{ran} systems in {time.perf_counter() - began:.1f} s", soft_wrap=True)
     return 0
 

@@ -2,8 +2,8 @@
 
 TABLE: dict[str, str] = {
     "aesthetics": "Scores photographs for one person, from who they are and a few ratings (conditional PIAA).",
-    "refer": "Segments what a sentence names (CRIS).",
     "distill": "Classifies pictures, and learns it from its own answers (DLB).",
+    "refer": "Segments what a sentence names (CRIS).",
 }
 
 # Further commands of the shell: name -> ("module:function", what it does). The function gets the remaining words and

@@ -35,7 +35,7 @@ from percepta.systems.aesthetics.taste import TasteHead
 POOLED = (CHANNELS[16], CHANNELS[32], 1280)
 TILES = 3
 CONCEPT_SHARE = 0.4  # of the features' variance; the rest is the pooled maps'
-BATCH = 4  # as fast as any larger one, as a layer then stays in the cache, and lean: two at a time take 250 MB
+BATCH = 2  # the maps of more pictures do not stay in a core's cache
 _SETTING = threading.Lock()
 
 T = TypeVar("T")
