@@ -152,7 +152,7 @@ def _python(path: Path, key: str, count: int) -> tuple[np.ndarray, np.ndarray]:
 def _parquet(path: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
     if find_spec("pyarrow") is None:
         raise ModuleNotFoundError(f"{path} needs pyarrow: run pip install 'percepta[data]'")
-    from pyarrow import ArrowInvalid, parquet
+    from pyarrow import ArrowInvalid, parquet  # pyright: ignore[reportMissingImports]
 
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; it should hold one split of the pictures")
