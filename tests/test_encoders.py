@@ -282,3 +282,23 @@ def test_an_odd_text_file_is_named(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(2)}, tmp_path / "odd.safetensors")
     with pytest.raises(ValueError, match=r"odd\.safetensors is no all-MiniLM-L6-v2.*odd \['a'\]"):
         TextEncoder().read(tmp_path / "odd.safetensors")
+
+
+def test_folding_changes_rounding_alone() -> None:
+    """With random batch norm statistics, so that a forgotten term shows; the original stays as it was."""
+    torch.manual_seed(0)
+    net = EfficientNetLite0().eval()
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.2)
+            module.running_var.uniform_(0.5, 2)
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias, 0, 0.2)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    image = torch.rand(2, 3, 70, 97)
+    folded = net.folded()
+    with torch.no_grad():
+        for plain, fast in zip(net(image), folded(image), strict=True):
+            assert (plain - fast).abs().max() < 1e-4 * plain.abs().max()
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from jaxtyping import Float, UInt8
@@ -65,16 +65,25 @@ class Aesthetics(nn.Module):
         self.head = make(config, width, traits)
         self.width = width
         self._seen: tuple[Pictures, Tensor] | None = None
+        self._fast: tuple[Any, EfficientNetLite0] | None = None
 
     def features(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
         """The row of features of RGB pictures 0..1, the attributes last."""
         if self.config.encoder == "plain":
             tiles = functional.adaptive_avg_pool2d(images, TILES).flatten(1)
             return torch.cat([tiles, attributes(images)], 1)
-        maps = self.image(images.contiguous(memory_format=torch.channels_last))
+        maps = self._encoder()(images.contiguous(memory_format=torch.channels_last))
         pooled = [part for m in (maps.s16, maps.s32, maps.head) for part in _pool(m)]
         concepts = self.concepts(self.image.classifier(pooled[-2]))
         return torch.cat([*pooled, concepts, attributes(images)], 1)
+
+    def _encoder(self) -> EfficientNetLite0:
+        """The encoder as it looks fastest; made again when its weights, their place or their type have changed."""
+        weight = self.image.head.conv.weight
+        state = weight.data_ptr(), weight._version, weight.dtype
+        if self._fast is None or self._fast[0] != state:
+            self._fast = (state, self.image.folded())  # in a tuple: no part of the model's state
+        return self._fast[1]
 
     def words(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "b 1000"]:
         """How much each of ImageNet's classes has part in the concepts of a row of features; only with Lite0."""
