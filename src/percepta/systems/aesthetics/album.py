@@ -483,7 +483,7 @@ def _batch(model: Aesthetics, sources: Mapping[str, Any], store: Cache | None) -
 
 def _square(source: Any, size: int) -> Float[Tensor, "3 size size"]:
     """A picture as the encoder takes it; see `model.load`."""
-    return media.resize(media.read(source, at_least=2 * size), size, size)
+    return media.resize(media.read(source, at_least=size), size, size)
 
 
 def _reason(error: Exception, source: Any) -> str:
