@@ -27,7 +27,7 @@ clean:  ## removes what can be made again; leaves runs/ and out/ alone
 	find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch goes first and alone: pip then takes a CPU build where one is at hand, and nothing later replaces it.
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt Makefile
 	@echo "Setting up .venv (once, a few minutes where torch has to be downloaded)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet -c constraints.txt torch==2.13.0

@@ -151,6 +151,7 @@ def test_no_cifar_is_said(tmp_path: Path) -> None:
 
 
 def test_the_shared_copy_is_read(shared_data: Path) -> None:
+    pytest.importorskip("pyarrow")
     found = cifar.read(shared_data / "cifar10", "test")
     assert found.pixels.shape == (10_000, 32, 32, 3)
     assert np.bincount(found.labels).tolist() == [1000] * 10

@@ -333,12 +333,14 @@ def test_the_check_finds_what_is_wrong(tmp_path: Path) -> None:
 
 
 def test_the_check_reads_cifar(shared_data: Path) -> None:
+    pytest.importorskip("pyarrow")
     found = check(shared_data / "cifar10")
     assert found.ok and found.counts == {"classes": 10, "train": 25_000, "test": 10_000}
     assert min(found.sheet().size) > 50
 
 
 def test_cifar_is_cut_by_the_seed(shared_data: Path) -> None:
+    pytest.importorskip("pyarrow")
     root, config = shared_data / "cifar10", replace(PRESETS["resnet20"], held_out=0.1, samples=10_000, noise=0.2)
     train_set, val = pool(config, "train", root), pool(config, "val", root)
     assert (len(train_set), len(val)) == (10_000, 2_500)
