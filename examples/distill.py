@@ -17,9 +17,7 @@ def main(folder: Path, pictures: list[str], out: Path, preset: str = "small", st
     config = replace(config, train=replace(config.train, steps=steps))
     system = percepta.load(train("distill", config, root=folder, out=out))
     held_out = task.data(system.config, "val", folder)
-    Page(f"{folder}: {', '.join(config.classes)}").extend(task.page(system.model, held_out)).write(
-        out / "mistakes.html"
-    )
+    Page(str(folder)).extend(task.page(system.model, held_out)).write(out / "mistakes.html")
     for picture in pictures:
         result = system.predict(picture)
         print(f"{picture}: {result.label} ({result.score:.0%})")
