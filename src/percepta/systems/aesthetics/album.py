@@ -30,7 +30,7 @@ from percepta.datasets import album as files
 from percepta.datasets.ratings import Number, Scale, nearest
 from percepta.media import image as media
 from percepta.systems.aesthetics.cache import Cache, Look, look_at
-from percepta.systems.aesthetics.model import BATCH, Aesthetics, at_once
+from percepta.systems.aesthetics.model import BATCH, Aesthetics, at_once, square
 from percepta.systems.aesthetics.people import traits
 from percepta.systems.aesthetics.why import Reason, reasons
 
@@ -228,7 +228,7 @@ class Album:
         points, model = _points(self._model, self.scale), self._model
 
         def find(index: int) -> list[Reason]:
-            image = _square(self._sources[chosen[index]], model.config.size).to(self._looks.device)
+            image = square(self._sources[chosen[index]], model.config.size).to(self._looks.device)
             return reasons(model, image, self._person, self._nobody, points, count)
 
         return list(at_once(find, len(chosen)))
@@ -471,7 +471,7 @@ def _batch(model: Aesthetics, sources: Mapping[str, Any], store: Cache | None) -
                     part.rows[name] = row.to(model.mean.device)
                     part.fresh.append((looked[name], row))  # so that next time the file need not be read
                     continue
-            images[name] = _square(source, model.config.size)
+            images[name] = square(source, model.config.size)
         except Exception as error:  # decoders raise all kinds at damaged files; the others must go on
             part.failed.append((name, _reason(error, source)))
     if images:
@@ -479,11 +479,6 @@ def _batch(model: Aesthetics, sources: Mapping[str, Any], store: Cache | None) -
         part.rows.update(zip(images, features, strict=True))
         part.fresh.extend((looked[name], part.rows[name]) for name in images if name in looked)
     return part
-
-
-def _square(source: Any, size: int) -> Float[Tensor, "3 size size"]:
-    """A picture as the encoder takes it; see `model.load`."""
-    return media.resize(media.read(source, at_least=size), size, size)
 
 
 def _reason(error: Exception, source: Any) -> str:

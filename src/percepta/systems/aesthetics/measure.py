@@ -2,7 +2,7 @@
 
 Every held-out person is tested on pictures that nobody's score was used for, after 0, 10 and 100 of their own ratings
 of other pictures (10 draws). SROCC is the mean over people of Spearman's rank correlation; people who gave all test
-pictures one score have none and are left out, their number is told. Intervals come from resampling people; differences
+pictures one score have none and are left out. Intervals come from resampling people; differences
 are paired.
 """
 
@@ -37,7 +37,7 @@ class Outcome:
 
     Attributes:
         srocc, plcc, mae: "model", "no profile", "ridge" -> ratings -> mean over draws.
-        crowd: of the crowd's true mean of the same pictures; "mae" after taking out the person's own mean.
+        oracle: SROCC of the crowd's true mean of the same pictures.
         bias: "model", "crowd" -> mean of prediction minus score, after 10 ratings and before any.
         held: share of the ratings inside the 80 % interval after 10 ratings; NaN where the head gives none.
         seen: SROCC of the ridge on pictures whose crowd it learned from, and of these pictures' true crowd.
@@ -77,8 +77,9 @@ def tests(model: Aesthetics, loader: Iterable[dict[str, Any]]) -> list[Outcome]:
     skipped = 0
     for batch in loader:
         features = model.see(batch["pictures"])
+        looks, judged = model.looks(features), model.judged(features)
         for row in range(len(batch["names"])):
-            outcome = _person(model, features, batch, row, ridges)
+            outcome = _person(model, looks, judged, batch, row, ridges)
             if outcome is None:
                 skipped += 1
             else:
@@ -89,7 +90,12 @@ def tests(model: Aesthetics, loader: Iterable[dict[str, Any]]) -> list[Outcome]:
 
 
 def _person(
-    model: Aesthetics, features: Float[Tensor, "n d"], batch: dict[str, Any], row: int, ridges: dict[int, Ridge]
+    model: Aesthetics,
+    looks: Float[Tensor, "n w"],
+    judged: Float[Tensor, "n 8"],
+    batch: dict[str, Any],
+    row: int,
+    ridges: dict[int, Ridge],
 ) -> Outcome | None:
     """The test of one person; None where their test ratings have no order."""
     scores = batch["scores"][row]
@@ -103,15 +109,14 @@ def _person(
     judges = None if batch["ensemble"] else (member,)
     place = next((i for i, fold in enumerate(model.config.members) if fold == own_fold), 0)
     if place not in ridges:
-        ridges[place] = Ridge(_plain(model, features), batch["means"][place])
-    looks, judged = model.looks(features), model.judged(features)
+        ridges[place] = Ridge(_plain(model, looks), batch["means"][place])
     outcome = Outcome(batch["names"][row], batch["profiles"][row])
     crowd = batch["crowd"][place]
     outcome.oracle = srocc(crowd[test].numpy(), truth)
     seen = pool[~crowd[pool].isnan()]
     known = ridges[place].predict(seen, pool[:0], scores), crowd[seen].numpy()
     outcome.seen = srocc(known[0], scores[seen].numpy()), srocc(known[1], scores[seen].numpy())
-    rng = np.random.default_rng(abs(hash_of(outcome.name)))
+    rng = np.random.default_rng(hash_of(outcome.name))
     for shots in SHOTS:
         found: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
         for _ in range(1 if shots == 0 or shots >= len(pool) else DRAWS):
@@ -141,13 +146,10 @@ def hash_of(name: str) -> int:
     return int.from_bytes(name.encode()[-8:].rjust(8, b"\0"), "big")
 
 
-def _plain(model: Aesthetics, features: Float[Tensor, "n d"]) -> Float[Tensor, "n f"]:
+def _plain(model: Aesthetics, looks: Float[Tensor, "n w"]) -> Float[Tensor, "n f"]:
     """What the ridge baseline stands on: the pooled head features of the frozen encoder, each with variance 1 /
     width."""
-    rows = model.looks(features)
-    if model.config.encoder == "lite0":
-        start = sum(model.sizes[:4])
-        rows = rows[:, start : start + 1280]
+    rows = looks[:, model.head_mean] if model.config.encoder == "lite0" else looks
     return torch.nn.functional.normalize(rows - rows.mean(0), dim=0) * (len(rows) / rows.shape[1]) ** 0.5
 
 

@@ -85,10 +85,15 @@ class Aesthetics(nn.Module):
             self._fast = (state, self.image.folded())  # in a tuple: no part of the model's state
         return self._fast[1]
 
+    @property
+    def head_mean(self) -> slice:
+        """Where the means of Lite0's head, which ImageNet's classifier reads, stand in a row of features."""
+        start = sum(self.sizes[:4])
+        return slice(start, start + self.sizes[4])
+
     def words(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "b 1000"]:
         """How much each of ImageNet's classes has part in the concepts of a row of features; only with Lite0."""
-        start = sum(self.sizes[:4])
-        return self.concepts.probabilities(self.image.classifier(features[:, start : start + 1280]))
+        return self.concepts.probabilities(self.image.classifier(features[:, self.head_mean]))
 
     def settle(self, features: Float[Tensor, "n d"]) -> None:
         """Takes mean and spread of the features from the pictures of a training folder; no score plays a part.
@@ -174,9 +179,13 @@ def load(pictures: Pictures, size: int) -> Float[Tensor, "b 3 size size"]:
     """
     if isinstance(pictures, Tensor):
         return pictures.float() / 255
+    return torch.stack([square(path, size) for path in pictures])
+
+
+def square(source: Any, size: int) -> Float[Tensor, "3 size size"]:
+    """One picture, anything that `media.image.read` takes, as the encoder takes it; errors as there."""
     # A JPEG comes at a half, a quarter, ... of its size, averaged; that is as sharp as what the weights were taught on.
-    found = [media.resize(media.read(path, at_least=size), size, size) for path in pictures]
-    return torch.stack(found)
+    return media.resize(media.read(source, at_least=size), size, size)
 
 
 def _sizes(config: Config) -> tuple[int, ...]:

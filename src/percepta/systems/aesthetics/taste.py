@@ -175,9 +175,7 @@ class TasteHead(nn.Module):
             scores: their ratings, in the study's scale.
             members: places of the members that predict; None: `Config.predicting`.
         """
-        who = self.who(self.trait_mean if traits is None else traits)
-        if traits is None:
-            who = torch.zeros_like(who)
+        who = torch.zeros_like(self.trait_mean) if traits is None else self.who(traits)
         chosen = self.config.predicting if members is None else members
         factors, weights = [], []
         gram = looks @ looks.T
