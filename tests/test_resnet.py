@@ -85,3 +85,17 @@ def test_odd_depths_are_refused(depth: int) -> None:
         resnet(depth)
     with pytest.raises(ValueError, match="6m"):
         wide_resnet(depth, 4)
+
+
+@pytest.mark.parametrize("network", [lambda stem: resnet(14, stem), lambda stem: wide_resnet(10, 2, stem)])
+def test_a_stem_of_two_halves_every_map_and_keeps_the_size(network) -> None:
+    maps: dict[int, list[tuple[int, ...]]] = {}
+    for stem in (1, 2):
+        net = network(stem).eval()
+        maps[stem] = []
+        for block in net.blocks:
+            block.register_forward_hook(lambda _m, _i, y, seen=maps[stem]: seen.append(tuple(y.shape)))
+        net(torch.zeros(1, 3, 32, 32))
+    assert [(c, h // 2, w // 2) for _, c, h, w in maps[1]] == [(c, h, w) for _, c, h, w in maps[2]]
+    sizes = [sum(p.numel() for p in network(stem).parameters()) for stem in (1, 2)]
+    assert sizes[0] == sizes[1]

@@ -28,7 +28,8 @@ class Classifier(nn.Module):
             self.image.freeze(config.frozen_blocks)
             width = 1280
         else:
-            self.trunk = resnet(config.depth) if config.net == "resnet" else wide_resnet(config.depth, config.widen)
+            depth, stem = config.depth, config.stem
+            self.trunk = resnet(depth, stem) if config.net == "resnet" else wide_resnet(depth, config.widen, stem)
             width = self.trunk.width
         self.head = nn.Linear(width, len(config.classes))
 
