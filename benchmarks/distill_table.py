@@ -78,8 +78,8 @@ def settings(job: Job, args: argparse.Namespace) -> Config:
     method: Any = "none" if job.method == "equal" else job.method
     return replace(
         base, self_distill=method, temperature=4.0 if method == "cskd" else args.temperature, alpha=args.alpha,
-        trust=args.trust, recall=args.recall, noise=job.noise, noise_kind=args.noise_kind, noise_seed=job.seed,
-        samples=args.samples, held_out=0.1, stem=args.stem, train=run,
+        trust=args.trust, recall=args.recall, sharpen=args.sharpen, noise=job.noise, noise_kind=args.noise_kind,
+        noise_seed=job.seed, samples=args.samples, held_out=0.1, depth=args.depth, stem=args.stem, train=run,
     )  # fmt: skip
 
 
@@ -184,9 +184,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="+", type=int, default=(0, 1, 2))
     parser.add_argument("--split", default="test", choices=("val", "test"), help="val to choose settings, test once")
     parser.add_argument("--preset", default="resnet20", choices=tuple(PRESETS))
-    parser.add_argument(
-        "--stem", type=int, default=2, help="stride of the first convolution; 1 takes 4 times as long"
-    )
+    parser.add_argument("--stem", type=int, default=2, help="stride of the first convolution; 1 takes 4 times as long")
     parser.add_argument("--samples", type=int, default=10_000)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--batch", type=int, default=64)
@@ -195,6 +193,8 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--temperature", type=float, default=3.0)
     parser.add_argument("--alpha", type=float, default=1.0)
     parser.add_argument("--trust", type=float, default=0.8)
+    parser.add_argument("--sharpen", type=float, default=1.0)
+    parser.add_argument("--depth", type=int, default=20)
     parser.add_argument("--recall", type=float, default=0.7)
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args(words)

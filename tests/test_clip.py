@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,9 @@ from torch import Tensor
 
 from percepta.nn.clip import (
     CLIP,
+    VIT_B_32,
     AttentionPool,
+    ClipSpace,
     SpatialAttentionPool,
     Tokenizer,
     causal_mask,
@@ -355,3 +358,108 @@ def test_files_that_are_none(tmp_path: Path) -> None:
 
 def test_check_keys_passes_over_optional() -> None:
     check_keys({"a": torch.zeros(1), "b": torch.zeros(2)}, {"a": torch.ones(1)}, "x", optional=["b"])
+
+
+# ------------------------------------------------------------------------------------------------ vision transformer
+
+TINY_VIT: dict[str, Any] = {
+    "embed_dim": 16,
+    "vision_layers": 2,
+    "vision_width": 128,
+    "patch": 4,
+    "grid": 3,
+    "vocab": 50,
+}
+TINY_VIT |= {"text_width": 16, "text_layers": 2, "text_heads": 2, "context_length": 12}
+
+
+def _slow_vision(model: CLIP, image: Tensor) -> Tensor:
+    """One normalised picture through the transformer tower by loops over patches, places and heads."""
+    tower = model.visual
+    p, state = tower.patch, {k: v.double() for k, v in tower.state_dict().items()}
+
+    def norm(x: Tensor, name: str) -> Tensor:
+        centred = x - x.mean(-1, keepdim=True)
+        x = centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+        return x * state[f"{name}.weight"] + state[f"{name}.bias"]
+
+    tokens = [state["class_embedding"]]
+    for top in range(0, image.shape[1], p):
+        for left in range(0, image.shape[2], p):
+            part = image[:, top : top + p, left : left + p].double()
+            tokens.append((state["conv1.weight"] * part).sum((1, 2, 3)))
+    x = norm(torch.stack(tokens) + state["positional_embedding"], "ln_pre")
+    for block in range(2):
+        head = f"transformer.resblocks.{block}."
+        y = norm(x, head + "ln_1")
+        q, k, v = (y @ state[head + "attn.in_proj_weight"].T + state[head + "attn.in_proj_bias"]).chunk(3, 1)
+        mixed = []
+        for part in range(2):  # heads of 64
+            at = slice(64 * part, 64 * part + 64)
+            weight = torch.stack([torch.stack([a @ b for b in k[:, at]]) / 8 for a in q[:, at]]).softmax(1)
+            mixed.append(weight @ v[:, at])
+        out = torch.cat(mixed, 1) @ state[head + "attn.out_proj.weight"].T + state[head + "attn.out_proj.bias"]
+        x = x + out
+        y = norm(x, head + "ln_2") @ state[head + "mlp.c_fc.weight"].T + state[head + "mlp.c_fc.bias"]
+        y = y / (1 + (-1.702 * y).exp())
+        x = x + y @ state[head + "mlp.c_proj.weight"].T + state[head + "mlp.c_proj.bias"]
+    return norm(x[0], "ln_post") @ state["proj"]
+
+
+@torch.no_grad()
+def test_vision_transformer_is_the_loop() -> None:
+    torch.manual_seed(0)
+    model = CLIP(**TINY_VIT).eval()
+    for parameter in model.visual.parameters():  # biases that start at zero would hide a mistake
+        parameter.add_(torch.randn_like(parameter) * 0.05)
+    images = torch.randn(2, 3, 12, 12)
+    slow = torch.stack([_slow_vision(model, image) for image in images])
+    torch.testing.assert_close(model.encode_image(images).double(), slow, atol=1e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match="12×12"):
+        model.encode_image(torch.randn(1, 3, 16, 12))
+    with pytest.raises(ValueError, match="patch"):
+        CLIP(**{**TINY_VIT, "patch": None})
+
+
+def test_published_names_and_sizes_of_vit_b_32() -> None:
+    with torch.device("meta"):
+        model = CLIP(**VIT_B_32)
+    keys = {k for k in openai_keys((), 12) if not k.startswith("visual.")}
+    keys |= {"visual.class_embedding", "visual.positional_embedding", "visual.proj", "visual.conv1.weight"}
+    keys |= {f"visual.ln_{n}.{p}" for n in ("pre", "post") for p in ("weight", "bias")}
+    keys |= {f"visual.{k}" for k in openai_keys((), 12) if k.startswith("transformer.")}
+    state = model.state_dict()
+    assert set(state) == keys
+    assert state["visual.positional_embedding"].shape == (50, 768) and state["visual.proj"].shape == (768, 512)
+    assert state["visual.conv1.weight"].shape == (768, 3, 32, 32)
+    assert sum(p.numel() for p in model.parameters()) == 151_277_313  # as published
+
+
+@torch.no_grad()
+def test_towers_are_not_mixed_up_and_a_file_fills_either(tmp_path: Path) -> None:
+    resnet, transformer, other = CLIP(**TINY), CLIP(**TINY_VIT), CLIP(**TINY_VIT)
+    with pytest.raises(ValueError, match="with a vision transformer"):
+        load_openai(resnet, openai_state(transformer))
+    with pytest.raises(ValueError, match="is a CLIP with a ResNet"):
+        load_openai(transformer, openai_state(resnet))
+    torch.save(openai_state(transformer), tmp_path / "vit.pt")
+    other.read(tmp_path / "vit.pt")
+    torch.testing.assert_close(other.visual.proj, transformer.visual.proj, atol=1e-3, rtol=1e-3)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("sizes", [TINY | {"vocab": 49408}, TINY_VIT | {"vocab": 49408}])
+def test_clip_space_gives_unit_vectors_of_each_alone(sizes: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    model = CLIP(**sizes).eval()
+    space = ClipSpace(model)
+    assert (space.width, space.side) == (16, model.side)
+    images, words = torch.rand(3, 3, space.side, space.side), ["a dog", "the red skirt on the chair", ""]
+    shown, said = space.pictures(model, images), space.sentences(model, words)
+    for vectors in (shown, said):
+        assert vectors.shape == (3, 16)
+        torch.testing.assert_close(vectors.norm(dim=1), torch.ones(3))
+    torch.testing.assert_close(shown, F.normalize(model.encode_image(normalise(images)), dim=1))
+    torch.testing.assert_close(torch.cat([space.pictures(model, x[None]) for x in images]), shown, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(torch.cat([space.sentences(model, [w]) for w in words]), said, atol=1e-5, rtol=1e-4)
+    assert space.sentences(model, []).shape == (0, 16)

@@ -42,6 +42,8 @@ INPUTS: dict[str, Callable[[], tuple[Any, ...]]] = {
     "aesthetics": lambda: (disc(),),
     "refer": lambda: (disc(), "the red disc"),
     "distill": lambda: (disc(),),
+    "hashing": lambda: (disc(),),
+    "supernet": lambda: ("0211", disc()),
 }
 
 every_system = pytest.mark.parametrize("name", TABLE)

@@ -59,3 +59,14 @@ def test_distill(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture = str(tmp_path / "data" / "dark" / "0.png")
     example("distill").main(tmp_path / "data", [picture], tmp_path / "out", preset="tiny", steps=4)
     assert capsys.readouterr().out.startswith(picture) and (tmp_path / "out" / "mistakes.html").is_file()
+
+
+def test_supernet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    example("supernet").main(None, tmp_path / "out", "tiny", 4)
+    assert capsys.readouterr().out.count("expected to beat") == 5
+
+
+def test_hashing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [str(pictures(tmp_path / str(seed), 1, seed) / "0.png") for seed in (0, 1)]
+    example("hashing").main("the sky", files, tmp_path / "out")
+    assert capsys.readouterr().out.count("bits agree") == 2 and (tmp_path / "out" / "2.json").is_file()

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -39,10 +42,17 @@ class FakeRay(ModuleType):
         return reference()
 
 
+def need_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Skips without Ray; with it, lets its processes import this file."""
+    pytest.importorskip("ray", reason="ray is not installed: pip install 'percepta[scale]'")
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
+
+
 @pytest.fixture(params=["here", "fake", "ray"])
 def processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     if request.param == "ray":
-        pytest.importorskip("ray", reason="ray is not installed: pip install 'percepta[scale]'")
+        need_ray(monkeypatch)
     monkeypatch.setattr(scale, "available", lambda: request.param != "here")
     if request.param == "fake":
         monkeypatch.setitem(sys.modules, "ray", FakeRay())
@@ -79,3 +89,48 @@ def test_items_are_read_as_they_are_needed_and_ray_is_closed(monkeypatch: pytest
     ray.on = False
     scale.map(square, range(3))  # not asked for
     assert len(ray.calls) == 1
+
+
+def test_a_stream_gives_results_as_they_come() -> None:
+    read: list[int] = []
+
+    def items() -> Iterator[int]:
+        for x in range(5):
+            read.append(x)
+            yield x
+
+    coming = scale.stream(square, items())
+    assert next(coming) == 0 and read == [0]
+    assert list(coming) == [1, 4, 9, 16]
+
+
+class Counter:
+    """Remembers what it was told; made from where its counting starts."""
+
+    def __init__(self, start: int) -> None:
+        if start < 0:
+            raise ValueError(f"{start} is negative")
+        self.count = start
+
+    def add(self, number: int) -> int:
+        self.count += number
+        return self.count
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_workers_live_on_and_answer_in_order(remote: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if remote:
+        need_ray(monkeypatch)
+    with scale.Workers(Counter, [(0,), (10,), (20,)], remote=remote) as workers:
+        assert len(workers) == 3
+        assert workers.call("add", 1) == [1, 11, 21]
+        assert workers.call("add", 2) == [3, 13, 23]
+    assert len(workers) == 0
+    with pytest.raises(ValueError, match="-1 is negative"):
+        scale.Workers(Counter, [(0,), (-1,)], remote=remote)
+
+
+def test_actors_without_ray_say_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scale, "available", lambda: False)
+    with pytest.raises(ModuleNotFoundError, match=r"percepta\[scale\]"):
+        scale.Workers(Counter, [(0,)], remote=True)

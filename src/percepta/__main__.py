@@ -524,6 +524,8 @@ def doctor(words: list[str], screen: Console) -> int:
 EXTRAS: dict[str, tuple[str, ...]] = {
     "data": ("pyarrow",),
     "web": ("fastapi", "uvicorn"),
+    "search": ("faiss",),
+    "scale": ("ray",),
     "demo": ("skimage",),
     "export": ("onnx", "onnxscript", "onnxruntime"),
     "dev": ("pytest", "xdist", "hypothesis", "beartype", "ruff", "pyright"),

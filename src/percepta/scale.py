@@ -6,7 +6,7 @@ The call, the order and the results are the same.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
@@ -38,31 +38,115 @@ def map(
         The results in the order of the items. What the function raises for an item is raised here.
     """
     results: list[Out] = []
-
-    def add(result: Out) -> None:
+    for result in stream(function, items, processes=processes):
         results.append(result)
         if progress:
             progress(len(results))
+    return results
 
+
+def stream(function: Callable[[In], Out], items: Iterable[In], *, processes: int = 0) -> Iterator[Out]:
+    """As `map`, but each result comes as soon as it and those before it are there: what is done can be kept."""
     if processes <= 0 or not available():
         for item in items:
-            add(function(item))
-        return results
+            yield function(item)
+        return
     import ray  # type: ignore[import-not-found]
 
     own = not ray.is_initialized()
     if own:
         ray.init(num_cpus=processes, include_dashboard=False, log_to_driver=False)
     try:
-        remote = ray.remote(function)
+
+        def call(item: In) -> Out:  # Ray takes functions and classes, and no partials
+            return function(item)
+
+        remote = ray.remote(call)
         waiting: deque[Any] = deque()
         for item in items:
             if len(waiting) == 2 * processes:  # enough for nobody to wait; more would only fill memory
-                add(ray.get(waiting.popleft()))
+                yield ray.get(waiting.popleft())
             waiting.append(remote.remote(item))
         while waiting:
-            add(ray.get(waiting.popleft()))
+            yield ray.get(waiting.popleft())
     finally:
         if own:
             ray.shutdown()
-    return results
+
+
+class Workers:
+    """Objects that live as long as this one, each in a process of its own where Ray is asked for, else all here.
+
+    The calls, the order and the results are the same. Use as a context, or `close` it.
+
+    Args:
+        make: makes an object; called where the object lives, so that what it reads is never sent.
+        arguments: of `make`, for each object; picklable with `remote`.
+        remote: objects are Ray actors, spread over Ray's cluster where one was started before.
+
+    Raises:
+        ModuleNotFoundError: `remote`, and no Ray: who asks for it has more than fits here.
+    """
+
+    def __init__(self, make: Callable[..., Any], arguments: Sequence[tuple[Any, ...]], *, remote: bool = False) -> None:
+        self._remote, self._own = remote, False
+        if not remote:
+            self._objects = [make(*given) for given in arguments]
+            return
+        if not available():
+            raise ModuleNotFoundError("actors need Ray: pip install 'percepta[scale]'")
+        import ray  # type: ignore[import-not-found]
+
+        self._own = not ray.is_initialized()
+        if self._own:
+            ray.init(num_cpus=max(1, len(arguments)), include_dashboard=False, log_to_driver=False)
+        try:
+            self._objects = [ray.remote(_Holder).remote(make, given) for given in arguments]
+            ray.get([held.ready.remote() for held in self._objects])  # what `make` raises is raised here
+        except BaseException:
+            self.close()
+            raise
+
+    def call(self, method: str, *arguments: Any) -> list[Any]:
+        """object.method(*arguments) of every object, at the same time where they have processes; in their order."""
+        if not self._remote:
+            return [getattr(item, method)(*arguments) for item in self._objects]
+        import ray  # type: ignore[import-not-found]
+
+        sent = [ray.put(argument) for argument in arguments]  # once, not once for every object
+        return ray.get([held.call.remote(method, *sent) for held in self._objects])
+
+    def close(self) -> None:
+        """Ends the objects' processes, and Ray where it was started here."""
+        if self._remote:
+            import ray  # type: ignore[import-not-found]
+
+            for held in getattr(self, "_objects", ()):
+                ray.kill(held)
+            if self._own:
+                ray.shutdown()
+        self._objects, self._remote, self._own = [], False, False
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Holder:
+    """An object in an actor."""
+
+    def __init__(self, make: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        self._make, self._arguments = make, arguments
+
+    def ready(self) -> bool:
+        # Not in __init__: an actor that cannot be made dies, and what was wrong is lost in the report of its death.
+        self._item = self._make(*self._arguments)
+        return True
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        return getattr(self._item, method)(*arguments)

@@ -66,11 +66,23 @@ TABLE: dict[str, Weight] = {
         data="ImageNet; captions of Flickr8k, OASIS and COCO: research use",
         assets=("align-v1.safetensors",),
     ),
+    "align-v2": Weight(
+        source="percepta's image-text space, version 2",
+        code="Apache-2.0",
+        data="ImageNet; captions of Flickr8k, OASIS and COCO: research use",
+        assets=("align-v2.safetensors",),
+    ),
     "aesthetics-small": Weight(
         source="aesthetics, preset small, trained by percepta",
         code="Apache-2.0",
         data="ImageNet; OASIS photographs and the beauty scores of Brielmann & Pelli 2019: research use",
         assets=("aesthetics-small.safetensors",),
+    ),
+    "hashing-small": Weight(
+        source="hashing, preset small, trained by percepta",
+        code="Apache-2.0",
+        data="as align-v2: ImageNet; captions of Flickr8k, OASIS and COCO: research use",
+        assets=("hashing-small.safetensors",),
     ),
     "concepts": Weight(
         source="sentence vectors of ImageNet's class names, by all-MiniLM-L6-v2",
@@ -89,6 +101,12 @@ TABLE: dict[str, Weight] = {
         code="MIT",
         data="400 million image-text pairs from the web, not published",
         sha256="afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762",
+    ),
+    "clip-vit-b-32": Weight(
+        source="OpenAI CLIP, ViT-B/32 (ViT-B-32.pt)",
+        code="MIT",
+        data="400 million image-text pairs from the web, not published",
+        sha256="40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
     ),
     "clip-rn101": Weight(
         source="OpenAI CLIP, ResNet-101 (RN101.pt)",

@@ -1,4 +1,4 @@
-"""CLIP: the ResNet image tower, the text transformer and the byte-pair tokenizer.
+"""CLIP: the ResNet and the transformer image tower, the text transformer and the byte-pair tokenizer.
 
 Source: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021; reference
 code: github.com/openai/CLIP (MIT). Every parameter has the name it has there, so published weights load as they are.
@@ -21,7 +21,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -211,7 +211,7 @@ class ResidualAttentionBlock(nn.Module):
         )
         self.ln_2 = nn.LayerNorm(width)
 
-    def forward(self, x: Float[Tensor, "b n c"], mask: Float[Tensor, "n n"]) -> Float[Tensor, "b n c"]:
+    def forward(self, x: Float[Tensor, "b n c"], mask: Float[Tensor, "n n"] | None = None) -> Float[Tensor, "b n c"]:
         y = self.ln_1(x)
         x = x + self.attn(y, y, y, need_weights=False, attn_mask=mask)[0]
         return x + self.mlp(self.ln_2(x))
@@ -231,7 +231,7 @@ class Transformer(nn.Module):
             nn.init.normal_(block.mlp[0].weight, std=(2 * width) ** -0.5)  # type: ignore[arg-type]
             nn.init.normal_(block.mlp[2].weight, std=(2 * width * layers) ** -0.5)  # type: ignore[arg-type]
 
-    def forward(self, x: Float[Tensor, "b n c"], mask: Float[Tensor, "n n"]) -> Float[Tensor, "b n c"]:
+    def forward(self, x: Float[Tensor, "b n c"], mask: Float[Tensor, "n n"] | None = None) -> Float[Tensor, "b n c"]:
         for block in self.resblocks:
             x = block(x, mask)
         return x
@@ -242,13 +242,54 @@ def causal_mask(length: int, like: Tensor) -> Float[Tensor, "length length"]:
     return torch.full((length, length), float("-inf"), dtype=like.dtype, device=like.device).triu(1)
 
 
-class CLIP(nn.Module):
-    """CLIP with a ResNet image tower; OpenAI's parameter names.
+class VisionTransformer(nn.Module):
+    """CLIP's other image tower: patches and a class token through a transformer; the class token is read.
 
     Args:
-        embed_dim: width of the shared space: 1024 in RN50, 512 in RN101.
-        vision_layers, vision_width: of the image tower.
-        grid: side of the grid of learnt positions of the attention pool.
+        patch: side of a patch in pixels.
+        width, layers, heads: of the transformer; the blocks have no mask.
+        outputs: width of the vector.
+        grid: patches a side that the positions are learnt for; pictures have `grid * patch` pixels a side.
+    """
+
+    def __init__(self, patch: int, width: int, layers: int, heads: int, outputs: int, *, grid: int = 7) -> None:
+        super().__init__()
+        self.patch, self.grid = patch, grid
+        self.conv1 = nn.Conv2d(3, width, patch, stride=patch, bias=False)
+        self.class_embedding = nn.Parameter(torch.randn(width) * width**-0.5)
+        self.positional_embedding = nn.Parameter(torch.randn(grid**2 + 1, width) * width**-0.5)
+        self.ln_pre = nn.LayerNorm(width)
+        self.transformer = Transformer(width, layers, heads)
+        self.ln_post = nn.LayerNorm(width)
+        self.proj = nn.Parameter(torch.randn(width, outputs) * width**-0.5)
+
+    def forward(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
+        """A vector per normalised picture.
+
+        Raises:
+            ValueError: the picture has another size than the one that the positions are learnt for.
+        """
+        side = self.grid * self.patch
+        if image.shape[-2:] != (side, side):
+            raise ValueError(f"this CLIP takes pictures of {side}×{side} pixels, not {tuple(image.shape[-2:])}")
+        patches = self.conv1(image).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.class_embedding.expand(len(patches), 1, -1), patches], 1)
+        tokens = self.transformer(self.ln_pre(tokens + self.positional_embedding))
+        return self.ln_post(tokens[:, 0]) @ self.proj
+
+
+# What `CLIP` is built with for OpenAI's ViT-B/32; for RN50 its defaults.
+VIT_B_32: dict[str, Any] = {"embed_dim": 512, "vision_layers": 12, "vision_width": 768, "patch": 32}
+
+
+class CLIP(nn.Module):
+    """CLIP with either image tower; OpenAI's parameter names.
+
+    Args:
+        embed_dim: width of the shared space: 1024 in RN50, 512 in RN101 and ViT-B/32.
+        vision_layers, vision_width: of the image tower; four numbers of blocks, or one of a vision transformer.
+        patch: side of a vision transformer's patches; a ResNet has none.
+        grid: side of the grid of learnt positions of the attention pool or of the patches.
         context_length: learnt word positions; a sentence may have fewer words.
         vocab: size of the word table.
         text_width, text_layers, text_heads: of the text transformer; heads of 64 where `text_heads` is None.
@@ -259,8 +300,9 @@ class CLIP(nn.Module):
         self,
         *,
         embed_dim: int = 1024,
-        vision_layers: Sequence[int] = (3, 4, 6, 3),
+        vision_layers: Sequence[int] | int = (3, 4, 6, 3),
         vision_width: int = 64,
+        patch: int | None = None,
         grid: int = 7,
         context_length: int = 77,
         vocab: int = 49408,
@@ -270,7 +312,14 @@ class CLIP(nn.Module):
         spatial: bool = False,
     ) -> None:
         super().__init__()
-        self.visual = ModifiedResNet(vision_layers, vision_width, embed_dim, grid=grid, spatial=spatial)
+        self.width, self.side = embed_dim, grid * (patch or 32)
+        if isinstance(vision_layers, int):
+            if patch is None or spatial:
+                raise ValueError("a vision transformer (one number of layers) needs `patch` and has no `spatial`")
+            heads = max(1, vision_width // 64)
+            self.visual: Any = VisionTransformer(patch, vision_width, vision_layers, heads, embed_dim, grid=grid)
+        else:
+            self.visual = ModifiedResNet(vision_layers, vision_width, embed_dim, grid=grid, spatial=spatial)
         heads = max(1, text_width // 64) if text_heads is None else text_heads
         self.transformer = Transformer(text_width, text_layers, heads)
         self.token_embedding = nn.Embedding(vocab, text_width)
@@ -305,6 +354,38 @@ class CLIP(nn.Module):
     def read(self, path: Path) -> None:
         """Fills the model with OpenAI's weights from a file (`read_archive`, `load_openai`)."""
         load_openai(self, read_archive(path), str(path))
+
+
+class ClipSpace(nn.Module):
+    """The image-text space of a whole CLIP, with the methods of `align.Align2`; CLIP is both of its encoders.
+
+    Attributes:
+        width: numbers in a vector.
+        side: of the square in pixels that pictures are squeezed to before they come.
+
+    Args:
+        encoder: one without `spatial`, for its sizes; it is not kept.
+    """
+
+    def __init__(self, encoder: CLIP) -> None:
+        super().__init__()
+        self.width, self.side = encoder.width, encoder.side
+        self._tokenizer = Tokenizer()
+
+    @torch.no_grad()
+    def pictures(self, encoder: CLIP, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
+        """Unit vectors of RGB pictures in 0..1; CLIP's normalisation is done here."""
+        return F.normalize(encoder.encode_image(normalise(images)).float(), dim=-1)
+
+    @torch.no_grad()
+    def sentences(self, encoder: CLIP, words: Sequence[str], batch: int = 64) -> Float[Tensor, "m d"]:
+        """Unit vectors of sentences, in their order; too long ones lose their tail."""
+        device, length = encoder.positional_embedding.device, len(encoder.positional_embedding)
+        rows = [torch.zeros(0, self.width, device=device)]
+        for at in range(0, len(words), batch):
+            ids = self._tokenizer(words[at : at + batch], length).to(device)
+            rows.append(F.normalize(encoder.encode_text(ids)[1].float(), dim=-1))
+        return torch.cat(rows)
 
 
 # ---------------------------------------------------------------------------------------------- published weights
@@ -385,11 +466,14 @@ def load_openai(model: CLIP, state: Mapping[str, Tensor], source: str = "the CLI
         ValueError: names every key that is missing, unexpected or of another shape.
     """
     given = {key.removeprefix("module."): value for key, value in state.items() if key not in _SIZES}
-    if "visual.class_embedding" in given or "visual.proj" in given:
+    expected = model.state_dict()
+    transformer, wanted = "visual.class_embedding" in given, "visual.class_embedding" in expected
+    if transformer and not wanted:
         raise ValueError(
             f"{source} is a CLIP with a vision transformer; this model needs one with a ResNet (RN50 or RN101)"
         )
-    expected = model.state_dict()
+    if wanted and "visual.layer1.0.conv1.weight" in given:
+        raise ValueError(f"{source} is a CLIP with a ResNet; this model needs one with a vision transformer (ViT-B/32)")
     ours = [key for key in expected if key.startswith("visual.attnpool.connect.")]
     check_keys(expected, given, source, optional=ours)
     model.load_state_dict(given, strict=False)

@@ -3,7 +3,9 @@
 TABLE: dict[str, str] = {
     "aesthetics": "Scores photographs for one person, from who they are and a few ratings (conditional PIAA).",
     "distill": "Classifies pictures, and learns it from its own answers (DLB).",
+    "hashing": "Finds pictures and moments in videos by a sentence, by hash codes (CLIP4Hashing).",
     "refer": "Segments what a sentence names (CRIS).",
+    "supernet": "Ranks network architectures with shared weights, and finds the best for a budget (NAS).",
 }
 
 # Further commands of the shell: name -> ("module:function", what it does). The function gets the remaining words and
@@ -11,4 +13,7 @@ TABLE: dict[str, str] = {
 COMMANDS: dict[str, tuple[str, str]] = {
     "rate": ("percepta.systems.aesthetics.commands:rate", "A local page to give stars to the pictures of a folder."),
     "predict aesthetics": ("percepta.systems.aesthetics.commands:predict", "Ranks an album for one person."),
+    "index": ("percepta.systems.hashing.commands:index", "Finds moments in your photos and videos by a sentence."),
+    "supernet": ("percepta.systems.supernet.commands:supernet", "Rank, search, submit architectures."),
+    "predict supernet": ("percepta.systems.supernet.commands:predict", "What is known of architectures by code."),
 }

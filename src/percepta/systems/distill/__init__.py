@@ -36,6 +36,8 @@ class Config:
     """For "smoothing": share of a label that is spread over all classes."""
     trust: float = 0.8
     """For "recall": share that the remembered answers have in the target at the end of training."""
+    sharpen: float = 1.0
+    """For "recall": power to which the remembered answers are taken; 1 leaves them as they are."""
     recall: float = 0.7
     """For "recall": decay, each time that a picture is seen, of what is remembered of it."""
     net: Literal["resnet", "wide", "lite0"] = "resnet"
@@ -78,6 +80,8 @@ class Config:
                 raise ValueError(f"{name} is a share from 0 to 1, got {getattr(self, name)}")
         if self.held_out == 1:
             raise ValueError("held_out 1 leaves nothing to train on")
+        if self.sharpen < 1:
+            raise ValueError(f"sharpen is 1 or more, got {self.sharpen}")
         if self.temperature <= 0:
             raise ValueError(f"temperature has to be above 0, got {self.temperature}")
         if self.stem not in (1, 2):

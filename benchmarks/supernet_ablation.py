@@ -1,0 +1,274 @@
+"""Strategies of supernet training side by side: arms × seeds at equal CPU time, from one command that can be stopped.
+
+    python benchmarks/supernet_ablation.py --data DATA --out runs/ablation [--share 1/2] [--minutes 15]
+
+DATA holds cifar10 and nas (NAS-Bench-Macro's table). How many steps an arm gets follows from its CPU seconds a step,
+measured once and kept in timing-<arm>.json. Every run is a folder under --out with its correlations in result.json;
+those that are done are passed over, one that was stopped goes on. With --share i/n each of n processes takes its part.
+Whoever comes last, or a call with --only-sum, writes table.md and table.json. Without --out nothing is done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import stats
+
+import percepta
+from percepta import report
+from percepta.config import differences, to_json
+from percepta.datasets import nasbench
+from percepta.metrics.correlation import kendall
+from percepta.systems.supernet import PRESETS, Config, ranking, strategies, task
+from percepta.systems.supernet.model import scores
+from percepta.systems.supernet.space import Macro
+from percepta.train import Step, make_optimizer, train
+
+# What each arm changes of one common base: the preset small with a single random path.
+ARMS: dict[str, dict[str, Any]] = {
+    "single": {"plan": "single"},
+    "nsas": {"plan": "single", "constraints": 2},
+    "fair": {"plan": "fair"},
+    "balance": {"plan": "fair", "balance": "project"},
+    "both": {"plan": "fair", "balance": "project", "constraints": 2},
+    "fair keys": {"plan": "fair", "canonical": False},
+    "sandwich": {"plan": "sandwich"},
+    "inplace": {"plan": "sandwich", "distill": "inplace"},
+    "shrink": {"plan": "single", "shrink": 0.4},
+    "few-shot": {"plan": "single", "split": 2},
+    "pada": {"plan": "single", "importance": True},
+    "teacher": {"plan": "single", "distill": "teacher"},
+}
+MAIN = ("single", "nsas", "fair", "balance", "both", "sandwich")
+PAIRS = (
+    ("nsas", "single"), ("fair", "single"), ("balance", "fair"), ("both", "fair"), ("sandwich", "single"),
+    ("fair", "fair keys"), ("inplace", "sandwich"), ("shrink", "single"), ("few-shot", "single"), ("pada", "single"),
+    ("teacher", "single"),
+)  # fmt: skip
+NUMBERS = {
+    "tau": "τ", "tau best": "τ, best 1,000", "smoothed": "τ smoothed", "smoothed best": "τ smoothed, best 1,000",
+    "training": "τ of training's losses", "training best": "the same, best 1,000",
+}  # fmt: skip
+TIMED = 12  # steps
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run."""
+
+    arm: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.arm.replace(' ', '-')}-seed{self.seed}"
+
+
+def jobs(arms: Sequence[str], seeds: Sequence[int]) -> list[Job]:
+    """All of them: whole rows of one seed first, so that an early stop leaves a table of fewer seeds."""
+    return [Job(arm, seed) for seed in seeds for arm in arms]
+
+
+def base(job: Job, args: argparse.Namespace) -> Config:
+    """The arm's settings, with the number of steps still open."""
+    start = PRESETS[args.preset]
+    settings = replace(start.train, seed=job.seed)
+    change = ARMS[job.arm]
+    if "split" in change:
+        settings = replace(settings, ema=0.0)
+    if "importance" in change:  # half of the pictures that are offered are used
+        settings = replace(settings, batch_size=2 * settings.batch_size)
+    plain: Any = {
+        "plan": "single",
+        "paths": 1,
+        "constraints": 0,
+        "balance": "none",
+        "distill": "none",
+        "canonical": True,
+    }
+    return task.settle(replace(start, train=settings, **{**plain, **change}), args.data)
+
+
+def seconds_per_step(job: Job, args: argparse.Namespace) -> float:
+    """CPU seconds of a step of an arm, measured by whoever comes first."""
+    path = args.out / f"timing-{job.arm.replace(' ', '-')}.json"
+    if not path.is_file():
+        config = base(replace(job, seed=0), args)
+        torch.manual_seed(0)
+        model, data = task.build(config).train(), task.data(replace(config, samples=2000), "train", args.data)
+        optimizer, memory = make_optimizer(model, config.train), {}
+        last = config.train.steps - 1 if config.distill == "teacher" else config.train.steps // 2
+        for number in range(TIMED + 2):
+            if number == 2:
+                began = time.process_time()
+            keys = [(number, i % len(data)) for i in range(config.train.batch_size)]
+            step = Step(last, 0, torch.Generator().manual_seed(number), memory)
+            optimizer.zero_grad(set_to_none=True)
+            task.loss(model, data.collate(keys), step)["loss"].backward()
+            optimizer.step()
+        taken = (time.process_time() - began) / TIMED
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:  # the first to come decides for all processes
+            with path.open("x") as file:
+                file.write(json.dumps({"seconds": taken}))
+        except FileExistsError:
+            pass
+    return float(json.loads(path.read_text())["seconds"])
+
+
+def settings(job: Job, args: argparse.Namespace) -> Config:
+    """The arm's settings with the steps that its CPU time allows."""
+    config = base(job, args)
+    steps = args.steps or max(20, round(60 * args.minutes / seconds_per_step(job, args)))
+    run = replace(config.train, steps=steps, checkpoint_every=max(1, steps // 6), log_every=max(1, steps // 100))
+    return replace(config, train=run)
+
+
+def run(job: Job, args: argparse.Namespace) -> None:
+    """Trains, ranks all distinct networks, writes result.json; nothing where that is there.
+
+    Raises:
+        ValueError: the run was made with other settings.
+    """
+    folder, config = args.out / job.name, settings(job, args)
+    done = folder / "result.json"
+    if done.is_file():
+        changed = differences(json.loads(done.read_text())["config"], to_json(config))
+        if changed:
+            raise ValueError(f"{done} comes from other settings: {changed}; give another --out")
+        return
+    began = time.process_time()
+    path = train("supernet", config, root=args.data, out=folder, device=args.device)
+    seconds = time.process_time() - began
+    values, kept = judge(path, args)
+    content = {"job": vars(job), "config": to_json(config), "cpu_seconds": seconds, **values}
+    np.savez_compressed(folder / "scores.npz", **kept)
+    report.write_atomically(done, json.dumps(content, indent=1) + "\n")
+    print(f"{job.name}: " + " ".join(f"{k} {values[k]:.3f}" for k in NUMBERS) + f", {seconds:.0f} CPU s", flush=True)
+
+
+def judge(path: Path, args: argparse.Namespace) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Correlations of the raw scores, the smoothed ones and the ledger, over all networks and the best; all of the
+    declared part left out, by which settings may have been chosen."""
+    system = percepta.load(path, device=args.device)
+    net: Any = system.model
+    pool = task.data(system.config, "val", args.data).pool
+    codes = Macro().distinct()
+    found = scores(net, codes, pool.pixels[: args.pictures], pool.labels[: args.pictures])
+    truth = ranking.truth_of(nasbench.read_macro(pool.truth), codes)
+    guesses = {
+        "tau": found.likelihood,
+        "smoothed": ranking.smooth(net.space, codes, found.likelihood, args.penalty),
+        "training": strategies.ledger(net, codes)[0],
+    }
+    rest = np.flatnonzero(~ranking.declared(codes))
+    top = np.argsort(-truth.accuracy, kind="stable")[: ranking.BEST]
+    top = np.intersect1d(top, rest)
+    values = {}
+    for name, guess in guesses.items():
+        values[name] = kendall(guess[rest], truth.accuracy[rest])
+        values[f"{name} best"] = kendall(guess[top], truth.accuracy[top])
+    return values, {"likelihood": found.likelihood, "accuracy": found.accuracy, "training": guesses["training"]}
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean and the ends of its 95 % interval by Student's t; (mean, nan, nan) for one value."""
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return mean, float("nan"), float("nan")
+    half = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5)
+    return mean, mean - half, mean + half
+
+
+def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """{"means": arm -> number -> [mean, low, high, seeds], "differences": the same by "a - b", paired by seed}."""
+    table: dict[str, dict[int, Mapping[str, Any]]] = {}
+    for row in rows:
+        table.setdefault(row["job"]["arm"], {})[row["job"]["seed"]] = row
+    means = {
+        arm: {name: [*mean_interval([r[name] for r in runs.values()]), len(runs)] for name in NUMBERS}
+        for arm, runs in table.items()
+    }
+    gaps = {}
+    for a, b in PAIRS:
+        both = sorted(set(table.get(a, {})) & set(table.get(b, {})))
+        if both:
+            gaps[f"{a} - {b}"] = {
+                name: [*mean_interval([table[a][s][name] - table[b][s][name] for s in both]), len(both)]
+                for name in NUMBERS
+            }
+    return {"means": means, "differences": gaps}
+
+
+def markdown(found: Mapping[str, Any]) -> str:
+    """One table of means and one of paired differences."""
+    order = {name: place for place, name in enumerate(ARMS)}
+    blocks = []
+    for title, part in (("arm", found["means"]), ("difference, same seeds", found["differences"])):
+        rows = [
+            [name, *(_cell(numbers[key]) for key in NUMBERS), str(numbers["tau"][3])]
+            for name, numbers in sorted(part.items(), key=lambda item: order.get(item[0], 99))
+        ]
+        blocks.append(report.markdown_table([title, *NUMBERS.values(), "seeds"], rows))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _cell(value: Sequence[float]) -> str:
+    mean, low, high = value[:3]
+    return f"{mean:.3f}" + ("" if np.isnan(low) else f" ({low:.3f} to {high:.3f})")
+
+
+def sum_up(out: Path) -> str:
+    """Writes table.json and table.md from every result.json that is there; returns the Markdown."""
+    rows = [json.loads(path.read_text()) for path in sorted(out.glob("*/result.json"))]
+    found = summary(rows)
+    report.write_atomically(out / "table.json", json.dumps({**found, "runs": rows}, indent=1) + "\n")
+    text = markdown(found)
+    report.write_atomically(out / "table.md", text)
+    return text
+
+
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, help="folder of the run folders; without it nothing is done")
+    parser.add_argument("--data", type=Path, help="folder with cifar10 and nas")
+    parser.add_argument("--share", default="1/1", help="i/n: this is the i-th of n processes")
+    parser.add_argument("--only-sum", action="store_true", help="train nothing, write the table of what is there")
+    parser.add_argument("--arms", nargs="+", default=MAIN, choices=tuple(ARMS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=(0, 1, 2))
+    parser.add_argument("--minutes", type=float, default=15, help="CPU time of a run's training")
+    parser.add_argument("--steps", type=int, default=0, help="so many steps instead, the same for all arms")
+    parser.add_argument("--preset", default="small", choices=tuple(PRESETS), help="what the arms change")
+    parser.add_argument("--pictures", type=int, default=1000, help="for the ranking, of those kept back")
+    parser.add_argument("--penalty", type=float, default=ranking.PENALTY)
+    parser.add_argument("--device", default="cpu")
+    args = parser.parse_args(words)
+    part, _, parts = args.share.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+        parser.error(f"--share {args.share}: expected i/n with i from 1 to n, such as 1/2")
+    args.part, args.parts = int(part) - 1, int(parts)
+    return args
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    args = arguments(words)
+    if args.out is None or (args.data is None and not args.only_sum):
+        print("the table takes hours: give --out and --data, see --help")
+        return
+    torch.set_num_threads(1)  # a process a core is faster than threads on networks of this size
+    if not args.only_sum:
+        for job in jobs(args.arms, args.seeds)[args.part :: args.parts]:
+            run(job, args)
+    print(sum_up(args.out))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,303 @@
+"""Videos and pictures with sentences, from any layout in one form; and a folder of one's own.
+
+    videos/dog.mp4            or beside the table, or in any folder below it; pictures and folders of frames count too
+    captions.csv              video,caption
+                              videos/dog.mp4,a dog jumps over a hurdle
+
+Optional columns: `start_s` and `end_s` (the sentence is about this part only, in seconds). Pictures of Flickr8k, OASIS
+and our small COCO are videos of one frame; DAVIS' folders of frames with expressions.csv are videos without a clock.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from percepta.datasets import coco_small, davis
+from percepta.datasets.problem import Problem
+from percepta.datasets.ratings import note, read_table
+from percepta.media.image import SUFFIXES, VIDEO_SUFFIXES
+
+TABLE = "captions.csv"
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A video, a part of one, or a picture, and what people wrote about it.
+
+    Attributes:
+        name: its id in the data set; parts of one video have different ones.
+        media: a video's or a picture's file, or the files of the frames in their order.
+        sentences: at least one.
+        group: what must not be divided between training and testing: the video.
+        source: the data set.
+        split: "train", "val" or "test" where the data set says so, else "".
+        start_s, end_s: the part that is meant, in seconds; end_s None: to the end.
+        table, line: where the first sentence stands.
+    """
+
+    name: str
+    media: Path | tuple[Path, ...]
+    sentences: tuple[str, ...]
+    group: str
+    source: str
+    split: str = ""
+    start_s: float = 0.0
+    end_s: float | None = None
+    table: Path | None = None
+    line: int | None = None
+
+    @property
+    def first(self) -> Path:
+        """The file, or that of the first frame."""
+        return self.media if isinstance(self.media, Path) else self.media[0]
+
+    @property
+    def is_video(self) -> bool:
+        """Whether it has to be decoded as a video."""
+        return isinstance(self.media, Path) and self.media.suffix.lower() not in SUFFIXES
+
+
+def joined(clips: Iterable[Clip]) -> list[Clip]:
+    """One clip a video, its sentences one paragraph: how whole videos are searched for where moments are described."""
+    videos: dict[str, list[Clip]] = {}
+    for clip in clips:
+        videos.setdefault(clip.group, []).append(clip)
+    out = []
+    for group, parts in videos.items():
+        paragraph = " ".join(f"{s.rstrip(' .')}." for part in parts for s in part.sentences)
+        whole = replace(parts[0], name=group.split("/", 1)[-1], sentences=(paragraph,), start_s=0.0, end_s=None)
+        out.append(whole)
+    return out
+
+
+def of_split(clips: Sequence[Clip], split: str, held_out: int = 10) -> list[Clip]:
+    """The clips of "train", "val", "test" or "all".
+
+    What the data set itself assigns is taken as it is. Where it knows no part for validation, one group in `held_out`
+    of its training part is (by the checksum of the group's name); where it knows no part for testing, that is val's.
+
+    Raises:
+        ValueError: no such split.
+    """
+    if split not in ("train", "val", "test", "all"):
+        raise ValueError(f"no split {split!r}; there are train, val, test and all")
+    if split == "all":
+        return list(clips)
+    known = {clip.split for clip in clips}
+    if split == "test" and "test" in known:
+        return [clip for clip in clips if clip.split == "test"]
+    if "val" in known:
+        wanted = "train" if split == "train" else "val"
+        return [clip for clip in clips if (clip.split or "train") == wanted]
+    keep = split != "train"
+    return [c for c in clips if c.split != "test" and (zlib.crc32(c.group.encode()) % held_out == 0) == keep]
+
+
+def find_files(folder: Path) -> dict[str, Path]:
+    """Videos anywhere in a folder, by stem; the first by path where a stem comes twice."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
+            found.setdefault(path.stem, path)
+    return found
+
+
+def check_videos(
+    clips: Sequence[Clip], found: dict[str, Path], root: Path, warnings: list[Problem] | None, most: int = 5
+) -> None:
+    """Adds to the warnings the videos that nobody described."""
+    if warnings is None:
+        return
+    described = {clip.first for clip in clips}
+    without = [path for path in found.values() if path not in described]
+    warnings += [Problem(path, None, "a video that no sentence describes") for path in without[:most]]
+    if len(without) > most:
+        warnings.append(Problem(root, None, f"{len(without) - most} more videos that no sentence describes"))
+
+
+class Missing:
+    """Collects videos that a table names and no folder has, and says so once a table."""
+
+    def __init__(self, table: Path, problems: list[Problem] | None) -> None:
+        self.table, self.problems = table, problems
+        self.names: dict[str, int | None] = {}
+
+    def add(self, name: str, line: int | None) -> None:
+        """One more; without a list of problems raises ValueError as `note` does."""
+        if self.problems is None:
+            note(None, self.table, line, f"no video {name} in the folder: download it, or take it out of the table")
+        self.names.setdefault(name, line)
+
+    def close(self) -> None:
+        """Writes the note."""
+        if self.names and self.problems is not None:
+            some = ", ".join(list(self.names)[:3]) + (", ..." if len(self.names) > 3 else "")
+            line = next(iter(self.names.values()))
+            text = f"{len(self.names)} video{'s' if len(self.names) > 1 else ''} missing in the folder ({some})"
+            note(self.problems, self.table, line, text)
+
+
+def read(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> list[Clip]:
+    """The folder of one's own at the top of this file: rows of one (video, start_s, end_s) are one clip.
+
+    Args:
+        problems, warnings: lists to add to, for `check`.
+
+    Raises:
+        FileNotFoundError: no captions.csv.
+        ValueError: a table without its columns; a bad row where `problems` is None.
+    """
+    table = root / TABLE
+    sentences: dict[tuple[str, float, float | None], list[str]] = {}
+    lines: dict[tuple[str, float, float | None], int] = {}
+    missing = Missing(table, problems)
+    media: dict[str, Path | tuple[Path, ...]] = {}
+    for line, (video, caption, start, end) in read_table(
+        table, ("video", "caption"), ("start_s", "end_s"), problems=problems
+    ):
+        if not video or not caption:
+            note(problems, table, line, f"the {'caption' if video else 'video'} is empty")
+            continue
+        span = _span(start, end)
+        if isinstance(span, str):
+            note(problems, table, line, span)
+            continue
+        if video not in media and (found := _locate(root, video)):
+            media[video] = found
+        if video not in media:
+            missing.add(video, line)
+            continue
+        if not isinstance(media[video], Path) and span != (0.0, None):
+            note(problems, table, line, "start_s and end_s are for videos: a folder of frames has no clock")
+            continue
+        sentences.setdefault((video, *span), []).append(caption)
+        lines.setdefault((video, *span), line)
+    missing.close()
+    clips = []
+    for key, said in sentences.items():
+        video, start_s, end_s = key
+        name = (
+            video if (start_s, end_s) == (0.0, None) else f"{video} {start_s:g}-{'' if end_s is None else f'{end_s:g}'}"
+        )
+        clip = Clip(name, media[video], tuple(said), f"folder/{video}", "folder", "", start_s, end_s, table, lines[key])
+        clips.append(clip)
+    check_videos(clips, find_files(root), root, warnings)
+    if not clips and not problems:
+        note(problems, table, 1, "the table has no rows; write one line a sentence: video,caption")
+    return clips
+
+
+def _span(start: str, end: str) -> tuple[float, float | None] | str:
+    """Seconds from two cells, or what is wrong with them."""
+    try:
+        start_s, end_s = float(start or 0), float(end) if end else None
+    except ValueError:
+        return f"start_s and end_s are seconds, not {start!r} and {end!r}"
+    if not math.isfinite(start_s) or start_s < 0 or (end_s is not None and not start_s < end_s < math.inf):
+        return f"a part goes from start_s (0 or more) to a later end_s, not from {start or 0} to {end or 'the end'}"
+    return start_s, end_s
+
+
+def _locate(root: Path, name: str) -> Path | tuple[Path, ...] | None:
+    """The file, or the frames of the folder, that a table calls `name`: from the root, or in videos/."""
+    for path in (root / name, root / "videos" / name):
+        if path.is_file():
+            return path
+        if path.is_dir() and (frames := frames_of(path)):
+            return frames
+    return None
+
+
+def frames_of(folder: Path) -> tuple[Path, ...]:
+    """The pictures of a folder by name."""
+    return tuple(sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES))
+
+
+def flickr8k(root: Path, problems: list[Problem] | None = None) -> list[Clip]:
+    """Flickr8k: captions.csv (image, caption) with images/."""
+    table = root / TABLE
+    said: dict[str, list[str]] = defaultdict(list)
+    lines: dict[str, int] = {}
+    for line, (image, caption) in read_table(table, ("image", "caption"), problems=problems):
+        if not image or not caption:
+            note(problems, table, line, f"the {'caption' if image else 'image'} is empty")
+            continue
+        said[image].append(caption)
+        lines.setdefault(image, line)
+    return _pictures(root, said, "flickr8k", table, lines, problems)
+
+
+def oasis(root: Path, problems: list[Problem] | None = None) -> list[Clip]:
+    """OASIS: images.csv (file, caption) with images/; the caption's first sentence."""
+    table = root / "images.csv"
+    said: dict[str, list[str]] = {}
+    lines: dict[str, int] = {}
+    for line, (file, caption) in read_table(table, ("file", "caption"), problems=problems):
+        if file and caption:
+            said[file], lines[file] = [caption.split(".")[0].strip()], line
+    return _pictures(root, said, "oasis", table, lines, problems)
+
+
+def coco(root: Path, problems: list[Problem] | None = None) -> list[Clip]:
+    """The pictures of our small COCO that have captions."""
+    return _pictures(root, coco_small.captions(root), "coco-small", root / "objects.json", {}, problems)
+
+
+def expressions(root: Path, problems: list[Problem] | None = None) -> list[Clip]:
+    """DAVIS: folders of frames, and expressions.csv beside them; always a part for testing."""
+    table = root / "expressions.csv"
+    folder = root / "JPEGImages"
+    folder = folder / "480p" if (folder / "480p").is_dir() else folder
+    missing = Missing(table, problems)
+    out = []
+    for video, said in davis.read_expressions(table).items():
+        frames = frames_of(folder / video) if (folder / video).is_dir() else ()
+        if not frames:
+            missing.add(video, None)
+            continue
+        out.append(Clip(video, frames, said, f"davis/{video}", "davis", "test", table=table))
+    missing.close()
+    return out
+
+
+def _pictures(
+    root: Path,
+    said: dict[str, list[str]],
+    source: str,
+    table: Path,
+    lines: dict[str, int],
+    problems: list[Problem] | None,
+) -> list[Clip]:
+    out = []
+    missing = Missing(table, problems)
+    for name, sentences in said.items():
+        path = root / "images" / name
+        line = lines.get(name)
+        if not path.is_file():
+            missing.add(f"images/{name}", line)
+            continue
+        stem = Path(name).stem
+        out.append(Clip(stem, path, tuple(sentences), f"{source}/{stem}", source, table=table, line=line))
+    missing.close()
+    return out
+
+
+def rows(path: Path, column: str) -> list[tuple[int, str]]:
+    """(line, cell) of one column of a CSV that may have no other.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file; no such column.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(Problem(path, None, f"no such file; expected a table with a column {column}"))
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        if column not in (reader.fieldnames or ()):
+            raise ValueError(Problem(path, 1, f"no column {column}; found {', '.join(reader.fieldnames or ())}"))
+        return [(reader.line_num, row[column].strip()) for row in reader if (row[column] or "").strip()]

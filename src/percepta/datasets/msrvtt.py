@@ -1,0 +1,132 @@
+"""MSR-VTT (Xu et al. 2016): 10,000 cut videos with 20 sentences each.
+
+Layout: the official JSON with "videos" (video_id, split) and "sentences" (video_id, caption), in one file
+(videodatainfo, MSRVTT_data.json) or several (train_val_videodatainfo.json, test_videodatainfo.json), and the videos
+<video_id>.mp4 anywhere below. The official split has 6,513 / 497 / 2,990 videos. Where MSRVTT_JSFUSION_test.csv (key,
+vid_key, video_id, sentence) lies beside it, the "1k-A" split counts that the field reports on: 1,000 test videos with
+one sentence each, and for training those of MSRVTT_train.9k.csv (video_id), or all others.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from percepta.datasets.captioned import Clip, Missing, check_videos, find_files, rows
+from percepta.datasets.problem import Problem
+from percepta.datasets.ratings import note, read_table
+
+_SPLITS = {"train": "train", "validate": "val", "val": "val", "test": "test"}
+TEST_TABLE, TRAIN_TABLE = "*jsfusion_test*.csv", "*train*9k*.csv"
+
+
+def find(root: Path) -> list[Path]:
+    """The JSON files that hold the data set, here or one folder down; none where it is something else."""
+    files = sorted([*root.glob("*.json"), *root.glob("*/*.json")])
+    return [path for path in files if "videodatainfo" in path.name.lower() or "msrvtt" in path.name.lower()]
+
+
+def read(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> list[Clip]:
+    """One clip a video.
+
+    Args:
+        problems, warnings: lists to add to, for `check`.
+
+    Raises:
+        FileNotFoundError: no JSON of the data set.
+        ValueError: something is wrong in a file, where `problems` is None.
+    """
+    tables = find(root)
+    if not tables:
+        raise FileNotFoundError(Problem(root, None, "no *videodatainfo*.json and no MSRVTT_data.json"))
+    splits: dict[str, str] = {}
+    said: dict[str, list[str]] = defaultdict(list)
+    where: dict[str, Path] = {}
+    for table in tables:
+        _json(table, splits, said, where, problems)
+    only = _split_1k(root, splits, problems)
+    found = find_files(root)
+    missing = {table: Missing(table, problems) for table in tables}
+    clips = []
+    for video, split in splits.items():
+        sentences = only.get(video) or said.get(video)
+        if not sentences:
+            if warnings is not None:
+                warnings.append(Problem(where[video], None, f"{video} has no sentence"))
+        elif video not in found:
+            missing[where[video]].add(video, None)
+        else:
+            group = f"msrvtt/{video}"
+            clips.append(Clip(video, found[video], tuple(sentences), group, "msrvtt", split, table=where[video]))
+    for entry in missing.values():
+        entry.close()
+    check_videos(clips, {k: v for k, v in found.items() if k not in splits}, root, warnings)
+    return clips
+
+
+def _json(
+    table: Path,
+    splits: dict[str, str],
+    said: dict[str, list[str]],
+    where: dict[str, Path],
+    problems: list[Problem] | None,
+) -> None:
+    """Adds the videos and sentences of one JSON."""
+    try:
+        content = json.loads(table.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        return note(problems, table, getattr(error, "lineno", None), f"not a JSON text ({error}); download it again")
+    if not isinstance(content, dict) or not {"videos", "sentences"} <= content.keys():
+        return note(problems, table, 1, 'no lists "videos" and "sentences": not a file of MSR-VTT')
+    for number, row in enumerate(content["videos"]):
+        split = _SPLITS.get(str(_cell(row, "split")))
+        if not _cell(row, "video_id") or split is None:
+            note(
+                problems,
+                table,
+                None,
+                f'videos[{number}] lacks "video_id", or its "split" is none of train, validate, test',
+            )
+            continue
+        splits[row["video_id"]], where[row["video_id"]] = split, table
+    for number, row in enumerate(content["sentences"]):
+        video, caption = _cell(row, "video_id"), str(_cell(row, "caption") or "").strip()
+        if not video or not caption:
+            note(problems, table, None, f'sentences[{number}] lacks "video_id" or "caption"')
+        elif video not in splits:
+            note(problems, table, None, f"sentences[{number}] is about {video}, which is not among the videos")
+        else:
+            said[video].append(caption)
+
+
+def _cell(row: Any, name: str) -> Any:
+    return row.get(name) if isinstance(row, Mapping) else None
+
+
+def _split_1k(root: Path, splits: dict[str, str], problems: list[Problem] | None) -> dict[str, list[str]]:
+    """Changes the splits to 1k-A where its tables are there; returns the one sentence of each test video."""
+    tables = {path.name.lower(): path for path in [*root.rglob("*.csv")]}
+    tests = [path for name, path in tables.items() if Path(name).match(TEST_TABLE)]
+    trains = [path for name, path in tables.items() if Path(name).match(TRAIN_TABLE)]
+    if not tests:
+        return {}
+    only: dict[str, list[str]] = {}
+    for line, (video, sentence) in read_table(tests[0], ("video_id", "sentence"), problems=problems):
+        if video not in splits:
+            note(problems, tests[0], line, f"{video!r} is not among the videos of the JSON")
+        elif not sentence:
+            note(problems, tests[0], line, "the sentence is empty")
+        else:
+            only[video] = [sentence]
+    listed = {video for _, video in rows(trains[0], "video_id")} if trains else splits.keys() - only.keys()
+    for video in list(splits):
+        if video in only:
+            splits[video] = "test"
+        elif video in listed:
+            splits[video] = "train"
+        else:
+            del splits[video]
+    return only

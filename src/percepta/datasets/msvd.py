@@ -1,0 +1,99 @@
+"""MSVD (Chen & Dolan 2011): 1,970 short videos with about 40 sentences each.
+
+Layout: AllVideoDescriptions.txt ("<video> <sentence>" a line, # begins a comment), train_list.txt, val_list.txt and
+test_list.txt (one video a line; 1,200 / 100 / 670), and the videos <video>.avi anywhere below. Some copies come with
+raw-captions.pkl instead: a pickle runs code when it is read, so it is not.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+from percepta.datasets.captioned import Clip, Missing, check_videos, find_files
+from percepta.datasets.problem import Problem
+from percepta.datasets.ratings import note
+
+TABLE, PICKLE = "AllVideoDescriptions.txt", "raw-captions.pkl"
+LISTS = {"train": "train_list.txt", "val": "val_list.txt", "test": "test_list.txt"}
+
+
+def find(root: Path) -> Path | None:
+    """The table of sentences, or the pickle in its place, here or one folder down."""
+    for name in (TABLE, PICKLE):
+        for path in (root / name, *sorted(root.glob(f"*/{name}"))):
+            if path.is_file():
+                return path
+    return None
+
+
+def read(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> list[Clip]:
+    """One clip a video.
+
+    Args:
+        problems, warnings: lists to add to, for `check`.
+
+    Raises:
+        FileNotFoundError: no table of sentences, or a list of a split is missing.
+        ValueError: there is only the pickle; something is wrong in a file, where `problems` is None.
+    """
+    table = find(root)
+    if table is None:
+        raise FileNotFoundError(Problem(root, None, f"no {TABLE}"))
+    if table.name == PICKLE:
+        raise ValueError(
+            Problem(table, None, f"a pickle runs code when it is read, so it is not; put {TABLE} of the data set here")
+        )
+    said, first = _sentences(table, problems)
+    splits = _splits(table.parent, said, problems)
+    found = find_files(root)
+    missing = Missing(table, problems)
+    clips = []
+    for video, sentences in said.items():
+        if splits and video not in splits:
+            continue
+        if video not in found:
+            missing.add(video, first[video])
+            continue
+        split, line = splits.get(video, ""), first[video]
+        clip = Clip(video, found[video], tuple(sentences), f"msvd/{video}", "msvd", split, table=table, line=line)
+        clips.append(clip)
+    missing.close()
+    check_videos(clips, found, root, warnings)
+    return clips
+
+
+def _sentences(table: Path, problems: list[Problem] | None) -> tuple[dict[str, list[str]], dict[str, int]]:
+    """Sentences by video, and the line of each video's first."""
+    said: dict[str, list[str]] = defaultdict(list)
+    first: dict[str, int] = {}
+    # A few sentences of the published file are no UTF-8: their odd letters are replaced rather than the file refused.
+    for line, text in enumerate(table.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        if not text.strip() or text.startswith("#"):
+            continue
+        video, _, sentence = text.strip().partition(" ")
+        if not sentence.strip():
+            note(problems, table, line, "a line is a video's name, a space and a sentence")
+            continue
+        said[video].append(sentence.strip())
+        first.setdefault(video, line)
+    return said, first
+
+
+def _splits(folder: Path, said: dict[str, list[str]], problems: list[Problem] | None) -> dict[str, str]:
+    """The split of each video; nothing where there is no list at all."""
+    there = {split: folder / name for split, name in LISTS.items() if (folder / name).is_file()}
+    if there and len(there) < len(LISTS):
+        gone = ", ".join(name for split, name in LISTS.items() if split not in there)
+        raise FileNotFoundError(Problem(folder, None, f"no {gone}; all three lists are needed, or none"))
+    splits: dict[str, str] = {}
+    for split, path in there.items():
+        for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            video = text.strip()
+            if video and video not in said:
+                note(problems, path, line, f"{video} has no sentence")
+            elif video in splits:
+                note(problems, path, line, f"{video} is in {LISTS[splits[video]]} already")
+            elif video:
+                splits[video] = split
+    return splits

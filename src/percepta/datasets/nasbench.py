@@ -1,0 +1,200 @@
+"""Tables of truly trained architectures: NAS-Bench-Macro and NAS-Bench-201.
+
+NAS-Bench-Macro (Su et al., CVPR 2021) is JSON: {"02012100": {"test_acc": [three], "params", "flops", ...}, ...}, one
+entry for each of the 3⁸ codes. NAS-Bench-201 (Dong & Yang, ICLR 2020) is CSV with the accuracies after 200 epochs and a
+column ArchitectureString such as |nor_conv_3x3~0|+|none~0|skip_connect~1|+|...|.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int64
+
+OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+SOURCES = (0, 0, 1, 0, 1, 2)  # the node that each of a cell's six edges comes from
+SETS = {
+    "cifar10": "CIFAR10TestAccuracy200Epochs",
+    "cifar100": "CIFAR100TestAccuracy200Epochs",
+    "imagenet16": "ImageNetTestAccuracy200Epochs",
+}
+
+
+@dataclass(frozen=True)
+class Macro:
+    """NAS-Bench-Macro.
+
+    Attributes:
+        codes: in the order of the file.
+        accuracy: test accuracy in percent of each training seed.
+        parameters, flops: as the table counts them.
+    """
+
+    codes: tuple[str, ...]
+    accuracy: Float[np.ndarray, "n seeds"]
+    parameters: Int64[np.ndarray, " n"]
+    flops: Int64[np.ndarray, " n"]
+    path: Path
+
+    def rows(self, codes: Sequence[str]) -> Int64[np.ndarray, " m"]:
+        """The places of codes.
+
+        Raises:
+            ValueError: an architecture is not in the table; names it.
+        """
+        place = {code: i for i, code in enumerate(self.codes)}
+        missing = [code for code in codes if code not in place]
+        if missing:
+            raise ValueError(
+                f"{self.path}: the table lacks {len(missing)} architecture(s), the first is {missing[0]!r}"
+            )
+        return np.array([place[code] for code in codes], np.int64)
+
+
+def read_macro(path: Path | str) -> Macro:
+    """NAS-Bench-Macro's table.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no JSON of that form: names the entry.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; expected NAS-Bench-Macro's nas-bench-macro_cifar10.json")
+    try:
+        content = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not JSON ({error})") from None
+    if not isinstance(content, Mapping) or not content:
+        raise ValueError(f"{path}: expected an object of architectures by their code")
+    seeds = None
+    for code, entry in content.items():
+        problem = _entry_problem(code, entry)
+        if problem is None:
+            seeds = seeds or len(entry["test_acc"])
+            problem = (
+                None if len(entry["test_acc"]) == seeds else f"{len(entry['test_acc'])} seeds, the first has {seeds}"
+            )
+        if problem:
+            raise ValueError(f"{path}: entry {code!r}: {problem}")
+    rows = list(content.values())
+    return Macro(
+        tuple(content),
+        np.array([row["test_acc"] for row in rows], np.float64),
+        np.array([row["params"] for row in rows], np.int64),
+        np.array([row["flops"] for row in rows], np.int64),
+        path,
+    )
+
+
+def _entry_problem(code: str, entry: Any) -> str | None:
+    if not re.fullmatch("[012]+", code):
+        return "a code is made of the digits 0, 1 and 2"
+    if not isinstance(entry, Mapping) or not {"test_acc", "params", "flops"} <= set(entry):
+        return "expected test_acc, params and flops"
+    values = entry["test_acc"]
+    if (
+        not isinstance(values, list)
+        or not values
+        or not all(isinstance(v, int | float) and 0 <= v <= 100 for v in values)
+    ):
+        return f"test_acc has to be a list of percentages, got {values!r}"
+    return None
+
+
+@dataclass(frozen=True)
+class Cells:
+    """NAS-Bench-201.
+
+    Attributes:
+        operations: of each cell's six edges (0→1, 0→2, 1→2, 0→3, 1→3, 2→3), numbers into OPERATIONS.
+        accuracy: test accuracy in percent by set of pictures.
+        unique: what makes two cells the same network, as the table says.
+    """
+
+    operations: Int64[np.ndarray, "n 6"]
+    accuracy: dict[str, Float[np.ndarray, " n"]]
+    unique: tuple[str, ...]
+
+    def one_hot(self) -> Float[np.ndarray, "n 30"]:
+        return (
+            (self.operations[:, :, None] == np.arange(len(OPERATIONS))).reshape(len(self.operations), -1).astype(float)
+        )
+
+    def effective(self) -> Cells:
+        """The cells with "none" on every edge that no path from the first node to the last goes over."""
+        on = self.operations != 0
+        reached = {0: np.ones(len(on), bool), 1: on[:, 0]}
+        reached[2] = on[:, 1] | (on[:, 2] & reached[1])
+        leads = {3: np.ones(len(on), bool), 2: on[:, 5]}
+        leads[1] = on[:, 4] | (on[:, 2] & leads[2])
+        targets = (1, 2, 2, 3, 3, 3)
+        used = np.stack([reached[a] & leads[b] for a, b in zip(SOURCES, targets, strict=True)], 1)
+        return Cells(np.where(used, self.operations, 0), self.accuracy, self.unique)
+
+    def paths(self) -> Float[np.ndarray, "n d"]:
+        """How often each row of operations leads from the first node to the last (White et al., BANANAS): it does not
+        change when a cell is written in another way, and edges that lead nowhere do not count."""
+        routes = ((3,), (0, 4), (1, 5), (0, 2, 5))
+        columns = []
+        for route in routes:
+            picked = self.operations[:, list(route)]
+            number = np.zeros(len(picked), int)
+            for column in picked.T:
+                number = number * len(OPERATIONS) + column
+            hot = np.eye(len(OPERATIONS) ** len(route))[number]
+            hot[(picked == 0).any(1)] = 0
+            columns.append(hot)
+        columns[1] = columns[1] + columns.pop(2)  # both have two edges
+        return np.concatenate(columns, 1)
+
+
+def read_cells(path: Path | str) -> Cells:
+    """NAS-Bench-201's table.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a column is missing, or a row cannot be read: names the line.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; expected NAS-Bench-201 as CSV")
+    wanted = [*SETS.values(), "ArchitectureString", "UniqueString"]
+    operations, accuracy, unique = [], {name: [] for name in SETS}, []
+    with path.open(newline="") as file:
+        reader = csv.DictReader(file)
+        missing = [name for name in wanted if name not in (reader.fieldnames or ())]
+        if missing:
+            raise ValueError(f"{path}: the column {missing[0]} is missing; expected {', '.join(wanted)}")
+        for line, row in enumerate(reader, 2):
+            try:
+                operations.append(parse_cell(row["ArchitectureString"]))
+                for name, column in SETS.items():
+                    accuracy[name].append(float(row[column]))
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"{path}, line {line}: {error}") from None
+            unique.append(row["UniqueString"])
+    values = {name: np.array(column, np.float64) for name, column in accuracy.items()}
+    return Cells(np.array(operations, np.int64).reshape(-1, 6), values, tuple(unique))
+
+
+def parse_cell(text: str) -> list[int]:
+    """The operations of a cell's six edges.
+
+    Raises:
+        ValueError: another form, or an unknown operation: names it.
+    """
+    found = re.findall(r"\|([a-z0-9_]+)~(\d)(?=\|)", (text or "").replace("+", ""))
+    if tuple(int(source) for _, source in found) != SOURCES:
+        raise ValueError(f"expected six edges from the nodes {SOURCES}, got {text!r}")
+    unknown = [name for name, _ in found if name not in OPERATIONS]
+    if unknown:
+        raise ValueError(f"the operation {unknown[0]!r} is none of {', '.join(OPERATIONS)}")
+    return [OPERATIONS.index(name) for name, _ in found]

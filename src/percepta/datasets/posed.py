@@ -1,0 +1,323 @@
+"""Recordings of a colour and depth camera that is carried around: frames with their poses, and what is wrong with them.
+
+A recording is a list of references to files; pictures are read one by one. `folder` reads a plain posed folder:
+
+    color/ or colour/ or rgb/       0.jpg, 1.jpg, ... (any kind of picture)
+    depth/                          0.png, ... 16 bit, millimetres unless `unit_m` says otherwise; 0 = no reading
+    pose/ or poses/                 0.txt, ... world_from_camera, 4×4
+    intrinsics.txt                  3×3 or 4×4, of the colour pictures; depth is registered to them
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Float64, UInt8
+from PIL import Image
+
+from percepta.datasets.problem import Problem
+from percepta.geometry import camera as cameras
+from percepta.geometry import pose as poses
+from percepta.geometry.camera import Intrinsics
+from percepta.media import image as pictures
+
+NO_READING = (0, 65535)
+
+
+@dataclass(frozen=True)
+class RgbdFrame:
+    """One frame, depth registered to colour.
+
+    Attributes:
+        colour: RGB. depth_m: along the optical axis; 0 where there is no reading.
+        world_from_camera: of the colour camera. intrinsics: of both pictures.
+        name: the frame's file name without its ending.
+    """
+
+    colour: UInt8[np.ndarray, "h w 3"]
+    depth_m: Float32[np.ndarray, "h w"]
+    world_from_camera: Float64[np.ndarray, "4 4"]
+    intrinsics: Intrinsics
+    name: str
+
+
+@dataclass(frozen=True)
+class Recording:
+    """References to the frames of one recording; iterating reads them.
+
+    Attributes:
+        colours, depths: files, one of each a frame, in the order of time.
+        poses: a file for each frame, or one for all of them: then `matrices` holds what it says.
+        colour_matrix, depth_matrix: K of the two cameras at the size of their files.
+        colour_from_depth: where the depth camera stands before the colour camera; None: depth is registered already.
+        pose_of: "colour" or "depth": whose pose the files give.
+        unit_m: metres of one step of the depth files.
+    """
+
+    colours: tuple[Path, ...]
+    depths: tuple[Path, ...]
+    poses: tuple[Path, ...]
+    colour_matrix: Float64[np.ndarray, "3 3"]
+    depth_matrix: Float64[np.ndarray, "3 3"]
+    colour_from_depth: Float64[np.ndarray, "4 4"] | None = None
+    pose_of: str = "colour"
+    unit_m: float = 0.001
+    matrices: Float64[np.ndarray, "n 4 4"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.colours)
+
+    def __iter__(self) -> Iterator[RgbdFrame]:
+        return self.frames()
+
+    def frames(
+        self, size: tuple[int, int] | None = None, every: int = 1, *, skip_untracked: bool = True
+    ) -> Iterator[RgbdFrame]:
+        """Frames 0, every, 2·every, ...
+
+        Args:
+            size: (width, height) to bring them to; None: the depth picture's size.
+            skip_untracked: leave out frames whose pose is not finite, as ScanNet writes it; else they are an error.
+
+        Raises:
+            ValueError: a damaged file or a pose that is no rigid motion, naming the file.
+        """
+        for i in range(0, len(self), every):
+            if skip_untracked and not np.isfinite(self.pose(i)).all():
+                continue
+            yield self.read(i, size)
+
+    def pose(self, i: int) -> Float64[np.ndarray, "4 4"]:
+        """world_from_camera of frame i as its file gives it, whatever it holds."""
+        return read_matrix(self.poses[i], (4, 4)) if self.matrices is None else self.matrices[i]
+
+    def read(self, i: int, size: tuple[int, int] | None = None) -> RgbdFrame:
+        """Frame i; see `frames`."""
+        pose = self.pose(i)
+        poses.check(pose, f"{self.poses[i]}, frame {self.colours[i].stem}")
+        depth = read_depth(self.depths[i], self.unit_m)
+        h, w = depth.shape
+        picture = _colour(self.colours[i])
+        width, height = size or (w, h)
+        full = Intrinsics.of(self.colour_matrix, picture.width, picture.height)
+        target = full.resized(width, height)
+        source = Intrinsics.of(self.depth_matrix, w, h)
+        if self.colour_from_depth is not None:
+            depth = cameras.register(depth, source, target, self.colour_from_depth)
+            if self.pose_of == "depth":
+                pose = pose @ poses.inverse(self.colour_from_depth)
+        elif (width, height) != (w, h):
+            depth = nearest(depth, width, height)
+        if picture.size != (width, height):
+            shrink = picture.width >= width
+            picture = picture.resize((width, height), Image.Resampling.BOX if shrink else Image.Resampling.BILINEAR)
+        return RgbdFrame(np.asarray(picture), depth, pose, target, self.colours[i].stem.removesuffix(".color"))
+
+
+def nearest(depth_m: Float32[np.ndarray, "h w"], width: int, height: int) -> Float32[np.ndarray, "height width"]:
+    """Depth at another size without mixing: each pixel takes the one whose area holds its centre."""
+    h, w = depth_m.shape
+    rows = ((np.arange(height) + 0.5) * h / height).astype(np.int64)
+    columns = ((np.arange(width) + 0.5) * w / width).astype(np.int64)
+    return depth_m[rows[:, None], columns]
+
+
+def _colour(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as picture:
+            return picture.convert("RGB")
+    except FileNotFoundError:
+        raise
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ValueError(f"{path}: the picture cannot be read ({error})") from None
+
+
+def read_depth(path: Path, unit_m: float = 0.001) -> Float32[np.ndarray, "h w"]:
+    """Depth in metres of a 16-bit picture; 0 and 65535 become 0.
+
+    Raises:
+        ValueError: no 16-bit picture with one channel.
+    """
+    try:
+        with Image.open(path) as picture:
+            mode, values = picture.mode, np.asarray(picture)
+    except FileNotFoundError:
+        raise
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ValueError(f"{path}: the depth picture cannot be read ({error})") from None
+    if not mode.startswith("I"):
+        raise ValueError(f"{path}: depth is a 16-bit picture with one channel, not of Pillow's mode {mode}")
+    return (np.where(np.isin(values, NO_READING), 0, values) * np.float64(unit_m)).astype(np.float32)
+
+
+def read_matrix(path: Path, shape: tuple[int, int] | None = None) -> Float64[np.ndarray, "n m"]:
+    """Numbers in rows.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: something else in it, or another shape.
+    """
+    try:
+        rows = [
+            [float(word) for word in line.replace(",", " ").split()] for line in Path(path).read_text().splitlines()
+        ]
+        out = np.array([row for row in rows if row], np.float64)
+    except ValueError as error:
+        raise ValueError(f"{path}: expected rows of numbers ({error})") from None
+    if out.ndim != 2 or (shape is not None and out.shape != shape):
+        wanted = "a matrix" if shape is None else f"{shape[0]}×{shape[1]} numbers"
+        raise ValueError(f"{path}: expected {wanted}, found {'×'.join(map(str, out.shape))}")
+    return out
+
+
+def folder(root: Path, unit_m: float = 0.001) -> Recording:
+    """A plain posed folder, see above.
+
+    Raises:
+        FileNotFoundError: a folder, a file or intrinsics.txt is missing.
+        ValueError: no frame has all three files.
+    """
+    root = Path(root)
+    colours = numbered(_first(root, ("color", "colour", "rgb", "image", "images")), pictures.SUFFIXES)
+    depths = numbered(_first(root, ("depth",)), {".png"})
+    places = numbered(_first(root, ("pose", "poses")), {".txt"})
+    matrix = root / "intrinsics.txt"
+    if not matrix.is_file():
+        raise FileNotFoundError(f"{matrix}: no such file; it holds the 3×3 matrix of the camera")
+    k = read_matrix(matrix)[:3, :3]
+    return together(root, colours, depths, places, k, k, unit_m=unit_m)
+
+
+def together(
+    root: Path,
+    colours: dict[str, Path],
+    depths: dict[str, Path],
+    places: dict[str, Path],
+    colour_matrix: Float64[np.ndarray, "3 3"],
+    depth_matrix: Float64[np.ndarray, "3 3"],
+    **more: Any,
+) -> Recording:
+    """The frames that have all three files, in the order of their numbers."""
+    names = sorted(colours.keys() & depths.keys() & places.keys(), key=_order)
+    if not names:
+        counts = f"{len(colours)} colours, {len(depths)} depths, {len(places)} poses"
+        raise ValueError(f"{root}: no frame has a colour, a depth and a pose file of one name ({counts})")
+    files = [tuple(table[name] for name in names) for table in (colours, depths, places)]
+    return Recording(files[0], files[1], files[2], colour_matrix, depth_matrix, **more)
+
+
+def _order(name: str) -> tuple[int, str]:
+    digits = "".join(c for c in name if c.isdigit())
+    return (int(digits) if digits else -1, name)
+
+
+def _first(root: Path, names: Sequence[str]) -> Path:
+    for name in names:
+        if (root / name).is_dir():
+            return root / name
+    raise FileNotFoundError(f"{root}: no folder {' or '.join(names)}")
+
+
+def numbered(where: Path, suffixes: frozenset[str] | set[str]) -> dict[str, Path]:
+    """Files of a folder by their number (without leading zeros), or by their name where there is none.
+
+    Raises:
+        FileNotFoundError: no such folder.
+    """
+    if not where.is_dir():
+        raise FileNotFoundError(f"{where}: no such folder")
+    out = {}
+    for path in sorted(where.iterdir()):
+        if path.suffix.lower() in suffixes:
+            number, _ = _order(path.stem)
+            out[str(number) if number >= 0 else path.stem] = path
+    return out
+
+
+def check(recording: Recording, every: int = 10, longest_step_m: float = 0.3) -> tuple[list[Problem], list[Problem]]:
+    """(problems, warnings) of a recording: all poses, and the depth of every n-th frame.
+
+    Problems: damaged files, poses that are no rigid motion, depth in another unit, sizes that change.
+    Warnings: untracked frames, jumps, gaps in the numbering, depth with hardly any reading, a principal point
+    far from the middle.
+    """
+    problems: list[Problem] = []
+    warnings: list[Problem] = []
+    _check_poses(recording, longest_step_m, problems, warnings)
+    _check_numbers(recording, warnings)
+    sizes: set[tuple[int, ...]] = set()
+    middles = []
+    for i in range(0, len(recording), every):
+        try:
+            depth = read_depth(recording.depths[i], recording.unit_m)
+            with Image.open(recording.colours[i]) as picture:
+                picture.load()
+                sizes.add((*picture.size, *depth.shape[::-1]))
+        except (OSError, SyntaxError, ValueError) as error:
+            message = str(error).removeprefix(f"{recording.depths[i]}: ")
+            problems.append(Problem(recording.depths[i], None, message))
+            continue
+        seen = depth[depth > 0]
+        if seen.size < 0.05 * depth.size:
+            warnings.append(Problem(recording.depths[i], None, "fewer than 5 % of the pixels have a reading"))
+        else:
+            middles.append(float(np.median(seen)))
+    if len(sizes) > 1:
+        problems.append(Problem(recording.colours[0].parent, None, f"pictures of {len(sizes)} sizes in one recording"))
+    if middles and not 0.2 < np.median(middles) < 20:
+        problems.append(
+            Problem(
+                recording.depths[0].parent,
+                None,
+                f"the median depth is {np.median(middles):.4g} m; is a step of the files {recording.unit_m} m? "
+                "give unit_m (0.001 for millimetres, 0.0002 for TUM RGB-D)",
+            )
+        )
+    if sizes:
+        width, height, *_ = next(iter(sizes))
+        cx, cy = recording.colour_matrix[0, 2], recording.colour_matrix[1, 2]
+        if abs(cx - width / 2) > 0.2 * width or abs(cy - height / 2) > 0.2 * height:
+            text = f"the principal point ({cx:.0f}, {cy:.0f}) is far from the middle of {width}×{height} pictures"
+            warnings.append(
+                Problem(recording.colours[0].parent, None, f"{text}; are these the intrinsics of another size?")
+            )
+    return problems, warnings
+
+
+def _check_poses(recording: Recording, longest_step_m: float, problems: list[Problem], warnings: list[Problem]) -> None:
+    last: tuple[int, np.ndarray] | None = None
+    steps = []
+    for i, path in enumerate(recording.poses):
+        try:
+            pose = recording.pose(i)
+        except (OSError, ValueError) as error:
+            problems.append(Problem(path, None, str(error).removeprefix(f"{path}: ")))
+            continue
+        if not np.isfinite(pose).all():
+            warnings.append(Problem(path, None, "not tracked (NaN or infinity); the frame is left out"))
+            continue
+        if wrong := poses.problem(pose):
+            problems.append(Problem(path, None, wrong))
+            continue
+        if last is not None and i == last[0] + 1:
+            step = float(np.linalg.norm(pose[:3, 3] - last[1][:3, 3]))
+            steps.append(step)
+            if step > longest_step_m:
+                warnings.append(Problem(path, None, f"the camera jumps by {step:.2f} m since the frame before"))
+        last = (i, pose)
+    if steps and np.median(steps) > 1.0:
+        text = f"the camera moves {np.median(steps):.3g} m a frame; are the translations in millimetres?"
+        problems.append(Problem(recording.poses[0].parent, None, text))
+
+
+def _check_numbers(recording: Recording, warnings: list[Problem]) -> None:
+    numbers = [_order(path.name.split(".")[0])[0] for path in recording.colours]
+    steps = np.diff(numbers)
+    usual = int(np.median(steps)) if len(steps) else 1
+    for i in np.flatnonzero(steps > max(usual, 1)):
+        text = f"frames {numbers[i] + usual} to {numbers[i + 1] - usual} are missing"
+        warnings.append(Problem(recording.colours[i + 1], None, text))

@@ -1,0 +1,137 @@
+"""Looks through a folder of videos with sentences before training: what is there, what is wrong, what looks odd."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from percepta.datasets import didemo
+from percepta.datasets.captioned import Clip
+from percepta.datasets.problem import Problem, findings
+from percepta.media import draw, image, video
+from percepta.systems.hashing import data
+
+MOST_WORDS = 60  # of a sentence: more is rarely one
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `check` found.
+
+    Attributes:
+        root: the folder.
+        layout: a key of `data.LAYOUTS`, or "collection".
+        counts: videos, pictures and sentences, and videos a split, by name.
+        problems: what has to be mended, the first first: (file, line, message).
+        warnings: what may be meant so, but rarely is.
+        examples: good clips, spread over the data, for `sheet`.
+    """
+
+    root: Path
+    layout: str
+    counts: dict[str, int]
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+    examples: tuple[Clip, ...] = field(default=(), repr=False)
+
+    @property
+    def ok(self) -> bool:
+        """Whether one can train on it."""
+        return not self.problems
+
+    def text(self, most: int = 10) -> str:
+        """For people: counts, then up to `most` problems and warnings each."""
+        what = data.LAYOUTS[self.layout][0] if self.layout in data.LAYOUTS else "several sets of pictures"
+        title = f"{self.root}: {what}"
+        return findings(title, self.counts, self.problems, self.warnings, "Ready to train.", most)
+
+    def sheet(self, columns: int = 4, width: int = 1400) -> Image.Image:
+        """Contact sheet of the examples (of a video: its middle) with a sentence below each.
+
+        Raises:
+            ValueError: there is no good example to show.
+        """
+        if not self.examples:
+            raise ValueError(f"{self.root}: nothing good to show")
+        shown = [data.looks(clip, 1, 320)[0] for clip in self.examples]
+        return draw.sheet(shown, columns, width, [clip.sentences[0] for clip in self.examples])
+
+
+def check(root: Path | str, *, examples: int = 12, progress: Callable[[int, int], None] | None = None) -> Report:
+    """Reads all tables, and opens every picture and every video once.
+
+    Args:
+        root: a folder in one of `data.LAYOUTS`, or a collection of them.
+        examples: how many the contact sheet will show.
+        progress: called with (clips done, clips in all).
+
+    Raises:
+        FileNotFoundError, ValueError: no such folder; no known layout. What is wrong inside is in the report.
+    """
+    root = Path(root)
+    kind = data.layout(root)
+    problems: list[Problem] = []
+    warnings: list[Problem] = []
+    clips: list[Clip] = []
+    try:
+        clips = data.clips(root, problems, warnings)
+    except (OSError, ValueError) as error:
+        first = error.args[0] if error.args else None
+        problems.append(first if isinstance(first, Problem) else Problem(root, None, str(error)))
+    good = []
+    opened: dict[Path, str | float] = {}  # of a video that is in several clips: its length, or what is wrong
+    for number, clip in enumerate(clips):
+        if clip.first not in opened:
+            opened[clip.first] = _open(clip)
+            if isinstance(wrong := opened[clip.first], str):
+                problems.append(Problem(clip.first, None, wrong.removeprefix(f"{clip.first}: ")))
+        length = opened[clip.first]
+        if isinstance(length, float):
+            odd = _odd(clip, length)
+            warnings += [Problem(clip.table or clip.first, clip.line, text) for text in odd]
+            good.append(clip)
+        if progress is not None:
+            progress(number + 1, len(clips))
+    chosen = [good[i] for i in np.linspace(0, len(good) - 1, min(examples, len(good))).astype(int)]
+    return Report(root, kind, _counts(clips), tuple(problems), tuple(warnings), tuple(chosen))
+
+
+def _open(clip: Clip) -> str | float:
+    """The length of a clip's file in seconds (0 for pictures and for what the file does not say), or what is wrong."""
+    try:
+        if clip.is_video:
+            return float(video.info(clip.first).duration_s)
+        for path in [clip.media] if isinstance(clip.media, Path) else clip.media:
+            image.read(path, long_side=64)  # decodes all of it, so that a cut file is found
+    except (OSError, ValueError) as error:
+        return str(error)
+    return 0.0
+
+
+def _odd(clip: Clip, length_s: float) -> list[str]:
+    """What looks odd about a clip of a video of some length."""
+    out = []
+    slack = didemo.SEGMENT_S if clip.source == "didemo" else 0.5  # the last segment of DiDeMo may be shorter
+    if length_s and clip.start_s >= length_s:
+        out.append(f"{clip.name}: its part begins at {clip.start_s:g} s, the video ends at {length_s:.1f} s")
+    elif length_s and clip.end_s is not None and clip.end_s > length_s + slack:
+        out.append(f"{clip.name}: its part ends at {clip.end_s:g} s, the video at {length_s:.1f} s")
+    long = [sentence for sentence in clip.sentences if len(sentence.split()) > MOST_WORDS]
+    if long:
+        out.append(f"{clip.name}: a sentence of {len(long[0].split())} words; only the first hundred or so are read")
+    return out
+
+
+def _counts(clips: list[Clip]) -> dict[str, int]:
+    videos = {clip.group for clip in clips if clip.is_video or not isinstance(clip.media, Path)}
+    counts = {"videos": len(videos), "pictures": len({clip.group for clip in clips} - videos)}
+    moments = sum(clip.start_s > 0 or clip.end_s is not None for clip in clips)
+    counts |= {"moments": moments, "sentences": sum(len(clip.sentences) for clip in clips)}
+    splits = Counter({clip.group: clip.split for clip in clips}.values())
+    counts |= {f"for {name}": number for name, number in sorted(splits.items()) if name}
+    return {name: number for name, number in counts.items() if number}

@@ -1,0 +1,108 @@
+"""The demo of search by hash codes: photographs of scikit-image and clips made on the spot, in one index."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageDraw
+
+from percepta.media import video
+from percepta.systems.hashing import encode, index, moments, page
+
+PICTURES = (
+    "astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "coins.png", "grass.png",
+    "hubble_deep_field.jpg", "moon.png", "motorcycle_left.png", "page.png", "retina.jpg", "rocket.jpg",
+)  # fmt: skip
+QUERIES = ("a cat looks at the camera", "a cup of coffee on a table", "a rocket takes off at night",
+           "stars and galaxies in space", "an orange ball")  # fmt: skip
+SHOWN = 3  # answers to each
+SIDE, SECONDS, FPS = 192, 2, 12
+
+
+def photographs() -> list[Path]:
+    """Those of PICTURES that this machine has."""
+    spec = find_spec("skimage")
+    if spec is None or not spec.submodule_search_locations:
+        return []
+    folder = Path(spec.submodule_search_locations[0]) / "data"
+    return [folder / name for name in PICTURES if (folder / name).is_file()]
+
+
+def ball(colour: tuple[int, int, int], ground: tuple[int, int, int]) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    """A ball that bounces through the picture."""
+    for number in range(SECONDS * FPS):
+        share = number / (SECONDS * FPS)
+        frame = Image.new("RGB", (SIDE, SIDE), ground)
+        x, y = 40 + share * (SIDE - 80), SIDE - 45 - abs(np.sin(share * 2 * np.pi)) * (SIDE - 90)
+        ImageDraw.Draw(frame).ellipse((x - 30, y - 30, x + 30, y + 30), colour)
+        yield np.array(frame)
+
+
+def pan(path: Path) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    """A camera that moves across a photograph."""
+    whole = Image.open(path).convert("RGB")
+    whole.thumbnail((2 * SIDE, 2 * SIDE))
+    side = min(whole.size)
+    for number in range(SECONDS * FPS):
+        share = number / (SECONDS * FPS - 1)
+        left, top = (round(share * (length - side)) for length in whole.size)
+        yield np.array(whole.crop((left, top, left + side, top + side)).resize((SIDE, SIDE)))
+
+
+def clips(folder: Path, found: list[Path]) -> list[Path]:
+    """Renders the clips, one with a cut in it."""
+    by_name = {path.name: path for path in found}
+    made = [
+        video.write(folder / "orange-ball.mp4", ball((240, 130, 20), (230, 235, 240)), FPS),
+        video.write(folder / "green-ball.mp4", ball((30, 160, 60), (40, 40, 60)), FPS),
+    ]
+    if {"chelsea.png", "rocket.jpg"} <= by_name.keys():
+        both = [*pan(by_name["chelsea.png"]), *pan(by_name["rocket.jpg"])]
+        made.append(video.write(folder / "cat-then-rocket.mp4", both, FPS))
+    return made
+
+
+def demo(load: Callable[..., Any]) -> list[Any]:
+    """Items of the demo's page: for each query the nearest photographs and moments, and milliseconds."""
+    found = photographs()
+    if not found:
+        return ['No photographs: `pip install "percepta[demo]"` brings scikit-image, which carries some.']
+    looker, settings = encode.Looker(load("hashing").model), moments.Settings()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "clips").mkdir()
+        roots = [*found, *clips(folder / "clips", found)]
+        start = time.perf_counter()
+        with index.Writer(folder / "index", looker.fingerprint(), looker.bits) as writer:
+            report = moments.add(writer, roots, partial(moments.look, encoder=looker, settings=settings), settings)
+        seconds = time.perf_counter() - start
+        opened = index.Index.open(folder / "index", model=looker.fingerprint())
+        items: list[Any] = [
+            f"{len(found)} photographs that the scikit-image package carries and {len(roots) - len(found)} clips made "
+            f"here: {report.moments} moments of {looker.bits} bits. A score is the share of bits that agree with the "
+            "query's; 0.5 is chance."
+        ]
+        rows: list[list[Any]] = [["looking at everything, once", report.moments, 1000 * seconds]]
+        for query in QUERIES:
+            start = time.perf_counter()
+            code = looker.sentences([query])[0]
+            read = time.perf_counter()
+            answers = opened.find(code, top=SHOWN)
+            rows.append([f"“{query}”: reading it", 1, 1000 * (read - start)])
+            rows.append(["searching", len(opened), 1000 * (time.perf_counter() - read)])
+            items += [f"“{query}”", ("pictures", [(page.thumbnail(a), caption(a)) for a in answers])]
+    return [*items, ("table", ["what", "number", "ms"], rows)]
+
+
+def caption(answer: index.Found) -> str:
+    """File, time and score of an answer."""
+    when = "" if answer.kind == "photo" else f" {page.clock(answer.start_s)} to {page.clock(answer.end_s)}"
+    return f"{Path(answer.path).name}{when}\n{answer.score:.2f}"

@@ -1,0 +1,270 @@
+"""Readers of RGB-D recordings and labelled scans: layouts made here, the real sets where PERCEPTA_DATA names them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import ndimage
+
+from percepta.datasets import nyu40, posed, scannet, seven_scenes
+from percepta.geometry import camera as cameras
+from percepta.geometry import ply
+from percepta.geometry import pose as poses
+
+W, H, N = 40, 30, 5
+K = np.array([[35.0, 0, 19.5], [0, 35.0, 14.5], [0, 0, 1]])
+
+
+def pose_of(i: int) -> np.ndarray:
+    return poses.look_at((0.02 * i, 0.0, 1.5), (2.0, 0.1 * i, 1.0))
+
+
+def matrix(path: Path, values: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savetxt(path, values)
+
+
+def colour(path: Path, value: int, size: tuple[int, int] = (W, H)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (value, 90, 30)).save(path)
+
+
+def depth(path: Path, millimetres: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(millimetres.astype(np.uint16)).save(path)
+
+
+def plain(root: Path) -> Path:
+    """A posed folder: frame i is 1 + i/10 m away and its first row has no reading."""
+    for i in range(N):
+        values = np.full((H, W), 1000 + 100 * i)
+        values[0] = 0 if i % 2 else 65535
+        colour(root / "color" / f"{i}.png", 40 * i)
+        depth(root / "depth" / f"{i:04d}.png", values)
+        matrix(root / "pose" / f"{i}.txt", pose_of(i))
+    matrix(root / "intrinsics.txt", K)
+    return root
+
+
+def test_a_plain_folder_gives_its_frames_in_order(tmp_path: Path) -> None:
+    recording = posed.folder(plain(tmp_path))
+    assert len(recording) == N and posed.check(recording, every=1) == ([], [])
+    for i, frame in enumerate(recording):
+        assert frame.name == str(i) and frame.colour.shape == (H, W, 3) and frame.colour[0, 0, 0] == 40 * i
+        assert (frame.depth_m[0] == 0).all() and np.allclose(frame.depth_m[1:], 1 + i / 10)
+        assert np.allclose(frame.world_from_camera, pose_of(i)) and np.allclose(frame.intrinsics.matrix, K)
+    assert [f.name for f in recording.frames(every=2)] == ["0", "2", "4"]
+    small = recording.read(1, (W // 2, H // 2))
+    assert small.depth_m.shape == (H // 2, W // 2) and small.intrinsics.fx == 17.5 and small.intrinsics.cx == 9.5
+
+
+def test_files_are_ordered_by_number_not_by_letter(tmp_path: Path) -> None:
+    for i in (2, 10, 1):
+        colour(tmp_path / "rgb" / f"frame{i}.png", i)
+        depth(tmp_path / "depth" / f"d_{i}.png", np.full((H, W), 1000))
+        matrix(tmp_path / "pose" / f"{i}.txt", pose_of(i))
+    matrix(tmp_path / "intrinsics.txt", K)
+    assert [frame.colour[0, 0, 0] for frame in posed.folder(tmp_path)] == [1, 2, 10]
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="color or colour"):
+        posed.folder(tmp_path)
+    root = plain(tmp_path)
+    (root / "intrinsics.txt").unlink()
+    with pytest.raises(FileNotFoundError, match=r"intrinsics\.txt"):
+        posed.folder(root)
+    with pytest.raises(FileNotFoundError, match="7-Scenes"):
+        seven_scenes.read(root)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem", "warning"),
+    [
+        (lambda r: matrix(r / "pose" / "1.txt", pose_of(1) @ np.diag([2.0, 2, 2, 1])), "scaled by 2", ""),
+        (lambda r: matrix(r / "pose" / "1.txt", pose_of(1) @ np.diag([1.0, 1, -1, 1])), "mirrors", ""),
+        (lambda r: (r / "pose" / "1.txt").write_text("1 2 three"), "rows of numbers", ""),
+        (lambda r: matrix(r / "pose" / "1.txt", np.eye(3)), "expected 4×4 numbers, found 3×3", ""),
+        (lambda r: matrix(r / "pose" / "1.txt", np.full((4, 4), -np.inf)), "", "not tracked"),
+        (lambda r: matrix(r / "pose" / "4.txt", poses.compose(np.eye(3), np.array([9.0, 0, 0]))), "", "jumps by"),
+        (lambda r: [depth(p, np.full((H, W), 5)) for p in (r / "depth").iterdir()], "median depth is 0.005", ""),
+        (lambda r: depth(r / "depth" / "0001.png", np.zeros((H, W))), "", "fewer than 5 %"),
+        (lambda r: (r / "depth" / "0001.png").write_bytes(b"no"), "cannot be read", ""),
+        (lambda r: Image.new("L", (W, H)).save(r / "depth" / "0001.png"), "16-bit", ""),
+        (lambda r: (r / "color" / "2.png").unlink(), "", "frames 2 to 2 are missing"),
+        (lambda r: colour(r / "color" / "1.png", 1, (2 * W, H)), "2 sizes", ""),
+        (lambda r: matrix(r / "intrinsics.txt", K * 2), "", "intrinsics of another size"),
+    ],
+)
+def test_check_finds(tmp_path: Path, spoil, problem: str, warning: str) -> None:
+    root = plain(tmp_path)
+    spoil(root)
+    problems, warnings = posed.check(posed.folder(root), every=1)
+    assert bool(problems) == bool(problem) and problem in " ".join(map(str, problems))
+    assert warning in " ".join(map(str, warnings))
+
+
+def test_untracked_frames_are_left_out_unless_asked_for(tmp_path: Path) -> None:
+    root = plain(tmp_path)
+    matrix(root / "pose" / "1.txt", np.full((4, 4), -np.inf))
+    recording = posed.folder(root)
+    assert [frame.name for frame in recording] == ["0", "2", "3", "4"]
+    with pytest.raises(ValueError, match=r"1\.txt.*not tracked"):
+        list(recording.frames(skip_untracked=False))
+
+
+def test_seven_scenes_registers_depth_and_moves_the_pose(tmp_path: Path) -> None:
+    """The oracle: a wall at constant depth stands where it stood, seen from either camera."""
+    for folder in ("seq-01", "seq-02"):
+        for i in range(2):
+            stem = tmp_path / folder / f"frame-{i:06d}"
+            colour(stem.with_name(f"{stem.name}.color.png"), i, (640, 480))
+            depth(stem.with_name(f"{stem.name}.depth.png"), np.full((480, 640), 2000))
+            matrix(stem.with_name(f"{stem.name}.pose.txt"), np.eye(4))
+    recording = seven_scenes.read(tmp_path)
+    assert len(recording) == 4
+    frame = recording.read(0)
+    assert np.allclose(frame.world_from_camera @ np.array(seven_scenes.COLOUR_FROM_DEPTH), np.eye(4), atol=1e-6)
+    cloud, seen = cameras.points(frame.depth_m.astype(np.float64), frame.intrinsics, frame.world_from_camera)
+    assert seen.mean() > 0.75 and np.abs(cloud[:, 2] - 2).max() < 0.02
+    assert frame.intrinsics.fx == 525
+    (tmp_path / "seq-02" / "frame-000001.depth.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"frame-000001\.depth\.png.*needs it"):
+        seven_scenes.read(tmp_path)
+
+
+def scan(root: Path, name: str = "scene0001_00") -> tuple[np.ndarray, np.ndarray]:
+    """A scan of 12 vertices: segments 0..3 of three vertices, two objects."""
+    rng = np.random.default_rng(0)
+    xyz = rng.normal(size=(12, 3)).astype(np.float32)
+    rgb = rng.integers(0, 256, (12, 3), dtype=np.uint8)
+    columns = {n: xyz[:, i] for i, n in enumerate("xyz")} | {
+        n: rgb[:, i] for i, n in enumerate(("red", "green", "blue"))
+    }
+    root.mkdir(parents=True, exist_ok=True)
+    ply.write(root / f"{name}_vh_clean_2.ply", columns, np.array([[0, 1, 2]]))
+    (root / f"{name}_vh_clean_2.0.010000.segs.json").write_text(
+        json.dumps({"segIndices": [i // 3 * 7 for i in range(12)]})
+    )
+    groups = [{"id": 0, "label": "office chair", "segments": [0, 7]}, {"id": 1, "label": "wall", "segments": [21]}]
+    (root / f"{name}.aggregation.json").write_text(json.dumps({"segGroups": groups}))
+    table = "id\traw_category\tnyu40id\n1\twall\t1\n2\toffice chair\t5\n"
+    (root / "scannetv2-labels.combined.tsv").write_text(table)
+    (root / f"{name}.txt").write_text("axisAlignment = 0 -1 0 0 1 0 0 0 0 0 1 0.5 0 0 0 1 \nnumColorFrames = 3\n")
+    return xyz, rgb
+
+
+def test_scannet_scan_from_its_published_files(tmp_path: Path) -> None:
+    xyz, rgb = scan(tmp_path)
+    got = scannet.read(tmp_path)
+    assert got.name == "scene0001_00" and np.array_equal(got.xyz, xyz) and np.array_equal(got.rgb, rgb)
+    assert got.instance.tolist() == [1] * 6 + [0] * 3 + [2] * 3
+    assert got.label.tolist() == [5] * 6 + [0] * 3 + [1] * 3
+    turned = scannet.read(tmp_path, aligned=True).xyz
+    assert np.allclose(turned, np.stack([-xyz[:, 1], xyz[:, 0], xyz[:, 2] + 0.5], -1), atol=1e-6)
+    # labels of the vertices, where they are there, win over the objects' names
+    label = np.arange(12).astype(np.uint16)
+    ply.write(tmp_path / "scene0001_00_vh_clean_2.labels.ply", {"x": xyz[:, 0], "label": label}, binary=False)
+    assert scannet.read(tmp_path).label.tolist() == label.tolist()
+
+
+def test_scannet_says_what_does_not_belong_together(tmp_path: Path) -> None:
+    scan(tmp_path)
+    segments = tmp_path / "scene0001_00_vh_clean_2.0.010000.segs.json"
+    segments.write_text(json.dumps({"segIndices": [1, 2]}))
+    with pytest.raises(ValueError, match=r"2 segments, but .* 12 vertices"):
+        scannet.read(tmp_path)
+    segments.write_text("{")
+    with pytest.raises(ValueError, match="line 1: not JSON"):
+        scannet.read(tmp_path)
+    (tmp_path / "scannetv2-labels.combined.tsv").write_text("raw_category\tnyu40id\nwall\tx\n")
+    with pytest.raises(ValueError, match="line 2: nyu40id"):
+        scannet.label_map(tmp_path / "scannetv2-labels.combined.tsv")
+    np.savez(tmp_path / "a.npz", xyz=np.zeros((2, 3)))
+    with pytest.raises(ValueError, match="no array instance, nyu40, rgb"):
+        scannet.read(tmp_path / "a.npz")
+    with pytest.raises(FileNotFoundError, match="expected one"):
+        scannet.read(tmp_path / "nothing")
+
+
+def test_scannet_frames_bring_colour_to_the_size_of_depth(tmp_path: Path) -> None:
+    for i in range(3):
+        colour(tmp_path / "color" / f"{i}.jpg", 0, (2 * W, 2 * H))
+        depth(tmp_path / "depth" / f"{i}.png", np.full((H, W), 1500))
+        matrix(tmp_path / "pose" / f"{i}.txt", pose_of(i))
+    large = np.eye(4)
+    large[:3, :3] = [[70, 0, 39.5], [0, 70, 29.5], [0, 0, 1]]
+    matrix(tmp_path / "intrinsic" / "intrinsic_color.txt", large)
+    matrix(tmp_path / "intrinsic" / "intrinsic_depth.txt", np.eye(4))
+    recording = scannet.frames(tmp_path)
+    frame = recording.read(2)
+    assert frame.colour.shape == (H, W, 3) and frame.intrinsics.fx == 35 and frame.intrinsics.cx == 19.5
+    assert np.allclose(frame.depth_m, 1.5) and posed.check(recording, every=1) == ([], [])
+
+
+def test_scenenn_frames_take_their_poses_from_one_log(tmp_path: Path) -> None:
+    log = ""
+    for i in range(3):
+        colour(tmp_path / "image" / f"image{i + 1:05d}.png", 10 * i)
+        depth(tmp_path / "depth" / f"depth{i + 1:05d}.png", np.full((H, W), 900))
+        log += f"{i} {i} {i + 1}\n" + "\n".join(" ".join(map(str, row)) for row in pose_of(i)) + "\n"
+    (tmp_path / "trajectory.log").write_text(log)
+    (tmp_path / "image" / "image00002.png").unlink()
+    got = list(scannet.scenenn_frames(tmp_path, K))
+    assert [frame.colour[0, 0, 0] for frame in got] == [0, 20]
+    assert np.allclose(got[1].world_from_camera, pose_of(2))
+    (tmp_path / "trajectory.log").write_text(log.replace("1 1 2\n", "1 1 2\nx ", 1))
+    with pytest.raises(ValueError, match="line 7"):
+        scannet.scenenn_frames(tmp_path, K)
+    (tmp_path / "trajectory.log").write_text("0 0 1\n")
+    with pytest.raises(ValueError, match="blocks of five"):
+        scannet.scenenn_frames(tmp_path, K)
+
+
+# --- the real sets ----------------------------------------------------------------------------------------------------
+
+
+def test_the_red_kitchen_is_consistent_once_depth_is_registered(shared_data: Path) -> None:
+    """Colours of a later frame, fetched through depth and poses, correlate: more so when depth is registered."""
+    root = shared_data / "7scenes-redkitchen"
+    if not root.is_dir():
+        pytest.skip(f"{root} is not there")
+    recording = seven_scenes.read(root)
+    assert len(recording) == 300 and posed.check(recording, every=60)[0] == []
+    raw = posed.Recording(
+        recording.colours, recording.depths, recording.poses, recording.depth_matrix, recording.depth_matrix
+    )
+
+    def detail(colour: np.ndarray) -> np.ndarray:
+        grey = colour.astype(float).mean(-1)
+        return grey - ndimage.uniform_filter(grey, 9)  # large areas agree anyway
+
+    def correlation(source: posed.Recording) -> float:
+        found = []
+        for i in (0, 70, 140, 210):
+            here, there = source.read(i, (320, 240)), source.read(i + 12, (320, 240))
+            cloud, seen = cameras.points(here.depth_m, here.intrinsics, here.world_from_camera)
+            local = poses.transform(poses.inverse(there.world_from_camera), cloud)
+            uv, _ = cameras.project(local, there.intrinsics)
+            ok = np.isfinite(uv).all(1) & (uv > 1).all(1) & (uv < (318, 238)).all(1)
+            x, y = np.round(uv[ok]).astype(int).T
+            a, b = detail(here.colour)[seen][ok], detail(there.colour)[y, x]
+            found.append(np.corrcoef(a, b)[0, 1])
+        return float(np.mean(found))
+
+    registered = correlation(recording)
+    assert registered > 0.5 and registered > correlation(raw) + 0.1
+
+
+def test_the_shared_scans_are_read(shared_data: Path) -> None:
+    root = shared_data / "scannet"
+    if not root.is_dir():
+        pytest.skip(f"{root} is not there")
+    got = scannet.read(root / "scene0000_00.npz")
+    assert got.label.max() < len(nyu40.NAMES) and len(got.xyz) == len(got.label) > 50_000
+    for i in np.unique(got.instance)[1:]:
+        assert len(np.unique(got.label[got.instance == i])) <= 2
