@@ -79,7 +79,7 @@ def overlay(
         raise ValueError(f"the mask is {inside.shape}, the picture {pixels.shape[:2]} (height, width)")
     width = max(2.0, max(inside.shape) / 400) if contour is None else float(contour)
     drawn = to_pil(_tint(pixels, inside, colour, width, alpha).transpose(2, 0, 1))
-    return _with_bar(drawn, text, score, colour) if text or score is not None else drawn
+    return with_bar(drawn, text, score, colour) if text or score is not None else drawn
 
 
 def sheet(
@@ -165,7 +165,8 @@ def _signed_distance(inside: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"
     return ndimage.gaussian_filter(distance, 0.9)[4:-4, 4:-4].astype(np.float32)
 
 
-def _with_bar(image: Image.Image, text: str, score: float | None, colour: Colour) -> Image.Image:
+def with_bar(image: Image.Image, text: str, score: float | None, colour: Colour) -> Image.Image:
+    """The picture with a bar of text below it: a chip of the colour, the text in three lines at most, the score."""
     size = max(12, round(min(image.width / 22, 12 + image.width / 90)))
     font, pad = ImageFont.load_default(size), round(size * 0.6)
     number = "" if score is None else f"{score:.2f}"

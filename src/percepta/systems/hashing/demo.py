@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
-from percepta.media import video
+from percepta.media import draw, video
 from percepta.systems.hashing import encode, index, moments, page
 
 PICTURES = (
@@ -90,6 +90,8 @@ def demo(load: Callable[..., Any]) -> list[Any]:
             f"here: {report.moments} moments of {looker.bits} bits. A score is the share of bits that agree with the "
             "query's; 0.5 is chance."
         ]
+        best: list[tuple[Any, str]] = []
+        groups: list[Any] = []
         rows: list[list[Any]] = [["looking at everything, once", report.moments, 1000 * seconds]]
         for query in QUERIES:
             start = time.perf_counter()
@@ -98,8 +100,11 @@ def demo(load: Callable[..., Any]) -> list[Any]:
             answers = opened.find(code, top=SHOWN)
             rows.append([f"“{query}”: reading it", 1, 1000 * (read - start)])
             rows.append(["searching", len(opened), 1000 * (time.perf_counter() - read)])
-            items += [f"“{query}”", ("pictures", [(page.thumbnail(a), caption(a)) for a in answers])]
-    return [*items, ("table", ["what", "number", "ms"], rows)]
+            shown = [(page.thumbnail(a), caption(a)) for a in answers]
+            if answers and shown[0][0] is not None:
+                best.append((draw.with_bar(shown[0][0], query, answers[0].score, draw.colours(1)[0]), shown[0][1]))
+            groups += [f"“{query}”", ("pictures", shown)]
+    return [*items, ("pictures", best), *groups, ("table", ["what", "number", "ms"], rows)]
 
 
 def caption(answer: index.Found) -> str:

@@ -35,7 +35,7 @@ def demo(load: Callable[..., Any]) -> list[Any]:
                 from_training,
                 found.likelihood,
                 ("expected from training's losses", "inherited log-probability"),
-                f"τ {tau:.2f}",
+                f"tau {tau:.2f}",
             ),
             f"The ranking of all {len(found.codes)} networks of a tiny space, from two sides.",
         ),
@@ -105,7 +105,7 @@ def shipped(path: Path = RESULTS) -> list[Any]:
                 (
                     ranking.scatter(
                         score, truth, ("score with inherited weights", "accuracy when trained alone, %"),
-                        f"τ {kendall(score, truth):.3f} over {len(score):,} networks",
+                        f"tau {kendall(score, truth):.3f} over {len(score):,} networks",
                     ),
                     "The shipped supernet against NAS-Bench-Macro.",
                 ),
