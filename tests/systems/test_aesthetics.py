@@ -282,6 +282,7 @@ def test_threads_agree_and_are_given_back(model: Aesthetics, folder: Path) -> No
         seen.append(index)
         if index == 3:
             raise RuntimeError("no")
+        time.sleep(0.005)  # not all of them are done before the error is looked at, however threads are scheduled
         return index
 
     with pytest.raises(RuntimeError, match="no"):
