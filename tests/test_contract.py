@@ -38,8 +38,28 @@ def disc() -> Image.Image:
     return Image.fromarray(pixels)
 
 
+def posed_pair() -> tuple[Any, ...]:
+    """Two views of a textured box, a hand's breadth apart."""
+    from percepta.geometry.camera import Intrinsics
+    from percepta.systems.planes.task import View
+    from percepta.systems.planes.world import Box
+
+    camera, box = Intrinsics(90.0, 90.0, 49.5, 39.5, 100, 80), Box(3)
+    both = box.cameras(np.random.default_rng(0), (0.1, 0.2))
+    return tuple(View(box.render(camera, pose).colour, camera, pose) for pose in both)
+
+
+def scanned() -> Any:
+    """What a camera scans of a synthetic room."""
+    from percepta.systems.online3d import data
+
+    return data.synthetic(3, 0.05, 6, 64)
+
+
 INPUTS: dict[str, Callable[[], tuple[Any, ...]]] = {
     "aesthetics": lambda: (disc(),),
+    "online3d": lambda: (scanned(),),
+    "planes": posed_pair,
     "refer": lambda: (disc(), "the red disc"),
     "distill": lambda: (disc(),),
     "hashing": lambda: (disc(),),

@@ -70,3 +70,50 @@ def test_hashing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = [str(pictures(tmp_path / str(seed), 1, seed) / "0.png") for seed in (0, 1)]
     example("hashing").main("the sky", files, tmp_path / "out")
     assert capsys.readouterr().out.count("bits agree") == 2 and (tmp_path / "out" / "2.json").is_file()
+
+
+def test_planes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from dataclasses import replace
+
+    from percepta.geometry.camera import Intrinsics
+    from percepta.systems.planes import PRESETS
+    from percepta.systems.planes.world import Box
+    from percepta.train import train
+
+    box, camera = Box(3), Intrinsics(90.0, 90.0, 49.5, 39.5, 100, 80)
+    for number, pose in enumerate(box.cameras(np.random.default_rng(0), (0.25, 0.3))):
+        for kind in ("color", "pose"):
+            (tmp_path / "walk" / kind).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(box.render(camera, pose).colour).save(tmp_path / "walk" / "color" / f"{number}.png")
+        np.savetxt(tmp_path / "walk" / "pose" / f"{number}.txt", pose)
+    np.savetxt(tmp_path / "walk" / "intrinsics.txt", camera.matrix)
+    tiny = PRESETS["tiny"]
+    model = train("planes", replace(tiny, train=replace(tiny.train, steps=2)), out=tmp_path / "run")
+    example("planes").main(tmp_path / "walk", tmp_path / "out", str(model))
+    assert "surfaces in" in capsys.readouterr().out and (tmp_path / "out" / "plan.png").is_file()
+
+
+def test_online3d(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+
+    from percepta import checkpoint
+    from percepta.datasets import rooms
+    from percepta.geometry.camera import Intrinsics
+    from percepta.systems.online3d import PRESETS, task
+
+    world, camera = rooms.room(4), Intrinsics.field_of_view(48, 36, 58.0)
+    for name in ("color", "depth", "pose"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+    np.savetxt(tmp_path / "in" / "intrinsics.txt", camera.matrix)
+    for i, pose in enumerate(rooms.walk(world, 0, frames=6, fps=3)):
+        view = rooms.render(world, pose, camera)
+        Image.fromarray(view.colour).save(tmp_path / "in" / "color" / f"{i}.png")
+        Image.fromarray((view.depth_m * 1000).astype(np.uint16)).save(tmp_path / "in" / "depth" / f"{i}.png")
+        np.savetxt(tmp_path / "in" / "pose" / f"{i}.txt", pose)
+    torch.manual_seed(0)
+    config = PRESETS["tiny"]
+    path = tmp_path / "tiny.safetensors"
+    checkpoint.save(path, task.build(config), system="online3d", preset="tiny", config=config)
+    example("online3d").main(tmp_path / "in", tmp_path / "out", str(path))
+    assert capsys.readouterr().out.count("voxels anew") == 2
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"room.png", "room.ply", "room.json", "room.html"}

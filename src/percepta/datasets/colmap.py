@@ -1,0 +1,176 @@
+"""COLMAP sparse models (Schönberger & Frahm 2016), text and binary: the pictures of a phone video with their poses.
+
+    sparse/0/ or sparse/ or the folder itself:   cameras.txt and images.txt, or cameras.bin and images.bin
+    images/                                      the pictures (or beside them)
+
+A reconstruction has no unit: give `scale` (metres of one unit), for example from a distance that you measured. COLMAP
+puts the middle of the first pixel at (½, ½); here it is (0, 0).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from percepta.datasets.posed_folder import PosedPicture
+from percepta.geometry import pose as poses
+from percepta.geometry.camera import Intrinsics
+
+# Number, name and count of parameters of the models that a homography can follow once they are straightened.
+_MODELS = {0: ("SIMPLE_PINHOLE", 3), 1: ("PINHOLE", 4), 2: ("SIMPLE_RADIAL", 4), 3: ("RADIAL", 5), 4: ("OPENCV", 8)}
+_COUNTS = dict(_MODELS.values())
+
+
+class Camera(NamedTuple):
+    """One camera: intrinsics and k1, k2, p1, p2."""
+
+    intrinsics: Intrinsics
+    distortion: tuple[float, float, float, float]
+
+
+def find(root: Path) -> Path | None:
+    """The folder of the model below `root`; None where there is none."""
+    root = Path(root)
+    for folder in (root, root / "sparse" / "0", root / "sparse"):
+        if any(
+            (folder / f"images{end}").is_file() and (folder / f"cameras{end}").is_file() for end in (".bin", ".txt")
+        ):
+            return folder
+    return None
+
+
+def views(root: Path, scale: float = 1.0) -> list[PosedPicture]:
+    """The registered pictures, ordered by name.
+
+    Raises:
+        FileNotFoundError: no model, or a picture that it names.
+        ValueError: a damaged file, or a camera model that is not straightened here: names it.
+    """
+    root = Path(root)
+    folder = find(root)
+    if folder is None:
+        raise FileNotFoundError(f"{root}: no cameras.bin and images.bin (or .txt), nor in sparse/0")
+    binary = (folder / "images.bin").is_file()
+    cameras = _cameras_bin(folder / "cameras.bin") if binary else _cameras_txt(folder / "cameras.txt")
+    rows = _images_bin(folder / "images.bin") if binary else _images_txt(folder / "images.txt")
+    out = []
+    for name, camera, quaternion, shift in sorted(rows):
+        path = next(
+            (p / name for p in (root / "images", root, folder, folder / "images") if (p / name).is_file()), None
+        )
+        if path is None:
+            raise FileNotFoundError(f"{root / 'images' / name}: no such picture; the model names it")
+        if camera not in cameras:
+            raise ValueError(f"{folder}: picture {name} was taken by camera {camera}, which the model does not have")
+        w, x, y, z = quaternion
+        if abs(w * w + x * x + y * y + z * z - 1) > 0.02:
+            raise ValueError(
+                f"{folder}: picture {name} has a rotation that is none (its quaternion is not of length 1)"
+            )
+        camera_from_world = poses.compose(poses.from_quaternion(np.array([x, y, z, w])), np.array(shift) * scale)
+        out.append(
+            PosedPicture(path, cameras[camera].intrinsics, poses.inverse(camera_from_world), cameras[camera].distortion)
+        )
+    return out
+
+
+def _camera(where: str, model: str, width: int, height: int, values: list[float]) -> Camera:
+    if model not in _COUNTS:
+        raise ValueError(
+            f"{where}: camera model {model} is not read; run `colmap image_undistorter` and give its folder "
+            f"(read are {', '.join(_COUNTS)})"
+        )
+    if len(values) != _COUNTS[model]:
+        raise ValueError(f"{where}: {model} has {_COUNTS[model]} parameters, found {len(values)}")
+    two = model in ("PINHOLE", "OPENCV")
+    fx, fy, cx, cy = values[:4] if two else (values[0], values[0], *values[1:3])
+    rest = values[4:] if two else values[3:]
+    k1, k2, p1, p2 = (*rest, 0.0, 0.0, 0.0, 0.0)[:4]
+    return Camera(Intrinsics(fx, fy, cx - 0.5, cy - 0.5, width, height), (k1, k2, p1, p2))
+
+
+def _rows(path: Path) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        if not line.startswith("#"):
+            yield number, line
+
+
+def _cameras_txt(path: Path) -> dict[int, Camera]:
+    out = {}
+    for number, line in _rows(path):
+        words = line.split()
+        if not words:
+            continue
+        try:
+            key, model, width, height = int(words[0]), words[1], int(words[2]), int(words[3])
+            values = [float(word) for word in words[4:]]
+        except (ValueError, IndexError):
+            raise ValueError(
+                f"{path}, line {number}: expected CAMERA_ID MODEL WIDTH HEIGHT PARAMS, found {line[:60]}"
+            ) from None
+        out[key] = _camera(f"{path}, line {number}", model, width, height, values)
+    return out
+
+
+def _images_txt(path: Path) -> list[tuple[str, int, tuple, tuple]]:
+    # Each picture has two lines; the second, of its points, may be empty.
+    lines = list(_rows(path))
+    while lines and not lines[-1][1].strip() and len(lines) % 2:
+        lines.pop()
+    out = []
+    for number, line in lines[::2]:
+        words = line.split(maxsplit=9)
+        try:
+            values = [float(word) for word in words[1:8]]
+            out.append((words[9], int(words[8]), tuple(values[:4]), tuple(values[4:])))
+        except (ValueError, IndexError):
+            text = "expected IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME"
+            raise ValueError(f"{path}, line {number}: {text}, found {line[:60]}") from None
+    return out
+
+
+class _Bytes:
+    def __init__(self, path: Path) -> None:
+        self.path, self.data, self.at = path, path.read_bytes(), 0
+
+    def take(self, kinds: str) -> tuple:
+        size = struct.calcsize("<" + kinds)
+        if self.at + size > len(self.data):
+            raise ValueError(f"{self.path}: the file ends too early; it was cut off, copy it again")
+        out = struct.unpack_from("<" + kinds, self.data, self.at)
+        self.at += size
+        return out
+
+    def text(self) -> str:
+        end = self.data.find(b"\0", self.at)
+        if end < 0:
+            raise ValueError(f"{self.path}: the file ends within a name; it was cut off, copy it again")
+        out = self.data[self.at : end].decode("utf-8", "replace")
+        self.at = end + 1
+        return out
+
+
+def _cameras_bin(path: Path) -> dict[int, Camera]:
+    data = _Bytes(path)
+    out = {}
+    for _ in range(data.take("Q")[0]):
+        key, model, width, height = data.take("iiQQ")
+        name, count = _MODELS.get(model, (f"number {model}", 0))
+        out[key] = _camera(str(path), name, width, height, list(data.take("d" * count)))
+    return out
+
+
+def _images_bin(path: Path) -> list[tuple[str, int, tuple, tuple]]:
+    data = _Bytes(path)
+    out = []
+    for _ in range(data.take("Q")[0]):
+        _, *values, camera = data.take("idddddddi")
+        name = data.text()
+        points = data.take("Q")[0]
+        data.take(f"{24 * points}x")
+        out.append((name, camera, tuple(values[:4]), tuple(values[4:])))
+    return out

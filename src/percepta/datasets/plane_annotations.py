@@ -1,0 +1,209 @@
+"""ScanNet scenes with the plane annotation of PlaneRCNN (Liu et al. 2019), which PlaneMVS trains on.
+
+    <scene>/annotation/planes.npy             n 3: the point of each plane that is nearest to the world's origin
+    <scene>/annotation/segmentation/N.png     plane of each pixel: (R·65536 + G·256 + B) // 100 − 1; −1 none
+    <scene>/frames/{color,depth,pose}/N.*     and frames/intrinsic/intrinsic_color.txt, intrinsic_depth.txt
+    <scene>/label-filt/N.png                  ScanNet's labels, with scannetv2-labels.combined.tsv near: the classes
+
+plane_info.npy holds pickled objects and is not read; a plane's class is what most of its labelled pixels are.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int32, Int64, UInt8
+from PIL import Image
+from scipy import ndimage
+
+from percepta.datasets import nyu40
+from percepta.datasets.posed import nearest, read_depth, read_matrix
+from percepta.geometry import pose as poses
+from percepta.geometry.camera import Intrinsics, back_project, plane_in
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What PlaneMVS asks of a plane in a picture of 640 × 480, and of the picture."""
+
+    area_px: int = 200
+    width_px: int = 10
+    apart_m: float = 0.1
+    known: float = 0.5
+    brightness: float = 20.0
+
+
+@dataclass(frozen=True)
+class AnnotatedFrame:
+    """One frame; planes n·x + d = 0 in the camera's coordinates with d > 0, those that are seen.
+
+    Attributes:
+        segments: number of each pixel's plane, −1 none. labels: place in PLANEMVS_NAMES; −1: not known.
+    """
+
+    colour: UInt8[np.ndarray, "h w 3"]
+    depth_m: Float32[np.ndarray, "h w"]
+    segments: Int32[np.ndarray, "h w"]
+    normal: Float64[np.ndarray, "n 3"]
+    offset: Float64[np.ndarray, " n"]
+    labels: Int64[np.ndarray, " n"]
+    world_from_camera: Float64[np.ndarray, "4 4"]
+    intrinsics: Intrinsics
+
+
+def decode(colour: UInt8[np.ndarray, "h w 3"]) -> Int32[np.ndarray, "h w"]:
+    """Plane numbers of a segmentation picture (RGB); −1 none."""
+    r, g, b = np.moveaxis(colour.astype(np.int64), -1, 0)
+    return ((r * 65536 + g * 256 + b) // 100 - 1).astype(np.int32)
+
+
+def encode(index: Int32[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    """The opposite of `decode`."""
+    value = (index.astype(np.int64) + 1) * 100
+    return np.stack([value >> 16 & 255, value >> 8 & 255, value & 255], -1).astype(np.uint8)
+
+
+def find(root: Path) -> list[Scene]:
+    """The annotated scenes in a folder: itself, below it, or below its folder `scans`."""
+    root = Path(root)
+    places = [root, *sorted(root.iterdir()), *(sorted((root / "scans").iterdir()) if (root / "scans").is_dir() else ())]
+    return [Scene(place) for place in places if (place / "annotation" / "planes.npy").is_file()]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One annotated scene; frames are named by their number."""
+
+    root: Path
+    rules: Rules = Rules()
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Frames that have an annotation, in order."""
+        found = [p.stem for p in (self.root / "annotation" / "segmentation").glob("*.png")]
+        return sorted(found, key=lambda name: (int(name) if name.isdigit() else -1, name))
+
+    @cached_property
+    def planes(self) -> Float64[np.ndarray, "n 3"]:
+        """Points nearest to the world's origin.
+
+        Raises:
+            ValueError: another array.
+        """
+        path = self.root / "annotation" / "planes.npy"
+        try:
+            out = np.load(path, allow_pickle=False)
+        except ValueError as error:
+            raise ValueError(f"{path}: no plain array of numbers ({error})") from None
+        if out.ndim != 2 or out.shape[1] != 3 or not np.isfinite(out).all():
+            raise ValueError(f"{path}: expected n × 3 finite numbers, found {out.shape}")
+        return out.astype(np.float64)
+
+    def pose(self, name: str) -> Float64[np.ndarray, "4 4"]:
+        """world_from_camera."""
+        return read_matrix(self.root / "frames" / "pose" / f"{name}.txt", (4, 4))
+
+    def pairs(self, baseline_m: tuple[float, float], most_frames: int = 20) -> list[tuple[str, str]]:
+        """(reference, source): for each tracked frame the nearest later one within so many frames and so far away."""
+        tracked = [(n, self.pose(n)) for n in self.names]
+        tracked = [(n, p) for n, p in tracked if np.isfinite(p).all()]
+        out = []
+        for i, (name, pose) in enumerate(tracked):
+            for other, there in tracked[i + 1 :]:
+                if name.isdigit() and other.isdigit() and int(other) - int(name) > most_frames:
+                    break
+                if baseline_m[0] <= np.linalg.norm(there[:3, 3] - pose[:3, 3]) <= baseline_m[1]:
+                    out.append((name, other))
+                    break
+        return out
+
+    def picture(self, name: str, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
+        """The colour picture at (width, height)."""
+        folder = self.root / "frames" / "color"
+        path = next((p for p in (folder / f"{name}.jpg", folder / f"{name}.png") if p.is_file()), None)
+        if path is None:
+            raise FileNotFoundError(f"{folder / name}.jpg: no such file")
+        with Image.open(path) as picture:
+            return np.asarray(picture.convert("RGB").resize(size, Image.Resampling.BOX))
+
+    def frame(self, name: str, size: tuple[int, int] = (640, 480)) -> AnnotatedFrame:
+        """A frame with its cleaned planes.
+
+        Raises:
+            FileNotFoundError, ValueError: a file is missing or damaged, or the picture is too dark.
+        """
+        pose = self.pose(name)
+        poses.check(pose, f"{self.root / 'frames' / 'pose' / name}.txt")
+        colour = self.picture(name, size)
+        if colour.mean() < self.rules.brightness:
+            raise ValueError(f"{self.root}, frame {name}: too dark (mean {colour.mean():.0f} of 255)")
+        depth = nearest(read_depth(self.root / "frames" / "depth" / f"{name}.png"), *size)
+        matrix = read_matrix(self.root / "frames" / "intrinsic" / "intrinsic_depth.txt", (4, 4))
+        with Image.open(self.root / "frames" / "depth" / f"{name}.png") as picture:
+            camera = Intrinsics.of(matrix, *picture.size).resized(*size)
+        path = self.root / "annotation" / "segmentation" / f"{name}.png"
+        with Image.open(path) as picture:
+            index = decode(np.asarray(picture.convert("RGB").resize(size, Image.Resampling.NEAREST)))
+        if index.max(initial=-1) >= len(self.planes):
+            raise ValueError(f"{path}: names plane {index.max()}, but planes.npy has {len(self.planes)}")
+        segments, normal, offset = self._cleaned(index, depth, camera, pose)
+        labels = self._labels(name, segments, len(offset), size)
+        return AnnotatedFrame(colour, depth, segments, normal, offset, labels, pose, camera)
+
+    def _cleaned(
+        self, index: np.ndarray, depth: np.ndarray, camera: Intrinsics, pose: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Planes that are large and wide enough, have depth, and agree with it."""
+        points = self.planes
+        length = np.linalg.norm(points, axis=1)
+        normal, offset = plane_in(poses.inverse(pose), points / np.maximum(length, 1e-9)[:, None], -length)
+        flip = np.where(offset < 0, -1.0, 1.0)
+        normal, offset = normal * flip[:, None], offset * flip
+        cloud = back_project(depth.astype(np.float64), camera)
+        scale = depth.size / (640 * 480)
+        out, kept = np.full(index.shape, -1, np.int32), []
+        for number in np.unique(index[index >= 0]):
+            own = index == number
+            known = own & (depth > 0)
+            thick = 2 * float(np.asarray(ndimage.distance_transform_edt(np.pad(own, 1))).max())
+            if own.sum() < self.rules.area_px * scale or thick < self.rules.width_px * scale**0.5:
+                continue
+            if known.sum() < self.rules.known * own.sum():
+                continue
+            if np.abs(cloud[known] @ normal[number] + offset[number]).mean() > self.rules.apart_m:
+                continue
+            out[own] = len(kept)
+            kept.append(int(number))
+        return out, normal[kept], offset[kept]
+
+    def _labels(self, name: str, segments: np.ndarray, count: int, size: tuple[int, int]) -> Int64[np.ndarray, " n"]:
+        out = np.full(count, -1, np.int64)
+        path = self.root / "label-filt" / f"{name}.png"
+        if not path.is_file() or not self._classes:
+            return out
+        with Image.open(path) as picture:
+            raw = np.asarray(picture.resize(size, Image.Resampling.NEAREST)).astype(np.int64)
+        for i in range(count):
+            votes = np.bincount([self._classes.get(int(value), 0) for value in raw[(segments == i) & (raw > 0)]])
+            if votes.sum():
+                out[i] = int(votes.argmax())
+        return out
+
+    @cached_property
+    def _classes(self) -> dict[int, int]:
+        """PlaneMVS's class by ScanNet's label number; empty where the table is not near."""
+        places = [parent / "scannetv2-labels.combined.tsv" for parent in list(self.root.resolve().parents)[:2]]
+        table = next((p for p in (self.root / places[0].name, *places) if p.is_file()), None)
+        if table is None:
+            return {}
+        with table.open(encoding="utf-8", newline="") as file:
+            rows = csv.DictReader(file, delimiter="\t")
+            if not {"id", "raw_category", "nyu40id"} <= set(rows.fieldnames or ()):
+                raise ValueError(f"{table}, line 1: expected columns id, raw_category and nyu40id")
+            return {
+                int(row["id"]): nyu40.planemvs_of(int(row["nyu40id"] or 0), row["raw_category"] or "") for row in rows
+            }

@@ -1,0 +1,131 @@
+"""Posed pictures without depth: what a phone and a tracker give. `posed.py` reads recordings that have depth.
+
+color/ or colour/ or rgb/ or images/    0.jpg, 1.jpg, ... (any kind of picture, all of one size)
+pose/ or poses/                         0.txt, ... world_from_camera, 4×4, metres
+intrinsics.txt                          3×3 or 4×4, of the pictures
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64, UInt8
+from PIL import Image
+from scipy import ndimage
+
+from percepta.datasets.posed import Recording, numbered, read_matrix
+from percepta.geometry import pose as poses
+from percepta.geometry.camera import Intrinsics
+from percepta.media import image as pictures
+
+_FOLDERS = ("color", "colour", "rgb", "image", "images")
+
+
+@dataclass(frozen=True)
+class PosedPicture:
+    """A picture file with its camera.
+
+    Attributes:
+        intrinsics: of the picture without distortion. world_from_camera: its pose, metres (COLMAP: any unit).
+        distortion: k1, k2, p1, p2 of OpenCV's model; zeros for none.
+    """
+
+    path: Path
+    intrinsics: Intrinsics
+    world_from_camera: Float64[np.ndarray, "4 4"]
+    distortion: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+
+    def read(self) -> UInt8[np.ndarray, "h w 3"]:
+        """RGB, straightened where the lens bends.
+
+        Raises:
+            ValueError: a damaged picture, or one of another size than its intrinsics.
+        """
+        try:
+            with Image.open(self.path) as picture:
+                colour = np.asarray(picture.convert("RGB"))
+        except FileNotFoundError:
+            raise
+        except (OSError, SyntaxError, ValueError) as error:
+            raise ValueError(f"{self.path}: the picture cannot be read ({error})") from None
+        camera = self.intrinsics
+        if colour.shape[:2] != (camera.height, camera.width):
+            h, w = colour.shape[:2]
+            raise ValueError(
+                f"{self.path}: the picture is {w}×{h}, its intrinsics are for {camera.width}×{camera.height}"
+            )
+        return straightened(colour, camera, self.distortion) if any(self.distortion) else colour
+
+
+def straightened(
+    colour: UInt8[np.ndarray, "h w 3"], camera: Intrinsics, distortion: tuple[float, float, float, float]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The picture that a lens without distortion gives; black beyond the border."""
+    k1, k2, p1, p2 = distortion
+    x = (np.arange(camera.width) - camera.cx)[None, :] / camera.fx
+    y = (np.arange(camera.height) - camera.cy)[:, None] / camera.fy
+    r2 = x * x + y * y
+    radial = 1 + k1 * r2 + k2 * r2 * r2
+    u = (x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x)) * camera.fx + camera.cx
+    v = (y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y) * camera.fy + camera.cy
+    channels = [ndimage.map_coordinates(colour[..., i], [v, u], order=1, mode="constant") for i in range(3)]
+    return np.stack(channels, -1)
+
+
+def is_one(root: Path) -> bool:
+    """Whether a folder has this layout and no depth."""
+    root = Path(root)
+    has_poses = (root / "pose").is_dir() or (root / "poses").is_dir()
+    return has_poses and (root / "intrinsics.txt").is_file() and not (root / "depth").is_dir()
+
+
+def read(root: Path) -> list[PosedPicture]:
+    """The pictures that have a pose, in the order of their numbers; those whose pose is not finite are left out.
+
+    Raises:
+        FileNotFoundError: a folder or intrinsics.txt is missing.
+        ValueError: no picture has a pose, or a pose is no rigid motion: names the file.
+    """
+    root = Path(root)
+    folder = next((root / name for name in _FOLDERS if (root / name).is_dir()), None)
+    if folder is None:
+        raise FileNotFoundError(f"{root}: no folder {' or '.join(_FOLDERS)}")
+    colours = numbered(folder, pictures.SUFFIXES)
+    places = numbered(root / ("pose" if (root / "pose").is_dir() else "poses"), {".txt"})
+    if not (root / "intrinsics.txt").is_file():
+        raise FileNotFoundError(f"{root / 'intrinsics.txt'}: no such file; it holds the 3×3 matrix of the camera")
+    matrix = read_matrix(root / "intrinsics.txt")[:3, :3]
+    names = sorted(
+        colours.keys() & places.keys(), key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name)
+    )
+    if not names:
+        raise ValueError(f"{root}: {len(colours)} pictures and {len(places)} poses, but none of one name")
+    out = []
+    for name in names:
+        pose = read_matrix(places[name], (4, 4))
+        if not np.isfinite(pose).all():
+            continue
+        poses.check(pose, str(places[name]))
+        with Image.open(colours[name]) as picture:
+            size = picture.size
+        out.append(PosedPicture(colours[name], Intrinsics.of(matrix, *size), pose))
+    return out
+
+
+def of_recording(recording: Recording) -> list[PosedPicture]:
+    """The colour pictures of a recording with the colour camera's poses; frames that were not tracked are left out."""
+    out, size = [], None
+    for i, path in enumerate(recording.colours):
+        pose = recording.pose(i)
+        if not np.isfinite(pose).all():
+            continue
+        poses.check(pose, f"{recording.poses[i]}, frame {path.stem}")
+        if recording.pose_of == "depth" and recording.colour_from_depth is not None:
+            pose = pose @ poses.inverse(recording.colour_from_depth)
+        if size is None:
+            with Image.open(path) as picture:
+                size = picture.size
+        out.append(PosedPicture(path, Intrinsics.of(recording.colour_matrix, *size), pose))
+    return out

@@ -1,0 +1,99 @@
+"""TUM RGB-D (Sturm et al. 2012): rgb.txt, depth.txt and groundtruth.txt with times, depth in 1/5000 m.
+
+The three lists are joined by time, as the authors' associate.py does: each colour picture takes the nearest depth
+picture and the nearest pose, each within 20 ms; what finds none is left out. Poses are world_from_camera as
+tx ty tz qx qy qz qw. Depth is registered to colour already.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from percepta.datasets.posed import Recording
+from percepta.geometry import pose as poses
+
+# Focal lengths and principal points that the authors give; "default" is the drivers' own.
+MATRICES = {
+    "freiburg1": (517.3, 516.5, 318.6, 255.3),
+    "freiburg2": (520.9, 521.0, 325.1, 249.7),
+    "freiburg3": (535.4, 539.2, 320.1, 247.6),
+    "default": (525.0, 525.0, 319.5, 239.5),
+}
+
+
+def read(root: Path, apart_s: float = 0.02) -> Recording:
+    """The frames of one sequence.
+
+    Args:
+        apart_s: how far apart in time a picture and its depth or pose may be.
+
+    Raises:
+        FileNotFoundError: a list, or a picture that it names, is missing.
+        ValueError: a damaged line (names it), or nothing fits together in time.
+    """
+    root = Path(root)
+    colours, depths = (_files(root, name) for name in ("rgb.txt", "depth.txt"))
+    times, matrices = _poses(root / "groundtruth.txt")
+    rows = []
+    for time, colour in colours:
+        i = _nearest(np.array([t for t, _ in depths]), time, apart_s)
+        j = _nearest(times, time, apart_s)
+        if i is not None and j is not None:
+            rows.append((colour, depths[i][1], j))
+    if not rows:
+        raise ValueError(f"{root}: no picture has a depth picture and a pose within {apart_s} s of it")
+    fx, fy, cx, cy = next((m for name, m in MATRICES.items() if name in root.resolve().name), MATRICES["default"])
+    k = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+    files = [tuple(row[i] for row in rows) for i in (0, 1)]
+    places = (root / "groundtruth.txt",) * len(rows)
+    chosen = matrices[[row[2] for row in rows]]
+    return Recording(files[0], files[1], places, k, k, unit_m=1 / 5000, matrices=chosen)
+
+
+def _lines(path: Path) -> list[tuple[int, list[str]]]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; TUM RGB-D has rgb.txt, depth.txt and groundtruth.txt")
+    rows = enumerate(path.read_text().splitlines(), 1)
+    return [(n, line.replace(",", " ").split()) for n, line in rows if line.strip() and not line.startswith("#")]
+
+
+def _files(root: Path, name: str) -> list[tuple[float, Path]]:
+    out = []
+    for number, words in _lines(root / name):
+        try:
+            time, path = float(words[0]), root / words[1]
+        except (ValueError, IndexError):
+            raise ValueError(
+                f"{root / name}, line {number}: expected a time and a file, found {' '.join(words)}"
+            ) from None
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such file; {name}, line {number}, names it")
+        out.append((time, path))
+    return out
+
+
+def _poses(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    rows = []
+    for number, words in _lines(path):
+        try:
+            values = [float(word) for word in words]
+        except ValueError:
+            values = []
+        if len(values) != 8:
+            raise ValueError(f"{path}, line {number}: expected time tx ty tz qx qy qz qw, found {' '.join(words)[:60]}")
+        if abs(np.linalg.norm(values[4:]) - 1) > 0.01:
+            raise ValueError(
+                f"{path}, line {number}: the quaternion's length is {np.linalg.norm(values[4:]):.3g}, not 1"
+            )
+        rows.append(values)
+    table = np.array(rows, np.float64).reshape(-1, 8)
+    return table[:, 0], poses.compose(poses.from_quaternion(table[:, 4:]), table[:, 1:4])
+
+
+def _nearest(times: np.ndarray, time: float, apart_s: float) -> int | None:
+    if not len(times):
+        return None
+    best = int(np.abs(times - time).argmin())
+    return best if abs(times[best] - time) <= apart_s else None

@@ -1,0 +1,44 @@
+"""What the network is trained with: weighted cross-entropy, and offsets to the centres of instances (PointGroup)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+_IGNORED = -1
+
+
+def class_weights(
+    label: Int[Tensor, " n"], classes: int, power: float, memory: dict[str, Any]
+) -> Float[Tensor, " classes"]:
+    """(share of voxels)^-power over all batches so far, of mean 1 over voxels; "voxels" in `memory` keeps count."""
+    seen = torch.bincount(label[label != _IGNORED], minlength=classes).double()
+    memory["voxels"] = memory["voxels"].to(seen) + seen if "voxels" in memory else seen
+    total = memory["voxels"] + 1e-3 * memory["voxels"].sum().clamp(min=1)
+    weight = (total / total.sum()) ** -power
+    return (weight / (weight * total / total.sum()).sum()).float()
+
+
+def semantic(
+    logits: Float[Tensor, "n classes"], label: Int[Tensor, " n"], weight: Float[Tensor, " classes"]
+) -> Float[Tensor, ""]:
+    """Weighted cross-entropy over voxels that have a label; 0 where none has."""
+    total = functional.cross_entropy(logits, label, weight, ignore_index=_IGNORED, reduction="sum")
+    return total / weight[label[label != _IGNORED]].sum().clamp(min=1e-6)
+
+
+def offsets(
+    offset_m: Float[Tensor, "n 3"], target_m: Float[Tensor, "n 3"], thing: Bool[Tensor, " n"]
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """(L1 distance in metres, 1 - cosine) to the centre of the instance, means over voxels of things.
+
+    Equations 2 and 3 of PointGroup (Jiang et al., CVPR 2020); the second one is written so that its least value is 0.
+    """
+    count = thing.sum().clamp(min=1)
+    distance = (offset_m - target_m).abs().sum(1)
+    cosine = functional.cosine_similarity(offset_m, target_m, dim=1, eps=1e-3)
+    return (distance * thing).sum() / count, ((1 - cosine) * thing).sum() / count

@@ -1,0 +1,383 @@
+"""A scan that is going on: RGB-D frames with poses into a voxel map, its labels and its instances.
+
+online = percepta.load("online3d").session()
+for frame in recording:
+    print(online.step(frame).active)
+online.result().save("room.ply")
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, Int32, Int64
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+from torch.nn import functional
+
+from percepta.datasets import nyu40
+from percepta.datasets.posed import RgbdFrame
+from percepta.geometry import camera as cameras
+from percepta.geometry import pose as poses
+from percepta.nn.sparse import Sites
+from percepta.systems.online3d.data import THINGS
+from percepta.systems.online3d.fusion import associate, averaged, cluster
+from percepta.systems.online3d.model import OnlineNet
+from percepta.systems.online3d.shown import Result
+from percepta.systems.online3d.stream import Mode, Stream
+
+_FORMAT = "percepta online3d session 1"
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What a step did.
+
+    Attributes:
+        frame: steps so far. name: the frame's. taken: False where the frame was left out; `why` says why.
+        seen: voxels that the frame fell into. new: of these, not there before. active: voxels computed anew.
+        voxels: of the whole map. instances: ids in use.
+        changes: what happened to instances, "12 went into 3", where they were looked for.
+        ms: of the parts "points", "network", "fusion", "instances".
+    """
+
+    frame: int
+    name: str
+    taken: bool
+    why: str
+    seen: int
+    new: int
+    active: int
+    voxels: int
+    instances: int
+    changes: tuple[str, ...]
+    ms: dict[str, float]
+
+
+class VoxelMap:
+    """Running mean colour of each voxel; rows count from 0 in the order of first sight."""
+
+    def __init__(self, voxel_m: float) -> None:
+        self.voxel_m, self._sites = voxel_m, Sites()
+        self._sums = np.zeros((1024, 4))
+        self._coords = np.zeros((1024, 3), np.int32)
+
+    @property
+    def count(self) -> int:
+        return self._sites.count
+
+    @property
+    def coords(self) -> Int32[np.ndarray, "n 3"]:
+        return self._coords[: self.count]
+
+    @property
+    def sums(self) -> Float[np.ndarray, "n 4"]:
+        """Points of each voxel, and the sums of their red, green and blue."""
+        return self._sums[: self.count]
+
+    def add(self, xyz: Float[np.ndarray, "n 3"], rgb: np.ndarray) -> Int64[np.ndarray, " m"]:
+        """Takes points in; returns the rows that they fell into, ascending."""
+        cell = torch.from_numpy(np.floor(xyz / self.voxel_m).astype(np.int32))
+        rows, new = self._sites.add(functional.pad(cell, (1, 0)))
+        before = self.count - len(new)
+        self._sums, self._coords = _room(self._sums, self.count), _room(self._coords, self.count)
+        self._coords[before : self.count] = new[:, 1:].numpy()
+        touched, of = np.unique(rows.numpy() - 1, return_inverse=True)
+        weights = (None, *np.asarray(rgb, np.float64).T)
+        self._sums[touched] += np.stack([np.bincount(of, w, len(touched)) for w in weights], 1)
+        return touched.astype(np.int64)
+
+    def rgb(self, rows: Any = slice(None)) -> Float32[np.ndarray, "m 3"]:
+        """Mean colours, 0..255."""
+        sums = self.sums[rows]
+        return (sums[:, 1:] / sums[:, :1]).astype(np.float32)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What `restored` makes the same map from; it numbers further voxels as this one would."""
+        sites = {f"sites/{name}": value.numpy() for name, value in self._sites.state().items()}
+        return {"coords": self.coords, "sums": self.sums, **sites}
+
+    @classmethod
+    def restored(cls, voxel_m: float, state: dict[str, np.ndarray]) -> VoxelMap:
+        out = cls(voxel_m)
+        names = ("keys", "slots", "cells")
+        out._sites = Sites.restored({name: torch.from_numpy(state[f"sites/{name}"]) for name in names})
+        out._coords, out._sums = state["coords"], state["sums"]
+        return out
+
+
+def _room(array: np.ndarray, rows: int) -> np.ndarray:
+    """The array, or where it is too short a longer copy with zeros behind."""
+    if len(array) >= rows:
+        return array
+    return np.concatenate((array, np.zeros((rows + rows // 2 - len(array), *array.shape[1:]), array.dtype)))
+
+
+class Online:
+    """The state of a scan.
+
+    Args:
+        model: put into eval mode.
+        mode, options: see `stream.Stream`.
+        memory: largest weight of what earlier frames said of a voxel; 0: the last word counts.
+        cluster_every: instances are looked for every so many frames that were taken (and by `result`).
+        near_m, far_m: depth outside is no reading.
+        longest_step_m, widest_turn_deg: a frame whose camera is farther than that from the last one taken is left
+            out, unless the one that was left out before it agrees with it. A lost and found camera is thus taken up.
+        up: "z", "camera" (what is up in the first frame is up, for recordings whose world begins at a camera), or a
+            direction. The network has learnt rooms with z up.
+
+    Attributes:
+        stats: of all steps.
+    """
+
+    def __init__(
+        self,
+        model: OnlineNet,
+        *,
+        mode: Mode = "paper",
+        memory: float = 2.0,
+        cluster_every: int = 10,
+        near_m: float = 0.1,
+        far_m: float = 5.0,
+        longest_step_m: float = 1.0,
+        widest_turn_deg: float = 60.0,
+        up: str | Sequence[float] = "z",
+        **options: Any,
+    ) -> None:
+        if memory < 0 or cluster_every < 1 or not 0 <= near_m < far_m:
+            raise ValueError("memory is at least 0, cluster_every at least 1, and near_m lies below far_m")
+        self.model, self.stream = model, Stream(model, mode, **options)
+        config = model.config
+        self.map = VoxelMap(config.voxel_m)
+        self.settings = {
+            "memory": memory, "cluster_every": cluster_every, "near_m": near_m, "far_m": far_m,
+            "longest_step_m": longest_step_m, "widest_turn_deg": widest_turn_deg,
+        }  # fmt: skip
+        self._turn = _turn_to_up(up)  # None: from the first frame
+        self.stats: list[Stats] = []
+        self._probability = np.zeros((0, config.classes), np.float32)
+        self._offset = np.zeros((0, 3), np.float32)
+        self._weight = np.zeros(0, np.float32)
+        self._instance = np.zeros(0, np.int32)
+        self._next_id = 1
+        self._taken = 0
+        self._last: Float[np.ndarray, "4 4"] | None = None  # pose of the last frame that was taken
+        self._doubted: Float[np.ndarray, "4 4"] | None = None  # of the one left out after it
+        self._digest = ""
+
+    def step(self, frame: RgbdFrame | Any) -> Stats:
+        """Takes in a frame: anything with colour, depth_m, world_from_camera and intrinsics.
+
+        A frame without any reading, one that repeats the last and one whose camera jumps are left out. Readings that
+        are NaN, infinite, or outside of near_m and far_m are none.
+
+        Raises:
+            ValueError: the pose is no rigid motion, or pictures that do not fit. The session is then as it was.
+        """
+        start = time.perf_counter()
+        why, digest = self._reason(frame)
+        self._digest = digest
+        ms = {"points": 0.0, "network": 0.0, "fusion": 0.0, "instances": 0.0}
+        if not why:
+            xyz, rgb = self._points(frame)
+            why = "" if len(xyz) else "no reading"
+        if why:
+            return self._note(frame, why, 0, 0, 0, (), ms)
+        pose = np.asarray(frame.world_from_camera, np.float64)
+        self._last, self._doubted = pose, None
+        before = self.map.count
+        rows = self.map.add(xyz, rgb)
+        marks = [start, time.perf_counter()]
+        features = torch.from_numpy(self.map.rgb(rows) / np.float32(127.5) - np.float32(1))
+        update = self.stream.step(torch.from_numpy(self.map.coords[rows]), features)
+        marks.append(time.perf_counter())
+        if not np.array_equal(update.given.cpu().numpy(), rows):
+            raise RuntimeError("the map and the stream number voxels differently; was the stream stepped from outside?")
+        self._fuse(update)
+        marks.append(time.perf_counter())
+        self._taken += 1
+        changes = self._find_instances() if self._taken % int(self.settings["cluster_every"]) == 0 else ()
+        marks.append(time.perf_counter())
+        ms = {name: 1000 * (b - a) for name, a, b in zip(ms, marks[:-1], marks[1:], strict=True)}
+        return self._note(frame, "", len(rows), self.map.count - before, len(update.rows), changes, ms)
+
+    def _note(
+        self, frame: Any, why: str, seen: int, new: int, active: int, changes: tuple[str, ...], ms: dict[str, float]
+    ) -> Stats:
+        count = len(np.unique(self._instance[self._instance > 0])) if changes or not self.stats else None
+        used = self.stats[-1].instances if count is None else count
+        name, number = str(getattr(frame, "name", "")), len(self.stats) + 1
+        self.stats.append(Stats(number, name, not why, why, seen, new, active, self.map.count, used, changes, ms))
+        return self.stats[-1]
+
+    def _reason(self, frame: Any) -> tuple[str, str]:
+        """Why a frame is left out, or ""; and what tells it from others."""
+        pose = np.asarray(frame.world_from_camera, np.float64)
+        poses.check(pose, f"the pose of frame {getattr(frame, 'name', len(self.stats))}")
+        colour, depth = np.asarray(frame.colour), np.asarray(frame.depth_m)
+        if colour.dtype != np.uint8 or colour.shape != (*depth.shape, 3):
+            raise ValueError(
+                f"a frame has colour h w 3 as bytes and depth h w, registered; got {colour.shape} of {colour.dtype} "
+                f"and {depth.shape}"
+            )
+        parts = (colour, depth, pose)
+        digest = hashlib.blake2b(b"".join(np.ascontiguousarray(p).tobytes() for p in parts), digest_size=16).hexdigest()
+        if digest == self._digest:
+            return "the same frame again", digest
+        if self._last is None or self._near(self._last, pose):
+            return "", digest
+        if self._doubted is not None and self._near(self._doubted, pose):
+            return "", digest
+        self._doubted = pose
+        away = float(np.linalg.norm(pose[:3, 3] - self._last[:3, 3]))
+        turn = float(np.degrees(poses.angle(self._last[:3, :3].T @ pose[:3, :3])))
+        return f"the camera jumps by {away:.2f} m and {turn:.0f}°", digest
+
+    def _near(self, a: np.ndarray, b: np.ndarray) -> bool:
+        turn = float(np.degrees(poses.angle(a[:3, :3].T @ b[:3, :3])))
+        away = float(np.linalg.norm(a[:3, 3] - b[:3, 3]))
+        return away <= self.settings["longest_step_m"] and turn <= self.settings["widest_turn_deg"]
+
+    def _points(self, frame: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Points of the frame, z up, and their colours."""
+        depth = np.nan_to_num(np.asarray(frame.depth_m, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+        good = self._good(depth)
+        local = cameras.rays(frame.intrinsics)[good] * depth[good][:, None]
+        pose = np.asarray(frame.world_from_camera, np.float64)
+        turn = self._turn
+        if turn is None:
+            turn = self._turn = _turned_to_z(-pose[:3, 1])
+        return poses.transform(pose, local) @ turn.T, np.asarray(frame.colour)[good]
+
+    def _good(self, depth: np.ndarray) -> Bool[np.ndarray, "h w"]:
+        return (depth > self.settings["near_m"]) & (depth < self.settings["far_m"])
+
+    def _fuse(self, update: Any) -> None:
+        count = self.map.count
+        self._probability, self._offset = _room(self._probability, count), _room(self._offset, count)
+        self._weight, self._instance = _room(self._weight, count), _room(self._instance, count)
+        rows = update.rows.cpu().numpy()
+        value = update.prediction.logits.float().softmax(1)
+        if update.prediction.offset_m is not None:
+            value = torch.cat((value, update.prediction.offset_m), 1)
+            kept = np.concatenate((self._probability[rows], self._offset[rows]), 1)
+        else:
+            kept = self._probability[rows]
+        mean, weight = averaged(kept, self._weight[rows], value.cpu().numpy(), self.settings["memory"])
+        classes = self._probability.shape[1]
+        self._probability[rows], self._weight[rows] = mean[:, :classes], np.maximum(weight, np.float32(1e-9))
+        if mean.shape[1] > classes:
+            self._offset[rows] = mean[:, classes:]
+
+    def _find_instances(self) -> tuple[str, ...]:
+        n, config = self.map.count, self.model.config
+        if self.model.instance is None or not n:
+            return ()
+        coords = self._coords
+        label = self._probability[:n].argmax(1)
+        middle = (coords + 0.5) * config.voxel_m
+        now = cluster(middle, self._offset[:n], label, config.cluster_m, config.least)
+        match = associate(self._instance[:n], now, self._next_id)
+        self._instance[:n], self._next_id = match.instance, match.next_id
+        went = tuple(f"{a} went into {b}" for a, b in match.merged)
+        return went + tuple(f"{b} split from {a}" for a, b in match.split) + tuple(f"{i} is new" for i in match.born)
+
+    @property
+    def _coords(self) -> Int32[np.ndarray, "n 3"]:
+        return self.map.coords
+
+    def result(self, *, look: bool = True) -> Result:
+        """The labelled map as it is now: one point a voxel, z up.
+
+        Args:
+            look: look for instances now rather than show those found last.
+        """
+        n = self.map.count
+        if look:
+            self._find_instances()
+        probability = self._probability[:n]
+        label = np.array(nyu40.SCANNET20, np.uint8)[probability.argmax(1)] if n else np.zeros(0, np.uint8)
+        instance = np.where(np.isin(label, np.array(nyu40.SCANNET20)[list(THINGS)]), self._instance[:n], 0)
+        xyz = ((self._coords + 0.5) * self.map.voxel_m).astype(np.float32)
+        rgb = (self.map.rgb() + 0.5).astype(np.uint8)
+        return Result(xyz, rgb, label, instance.astype(np.int32), probability.max(1, initial=0).astype(np.float32))
+
+    def save(self, path: Path) -> None:
+        """Writes the state; a session loaded from it goes on bit by bit as this one would.
+
+        Two files: `path`, and the stream's with ".stream" behind.
+        """
+        path = Path(path)
+        n = self.map.count
+        pose = {"last": self._last, "doubted": self._doubted, "turn": self._turn}
+        header = {
+            "format": _FORMAT, "settings": self.settings, "stats": [asdict(s) for s in self.stats],
+            "next_id": self._next_id, "taken": self._taken, "digest": self._digest, "steps": self.stream.steps,
+            "poses": {name: None if value is None else value.tolist() for name, value in pose.items()},
+        }  # fmt: skip
+        tensors = {
+            **self.map.state(), "probability": self._probability[:n],
+            "offset": self._offset[:n], "weight": self._weight[:n], "instance": self._instance[:n],
+        }  # fmt: skip
+        self.stream.save(path.with_name(path.name + ".stream"))
+        part = path.with_name(path.name + ".part")
+        save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, part, {"session": json.dumps(header)})
+        part.replace(path)
+
+    @classmethod
+    def load(cls, path: Path, model: OnlineNet) -> Online:
+        """A session that `save` wrote, with the same weights; ValueError for anything else."""
+        path = Path(path)
+        try:
+            with safe_open(path, "np") as file:
+                header = json.loads((file.metadata() or {}).get("session", "{}"))
+                held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise ValueError(f"{path} is no saved session: {error}") from error
+        if header.get("format") != _FORMAT:
+            raise ValueError(f"{path} is no saved session of this version")
+        out = cls(model, **header["settings"])
+        out.stream = Stream.load(path.with_name(path.name + ".stream"), model)
+        if out.stream.steps != header["steps"]:
+            raise ValueError(f"{path} and {path.name}.stream were not written together")
+        out.map = VoxelMap.restored(model.config.voxel_m, held)
+        out._probability, out._offset = held["probability"], held["offset"]
+        out._weight, out._instance = held["weight"], held["instance"]
+        out._next_id, out._taken, out._digest = header["next_id"], header["taken"], header["digest"]
+        last, doubted, turn = (header["poses"][name] for name in ("last", "doubted", "turn"))
+        out._last, out._doubted, out._turn = (None if v is None else np.array(v) for v in (last, doubted, turn))
+        out.stats = [Stats(**{**row, "changes": tuple(row["changes"])}) for row in header["stats"]]
+        return out
+
+
+def _turn_to_up(up: str | Sequence[float] | np.ndarray) -> Float[np.ndarray, "3 3"] | None:
+    """The rotation that takes a direction to z by the shortest way; None for "camera".
+
+    Raises:
+        ValueError: no direction.
+    """
+    if isinstance(up, str):
+        if up not in ("z", "camera"):
+            raise ValueError(f'up is "z", "camera" or a direction; got {up!r}')
+        return np.eye(3) if up == "z" else None
+    v = np.asarray(up, np.float64)
+    if v.shape != (3,) or not np.isfinite(v).all() or np.linalg.norm(v) < 1e-9:
+        raise ValueError(f"up is a direction of three numbers; got {up}")
+    return _turned_to_z(v / np.linalg.norm(v))
+
+
+def _turned_to_z(v: Float[np.ndarray, " 3"]) -> Float[np.ndarray, "3 3"]:
+    """The same, of a unit vector."""
+    axis = np.cross(v, [0.0, 0.0, 1.0])
+    if np.linalg.norm(axis) < 1e-9:
+        return np.eye(3) if v[2] > 0 else np.diag([1.0, -1.0, -1.0])
+    return poses.from_vector(axis / np.linalg.norm(axis) * np.arccos(np.clip(v[2], -1, 1)))

@@ -1,0 +1,136 @@
+"""Looks through a folder before training or reconstruction: what is there, what is wrong, what looks odd."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from percepta.datasets import colmap, plane_annotations, posed, posed_folder
+from percepta.datasets.nyu40 import PLANEMVS_NAMES
+from percepta.datasets.problem import Problem, findings
+from percepta.geometry import pose as poses
+from percepta.media import draw
+from percepta.systems.planes import PRESETS, data
+from percepta.systems.planes.task import overlay
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `check` found.
+
+    Attributes:
+        root: the folder. layout: in words. counts: by name.
+        problems: what has to be mended, the first first. warnings: what may be meant so, but rarely is.
+        examples: pictures with their planes, where there is depth, and captions; for `sheet`.
+    """
+
+    root: Path
+    layout: str
+    counts: dict[str, int]
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+    examples: tuple[tuple[Image.Image, str], ...] = field(default=(), repr=False)
+
+    @property
+    def ok(self) -> bool:
+        """Whether it can be used."""
+        return not self.problems
+
+    def text(self, most: int = 10) -> str:
+        """For people: counts, then up to `most` problems and warnings each."""
+        return findings(f"{self.root}: {self.layout}", self.counts, self.problems, self.warnings, "Ready.", most)
+
+    def sheet(self, columns: int = 4, width: int = 1400) -> Image.Image:
+        """Contact sheet of the examples.
+
+        Raises:
+            ValueError: there is no good picture to show.
+        """
+        if not self.examples:
+            raise ValueError(f"{self.root}: no good picture to show")
+        return draw.sheet([p for p, _ in self.examples], columns, width, [text for _, text in self.examples])
+
+
+def check(root: Path | str, *, examples: int = 8, progress: Callable[[int, int], None] | None = None) -> Report:
+    """Reads all poses and a sample of the pictures.
+
+    Args:
+        examples: how many the contact sheet will show.
+        progress: called with (pictures done, pictures in all).
+
+    Raises:
+        FileNotFoundError: no such folder, or a layout that is not known.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: no such folder")
+    if colmap.find(root) is not None or posed_folder.is_one(root):
+        return _pictures(root, examples, progress)
+    problems: list[Problem] = []
+    warnings: list[Problem] = []
+    if any(root.glob("**/pairs.json")):
+        layout = "kept pairs"
+    elif plane_annotations.find(root):
+        layout = "ScanNet with plane annotation"
+    else:
+        layout = "recording with depth"
+        problems, warnings = posed.check(data.recording_of(root))
+    config = PRESETS["small"]
+    counts: dict[str, int] = {}
+    for split in ("train", "val", "test", "all"):
+        try:
+            counts[f"pairs in {split}"] = len(data.source(config, split, root))
+        except (OSError, ValueError) as error:
+            counts[f"pairs in {split}"] = 0
+            if split == "all":
+                problems.append(Problem(root, None, str(error).removeprefix(f"{root}: ")))
+    shown = []
+    if counts["pairs in all"] and not problems:
+        source = data.source(config, "all", root)
+        rows = np.linspace(0, len(source) - 1, min(examples, len(source))).astype(int).tolist()
+        for done, i in enumerate(rows):
+            try:
+                pair = source[i]
+            except (OSError, ValueError) as error:
+                problems.append(Problem(root, None, str(error)))
+                continue
+            names = [PLANEMVS_NAMES[k] if k >= 0 else "plane" for k in pair.labels]
+            shown.append((overlay(pair.image, pair.segments.astype(np.int32), names), f"pair {i}: {len(names)} planes"))
+            if not names:
+                warnings.append(Problem(root, None, f"pair {i} has no plane"))
+            if progress is not None:
+                progress(done + 1, len(rows))
+    return Report(root, layout, counts, tuple(problems), tuple(warnings), tuple(shown))
+
+
+def _pictures(root: Path, examples: int, progress: Callable[[int, int], None] | None) -> Report:
+    """Posed pictures without depth: enough to reconstruct from, not to train on."""
+    layout = "COLMAP model" if colmap.find(root) is not None else "posed pictures without depth"
+    try:
+        views = data.views_of(root)
+    except (OSError, ValueError) as error:
+        return Report(root, layout, {"pictures": 0}, (Problem(root, None, str(error)),))
+    problems, warnings, shown = [], [], []
+    gaps = [float(np.linalg.norm(b.world_from_camera[:3, 3] - a.world_from_camera[:3, 3])) for a, b in pairwise(views)]
+    for view in views:
+        if wrong := poses.problem(view.world_from_camera):
+            problems.append(Problem(view.path, None, wrong))
+    if gaps and not 0.002 < np.median(gaps) < 1.0:
+        text = (
+            f"the camera moves {np.median(gaps):.3g} m between pictures; are the poses in metres? (COLMAP has no unit)"
+        )
+        warnings.append(Problem(root, None, text))
+    rows = np.linspace(0, len(views) - 1, min(examples, len(views))).astype(int).tolist()
+    for done, i in enumerate(rows):
+        try:
+            shown.append((Image.fromarray(views[i].read()), views[i].path.name))
+        except (OSError, ValueError) as error:
+            problems.append(Problem(views[i].path, None, str(error).removeprefix(f"{views[i].path}: ")))
+        if progress is not None:
+            progress(done + 1, len(rows))
+    return Report(root, layout, {"pictures": len(views)}, tuple(problems), tuple(warnings), tuple(shown))

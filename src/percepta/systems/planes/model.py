@@ -1,0 +1,289 @@
+"""The network: features, sweep, 3-D regularisation, pixel planes, refinement, and the detection branch beside it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from percepta.datasets.nyu40 import PLANEMVS_NAMES
+from percepta.nn.efficientnet import EfficientNetLite0
+from percepta.systems.planes import Config, sweep
+from percepta.systems.planes.head import Found, PlaneHead, block
+
+LOSSES = (
+    "centre", "class", "mask", "dice", "quality", "plane", "plane refined", "depth", "depth refined", "depth instance",
+)  # fmt: skip
+
+
+class Bottleneck(nn.Module):
+    """ResNet's block of three convolutions; its stride is in the middle one. Batch norms keep their statistics."""
+
+    def __init__(self, c_in: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(c_in, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True),
+            nn.Conv2d(width, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True),
+            nn.Conv2d(width, 4 * width, 1, bias=False), nn.BatchNorm2d(4 * width),
+        )  # fmt: skip
+        same = stride == 1 and c_in == 4 * width
+        self.skip = (
+            nn.Identity()
+            if same
+            else nn.Sequential(nn.Conv2d(c_in, 4 * width, 1, stride, bias=False), nn.BatchNorm2d(4 * width))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(self.body(x) + self.skip(x))
+
+
+class ResNet50(nn.Module):
+    """He et al. 2016: maps of stride 4, 8, 16 and 32. Input RGB 0..1."""
+
+    channels = (256, 512, 1024, 2048)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)
+        )
+        stages, c_in = [], 64
+        for width, repeats, stride in ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)):
+            blocks = [Bottleneck(c_in if i == 0 else 4 * width, width, stride if i == 0 else 1) for i in range(repeats)]
+            stages.append(nn.Sequential(*blocks))
+            c_in = 4 * width
+        self.stages = nn.ModuleList(stages)
+
+    def forward(self, image: Float[Tensor, "b 3 h w"]) -> list[Tensor]:
+        x = self.stem((image - 0.449) / 0.226)
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return maps
+
+    def train(self, mode: bool = True) -> ResNet50:
+        """As published: batch norms use their statistics, small batches would spoil them."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
+
+
+class Plain(nn.Module):
+    """A few convolutions, for tests: maps of stride 4, 8, 16."""
+
+    channels = (16, 24, 32)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(block(3, 16, 2), block(16, 16, 2))
+        self.down = nn.ModuleList([block(16, 24, 2), block(24, 32, 2)])
+
+    def forward(self, image: Float[Tensor, "b 3 h w"]) -> list[Tensor]:
+        maps = [self.stem(image - 0.5)]
+        for layer in self.down:
+            maps.append(layer(maps[-1]))
+        return maps
+
+
+class Pyramid(nn.Module):
+    """Feature pyramid (Lin et al. 2017) down to a quarter and an eighth of the picture."""
+
+    def __init__(self, channels: tuple[int, ...], width: int) -> None:
+        super().__init__()
+        self.side = nn.ModuleList([nn.Conv2d(c, width, 1) for c in channels])
+        self.smooth = nn.ModuleList([nn.Conv2d(width, width, 3, padding=1) for _ in range(2)])
+
+    def forward(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Maps of stride 4, 8, ...; returns those of stride 4 and 8."""
+        x, out = None, []
+        for level in reversed(range(len(maps))):
+            own = self.side[level](maps[level])
+            x = own if x is None else own + functional.interpolate(x, own.shape[-2:], mode="nearest")
+            if level < 2:
+                out.append(self.smooth[level](x))
+        return out[1], out[0]
+
+
+class Regulariser(nn.Module):
+    """3-D U-Net over (hypothesis, row, column), as MVSNet's (Yao et al. 2018) with group norms; to one score each."""
+
+    def __init__(self, c_in: int, width: int, direct: bool) -> None:
+        super().__init__()
+        self.first = nn.Conv3d(c_in, width, 3, padding=1, bias=False)
+        self.norm = nn.GroupNorm(math.gcd(8, width), width)
+        self.down1, self.same1 = self._block(width, 2 * width, 2), self._block(2 * width, 2 * width)
+        self.down2, self.same2 = self._block(2 * width, 4 * width, 2), self._block(4 * width, 4 * width)
+        self.up1 = nn.ConvTranspose3d(4 * width, 2 * width, 3, 2, 1, bias=False)
+        self.up2 = nn.ConvTranspose3d(2 * width, width, 3, 2, 1, bias=False)
+        self.last = nn.Conv3d(width, 1, 3, padding=1, bias=False)  # a constant would change no softmax
+        # Ours: of correlations the mean itself goes into the score, so that matching works from the first step on.
+        self.direct = nn.Parameter(torch.tensor(10.0)) if direct else None
+
+    @staticmethod
+    def _block(c_in: int, c_out: int, stride: int = 1) -> nn.Sequential:
+        return nn.Sequential(
+            nn.Conv3d(c_in, c_out, 3, stride, 1, bias=False),
+            nn.GroupNorm(math.gcd(8, c_out), c_out),
+            nn.ReLU(inplace=True),
+        )
+
+    def entry(self, pieces: list[Tensor]) -> Float[Tensor, "b k m h w"]:
+        """The first convolution of a volume that comes in pieces, each with its neighbours' edges (see `stream`)."""
+        return torch.cat([functional.conv3d(x, self.first.weight, padding=(0, 1, 1)) for x in pieces], 2)
+
+    def rest(self, x: Float[Tensor, "b k n h w"]) -> Float[Tensor, "b n h w"]:
+        """Everything after the first convolution."""
+        x0 = functional.relu(self.norm(x))
+        x1 = self.same1(self.down1(x0))
+        x2 = self.same2(self.down2(x1))
+        x1 = functional.relu(x1 + self.up1(x2, output_size=list(x1.shape[2:])))
+        x0 = functional.relu(x0 + self.up2(x1, output_size=list(x0.shape[2:])))
+        return self.last(x0)[:, 0]
+
+    def forward(self, volume: Float[Tensor, "b c n h w"]) -> Float[Tensor, "b n h w"]:
+        """Scores of a whole volume."""
+        score = self.rest(self.first(volume))
+        return score if self.direct is None else score + self.direct * volume.mean(1)
+
+    def stream(self, pieces: Iterator[Tensor]) -> Float[Tensor, "b n h w"]:
+        """The same of a volume that is made piece by piece: no more than two pieces are ever there.
+
+        A 3 × 3 × 3 convolution needs one slice of the pieces before and after: what a piece lacks is kept or awaited.
+        """
+        out: list[Tensor] = []
+        means: list[Tensor] = []
+        held: Tensor | None = None
+        for piece in pieces:
+            if self.direct is not None:
+                means.append(piece.mean(1))
+            if held is None:
+                held = functional.pad(piece, (0, 0, 0, 0, 1, 0))
+                continue
+            out.append(self.entry([torch.cat([held, piece[:, :, :1]], 2)]))
+            held = torch.cat([held[:, :, -1:], piece], 2)
+        if held is None:
+            raise ValueError("a volume without hypotheses")
+        out.append(self.entry([functional.pad(held, (0, 0, 0, 0, 0, 1))]))
+        score = self.rest(torch.cat(out, 2))
+        return score if self.direct is None else score + self.direct * torch.cat(means, 1)
+
+
+class Answer(NamedTuple):
+    """What the network says of a batch of reference pictures.
+
+    Attributes:
+        plane, refined: pixel planes p = n/d before and after refinement. depth, depth_refined: what they say, metres.
+        sure: highest probability of a hypothesis. found: the detection branch.
+    """
+
+    plane: Float[Tensor, "b 3 h w"]
+    refined: Float[Tensor, "b 3 h w"]
+    depth: Float[Tensor, "b h w"]
+    depth_refined: Float[Tensor, "b h w"]
+    sure: Float[Tensor, "b 1 h8 w8"]
+    found: Found
+
+
+class PlaneNet(nn.Module):
+    """Both branches; `uncertainty` holds the ten learnt weights of the losses."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        width, kept = config.pyramid, config.matching
+        if config.encoder == "lite0":
+            self.image = EfficientNetLite0(classifier=False)
+            self.image.freeze(config.frozen_blocks)
+            self.image.head.requires_grad_(False)  # nothing reads it
+            channels: tuple[int, ...] = (24, 40, 112, 320)
+        else:
+            self.trunk = ResNet50() if config.encoder == "resnet50" else Plain()
+            channels = self.trunk.channels
+        self.pyramid = Pyramid(channels, width)
+        self.match = nn.Conv2d(width, kept, 1)
+        concat = config.cost == "concat"
+        self.volume = Regulariser(2 * kept if concat else config.groups, config.volume, direct=not concat)
+        own = kept if not config.context else width
+        self.shares = nn.Sequential(nn.Conv2d(own, 32, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(32, 9 * 64, 1))
+        if config.context:
+            self.context = nn.Sequential(block(width + 4, width), nn.Conv2d(width, 3, 3, padding=1))
+            nn.init.zeros_(self.context[1].weight)  # type: ignore[arg-type]
+            nn.init.zeros_(self.context[1].bias)  # type: ignore[arg-type]
+        r = config.refine
+        self.refine = nn.Sequential(block(6, r), block(r, r), block(r, r), nn.Conv2d(r, 3, 3, padding=1))
+        nn.init.normal_(self.refine[3].weight, std=1e-3)  # type: ignore[arg-type]
+        nn.init.zeros_(self.refine[3].bias)  # type: ignore[arg-type]
+        self.head = PlaneHead(width, config.head, len(PLANEMVS_NAMES))
+        self.uncertainty = nn.Parameter(torch.full((len(LOSSES),), -1.0))
+        planes = sweep.hypotheses(config.counts, config.ranges, config.sweep == "fronto")
+        self.register_buffer("planes", planes, persistent=False)
+
+    def features(self, image: Float[Tensor, "b 3 h w"]) -> tuple[Tensor, Tensor]:
+        """The pyramid at a quarter and an eighth of RGB pictures in 0..1."""
+        return self.pyramid(list(self.image(image))[:4] if self.config.encoder == "lite0" else self.trunk(image))
+
+    def forward(
+        self,
+        image: Float[Tensor, "b 3 h w"],
+        sources: Float[Tensor, "b v 3 h w"],
+        matrix: Float[Tensor, "b 3 3"],
+        source_matrices: Float[Tensor, "b v 3 3"],
+        source_from_reference: Float[Tensor, "b v 4 4"],
+    ) -> Answer:
+        """Planes of reference pictures, each with v source pictures.
+
+        Args:
+            image, sources: RGB 0..1. matrix, source_matrices: K at the pictures' size.
+        """
+        config = self.config
+        (b, v), (h, w) = sources.shape[:2], image.shape[-2:]
+        s4, s8 = self.features(torch.cat([image, sources.flatten(0, 1)]))
+        kept = self._matched(s4, s8)
+        own, others = kept[:b], kept[b:].unflatten(0, (b, v))
+        s4, s8 = s4[:b], s8[:b]
+        by = own.shape[-1] / w
+        small = sweep.scaled(matrix, by)
+        ways = [
+            sweep.carrier(small, sweep.scaled(source_matrices[:, i], by), source_from_reference[:, i], *own.shape[-2:])
+            for i in range(v)
+        ]
+        plane, sure = sweep.soft_argmin(self._scores(own, list(others.unbind(1)), ways), self._planes)
+        if config.context:
+            plane = plane + self.context(torch.cat([s8, plane, sure], 1))
+        shares = self.shares(
+            s8 if config.context else functional.adaptive_avg_pool2d(own, (plane.shape[-2], plane.shape[-1]))
+        )
+        fine = sweep.convex_upsample(plane, 0.25 * shares)
+        refined = fine + self.refine(torch.cat([image, fine], 1))
+        sight = sweep.rays(matrix, h, w)
+        first, second = (sweep.depth_of(p, sight, config.near_m, config.far_m) for p in (fine, refined))
+        return Answer(fine, refined, first, second, sure, self.head(s4, s8, refined))
+
+    @property
+    def _planes(self) -> Tensor:
+        return self.get_buffer("planes")
+
+    def _matched(self, s4: Tensor, s8: Tensor) -> Tensor:
+        """The channels that are compared; for correlation of one length in each group, so that products are cosines."""
+        if self.config.cost == "concat":
+            kept = self.match(s4)
+            return kept if self.config.fine else functional.avg_pool2d(kept, 2)  # as published: P2, averaged
+        grouped = self.match(s4 if self.config.fine else s8).unflatten(1, (self.config.groups, -1))
+        return (grouped * torch.rsqrt((grouped * grouped).mean(2, True) + 1e-4)).flatten(1, 2)
+
+    def _scores(self, own: Tensor, others: list[Tensor], ways: list[sweep.Carrier]) -> Tensor:
+        config = self.config
+        train = torch.is_grad_enabled()
+        pieces = sweep.costs(
+            own, others, ways, self._planes, len(self._planes) if train else config.chunk,
+            None if config.cost == "concat" else config.groups, config.views == "visible", 2 if config.fine else 1,
+        )  # fmt: skip
+        return self.volume(next(pieces)) if train else self.volume.stream(pieces)

@@ -1,0 +1,170 @@
+"""The slanted plane sweep: source features carried onto the reference picture by one homography a hypothesis.
+
+A plane p = n/d carries reference pixels x to the source by H = K_s (R − t pᵀ) K_r⁻¹ (PlaneMVS, equation 2). Applied to
+a pixel this is K_s R K_r⁻¹ x + w K_s t with w = −p·K_r⁻¹x, the plane's inverse depth there: all hypotheses share
+the first term, and each costs one number a pixel instead of a matrix. What is warped is used up piece by piece, so
+that the memory does not grow with the number of hypotheses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from percepta.geometry.camera import plane_inverse_depth
+
+
+def hypotheses(counts: Sequence[int], ranges: Sequence[Sequence[float]], fronto: bool = False) -> Float[Tensor, "n 3"]:
+    """Planes p = n/d on a regular grid, z changing fastest; with `fronto` as many, all facing the camera."""
+    if fronto:
+        # At least as fine as the slanted grid along z, and only where the plane is in front of the camera.
+        z = torch.linspace(ranges[2][0], min(ranges[2][1], -0.1), counts[0] * counts[1] * counts[2])
+        return torch.stack([torch.zeros_like(z), torch.zeros_like(z), z], 1)
+    axes = [torch.linspace(low, high, count) for count, (low, high) in zip(counts, ranges, strict=True)]
+    return torch.cartesian_prod(*axes)
+
+
+def rays(matrix: Float[Tensor, "b 3 3"], height: int, width: int) -> Float[Tensor, "b 3 h w"]:
+    """K⁻¹(u, v, 1) of every pixel."""
+    pixels = _pixels(matrix, height, width)
+    return (torch.linalg.inv(matrix) @ pixels).unflatten(2, (height, width))
+
+
+def _pixels(like: Tensor, height: int, width: int) -> Float[Tensor, "3 n"]:
+    v, u = torch.meshgrid(
+        torch.arange(height, device=like.device, dtype=like.dtype),
+        torch.arange(width, device=like.device, dtype=like.dtype),
+        indexing="ij",
+    )
+    return torch.stack([u, v, torch.ones_like(u)]).flatten(1)
+
+
+def scaled(matrix: Float[Tensor, "*b 3 3"], by: float) -> Float[Tensor, "*b 3 3"]:
+    """K of pictures `by` times as large: u' = (u + ½)·by − ½."""
+    scale = matrix.new_tensor([[by, 0, (by - 1) / 2], [0, by, (by - 1) / 2], [0, 0, 1]])
+    return scale @ matrix
+
+
+class Carrier(NamedTuple):
+    """Where reference pixels go: to base + inverse depth · shift, in homogeneous source pixels."""
+
+    base: Float[Tensor, "b 3 h w"]
+    shift: Float[Tensor, "b 3"]
+    rays: Float[Tensor, "b 3 h w"]
+
+
+def carrier(
+    reference_matrix: Float[Tensor, "b 3 3"],
+    source_matrix: Float[Tensor, "b 3 3"],
+    source_from_reference: Float[Tensor, "b 4 4"],
+    height: int,
+    width: int,
+) -> Carrier:
+    """What all hypotheses share; matrices are those of the feature maps, the reference's `height` × `width`."""
+    sight = rays(reference_matrix, height, width)
+    turned = source_matrix @ source_from_reference[:, :3, :3] @ sight.flatten(2)
+    shift = (source_matrix @ source_from_reference[:, :3, 3:])[:, :, 0]
+    return Carrier(turned.unflatten(2, (height, width)), shift, sight)
+
+
+def places(way: Carrier, planes: Float[Tensor, "n 3"]) -> Float[Tensor, "b n h w 2"]:
+    """Source pixels of every reference pixel by every plane; far outside where they fall behind the source camera."""
+    inverse = plane_inverse_depth(planes[None, :, None, None], way.rays.permute(0, 2, 3, 1)[:, None])
+    at = way.base[:, :, None] + inverse[:, None] * way.shift[:, :, None, None, None]
+    depth = at[:, 2]
+    ahead = depth > 1e-4
+    safe = depth.where(ahead, torch.ones_like(depth))
+    return torch.stack([(at[:, i] / safe).where(ahead, depth.new_tensor(-1e4)) for i in (0, 1)], -1)
+
+
+def sample(features: Float[Tensor, "b c hs ws"], at: Float[Tensor, "b n h w 2"]) -> Float[Tensor, "b c n h w"]:
+    """Bilinear values at pixels; 0 outside. All hypotheses lie in one call's grid, one below the other."""
+    b, n, h, w, _ = at.shape
+    size = at.new_tensor([features.shape[3] - 1, features.shape[2] - 1])
+    grid = (at * (2 / size) - 1).view(b, n * h, w, 2)
+    return functional.grid_sample(features, grid, "bilinear", "zeros", align_corners=True).unflatten(2, (n, h))
+
+
+def sweep(
+    features: Float[Tensor, "b c hs ws"], way: Carrier, planes: Float[Tensor, "n 3"], chunk: int
+) -> Iterator[tuple[Float[Tensor, "b c m h w"], Float[Tensor, "b 1 m h w"]]]:
+    """Warped features, `chunk` hypotheses at a time, and whether each of their pixels lies in the source picture."""
+    size = planes.new_tensor([features.shape[3] - 1, features.shape[2] - 1])
+    for part in planes.split(chunk):
+        at = places(way, part)
+        inside = ((at >= 0) & (at <= size)).all(-1)
+        yield sample(features, at), inside[:, None].to(features.dtype)
+
+
+def costs(
+    reference: Float[Tensor, "b c h w"],
+    sources: Sequence[Float[Tensor, "b c hs ws"]],
+    ways: Sequence[Carrier],
+    planes: Float[Tensor, "n 3"],
+    chunk: int,
+    groups: int | None,
+    visible_only: bool = True,
+    pooled: int = 1,
+) -> Iterator[Float[Tensor, "b k m hp wp"]]:
+    """The cost volume, piece by piece.
+
+    Args:
+        sources, ways: features of each source picture and how it is reached.
+        groups: the volume has the mean of products in so many groups; None: the warped and the reference's channels.
+        visible_only: average over the source pictures that see a hypothesis; else over all of them.
+        pooled: average over so many places in each direction.
+    """
+    sweeps = [sweep(f, way, planes, chunk) for f, way in zip(sources, ways, strict=True)]
+    for pieces in zip(*sweeps, strict=True):
+        if visible_only:
+            total, *rest = [piece * inside for piece, inside in pieces]
+            for piece in rest:
+                total = total + piece
+            if rest:  # with one source the number is 1, or the sum is 0
+                total = total / torch.stack([inside for _, inside in pieces]).sum(0).clamp_min(1)
+            warped = total
+        else:
+            warped = pieces[0][0] if len(pieces) == 1 else torch.stack([piece for piece, _ in pieces]).mean(0)
+        own = reference[:, :, None]
+        if groups is None:
+            volume = torch.cat([warped, own.expand_as(warped)], 1)
+        else:
+            volume = (warped * own).unflatten(1, (groups, -1)).mean(2)
+        if pooled > 1:
+            volume = functional.avg_pool3d(volume, (1, pooled, pooled))
+        yield volume
+
+
+def soft_argmin(
+    score: Float[Tensor, "b n h w"], planes: Float[Tensor, "n 3"]
+) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 1 h w"]]:
+    """The mean plane under softmax(score), and the highest probability (PlaneMVS, equation 4)."""
+    probability = score.softmax(1)
+    mean = torch.einsum("bnhw,nc->bchw", probability, planes.to(score.dtype))
+    return mean, probability.amax(1, keepdim=True)
+
+
+def convex_upsample(
+    values: Float[Tensor, "b c h w"], weights: Float[Tensor, "b k h w"], by: int = 8
+) -> Float[Tensor, "b c hb wb"]:
+    """Each fine pixel is a convex combination of the 3 × 3 coarse ones around (RAFT, Teed & Deng 2020, section 3.3).
+
+    Args:
+        weights: logits, 9·by² channels. Beyond the border the outermost values repeat, so that constants stay.
+    """
+    b, c, h, w = values.shape
+    share = weights.view(b, 1, 9, by, by, h, w).softmax(2)
+    around = functional.unfold(functional.pad(values, (1, 1, 1, 1), mode="replicate"), 3).view(b, c, 9, 1, 1, h, w)
+    return (share * around).sum(2).permute(0, 1, 4, 2, 5, 3).reshape(b, c, h * by, w * by)
+
+
+def depth_of(
+    plane: Float[Tensor, "b 3 h w"], sight: Float[Tensor, "b 3 h w"], near_m: float, far_m: float
+) -> Float[Tensor, "b h w"]:
+    """Depth in metres of pixel planes, clamped: beyond `far_m` also where a ray does not meet its plane."""
+    return 1 / -(plane * sight).sum(1).clamp(-1 / near_m, -1 / far_m)

@@ -1,0 +1,284 @@
+"""Data, clustering, ids over time and the session of online 3-D segmentation."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from percepta.datasets import nyu40, rooms
+from percepta.datasets.posed import RgbdFrame
+from percepta.geometry import ply
+from percepta.geometry.camera import Intrinsics
+from percepta.systems.online3d import PRESETS, check, data, losses, shown, task
+from percepta.systems.online3d.fusion import associate, averaged, cluster
+from percepta.systems.online3d.model import OnlineNet
+from percepta.systems.online3d.online import Online, VoxelMap
+
+SEEDS = st.integers(0, 2**31 - 1)
+TINY = PRESETS["tiny"]
+CAMERA = Intrinsics.field_of_view(48, 36, 58.0)
+
+
+@pytest.fixture(scope="module")
+def model() -> OnlineNet:
+    torch.manual_seed(1)
+    return task.build(TINY).eval()
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[RgbdFrame]:
+    world = rooms.room(4)
+    rng = np.random.default_rng(0)
+    out = []
+    for i, pose in enumerate(rooms.walk(world, 0, frames=8, fps=3)):
+        view = rooms.measure(world, rooms.render(world, pose, CAMERA), rng)
+        out.append(RgbdFrame(view.colour, view.depth_m, pose, CAMERA, str(i)))
+    return out
+
+
+@settings(max_examples=30, deadline=None)
+@given(SEEDS)
+def test_voxels_are_means_and_majorities(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, 80))
+    xyz, rgb = rng.normal(0, 0.15, (n, 3)), rng.integers(0, 256, (n, 3))
+    label, own = rng.integers(-1, 20, n), rng.integers(0, 4, n)
+    voxels = data.voxelise(xyz, rgb, label, own, 0.1)
+    assert len(np.unique(voxels.coords, axis=0)) == len(voxels.coords)
+    assert (voxels.coords[voxels.of] == np.floor(xyz / 0.1)).all()
+    for i in range(len(voxels.coords)):
+        mine = np.flatnonzero(voxels.of == i)
+        assert voxels.rgb[i] == pytest.approx(rgb[mine].mean(0), abs=1e-3)
+        votes = sorted((-sum((own[mine] == own[j]) & (label[mine] == label[j])), own[j], label[j]) for j in mine)
+        assert (voxels.instance[i], voxels.label[i]) == votes[0][1:]
+
+
+def flooded(cells: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """Components by walking from voxel to voxel."""
+    out = np.zeros(len(cells), int)
+    for start in range(len(cells)):
+        if out[start] or label[start] not in data.THINGS:
+            continue
+        queue = deque([start])
+        out[start] = start + 1
+        while queue:
+            i = queue.popleft()
+            near = (np.abs(cells - cells[i]).max(1) <= 1) & (label == label[i]) & (out == 0)
+            out[near] = start + 1
+            queue.extend(np.flatnonzero(near))
+    return out
+
+
+@settings(max_examples=40, deadline=None)
+@given(SEEDS, st.sampled_from([1, 3]))
+def test_clusters_are_what_a_walk_from_cell_to_cell_reaches(seed: int, least: int) -> None:
+    rng = np.random.default_rng(seed)
+    xyz = rng.uniform(0, 8, (60, 3)) * [1, 1, 0.3]
+    offset, label = rng.normal(0, 0.3, (60, 3)), rng.choice([0, 4, 5, 6], 60)
+    found = cluster(xyz, offset, label, 1.0, least)
+    slow = flooded(np.floor((xyz + offset) / 1.0), label)
+    sizes = np.bincount(slow)
+    slow = np.where(sizes[slow] >= least, slow, 0)
+    pairs = set(zip(found.tolist(), slow.tolist(), strict=True))
+    assert len(pairs) == len(set(found.tolist())) == len(set(slow.tolist()))
+    assert ((found == 0) == (slow == 0)).all()
+    first = [int(np.flatnonzero(found == i)[0]) for i in range(1, found.max(initial=0) + 1)]
+    assert all(a < b for a, b in pairwise(first))
+
+
+def test_ids_stay_when_things_grow_merge_and_split() -> None:
+    old = np.array([0, 7, 7, 7, 9, 9, 0, 0], np.int32)
+    grown = associate(old, np.array([0, 2, 2, 2, 1, 1, 1, 3], np.int32), 10)
+    assert grown.instance.tolist() == [0, 7, 7, 7, 9, 9, 9, 10] and grown.born == (10,) and grown.next_id == 11
+    one = associate(old, np.array([0, 1, 1, 1, 1, 1, 0, 0], np.int32), 10)
+    assert one.instance.tolist() == [0, 7, 7, 7, 7, 7, 0, 0] and one.merged == ((9, 7),)
+    two = associate(old, np.array([0, 1, 1, 2, 3, 3, 0, 0], np.int32), 10)
+    assert two.instance.tolist() == [0, 7, 7, 10, 9, 9, 0, 0] and two.split == ((7, 10),)
+
+
+@settings(max_examples=40, deadline=None)
+@given(SEEDS)
+def test_ids_are_one_to_one_and_never_used_twice(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    old, new = rng.integers(0, 5, 40).astype(np.int32), rng.integers(0, 6, 40)
+    new = np.unique(new, return_inverse=True)[1].reshape(-1).astype(np.int32)  # numbered without gaps
+    match = associate(old, new, 5)
+    pairs = set(zip(new.tolist(), match.instance.tolist(), strict=True))
+    assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
+    assert ((match.instance == 0) == (new == 0)).all() and match.next_id == 5 + len(match.born) + len(match.split)
+    assert (associate(new, new, 9).instance == new).all()
+
+
+def test_what_is_said_last_counts_more_than_what_faded() -> None:
+    mean, weight = np.zeros((1, 1), np.float32), np.zeros(1, np.float32)
+    for value in (1.0, 0.0, 0.0):
+        mean, weight = averaged(mean, weight, np.array([[value]], np.float32), 1.0)
+    assert mean[0, 0] == pytest.approx(0.25) and weight[0] == 1
+    last, _ = averaged(mean, weight, np.array([[9.0]], np.float32), 0.0)
+    assert last[0, 0] == 9
+
+
+def test_losses_have_their_least_value_at_the_truth() -> None:
+    target = torch.randn(9, 3)
+    thing = torch.arange(9) < 6
+    distance, direction = losses.offsets(target, target, thing)
+    assert float(distance) == 0 and float(direction) == pytest.approx(0, abs=1e-5)
+    assert float(losses.offsets(-target, target, thing)[1]) == pytest.approx(2, abs=1e-4)
+    memory: dict[str, torch.Tensor] = {}
+    label = torch.tensor([0, 0, 0, 0, 0, 0, 0, 0, 1, -1])
+    weight = losses.class_weights(label, 3, 0.5, memory)
+    assert float(weight[1] / weight[0]) == pytest.approx(8**0.5, rel=0.02)
+    assert torch.equal(losses.class_weights(label, 3, 0.0, memory), torch.ones(3))
+    nothing = losses.semantic(torch.randn(2, 3), torch.tensor([-1, -1]), weight)
+    assert float(nothing) == 0
+
+
+def test_the_map_holds_means(model: OnlineNet, frames: list[RgbdFrame]) -> None:
+    online = Online(model)
+    points = [online._points(frame) for frame in frames]
+    grid = VoxelMap(0.1)
+    for xyz, rgb in points:
+        grid.add(xyz, rgb)
+    everything = np.concatenate([p for p, _ in points]), np.concatenate([c for _, c in points])
+    nothing = np.zeros(len(everything[0]), int)
+    voxels = data.voxelise(*everything, nothing, nothing, 0.1)
+    order = np.lexsort(grid.coords.T[::-1])
+    assert (grid.coords[order] == voxels.coords).all()
+    assert grid.rgb()[order] == pytest.approx(voxels.rgb, abs=1e-3)
+
+
+def test_a_scan_in_pieces_ends_as_the_whole_network_says(model: OnlineNet, frames: list[RgbdFrame]) -> None:
+    online = Online(model, mode="exact", memory=0.0)
+    for frame in frames:
+        assert online.step(frame).taken
+    result = online.result()
+    again = task.predict(model, result)
+    assert (result.label == again.label).mean() > 0.99  # colours are rounded to bytes on the way
+    assert result.score == pytest.approx(again.score, abs=2e-2)
+
+
+def test_bad_frames_change_nothing(model: OnlineNet, frames: list[RgbdFrame]) -> None:
+    online = Online(model)
+    online.step(frames[0])
+    before = online.result()
+    empty = replace(frames[1], depth_m=np.full_like(frames[1].depth_m, np.nan))
+    away = frames[1].world_from_camera.copy()
+    away[:3, 3] += 3
+    jumped = replace(frames[1], world_from_camera=away)
+    reasons = [online.step(frame).why for frame in (frames[0], empty, jumped)]
+    assert reasons[0] == "the same frame again" and reasons[1] == "no reading" and "jumps by" in reasons[2]
+    with pytest.raises(ValueError, match="pose of frame 1"):
+        online.step(replace(frames[1], world_from_camera=2 * np.eye(4)))
+    with pytest.raises(ValueError, match="registered"):
+        online.step(SimpleNamespace(**{**vars(frames[1]), "colour": frames[1].colour[:4]}))
+    assert (online.result().xyz == before.xyz).all() and (online.result().score == before.score).all()
+    assert online.step(replace(jumped, name="again", depth_m=jumped.depth_m + 0.001)).taken  # it stays there
+
+
+def test_some_readings_that_are_no_numbers_are_left_out(model: OnlineNet, frames: list[RgbdFrame]) -> None:
+    depth = frames[0].depth_m.copy()
+    depth[:9], depth[9], depth[10] = np.nan, np.inf, -1
+    zero = depth.copy()
+    zero[:11] = 0
+    one, two = Online(model), Online(model)
+    one.step(replace(frames[0], depth_m=depth))
+    two.step(replace(frames[0], depth_m=zero))
+    assert (one.result().xyz == two.result().xyz).all() and (one.result().score == two.result().score).all()
+
+
+def test_stopped_and_resumed_it_goes_on_bit_by_bit(model: OnlineNet, frames: list[RgbdFrame], tmp_path: Path) -> None:
+    straight = Online(model, cluster_every=2)
+    for frame in frames[:4]:
+        straight.step(frame)
+    straight.save(tmp_path / "scan")
+    resumed = Online.load(tmp_path / "scan", model)
+    assert resumed.step(frames[3]).why == "the same frame again"
+    straight.step(frames[3])
+    for frame in frames[4:]:
+        a, b = straight.step(frame), resumed.step(frame)
+        assert (a.seen, a.new, a.active, a.changes) == (b.seen, b.new, b.active, b.changes)
+    for key, value in vars(straight.result()).items():
+        assert (value == getattr(resumed.result(), key)).all(), key
+    (tmp_path / "other").write_bytes(b"no")
+    with pytest.raises(ValueError, match="no saved session"):
+        Online.load(tmp_path / "other", model)
+
+
+def test_up_of_the_first_camera(model: OnlineNet, frames: list[RgbdFrame]) -> None:
+    turn = np.eye(4)
+    turn[:3, :3] = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]])  # -y up
+    turned = replace(frames[0], world_from_camera=turn @ frames[0].world_from_camera)
+    given, plain = Online(model, up=(0.0, -1.0, 0.0)), Online(model)
+    given.step(turned)
+    plain.step(frames[0])
+    apart = given.result().xyz[:, 2].mean() - plain.result().xyz[:, 2].mean()
+    assert abs(apart) < 0.02
+    with pytest.raises(ValueError, match="up is"):
+        Online(model, up="north")
+
+
+def test_a_result_says_what_is_where(tmp_path: Path) -> None:
+    scan = data.synthetic(3, 0.05, 6, 64)
+    result = shown.Result(scan.xyz, scan.rgb, scan.label, scan.instance, np.ones(len(scan.xyz), np.float32))
+    result.save(tmp_path / "a.png")
+    cloud = ply.read(tmp_path / "a.ply")
+    assert (cloud.vertices["label"] == scan.label).all() and (cloud.vertices["instance"] == scan.instance).all()
+    rows = result.instances()
+    assert {row["id"] for row in rows} == set(np.unique(scan.instance).tolist()) - {0}
+    assert sum(row["points"] for row in rows) == (scan.instance > 0).sum()
+
+
+def test_the_nearest_point_is_in_front() -> None:
+    xyz = np.array([[0, 0, 2.0], [0, 0, 1.0], [0, 0, 3.0], [0, 0, -1.0]])
+    tone = np.eye(4, 3, dtype=np.uint8) * 255
+    seen = shown.picture(xyz, tone, CAMERA, np.eye(4), 0.01)
+    assert (seen[round(CAMERA.cy), round(CAMERA.cx)] == tone[1]).all()
+
+
+def test_held_out_scans_are_not_trained_on(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        scan = data.synthetic(3, 0.05, 6, 64)
+        columns = {"xyz": scan.xyz, "rgb": scan.rgb, "nyu40": scan.label, "instance": scan.instance}
+        np.savez(tmp_path / f"{name}.npz", allow_pickle=False, **columns)
+    config = replace(TINY, held_out=("b",), real=1.0)
+    assert [s.name for s in task.data(config, "train", tmp_path).scans] == ["a"]
+    assert [s.name for s in task.data(config, "val", tmp_path).scans] == ["b"]
+    assert len(task.data(config, "all", tmp_path)) == 2
+    with pytest.raises(ValueError, match="held_out: no scan c"):
+        task.data(replace(config, held_out=("c",)), "val", tmp_path)
+    report = check.check(tmp_path)
+    assert report.ok and report.counts["scans"] == 2
+    (tmp_path / "a.npz").write_bytes(b"")
+    assert not check.check(tmp_path).ok
+
+
+def test_classes_are_scannets() -> None:
+    assert len(data.THINGS) == 18 and nyu40.SCANNET20_NAMES[data.THINGS[0]] == "cabinet"
+    with pytest.raises(ValueError, match="classes has to be 20"):
+        task.build(replace(TINY, classes=5))
+
+
+def test_the_live_view_starts() -> None:
+    pytest.importorskip("viser", reason="viser (percepta[viz]) is not installed")
+    scan = data.synthetic(3, 0.05, 6, 64)
+    live = shown.Live(port=0)
+    live.show(shown.Result(scan.xyz, scan.rgb, scan.label, scan.instance, np.ones(len(scan.xyz), np.float32)))
+    live.close()
+
+
+def test_a_film_of_the_map(tmp_path: Path) -> None:
+    from percepta.media import video
+
+    scan = data.synthetic(3, 0.05, 6, 64)
+    shots = [shown.slanted(scan.xyz, scan.rgb, (64, 48), yaw) for yaw in (0.0, 20.0, 40.0)]
+    path = shown.film(tmp_path / "a.mp4", shots, 5.0)
+    assert video.info(path).duration_s == pytest.approx(0.6, abs=0.05)
