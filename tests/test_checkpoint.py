@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -45,6 +46,16 @@ def test_a_checkpoint_rebuilds_its_model(saved: tuple[Path, fake_system.Model]) 
     assert [file.name for file in path.parent.iterdir() if file.suffix != ""] == [path.name]  # no temporary left
 
 
+def test_others_may_read_a_checkpoint_as_the_umask_says(tmp_path: Path, task: ModuleType) -> None:
+    config = fake_system.Config(width=8)
+    before = os.umask(0o027)
+    try:
+        checkpoint.save(tmp_path / "m.safetensors", task.build(config), system="fake", preset="custom", config=config)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "m.safetensors").stat().st_mode & 0o777 == 0o640
+
+
 def test_frozen_parts_are_named_and_not_stored(saved: tuple[Path, fake_system.Model]) -> None:
     header, state = checkpoint.read(saved[0])
     digest = weights.sha256(weights.find("fake-image"))
@@ -75,11 +86,12 @@ def test_nothing_is_half_written(saved: tuple[Path, fake_system.Model], monkeypa
     path, model = saved
     before = path.read_bytes()
 
-    def full(tensors: object, file: Path, metadata: object) -> None:
-        file.write_bytes(b"half")
+    def full(file: Path, data: bytes) -> None:
+        with file.open("wb") as half:
+            half.write(data[: len(data) // 2])
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_file", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="space"):
         checkpoint.save(path, model, system="fake", preset="tiny", config=fake_system.Config())
     assert path.read_bytes() == before

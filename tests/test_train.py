@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -359,3 +360,28 @@ def test_start_from_another_network_names_what_does_not_fit(tmp_path: Path, task
     run(tmp_path / "first", settings())
     with pytest.raises(ValueError, match=r"norm\.running_mean"):
         run(tmp_path / "second", settings({"batch_norm": True}), start=tmp_path / "first" / "model.safetensors")
+
+
+FAULTS = """
+import resource, sys, torch
+from percepta.train import keep_memory
+if sys.argv[1] == "keep":
+    assert keep_memory()
+for i in range(40):
+    if i == 20:  # what is there by now may be used again
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.zeros(2**24).add_(1)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
+def test_kept_memory_is_used_again() -> None:
+    """Twenty arrays of 64 MiB are 327,680 pages of 4 KiB: few of them have to come from the system again."""
+
+    def faults(mode: str) -> int:
+        words = [sys.executable, "-c", FAULTS, mode]
+        return int(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+
+    kept = faults("keep")
+    assert kept < 700 or 4 * kept < faults("give back")  # a machine with huge pages has 640 faults anyhow

@@ -251,6 +251,7 @@ def train(system: str, words: list[str], screen: Console) -> int:
     if options.data is not None and not options.data.exists():
         raise FileNotFoundError(f"--data {options.data}: no such folder")
     check_device(options.device)
+    training.keep_memory()
     first = int(os.environ.get("RANK", "0")) == 0  # under torchrun only one process draws
     began = time.perf_counter()
     try:

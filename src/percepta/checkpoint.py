@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from percepta import __version__, weights
@@ -68,12 +69,16 @@ def save(
     state = {name: value.detach().cpu() for name, value in stored(model, frozen).items()}
     if half:
         state = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
     # clone: safetensors refuses tensors that share memory, as tied weights do
     copies = {name: value.contiguous().clone() for name, value in state.items()}
-    save_file(copies, temporary, {"percepta": json.dumps(asdict(header))})
+    return write(Path(path), copies, {"percepta": json.dumps(asdict(header))})
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Path:
+    """A safetensors file, whole or not at all, with the umask's permissions (save_file lets only its owner read)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(to_bytes(dict(tensors), dict(metadata)))
     temporary.replace(path)
     return path
 

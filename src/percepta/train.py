@@ -17,6 +17,7 @@ mean over the batch.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import math
@@ -689,6 +690,25 @@ def _write(path: Path, text: str) -> None:
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(text)
     temporary.replace(path)
+
+
+def keep_memory() -> bool:
+    """Lets the C library keep freed memory for the next step instead of giving it back to the system.
+
+    A step frees and asks again for the same large arrays; each time the system hands out zeroed pages, one fault each.
+    That was half of a step of `planes` on a CPU. The process then stays as large as it ever was, so a program that goes
+    on to other work may not want it; `percepta train` does it.
+
+    Returns:
+        Whether it was done: only glibc has it.
+    """
+    mmap_max, trim_threshold, top_pad = -4, -1, -2  # names of malloc.h
+    try:
+        library = ctypes.CDLL("libc.so.6")
+        settings = ((mmap_max, 0), (trim_threshold, 2**31 - 1), (top_pad, 2**28))
+        return all(library.mallopt(name, value) == 1 for name, value in settings)
+    except (OSError, AttributeError):
+        return False
 
 
 def _commit() -> str | None:

@@ -33,9 +33,9 @@ from typing import Literal, get_args
 import torch
 from jaxtyping import Float, Int
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from percepta import checkpoint
 from percepta.nn.sparse import (
     Rules,
     Sites,
@@ -438,11 +438,8 @@ class Stream:
         }  # fmt: skip
         state = {"steps": self.steps, "cursor": self._cursor, "due": self._due}
         header = {"format": _FORMAT, "weights": _fingerprint(self.model), "settings": settings, "state": state}
-        part = path.with_name(path.name + ".part")
-        save_file(
-            {name: value.contiguous().cpu() for name, value in tensors.items()}, part, {"stream": json.dumps(header)}
-        )
-        part.replace(path)
+        kept = {name: value.contiguous().cpu() for name, value in tensors.items()}
+        checkpoint.write(path, kept, {"stream": json.dumps(header)})
 
     @classmethod
     def load(cls, path: Path, model: OnlineNet) -> Stream:
