@@ -19,12 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import run_table
 import torch
-from scipy import stats
 
 import percepta
-from percepta import report
-from percepta.config import differences, to_json
 from percepta.datasets import nasbench
 from percepta.metrics.correlation import kendall
 from percepta.systems.supernet import PRESETS, Config, ranking, strategies, task
@@ -139,19 +137,14 @@ def run(job: Job, args: argparse.Namespace) -> None:
         ValueError: the run was made with other settings.
     """
     folder, config = args.out / job.name, settings(job, args)
-    done = folder / "result.json"
-    if done.is_file():
-        changed = differences(json.loads(done.read_text())["config"], to_json(config))
-        if changed:
-            raise ValueError(f"{done} comes from other settings: {changed}; give another --out")
+    if run_table.is_done(folder, config):
         return
     began = time.process_time()
     path = train("supernet", config, root=args.data, out=folder, device=args.device)
     seconds = time.process_time() - began
     values, kept = judge(path, args)
-    content = {"job": vars(job), "config": to_json(config), "cpu_seconds": seconds, **values}
     np.savez_compressed(folder / "scores.npz", **kept)
-    report.write_atomically(done, json.dumps(content, indent=1) + "\n")
+    run_table.finish(folder, job, config, {"cpu_seconds": seconds, **values})
     print(f"{job.name}: " + " ".join(f"{k} {values[k]:.3f}" for k in NUMBERS) + f", {seconds:.0f} CPU s", flush=True)
 
 
@@ -179,83 +172,36 @@ def judge(path: Path, args: argparse.Namespace) -> tuple[dict[str, float], dict[
     return values, {"likelihood": found.likelihood, "accuracy": found.accuracy, "training": guesses["training"]}
 
 
-def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean and the ends of its 95 % interval by Student's t; (mean, nan, nan) for one value."""
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return mean, float("nan"), float("nan")
-    half = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5)
-    return mean, mean - half, mean + half
-
-
 def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """{"means": arm -> number -> [mean, low, high, seeds], "differences": the same by "a - b", paired by seed}."""
     table: dict[str, dict[int, Mapping[str, Any]]] = {}
     for row in rows:
         table.setdefault(row["job"]["arm"], {})[row["job"]["seed"]] = row
-    means = {
-        arm: {name: [*mean_interval([r[name] for r in runs.values()]), len(runs)] for name in NUMBERS}
-        for arm, runs in table.items()
-    }
-    gaps = {}
-    for a, b in PAIRS:
-        both = sorted(set(table.get(a, {})) & set(table.get(b, {})))
-        if both:
-            gaps[f"{a} - {b}"] = {
-                name: [*mean_interval([table[a][s][name] - table[b][s][name] for s in both]), len(both)]
-                for name in NUMBERS
-            }
+    means, gaps = run_table.compare(table, NUMBERS, PAIRS)
     return {"means": means, "differences": gaps}
 
 
 def markdown(found: Mapping[str, Any]) -> str:
     """One table of means and one of paired differences."""
-    order = {name: place for place, name in enumerate(ARMS)}
-    blocks = []
-    for title, part in (("arm", found["means"]), ("difference, same seeds", found["differences"])):
-        rows = [
-            [name, *(_cell(numbers[key]) for key in NUMBERS), str(numbers["tau"][3])]
-            for name, numbers in sorted(part.items(), key=lambda item: order.get(item[0], 99))
-        ]
-        blocks.append(report.markdown_table([title, *NUMBERS.values(), "seeds"], rows))
-    return "\n\n".join(blocks) + "\n"
-
-
-def _cell(value: Sequence[float]) -> str:
-    mean, low, high = value[:3]
-    return f"{mean:.3f}" + ("" if np.isnan(low) else f" ({low:.3f} to {high:.3f})")
+    scales = dict.fromkeys(NUMBERS, 1.0)
+    labels = list(NUMBERS.values())
+    return run_table.markdown(found, [], "arm", labels, lambda part: run_table.cells(part, list(ARMS), scales))
 
 
 def sum_up(out: Path) -> str:
     """Writes table.json and table.md from every result.json that is there; returns the Markdown."""
-    rows = [json.loads(path.read_text()) for path in sorted(out.glob("*/result.json"))]
-    found = summary(rows)
-    report.write_atomically(out / "table.json", json.dumps({**found, "runs": rows}, indent=1) + "\n")
-    text = markdown(found)
-    report.write_atomically(out / "table.md", text)
-    return text
+    return run_table.sum_up(out, summary, markdown)
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, help="folder of the run folders; without it nothing is done")
-    parser.add_argument("--data", type=Path, help="folder with cifar10 and nas")
-    parser.add_argument("--share", default="1/1", help="i/n: this is the i-th of n processes")
-    parser.add_argument("--only-sum", action="store_true", help="train nothing, write the table of what is there")
+    parser = run_table.parser(__doc__, "folder with cifar10 and nas")
     parser.add_argument("--arms", nargs="+", default=MAIN, choices=tuple(ARMS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=(0, 1, 2))
     parser.add_argument("--minutes", type=float, default=15, help="CPU time of a run's training")
     parser.add_argument("--steps", type=int, default=0, help="so many steps instead, the same for all arms")
     parser.add_argument("--preset", default="small", choices=tuple(PRESETS), help="what the arms change")
     parser.add_argument("--pictures", type=int, default=1000, help="for the ranking, of those kept back")
     parser.add_argument("--penalty", type=float, default=ranking.PENALTY)
-    parser.add_argument("--device", default="cpu")
-    args = parser.parse_args(words)
-    part, _, parts = args.share.partition("/")
-    if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
-        parser.error(f"--share {args.share}: expected i/n with i from 1 to n, such as 1/2")
-    args.part, args.parts = int(part) - 1, int(parts)
-    return args
+    return run_table.parse(parser, words)
 
 
 def main(words: Sequence[str] | None = None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -18,11 +19,12 @@ from PIL import Image
 
 import percepta
 from percepta import checkpoint
+from percepta.media.image import square
 from percepta.nn import selfdistill
 from percepta.report import Page
 from percepta.systems.distill import CIFAR10, PRESETS, SIGNS, Config, demo, measure, task
 from percepta.systems.distill.check import check
-from percepta.systems.distill.data import Pool, Training, kept_back, mislabel, pool, square, unit
+from percepta.systems.distill.data import Pool, Training, kept_back, mislabel, pool, unit
 from percepta.systems.distill.signs import signs
 from percepta.train import train
 
@@ -441,7 +443,7 @@ def test_the_demo_runs_in_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def table() -> ModuleType:
+def table() -> Iterator[ModuleType]:
     path = Path(__file__).parents[2] / "benchmarks" / "distill_table.py"
     spec = importlib.util.spec_from_file_location("distill_table", path)
     assert spec is not None and spec.loader is not None
@@ -449,8 +451,10 @@ def table() -> ModuleType:
     import sys
 
     sys.modules["distill_table"] = module  # its dataclasses look themselves up there
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(path.parent)  # as where a script is run: it imports a file beside it
+        spec.loader.exec_module(module)
+        yield module
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3])

@@ -18,8 +18,9 @@ from torch.nn import functional
 import percepta
 from percepta import checkpoint
 from percepta.datasets import nasbench
+from percepta.media import image
 from percepta.systems.supernet import PRESETS, STRIPES, Config, strategies, task
-from percepta.systems.supernet.data import Pool, pool, smaller, views
+from percepta.systems.supernet.data import Pool, pool, smaller
 from percepta.systems.supernet.model import Supernet, calibrate, network, scores
 from percepta.systems.supernet.space import CodeError, Macro, ResNet48
 from percepta.train import Step, train
@@ -421,7 +422,7 @@ def test_wrong_classes_and_splits_are_said() -> None:
 def test_views_follow_from_their_numbers() -> None:
     pixels = torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8)
     middle = np.array([[0.5, 0.5, 0.9], [0.5, 0.5, 0.1]])
-    out = views(pixels, middle)
+    out = image.crops(pixels, middle)
     assert torch.equal(out[0], pixels[0]) and torch.equal(out[1], pixels[1].flip(-1))
 
 

@@ -325,18 +325,19 @@ def test_rank_search_and_predict(tmp_path: Path) -> None:
     assert main(["supernet", "rnak"]) == 2
 
 
-def runner() -> Any:
+def runner(patch: pytest.MonkeyPatch) -> Any:
     path = Path(__file__).parents[2] / "benchmarks" / "supernet_ablation.py"
     spec = importlib.util.spec_from_file_location("supernet_ablation", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
+    patch.syspath_prepend(path.parent)  # as where a script is run: it imports a file beside it
     spec.loader.exec_module(module)
     return module
 
 
-def test_the_ablation_pairs_by_seed(tmp_path: Path) -> None:
-    module = runner()
+def test_the_ablation_pairs_by_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = runner(monkeypatch)
     everything = module.jobs(("single", "nsas"), (0, 1))
     shares = [everything[part::2] for part in range(2)]
     assert sorted(map(str, shares[0] + shares[1])) == sorted(map(str, everything))

@@ -26,6 +26,7 @@ from percepta.geometry.camera import Intrinsics
 from percepta.media import image as pictures
 
 NO_READING = (0, 65535)
+COLOURS, POSES = ("color", "colour", "rgb", "image", "images"), ("pose", "poses")  # what the folders may be called
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class Recording:
         poses.check(pose, f"{self.poses[i]}, frame {self.colours[i].stem}")
         depth = read_depth(self.depths[i], self.unit_m)
         h, w = depth.shape
-        picture = _colour(self.colours[i])
+        picture = read_colour(self.colours[i])
         width, height = size or (w, h)
         full = Intrinsics.of(self.colour_matrix, picture.width, picture.height)
         target = full.resized(width, height)
@@ -126,7 +127,12 @@ def nearest(depth_m: Float32[np.ndarray, "h w"], width: int, height: int) -> Flo
     return depth_m[rows[:, None], columns]
 
 
-def _colour(path: Path) -> Image.Image:
+def read_colour(path: Path) -> Image.Image:
+    """A picture in RGB as its file has it; EXIF does not turn it, since the intrinsics would not turn with it.
+
+    Raises:
+        FileNotFoundError: no such file. ValueError: it cannot be read.
+    """
     try:
         with Image.open(path) as picture:
             return picture.convert("RGB")
@@ -174,6 +180,18 @@ def read_matrix(path: Path, shape: tuple[int, int] | None = None) -> Float64[np.
     return out
 
 
+def read_intrinsics(root: Path) -> Float64[np.ndarray, "3 3"]:
+    """K of a folder's intrinsics.txt, which holds it as 3×3 or 4×4.
+
+    Raises:
+        FileNotFoundError: there is none. ValueError: what is in it is no matrix.
+    """
+    path = root / "intrinsics.txt"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; it holds the 3×3 matrix of the camera")
+    return read_matrix(path)[:3, :3]
+
+
 def folder(root: Path, unit_m: float = 0.001) -> Recording:
     """A plain posed folder, see above.
 
@@ -182,13 +200,10 @@ def folder(root: Path, unit_m: float = 0.001) -> Recording:
         ValueError: no frame has all three files.
     """
     root = Path(root)
-    colours = numbered(_first(root, ("color", "colour", "rgb", "image", "images")), pictures.SUFFIXES)
-    depths = numbered(_first(root, ("depth",)), {".png"})
-    places = numbered(_first(root, ("pose", "poses")), {".txt"})
-    matrix = root / "intrinsics.txt"
-    if not matrix.is_file():
-        raise FileNotFoundError(f"{matrix}: no such file; it holds the 3×3 matrix of the camera")
-    k = read_matrix(matrix)[:3, :3]
+    colours = numbered(first_folder(root, COLOURS), pictures.SUFFIXES)
+    depths = numbered(first_folder(root, ("depth",)), {".png"})
+    places = numbered(first_folder(root, POSES), {".txt"})
+    k = read_intrinsics(root)
     return together(root, colours, depths, places, k, k, unit_m=unit_m)
 
 
@@ -202,7 +217,7 @@ def together(
     **more: Any,
 ) -> Recording:
     """The frames that have all three files, in the order of their numbers."""
-    names = sorted(colours.keys() & depths.keys() & places.keys(), key=_order)
+    names = sorted(colours.keys() & depths.keys() & places.keys(), key=order)
     if not names:
         counts = f"{len(colours)} colours, {len(depths)} depths, {len(places)} poses"
         raise ValueError(f"{root}: no frame has a colour, a depth and a pose file of one name ({counts})")
@@ -210,12 +225,18 @@ def together(
     return Recording(files[0], files[1], files[2], colour_matrix, depth_matrix, **more)
 
 
-def _order(name: str) -> tuple[int, str]:
+def order(name: str) -> tuple[int, str]:
+    """What names of frames are sorted by: the number in them, −1 where there is none, then the name itself."""
     digits = "".join(c for c in name if c.isdigit())
     return (int(digits) if digits else -1, name)
 
 
-def _first(root: Path, names: Sequence[str]) -> Path:
+def first_folder(root: Path, names: Sequence[str]) -> Path:
+    """The first of some folders that is there.
+
+    Raises:
+        FileNotFoundError: none of them is.
+    """
     for name in names:
         if (root / name).is_dir():
             return root / name
@@ -233,7 +254,7 @@ def numbered(where: Path, suffixes: frozenset[str] | set[str]) -> dict[str, Path
     out = {}
     for path in sorted(where.iterdir()):
         if path.suffix.lower() in suffixes:
-            number, _ = _order(path.stem)
+            number, _ = order(path.stem)
             out[str(number) if number >= 0 else path.stem] = path
     return out
 
@@ -315,7 +336,7 @@ def _check_poses(recording: Recording, longest_step_m: float, problems: list[Pro
 
 
 def _check_numbers(recording: Recording, warnings: list[Problem]) -> None:
-    numbers = [_order(path.name.split(".")[0])[0] for path in recording.colours]
+    numbers = [order(path.name.split(".")[0])[0] for path in recording.colours]
     steps = np.diff(numbers)
     usual = int(np.median(steps)) if len(steps) else 1
     for i in np.flatnonzero(steps > max(usual, 1)):

@@ -15,12 +15,11 @@ from jaxtyping import Float64, UInt8
 from PIL import Image
 from scipy import ndimage
 
-from percepta.datasets.posed import Recording, numbered, read_matrix
+from percepta.datasets import posed
+from percepta.datasets.posed import Recording
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics
 from percepta.media import image as pictures
-
-_FOLDERS = ("color", "colour", "rgb", "image", "images")
 
 
 @dataclass(frozen=True)
@@ -43,13 +42,7 @@ class PosedPicture:
         Raises:
             ValueError: a damaged picture, or one of another size than its intrinsics.
         """
-        try:
-            with Image.open(self.path) as picture:
-                colour = np.asarray(picture.convert("RGB"))
-        except FileNotFoundError:
-            raise
-        except (OSError, SyntaxError, ValueError) as error:
-            raise ValueError(f"{self.path}: the picture cannot be read ({error})") from None
+        colour = np.asarray(posed.read_colour(self.path))
         camera = self.intrinsics
         if colour.shape[:2] != (camera.height, camera.width):
             h, w = colour.shape[:2]
@@ -77,7 +70,7 @@ def straightened(
 def is_one(root: Path) -> bool:
     """Whether a folder has this layout and no depth."""
     root = Path(root)
-    has_poses = (root / "pose").is_dir() or (root / "poses").is_dir()
+    has_poses = any((root / name).is_dir() for name in posed.POSES)
     return has_poses and (root / "intrinsics.txt").is_file() and not (root / "depth").is_dir()
 
 
@@ -89,22 +82,15 @@ def read(root: Path) -> list[PosedPicture]:
         ValueError: no picture has a pose, or a pose is no rigid motion: names the file.
     """
     root = Path(root)
-    folder = next((root / name for name in _FOLDERS if (root / name).is_dir()), None)
-    if folder is None:
-        raise FileNotFoundError(f"{root}: no folder {' or '.join(_FOLDERS)}")
-    colours = numbered(folder, pictures.SUFFIXES)
-    places = numbered(root / ("pose" if (root / "pose").is_dir() else "poses"), {".txt"})
-    if not (root / "intrinsics.txt").is_file():
-        raise FileNotFoundError(f"{root / 'intrinsics.txt'}: no such file; it holds the 3×3 matrix of the camera")
-    matrix = read_matrix(root / "intrinsics.txt")[:3, :3]
-    names = sorted(
-        colours.keys() & places.keys(), key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name)
-    )
+    colours = posed.numbered(posed.first_folder(root, posed.COLOURS), pictures.SUFFIXES)
+    places = posed.numbered(posed.first_folder(root, posed.POSES), {".txt"})
+    matrix = posed.read_intrinsics(root)
+    names = sorted(colours.keys() & places.keys(), key=posed.order)
     if not names:
         raise ValueError(f"{root}: {len(colours)} pictures and {len(places)} poses, but none of one name")
     out = []
     for name in names:
-        pose = read_matrix(places[name], (4, 4))
+        pose = posed.read_matrix(places[name], (4, 4))
         if not np.isfinite(pose).all():
             continue
         poses.check(pose, str(places[name]))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
+
+Example = TypeVar("Example")
 
 
 class Problem(NamedTuple):
@@ -18,24 +20,47 @@ class Problem(NamedTuple):
         return f"{self.file}{f', line {self.line}' if self.line else ''}: {self.message}"
 
 
-def findings(
-    title: str,
-    counts: Mapping[str, int],
-    problems: Sequence[Problem],
-    warnings: Sequence[Problem],
-    ready: str,
-    most: int = 10,
-) -> str:
-    """Lines for people: the counts, at most `most` problems and as many warnings, and what to do.
+@dataclass(frozen=True)
+class Findings(Generic[Example]):
+    """What a look through a folder found; each system's `check.Report` adds what it is called and its contact sheet.
 
-    Args:
-        title: the folder and what it is.
-        ready: what to say where there is no problem.
+    Attributes:
+        root: the folder.
+        layout: what it is: a key of the system's layouts, or words.
+        counts: how many of what, by name.
+        problems: what has to be mended, the first first.
+        warnings: what may be meant so, but rarely is.
+        examples: good ones, spread over the data, to be shown.
     """
-    lines = [title, *(f"  {number:>8,} {name}" for name, number in counts.items())]
-    for kind, found in (("problem", problems), ("warning", warnings)):
-        if found:
-            lines.append(f"{len(found)} {kind}{'s' if len(found) > 1 else ''}:")
-            lines += [f"  {entry}" for entry in found[:most]]
-            lines += [f"  ... and {len(found) - most} more"] if len(found) > most else []
-    return "\n".join([*lines, f"Mend this first: {problems[0]}" if problems else ready])
+
+    root: Path
+    layout: str
+    counts: dict[str, int]
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+    examples: tuple[Example, ...] = field(default=(), repr=False)
+
+    @property
+    def ok(self) -> bool:
+        """Whether it can be used as it is."""
+        return not self.problems
+
+    @property
+    def title(self) -> str:
+        """The folder and what it is."""
+        return f"{self.root}: {self.layout}"
+
+    @property
+    def ready(self) -> str:
+        """What to say where there is no problem."""
+        return "Ready to train."
+
+    def text(self, most: int = 10) -> str:
+        """Lines for people: the counts, at most `most` problems and as many warnings, and what to do."""
+        lines = [self.title, *(f"  {number:>8,} {name}" for name, number in self.counts.items())]
+        for kind, found in (("problem", self.problems), ("warning", self.warnings)):
+            if found:
+                lines.append(f"{len(found)} {kind}{'s' if len(found) > 1 else ''}:")
+                lines += [f"  {entry}" for entry in found[:most]]
+                lines += [f"  ... and {len(found) - most} more"] if len(found) > most else []
+        return "\n".join([*lines, f"Mend this first: {self.problems[0]}" if self.problems else self.ready])

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Num
+from jaxtyping import Bool, Float, Num, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
@@ -73,6 +73,41 @@ def resize(image: Float[Tensor, "*c h w"], height: int, width: int) -> Float[Ten
     flat = image.reshape(1, -1, *image.shape[-2:])
     out = F.interpolate(flat, size=(height, width), mode="bilinear", align_corners=False, antialias=True)
     return out.reshape(*image.shape[:-2], height, width)
+
+
+def square(source: Source, side: int) -> Float[Tensor, "3 side side"]:
+    """The middle square of a picture, anything that `read` takes, at a side of `side` pixels, 0..1; errors as there."""
+    picture = read(source)
+    height, width = picture.shape[1:]
+    short = min(height, width)
+    top, left = (height - short) // 2, (width - short) // 2
+    return resize(picture[:, top : top + short, left : left + short], side, side)
+
+
+def to_bytes(image: Float[Tensor, "*any"]) -> UInt8[Tensor, "*any"]:
+    """Numbers in 0..1 as the nearest bytes."""
+    return (image * 255).round().to(torch.uint8)
+
+
+def crops(pixels: UInt8[Tensor, "n 3 s s"], draws: Float[np.ndarray, "n 3"], part: int = 8) -> UInt8[Tensor, "n 3 s s"]:
+    """Pictures cut out of themselves with a black border around, half of them mirrored: the usual views for training.
+
+    Args:
+        draws: what decides, in 0..1: row, column, and whether a picture is mirrored.
+        part: the border is `s // part` pixels wide: 4 of 32, unless told.
+
+    Returns:
+        Batches with the channels last in memory.
+    """
+    side = pixels.shape[-1]
+    border = side // part
+    shift = torch.from_numpy((draws[:, :2] * (2 * border + 1)).astype(np.int64))
+    place, mirrored = torch.arange(side), torch.from_numpy(draws[:, 2] < 0.5)[:, None]
+    rows, columns = shift[:, :1] + place, shift[:, 1:] + torch.where(mirrored, side - 1 - place, place)
+    padded = F.pad(pixels, [border] * 4)
+    # Indexing around a slice puts the channels last, which is also the order that convolutions like best here.
+    cut = padded[torch.arange(len(pixels))[:, None, None], :, rows[:, :, None], columns[:, None, :]]
+    return cut.permute(0, 3, 1, 2)
 
 
 def to_pil(image: Num[Tensor, "*c h w"] | Bool[Tensor, "h w"] | np.ndarray) -> Image.Image:

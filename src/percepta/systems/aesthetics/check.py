@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from percepta.datasets import album, flickr_aes, oasis, para
-from percepta.datasets.problem import Problem, findings
+from percepta.datasets.problem import Findings, Problem
 from percepta.datasets.ratings import Study
 from percepta.media import draw, image
 
@@ -25,37 +24,22 @@ FEWEST = 5  # ratings that a picture needs for a mean worth the name
 _TABLE_OF_PEOPLE = {"para": "PARA-UserInfo.csv", "oasis": "raters.csv", "album": album.PROFILE}
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(Findings[tuple[Path, float, int]]):
     """What `check` found.
 
     Attributes:
-        root: the folder.
         layout: a key of `LAYOUTS`.
         counts: "people", "pictures", "ratings" and "ratings per person (median)".
-        problems: what has to be mended, first the first: (file, line, message).
-        warnings: what may be meant so, but rarely is.
         examples: (picture, mean score, number of ratings) from the lowest to the highest mean, for `sheet`.
     """
 
-    root: Path
-    layout: str
-    counts: dict[str, int]
-    problems: tuple[Problem, ...]
-    warnings: tuple[Problem, ...]
-    examples: tuple[tuple[Path, float, int], ...] = ()
+    @property
+    def title(self) -> str:
+        return f"{self.root}: {LAYOUTS[self.layout][0]}"
 
     @property
-    def ok(self) -> bool:
-        """Whether one can train on it or adapt to it."""
-        return not self.problems
-
-    def text(self, most: int = 10) -> str:
-        """The report in plain lines, at most `most` problems and as many warnings."""
-        ready = "Ready to use." if self.layout == "album" else "Ready to train."
-        return findings(
-            f"{self.root}: {LAYOUTS[self.layout][0]}", self.counts, self.problems, self.warnings, ready, most
-        )
+    def ready(self) -> str:
+        return "Ready to use." if self.layout == "album" else "Ready to train."
 
     def sheet(self, columns: int = 4, width: int = 1400) -> Image.Image:
         """Contact sheet of the examples, from the lowest to the highest mean, with the mean below.

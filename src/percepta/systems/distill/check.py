@@ -6,7 +6,6 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,42 +13,20 @@ import numpy as np
 from PIL import Image
 
 from percepta.datasets import cifar, class_folder
-from percepta.datasets.problem import Problem, findings
+from percepta.datasets.problem import Findings, Problem
 from percepta.media import draw, image
 
 UNEVEN = 10  # times as many pictures as the smallest class has: worth a warning
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(Findings[tuple[Any, str]]):
     """What `check` found.
 
     Attributes:
-        root: the folder.
         layout: "class folders", or a layout of CIFAR.
         counts: pictures by "split: class" (of class folders) or by split, and how many "classes".
-        problems: what has to be mended, the first first: (file, line, message).
-        warnings: what may be meant so, but rarely is.
         examples: (anything that `media.image.read` takes, its class), for `sheet`.
     """
-
-    root: Path
-    layout: str
-    counts: dict[str, int]
-    problems: tuple[Problem, ...] = ()
-    warnings: tuple[Problem, ...] = ()
-    examples: tuple[tuple[Any, str], ...] = field(default=(), repr=False)
-
-    @property
-    def ok(self) -> bool:
-        """Whether one can train on it."""
-        return not self.problems
-
-    def text(self, most: int = 10) -> str:
-        """For people: counts, then up to `most` problems and warnings each."""
-        return findings(
-            f"{self.root}: {self.layout}", self.counts, self.problems, self.warnings, "Ready to train.", most
-        )
 
     def sheet(self, columns: int = 4, width: int = 1400) -> Image.Image:
         """Contact sheet of the examples with their classes below.

@@ -27,7 +27,6 @@ from percepta.systems.distill import SIGNS, Config
 from percepta.systems.distill.signs import signs
 
 MOST_BYTES = 8e9  # of pictures in memory
-BORDER = 8  # a view is cut from the picture with a border of an eighth of its side, 4 pixels of 32
 Key = tuple[int, int]
 
 
@@ -172,7 +171,7 @@ def _folder(config: Config, root: Path, split: str) -> Source:
 
 
 def decode(paths: Sequence[Path], size: int) -> UInt8[Tensor, "n 3 s s"]:
-    """Pictures as `square` sees them, in bytes.
+    """Middle squares of pictures, in bytes.
 
     Raises:
         ValueError: they would not fit into memory; or one cannot be read: names the file.
@@ -183,20 +182,11 @@ def decode(paths: Sequence[Path], size: int) -> UInt8[Tensor, "n 3 s s"]:
     pixels = torch.empty(len(paths), 3, size, size, dtype=torch.uint8)
     for i, path in enumerate(paths):
         try:
-            pixels[i] = (square(path, size) * 255).round().to(torch.uint8)
+            pixels[i] = image.to_bytes(image.square(path, size))
         except (OSError, ValueError) as error:
             text = str(error).removeprefix(f"{path}: ")
             raise ValueError(f"{path}: {text}; `percepta data distill check` lists all such files") from error
     return pixels
-
-
-def square(source: Any, size: int) -> Float[Tensor, "3 s s"]:
-    """The middle square of a picture (anything that `media.image.read` takes), at a side of `size` pixels."""
-    picture = image.read(source)
-    height, width = picture.shape[1:]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return image.resize(picture[:, top : top + side, left : left + side], size, size)
 
 
 @dataclass
@@ -224,33 +214,19 @@ class Training:
             "label": torch.from_numpy(self.pool.labels[index]),
             "index": torch.tensor(index),
             "count": len(self.pool),
-            "first": self._views(index, draws[:, 0]),
+            "first": image.crops(self.pool.pixels[index], draws[:, 0, :3]),
         }
         wanted = selfdistill.needs(self.method)
         if "second" in wanted:
-            batch["second"] = self._views(index, draws[:, 1])
+            batch["second"] = image.crops(self.pool.pixels[index], draws[:, 1, :3])
         if "partner" in wanted:
             partners = [self._partner(place, draw[2, 3]) for place, draw in zip(index, draws, strict=True)]
-            batch["partner"] = self._views(partners, draws[:, 2])
+            batch["partner"] = image.crops(self.pool.pixels[partners], draws[:, 2, :3])
         return batch
 
     def _draw(self, epoch: int, index: int) -> Float[np.ndarray, "3 4"]:
         """Numbers in 0..1: for the two views and the partner, each (row, column, mirrored, which partner)."""
         return np.random.default_rng((self.seed, epoch, index)).random((3, 4))
-
-    def _views(self, index: list[int], draws: Float[np.ndarray, "n 4"]) -> UInt8[Tensor, "n 3 s s"]:
-        """Pictures cut out of themselves with a black border around, half of them mirrored."""
-        side = self.pool.pixels.shape[-1]
-        border = side // BORDER
-        shift = torch.from_numpy((draws[:, :2] * (2 * border + 1)).astype(np.int64))
-        place = torch.arange(side)
-        mirrored = torch.from_numpy(draws[:, 2] < 0.5)[:, None]
-        rows = shift[:, :1] + place
-        columns = shift[:, 1:2] + torch.where(mirrored, side - 1 - place, place)
-        padded = torch.nn.functional.pad(self.pool.pixels[index], [border] * 4)
-        # Indexing around a slice puts the channels last, which is also the order that convolutions like best here.
-        cut = padded[torch.arange(len(index))[:, None, None], :, rows[:, :, None], columns[:, None, :]]
-        return cut.permute(0, 3, 1, 2)
 
     def _partner(self, index: int, draw: float) -> int:
         """Another picture of the same given label; the picture itself where it is alone."""

@@ -13,6 +13,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
+from percepta.media.image import square, to_bytes
 from percepta.nn import selfdistill
 from percepta.systems.distill import Config
 from percepta.systems.distill import data as pictures
@@ -138,9 +139,9 @@ def predict(model: nn.Module, picture: Any) -> Result:
     """
     config = cast(Classifier, model).config
     weight = cast(Classifier, model).head.weight
-    seen = pictures.square(picture, config.size)
+    seen = square(picture, config.size)
     logits = model(seen[None].to(weight.device, weight.dtype)).logits[0]
     probability = logits.float().softmax(0).cpu().numpy()
     best = int(probability.argmax())
-    shown = (seen.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+    shown = to_bytes(seen.permute(1, 2, 0)).numpy()
     return Result(config.classes[best], float(probability[best]), probability, config.classes, shown)

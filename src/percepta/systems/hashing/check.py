@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,43 +11,26 @@ from PIL import Image
 
 from percepta.datasets import didemo
 from percepta.datasets.captioned import Clip
-from percepta.datasets.problem import Problem, findings
+from percepta.datasets.problem import Findings, Problem
 from percepta.media import draw, image, video
 from percepta.systems.hashing import data
 
 MOST_WORDS = 60  # of a sentence: more is rarely one
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(Findings[Clip]):
     """What `check` found.
 
     Attributes:
-        root: the folder.
         layout: a key of `data.LAYOUTS`, or "collection".
         counts: videos, pictures and sentences, and videos a split, by name.
-        problems: what has to be mended, the first first: (file, line, message).
-        warnings: what may be meant so, but rarely is.
         examples: good clips, spread over the data, for `sheet`.
     """
 
-    root: Path
-    layout: str
-    counts: dict[str, int]
-    problems: tuple[Problem, ...] = ()
-    warnings: tuple[Problem, ...] = ()
-    examples: tuple[Clip, ...] = field(default=(), repr=False)
-
     @property
-    def ok(self) -> bool:
-        """Whether one can train on it."""
-        return not self.problems
-
-    def text(self, most: int = 10) -> str:
-        """For people: counts, then up to `most` problems and warnings each."""
+    def title(self) -> str:
         what = data.LAYOUTS[self.layout][0] if self.layout in data.LAYOUTS else "several sets of pictures"
-        title = f"{self.root}: {what}"
-        return findings(title, self.counts, self.problems, self.warnings, "Ready to train.", most)
+        return f"{self.root}: {what}"
 
     def sheet(self, columns: int = 4, width: int = 1400) -> Image.Image:
         """Contact sheet of the examples (of a video: its middle) with a sentence below each.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 from percepta.datasets import nyu40, posed, scannet, seven_scenes
 from percepta.datasets.posed import Recording
-from percepta.datasets.problem import Problem, findings
+from percepta.datasets.problem import Findings, Problem
 from percepta.datasets.scannet import LabelledScan
 from percepta.geometry import ply
 from percepta.systems.online3d.data import scans_in
@@ -92,25 +92,12 @@ def source(given: Any) -> Any:
     return recording(path)
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(Findings[tuple[Image.Image, str]]):
     """What `check` found; `examples` are pictures with their captions."""
 
-    root: Path
-    layout: str
-    counts: dict[str, int]
-    problems: tuple[Problem, ...] = ()
-    warnings: tuple[Problem, ...] = ()
-    examples: tuple[tuple[Image.Image, str], ...] = field(default=(), repr=False)
-
     @property
-    def ok(self) -> bool:
-        """Whether one can train on it or scan with it."""
-        return not self.problems
-
-    def text(self, most: int = 10) -> str:
-        """For people: counts, then up to `most` problems and warnings each."""
-        return findings(f"{self.root}: {self.layout}", self.counts, self.problems, self.warnings, "Ready.", most)
+    def ready(self) -> str:
+        return "Ready."
 
     def sheet(self, columns: int = 4, width: int = 1400) -> Image.Image:
         """Contact sheet of frames with their depth, or of scans.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,38 +11,24 @@ from PIL import Image
 
 from percepta.datasets import colmap, plane_annotations, posed, posed_folder
 from percepta.datasets.nyu40 import PLANEMVS_NAMES
-from percepta.datasets.problem import Problem, findings
+from percepta.datasets.problem import Findings, Problem
 from percepta.geometry import pose as poses
 from percepta.media import draw
 from percepta.systems.planes import PRESETS, data
 from percepta.systems.planes.task import overlay
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(Findings[tuple[Image.Image, str]]):
     """What `check` found.
 
     Attributes:
-        root: the folder. layout: in words. counts: by name.
-        problems: what has to be mended, the first first. warnings: what may be meant so, but rarely is.
+        layout: in words.
         examples: pictures with their planes, where there is depth, and captions; for `sheet`.
     """
 
-    root: Path
-    layout: str
-    counts: dict[str, int]
-    problems: tuple[Problem, ...] = ()
-    warnings: tuple[Problem, ...] = ()
-    examples: tuple[tuple[Image.Image, str], ...] = field(default=(), repr=False)
-
     @property
-    def ok(self) -> bool:
-        """Whether it can be used."""
-        return not self.problems
-
-    def text(self, most: int = 10) -> str:
-        """For people: counts, then up to `most` problems and warnings each."""
-        return findings(f"{self.root}: {self.layout}", self.counts, self.problems, self.warnings, "Ready.", most)
+    def ready(self) -> str:
+        return "Ready."
 
     def sheet(self, columns: int = 4, width: int = 1400) -> Image.Image:
         """Contact sheet of the examples.

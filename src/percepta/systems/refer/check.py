@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from percepta.datasets import coco, davis, folder, refcoco
-from percepta.datasets.problem import Problem, findings
+from percepta.datasets.problem import Findings, Problem
 from percepta.datasets.scene import PngMask, Region, Scene
 from percepta.media import draw, image
 
@@ -34,41 +34,18 @@ MOST_WORDS = 22
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(Findings[tuple[Scene, Region]]):
     """What `check` found.
 
     Attributes:
-        root: the folder.
         layout: a key of `LAYOUTS`.
         counts: "pictures", "masks", "sentences" and what else can be counted, by name.
-        problems: what has to be mended, first the first: (file, line, message).
-        warnings: what may be meant so, but rarely is.
         examples: good (scene, region) pairs, spread over the data, for `sheet`.
     """
 
-    root: Path
-    layout: str
-    counts: dict[str, int]
-    problems: tuple[Problem, ...]
-    warnings: tuple[Problem, ...]
-    examples: tuple[tuple[Scene, Region], ...] = ()
-
     @property
-    def ok(self) -> bool:
-        """Whether one can train on it."""
-        return not self.problems
-
-    def text(self, most: int = 10) -> str:
-        """The report in plain lines, at most `most` problems and as many warnings."""
-        return findings(
-            f"{self.root}: {LAYOUTS[self.layout][0]}",
-            self.counts,
-            self.problems,
-            self.warnings,
-            "Ready to train.",
-            most,
-        )
+    def title(self) -> str:
+        return f"{self.root}: {LAYOUTS[self.layout][0]}"
 
     def sheet(self, columns: int = 4, width: int = 1400) -> Image.Image:
         """Contact sheet of the examples with their masks drawn and their sentences below.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,41 +11,20 @@ import numpy as np
 from PIL import Image
 
 from percepta.datasets import cifar, class_folder, nasbench
-from percepta.datasets.problem import Problem, findings
+from percepta.datasets.problem import Findings, Problem
 from percepta.media import draw, image
 from percepta.systems.supernet.data import pictures_in, table_beside
 from percepta.systems.supernet.space import Macro
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(Findings[tuple[Any, str]]):
     """What `check` found.
 
     Attributes:
-        root: the folder.
         layout: what the pictures are.
         counts: pictures, classes, architectures.
-        problems: what has to be mended.
-        warnings: what may be meant so.
-        examples: (anything that `media.image.read` takes, its class).
+        examples: (anything that `media.image.read` takes, its class), for `sheet`.
     """
-
-    root: Path
-    layout: str
-    counts: dict[str, int]
-    problems: tuple[Problem, ...] = ()
-    warnings: tuple[Problem, ...] = ()
-    examples: tuple[tuple[Any, str], ...] = field(default=(), repr=False)
-
-    @property
-    def ok(self) -> bool:
-        """Whether one can train on it."""
-        return not self.problems
-
-    def text(self, most: int = 10) -> str:
-        """For people: counts, then up to `most` problems and warnings each."""
-        title = f"{self.root}: {self.layout}"
-        return findings(title, self.counts, self.problems, self.warnings, "Ready to train.", most)
 
     def sheet(self, columns: int = 6, width: int = 1200) -> Image.Image:
         """Contact sheet of the examples with their classes below.

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Int64, UInt8
 from torch import Tensor
 from torch.nn import functional
 
@@ -25,7 +25,6 @@ TABLE = "nas-bench-macro_cifar10.json"
 PLACES = (".", "nas", "../nas")  # where the table may lie, from the folder of data
 LENGTH = {"train": 960, "val": 240, "test": 240}  # of the synthetic world
 MOST_BYTES = 8e9
-BORDER = 8  # a view is cut from the picture with a border of an eighth of its side
 Key = tuple[int, int]
 
 
@@ -98,17 +97,8 @@ def _folder(config: Config, split: str, folder: Path, table: Path | None) -> Poo
     side = config.side
     if len(chosen) * 3 * side * side > MOST_BYTES:
         raise ValueError(f"{len(chosen)} pictures of {side} pixels do not fit into memory; lower --side or --samples")
-    pixels = torch.stack([square(parts[name][i][0], side) for i in chosen])
+    pixels = torch.stack([image.to_bytes(image.square(parts[name][i][0], side)) for i in chosen])
     return Pool(pixels, torch.from_numpy(labels[chosen]), table)
-
-
-def square(source: Any, side: int) -> UInt8[Tensor, "3 s s"]:
-    """The middle square of a picture, anything that `media.image.read` takes."""
-    picture = image.read(source)
-    short = min(picture.shape[1:])
-    top, left = (picture.shape[1] - short) // 2, (picture.shape[2] - short) // 2
-    cut = image.resize(picture[:, top : top + short, left : left + short], side, side)
-    return (cut * 255).round().clamp(0, 255).to(torch.uint8)
 
 
 def _chosen(config: Config, split: str, labels: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " m"]:
@@ -181,24 +171,11 @@ class Training:
         index = [place for _, place in samples]
         draws = np.stack([np.random.default_rng((self.seed, *key)).random(3) for key in samples])
         return {
-            "image": views(self.pool.pixels[index], draws),
+            "image": image.crops(self.pool.pixels[index], draws),
             "label": self.pool.labels[index],
             "index": torch.tensor(index),
             "count": len(self.pool),
         }
-
-
-def views(pixels: UInt8[Tensor, "n 3 s s"], draws: Float[np.ndarray, "n 3"]) -> UInt8[Tensor, "n 3 s s"]:
-    """Pictures cut out of themselves with a black border around, half of them mirrored; numbers in 0..1 decide."""
-    side = pixels.shape[-1]
-    border = side // BORDER
-    shift = torch.from_numpy((draws[:, :2] * (2 * border + 1)).astype(np.int64))
-    place, mirrored = torch.arange(side), torch.from_numpy(draws[:, 2] < 0.5)[:, None]
-    rows, columns = shift[:, :1] + place, shift[:, 1:] + torch.where(mirrored, side - 1 - place, place)
-    padded = functional.pad(pixels, [border] * 4)
-    # Indexing around a slice puts the channels last, which is also the order that convolutions like best here.
-    cut = padded[torch.arange(len(pixels))[:, None, None], :, rows[:, :, None], columns[:, None, :]]
-    return cut.permute(0, 3, 1, 2)
 
 
 @dataclass

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from percepta.datasets import nasbench
+from percepta.media.image import square, to_bytes
 from percepta.metrics import Metric, interval
 from percepta.metrics.correlation import bootstrap, kendall
 from percepta.systems.supernet import Config, ranking, strategies
@@ -343,6 +344,6 @@ def _look(net: Supernet, code: str, picture: Any, calibration: Any) -> Float[np.
     path = net.extract(code).eval()
     if calibration is not None:
         path = calibrate(path, net.prepare(torch.as_tensor(calibration)).split(BATCH))
-    seen = pictures.square(picture, net.space.side)
+    seen = to_bytes(square(picture, net.space.side))
     weight = next(path.parameters())
     return path(net.prepare(seen[None].to(weight.device)).to(weight.dtype))[0].float().softmax(0).cpu().numpy()

@@ -1,0 +1,151 @@
+"""A table of runs from a command that can be stopped: what `distill_table.py` and `supernet_ablation.py` share.
+
+Every run is a folder with its numbers in result.json, which also says that it is done; the table has the means over
+seeds with their intervals, and differences of pairs of lines, seed by seed. Does nothing by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from percepta import report
+from percepta.config import differences, to_json
+
+RESULT = "result.json"
+Row = Mapping[str, Any]  # what a result.json holds
+Line = Mapping[str, Sequence[float]]  # number -> mean, low, high, seeds
+
+
+def parser(description: str | None, data: str) -> argparse.ArgumentParser:
+    """The options that all tables have.
+
+    Args:
+        data: what --data is, for --help.
+    """
+    out = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    out.add_argument("--out", type=Path, help="folder of the run folders; without it nothing is done")
+    out.add_argument("--data", type=Path, help=data)
+    out.add_argument("--share", default="1/1", help="i/n: this is the i-th of n processes")
+    out.add_argument("--only-sum", action="store_true", help="train nothing, write the table of what is there")
+    out.add_argument("--seeds", nargs="+", type=int, default=(0, 1, 2))
+    out.add_argument("--device", default="cpu")
+    return out
+
+
+def parse(parser: argparse.ArgumentParser, words: Sequence[str] | None) -> argparse.Namespace:
+    """The options, with --share as `part` (counted from 0) and `parts`; a wrong one ends the program and says why."""
+    args = parser.parse_args(words)
+    part, _, parts = args.share.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+        parser.error(f"--share {args.share}: expected i/n with i from 1 to n, such as 1/2")
+    args.part, args.parts = int(part) - 1, int(parts)
+    return args
+
+
+def is_done(folder: Path, config: Any) -> bool:
+    """Whether a run has its result.
+
+    Raises:
+        ValueError: it has one that was made with other settings.
+    """
+    done = folder / RESULT
+    if not done.is_file():
+        return False
+    if changed := differences(json.loads(done.read_text())["config"], to_json(config)):
+        raise ValueError(f"{done} comes from other settings: {changed}; give another --out")
+    return True
+
+
+def finish(folder: Path, job: Any, config: Any, numbers: Mapping[str, Any]) -> None:
+    """Writes a run's result: its job (a dataclass), its settings and its numbers."""
+    content = {"job": vars(job), "config": to_json(config), **numbers}
+    report.write_atomically(folder / RESULT, json.dumps(content, indent=1) + "\n")
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean and the ends of its 95 % interval by Student's t; (mean, nan, nan) for one value."""
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return mean, float("nan"), float("nan")
+    half = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5)
+    return mean, mean - half, mean + half
+
+
+def compare(
+    lines: Mapping[str, Mapping[int, Row]], numbers: Collection[str], pairs: Sequence[tuple[str, str]]
+) -> tuple[Mapping[str, Line], Mapping[str, Line]]:
+    """Means over the seeds of each line, and the differences "a - b" of pairs over the seeds that both have.
+
+    Args:
+        lines: name -> seed -> result.
+        numbers: what of a result is compared.
+    """
+    means: dict[str, Line] = {
+        line: {name: [*mean_interval([row[name] for row in runs.values()]), len(runs)] for name in numbers}
+        for line, runs in lines.items()
+    }
+    gaps: dict[str, Line] = {}
+    for a, b in pairs:
+        one, other = lines.get(a, {}), lines.get(b, {})
+        if both := sorted(set(one) & set(other)):
+            gaps[f"{a} - {b}"] = {
+                name: [*mean_interval([one[seed][name] - other[seed][name] for seed in both]), len(both)]
+                for name in numbers
+            }
+    return means, gaps
+
+
+def cells(lines: Mapping[str, Line], order: Sequence[str], scales: Mapping[str, float]) -> list[list[str]]:
+    """A table's rows: a line's name, its numbers with their intervals, its seeds; those not in `order` come last.
+
+    Args:
+        scales: number -> what it is multiplied by.
+    """
+    place = {name: i for i, name in enumerate(order)}
+    return [
+        [name, *(_cell(line[number], scale) for number, scale in scales.items()), str(next(iter(line.values()))[3])]
+        for name, line in sorted(lines.items(), key=lambda item: place.get(item[0], len(place)))
+    ]
+
+
+def _cell(value: Sequence[float], scale: float) -> str:
+    mean, low, high = (scale * number for number in value[:3])
+    digits = 2 if scale > 1 else 3
+    return f"{mean:.{digits}f}" + ("" if np.isnan(low) else f" ({low:.{digits}f} to {high:.{digits}f})")
+
+
+def markdown(
+    found: Row, before: Sequence[str], line: str, labels: Sequence[str], rows: Callable[[Any], list[list[str]]]
+) -> str:
+    """A table of the means and one of the paired differences.
+
+    Args:
+        found: {"means": ..., "differences": ...}.
+        before: columns in front of the lines' names. line: what a line is. labels: of the numbers.
+        rows: of the means, and of the differences.
+    """
+    blocks = []
+    for title, part in ((line, found["means"]), ("difference, same seeds", found["differences"])):
+        blocks.append(report.markdown_table([*before, title, *labels, "seeds"], rows(part)))
+    return "\n\n".join(blocks) + "\n"
+
+
+def sum_up(out: Path, summary: Callable[[list[Row]], Row], text: Callable[[Row], str]) -> str:
+    """Writes table.json and table.md from every result that is there; returns the Markdown.
+
+    Args:
+        summary: results -> {"means": ..., "differences": ...}. text: that -> Markdown.
+    """
+    rows = [json.loads(path.read_text()) for path in sorted(out.glob(f"*/{RESULT}"))]
+    found = summary(rows)
+    report.write_atomically(out / "table.json", json.dumps({**found, "runs": rows}, indent=1) + "\n")
+    shown = text(found)
+    report.write_atomically(out / "table.md", shown)
+    return shown
