@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from percepta.__main__ import main
 from percepta.systems import TABLE
 
 FOLDER = Path(__file__).parent.parent / "examples"
@@ -91,6 +92,14 @@ def test_planes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = train("planes", replace(tiny, train=replace(tiny.train, steps=2)), out=tmp_path / "run")
     example("planes").main(tmp_path / "walk", tmp_path / "out", str(model))
     assert "surfaces in" in capsys.readouterr().out and (tmp_path / "out" / "plan.png").is_file()
+    words = [str(tmp_path / "walk"), "--weights", str(model), "--device", "cpu", "--out"]
+    assert main(["predict", "planes", *words, str(tmp_path / "command")]) == 0
+    assert "from 1 key frames" in capsys.readouterr().out
+    made = {file.name for file in (tmp_path / "command").iterdir()}
+    assert {"scene.glb", "scene.ply", "scene.json", "plan.png", "report.html", "1.png", "1.json"} <= made
+    assert (tmp_path / "command" / "scene.json").read_text() == (tmp_path / "out" / "scene.json").read_text()
+    assert main(["predict", "planes", *words, str(tmp_path / "none"), "--baseline-m", "5", "6"]) == 1
+    assert "poses in metres?" in capsys.readouterr().out and not (tmp_path / "none").exists()
 
 
 def test_online3d(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,4 +125,15 @@ def test_online3d(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     checkpoint.save(path, task.build(config), system="online3d", preset="tiny", config=config)
     example("online3d").main(tmp_path / "in", tmp_path / "out", str(path))
     assert capsys.readouterr().out.count("voxels anew") == 2
-    assert {file.name for file in (tmp_path / "out").iterdir()} == {"room.png", "room.ply", "room.json", "room.html"}
+    made = {"room.png", "room.ply", "room.json", "room.html"}
+    assert {file.name for file in (tmp_path / "out").iterdir()} == made
+    words = ["--weights", str(path), "--device", "cpu", "--out", str(tmp_path / "command")]
+    streamed = ["--every", "3", "--size", "160", "120"]
+    assert main(["predict", "online3d", str(tmp_path / "in"), *words, *streamed]) == 0
+    assert "2 frames (0 left out)" in capsys.readouterr().out
+    assert {file.name for file in (tmp_path / "command").iterdir()} == made
+    assert (tmp_path / "command" / "room.ply").read_bytes() == (tmp_path / "out" / "room.ply").read_bytes()
+    assert main(["predict", "online3d", str(tmp_path / "in"), *words, *streamed, "--film"]) == 0
+    assert (tmp_path / "command" / "room.mp4").stat().st_size > 1000
+    assert main(["predict", "online3d", str(tmp_path / "out" / "room.ply"), *words]) == 0  # a scan, at once
+    assert "points at once" in capsys.readouterr().out

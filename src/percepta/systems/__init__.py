@@ -17,5 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict aesthetics": ("percepta.systems.aesthetics.commands:predict", "Ranks an album for one person."),
     "index": ("percepta.systems.hashing.commands:index", "Finds moments in your photos and videos by a sentence."),
     "supernet": ("percepta.systems.supernet.commands:supernet", "Rank, search, submit architectures."),
+    "predict online3d": ("percepta.systems.online3d.commands:predict", "Labels a recording frame by frame, or a scan."),
+    "predict planes": ("percepta.systems.planes.commands:predict", "Planes and scene of posed pictures."),
     "predict supernet": ("percepta.systems.supernet.commands:predict", "What is known of architectures by code."),
 }
