@@ -52,7 +52,7 @@ PAIRS = (
     ("teacher", "single"),
 )  # fmt: skip
 NUMBERS = {
-    "tau": "τ", "tau best": "τ, best 1,000", "smoothed": "τ smoothed", "smoothed best": "τ smoothed, best 1,000",
+    "tau": "τ", "tau best": "τ, best 1,000", "combined": "τ combined", "combined best": "the same, best 1,000",
     "training": "τ of training's losses", "training best": "the same, best 1,000",
 }  # fmt: skip
 TIMED = 12  # steps
@@ -149,18 +149,21 @@ def run(job: Job, args: argparse.Namespace) -> None:
 
 
 def judge(path: Path, args: argparse.Namespace) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """Correlations of the raw scores, the smoothed ones and the ledger, over all networks and the best; all of the
-    declared part left out, by which settings may have been chosen."""
+    """Correlations of the raw scores, of `ranking.combined` and of the ledger, over all networks and the best.
+
+    The declared part, by which settings may have been chosen, is left out.
+    """
     system = percepta.load(path, device=args.device)
     net: Any = system.model
     pool = task.data(system.config, "val", args.data).pool
     codes = Macro().distinct()
     found = scores(net, codes, pool.pixels[: args.pictures], pool.labels[: args.pictures])
     truth = ranking.truth_of(nasbench.read_macro(pool.truth), codes)
+    training = strategies.ledger(net, codes)[0]
     guesses = {
         "tau": found.likelihood,
-        "smoothed": ranking.smooth(net.space, codes, found.likelihood, args.penalty),
-        "training": strategies.ledger(net, codes)[0],
+        "combined": ranking.combined(net.space, codes, found.likelihood, training, args.penalty),
+        "training": training,
     }
     rest = np.flatnonzero(~ranking.declared(codes))
     top = np.argsort(-truth.accuracy, kind="stable")[: ranking.BEST]

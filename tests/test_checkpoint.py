@@ -77,6 +77,12 @@ def test_half_the_size_costs_three_digits(saved: tuple[Path, fake_system.Model],
     config = fake_system.Config(width=8, dropout=0.25)
     checkpoint.save(path, model, system="fake", preset="custom", config=config, frozen=header.frozen, half=True)
     assert checkpoint.read(path)[1]["head.weight"].dtype == torch.float16
+    sums = torch.tensor([1e5 / 3], dtype=torch.float64)  # too large for 16 bits
+    model.register_buffer("sums", sums)
+    checkpoint.save(
+        tmp_path / "s", model, system="fake", preset="custom", config=config, frozen=header.frozen, half=True
+    )
+    assert torch.equal(checkpoint.read(tmp_path / "s")[1]["sums"], sums)
     again = checkpoint.restore(path)[2]
     assert again.head.weight.dtype == torch.float32
     torch.testing.assert_close(again.head.weight, model.head.weight, rtol=1e-3, atol=1e-6)

@@ -62,13 +62,14 @@ def save(
     Args:
         config: the system's Config.
         frozen: what `percepta.weights.fill` returned for the parts that are not to be stored.
-        half: store floats in 16 bits: half the size, three decimal digits.
+        half: store 32-bit floats in 16 bits: half the size, three decimal digits.
     """
     frozen = dict(frozen or {})
     header = Header(system, preset, configs.to_json(config), frozen, step, FORMAT, __version__)
     state = {name: value.detach().cpu() for name, value in stored(model, frozen).items()}
     if half:
-        state = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+        # what is kept in 64 bits, as sums over a training are, has its reasons
+        state = {name: value.half() if value.dtype == torch.float32 else value for name, value in state.items()}
     # clone: safetensors refuses tensors that share memory, as tied weights do
     copies = {name: value.contiguous().clone() for name, value in state.items()}
     return write(Path(path), copies, {"percepta": json.dumps(asdict(header))})

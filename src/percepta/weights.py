@@ -90,6 +90,12 @@ TABLE: dict[str, Weight] = {
         data="as minilm-l6-v2",
         assets=("concepts.safetensors",),
     ),
+    "supernet-small": Weight(
+        source="supernet, preset small, trained by percepta",
+        code="Apache-2.0",
+        data="CIFAR-10, which has no licence of its own: research use",
+        assets=("supernet-small.safetensors",),
+    ),
     "refer-small": Weight(
         source="refer, preset small, trained by percepta",
         code="Apache-2.0",

@@ -301,7 +301,7 @@ def test_rank_search_and_predict(tmp_path: Path) -> None:
     weights = ["--weights", str(tmp_path / "run"), "--device", "cpu"]
     assert main(["supernet", "rank", *weights, "--out", str(tmp_path / "r"), "--pictures", "100"]) == 0
     rows = json.loads((tmp_path / "r" / "scores.json").read_text())
-    assert len(rows["codes"]) == len(rows["smoothed"]) == len(SPACE.distinct())
+    assert len(rows["codes"]) == len(rows["score"]) == len(SPACE.distinct())
     scores = str(tmp_path / "r" / "scores.json")
     words = [
         "supernet",

@@ -39,7 +39,7 @@ class Rank(shell.Which):
     """Processes of Ray, where it is installed."""
     proxies: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Also NASWOT and ZenScore, minutes to hours."""
-    penalty: float = 0.1
+    penalty: float = 0.3
     """Of the ridge regression that smooths the scores; choose it on the declared part only."""
 
 
@@ -125,7 +125,7 @@ def rank(words: list[str], screen: Console) -> int:
     options = shell.parse(Rank, words, "percepta supernet rank")
     system = shell.load("supernet", options)
     from percepta import report
-    from percepta.systems.supernet import ranking, task
+    from percepta.systems.supernet import ranking, strategies, task
     from percepta.systems.supernet.model import scores
 
     net: Any = system.model
@@ -140,10 +140,12 @@ def rank(words: list[str], screen: Console) -> int:
             net, codes, pixels, labels, processes=options.processes, progress=lambda done, total: bar(done, total, "")
         )
     space = system.config.target_space()
-    smoothed = ranking.smooth(net.space, codes, found.likelihood, options.penalty)
+    training = strategies.ledger(net, codes)[0]
+    score = ranking.combined(net.space, codes, found.likelihood, training, options.penalty)
     rows = {
         "codes": codes, "accuracy": found.accuracy.tolist(), "likelihood": found.likelihood.tolist(),
-        "smoothed": smoothed.tolist(), "penalty": options.penalty, "pictures": len(labels), "split": options.split,
+        "training": training.tolist(), "score": score.tolist(), "penalty": options.penalty,
+        "pictures": len(labels), "split": options.split,
     }  # fmt: skip
     others = ranking.free(space, codes)
     if options.proxies:
@@ -152,7 +154,7 @@ def rank(words: list[str], screen: Console) -> int:
     report.write_atomically(options.out / "scores.json", json.dumps(rows) + "\n")
     page = report.Page("Ranking of architectures with inherited weights")
     if whole.truth is not None and options_fit(system):
-        _judge(page, whole.truth, found, smoothed, others)
+        _judge(page, whole.truth, found, score, others)
     page.extend(task.views(space, found, _table(whole.truth)))
     shown = page.write(options.out / "report.html")
     screen.print(escape(f"{options.out / 'scores.json'}\n{shown}"), soft_wrap=True)
@@ -172,18 +174,20 @@ def _table(path: Path | None) -> Any:
     return None if path is None else nasbench.read_macro(path)
 
 
-def _judge(page: Any, path: Path, found: Any, smoothed: Any, others: dict[str, Any]) -> None:
-    """Tables of the raw and the smoothed scores, over all networks and without the declared part."""
+def _judge(page: Any, path: Path, found: Any, score: Any, others: dict[str, Any]) -> None:
+    """Tables of the scores and of what they were before smoothing, over all networks and without the declared part."""
     from percepta.systems.supernet import ranking
 
     truth = ranking.truth_of(_table(path), found.codes)
-    page.heading("Inherited log-probability, smoothed").metrics(ranking.against(smoothed, truth, others))
+    page.heading("Inherited log-probability, smoothed, with training's losses").metrics(
+        ranking.against(score, truth, others)
+    )
     page.heading("Inherited log-probability").metrics(ranking.against(found.likelihood, truth, others))
     rest = ~ranking.declared(found.codes)
     codes = tuple(code for code, kept in zip(found.codes, rest, strict=True) if kept)
     part = ranking.Truth(codes, truth.accuracy[rest], truth.seeds[rest])
-    page.heading("Smoothed, without the declared networks by which settings were chosen")
-    page.metrics(ranking.against(smoothed[rest], part, {name: row[rest] for name, row in others.items()}))
+    page.heading("The same without the declared networks by which settings were chosen")
+    page.metrics(ranking.against(score[rest], part, {name: row[rest] for name, row in others.items()}))
 
 
 def search(words: list[str], screen: Console) -> int:
@@ -234,12 +238,12 @@ def _row(space: Any, code: str) -> dict[str, Any]:
 
 
 def _kept(path: Path | None) -> dict[str, float] | None:
-    """Smoothed scores by code."""
+    """Scores by code."""
     if path is None:
         return None
     try:
         content = json.loads(path.read_text())
-        return dict(zip(content["codes"], content["smoothed"], strict=True))
+        return dict(zip(content["codes"], content["score"], strict=True))
     except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: expected scores.json of `percepta supernet rank` ({error})") from None
 

@@ -21,7 +21,7 @@ from percepta.systems.supernet.model import network
 from percepta.systems.supernet.space import Macro, Space
 
 BEST = 1000  # a ranking has to hold among good networks: a search meets no others
-PENALTY = 0.1  # of smoothed scores, as a share of the codes; chosen on the declared part
+PENALTY = 0.3  # of smoothed scores, as a share of the codes; chosen on the declared part
 DECLARED, DECLARED_SEED = 200, 2022  # networks whose true accuracy may choose settings
 INK, SOFT, BLUE, ORANGE = (34, 36, 42), (150, 156, 166), (36, 104, 201), (208, 86, 42)
 
@@ -84,10 +84,10 @@ def against(
 
     Args:
         others: guesses that cost nothing, by name; each is a baseline of every metric. "seed to seed" joins them.
-        best: how many networks count as the best, by the truth; a quarter where there are not so many.
+        best: how many networks count as the best, by the truth; a quarter of all where those are not twice as many.
         draws: of the bootstrap over networks.
     """
-    count = min(best, max(2, len(guess) // 4))
+    count = best if len(guess) >= 2 * best else max(2, len(guess) // 4)
     top = np.argsort(-truth.accuracy, kind="stable")[:count]
     everything = np.arange(len(guess))
     found = {}
@@ -125,6 +125,22 @@ def smooth(
     z, y = features - features.mean(0), score - score.mean()
     weights = np.linalg.solve(z.T @ z + penalty * len(z) * np.eye(z.shape[1]), z.T @ y)
     return z @ weights + score.mean()
+
+
+def combined(
+    space: Space,
+    codes: Sequence[str],
+    likelihood: Float[np.ndarray, " n"],
+    training: Float[np.ndarray, " n"],
+    penalty: float = PENALTY,
+) -> Float[np.ndarray, " n"]:
+    """What two witnesses say together: smoothed inherited scores, and the ledger of training's losses.
+
+    Args:
+        likelihood: inherited log-probability. training: of `strategies.ledger`; where it says nothing (one value for
+            all) the smoothed scores count alone.
+    """
+    return standard(smooth(space, codes, standard(likelihood), penalty)) + standard(training)
 
 
 def standard(score: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:

@@ -156,12 +156,12 @@ def metrics(model: nn.Module, loader: Any) -> dict[str, Metric]:
 def rank_metrics(net: Supernet, found: Scores, count: int, table: str, majority: float) -> dict[str, Metric]:
     """`metrics` from scores that are there."""
     out: dict[str, Metric] = {}
-    guess = found.likelihood
+    guess, from_training = found.likelihood, strategies.ledger(net, found.codes)[0]
     if table and net.config.target_space() == Macro():
         truth = ranking.truth_of(nasbench.read_macro(table), found.codes)
-        others = ranking.free(net.config.target_space(), found.codes) | {"not smoothed": guess}
-        out |= ranking.against(ranking.smooth(net.space, found.codes, guess, ranking.PENALTY), truth, others)
-    from_training = strategies.ledger(net, found.codes)[0]
+        others = ranking.free(net.config.target_space(), found.codes)
+        others |= {"inherited scores alone": guess, "training's losses alone": from_training}
+        out |= ranking.against(ranking.combined(net.space, found.codes, guess, from_training), truth, others)
     low, high = bootstrap(from_training, guess, kendall, draws=100)
     agreement = kendall(from_training, guess)
     if np.isfinite(agreement):
