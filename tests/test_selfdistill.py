@@ -125,8 +125,8 @@ def test_recall_without_trust_is_dlb() -> None:
         assert torch.allclose(x["loss"], y["loss"], rtol=1e-5)
 
 
-@pytest.mark.parametrize("sharpen", [1.0, 2.5])
-def test_recall_remembers_the_running_mean_of_answers(sharpen: float) -> None:
+@pytest.mark.parametrize(("sharpen", "doubt"), [(1.0, 0.0), (2.5, 0.0), (2.0, 1.0), (1.0, 0.5)])
+def test_recall_remembers_the_running_mean_of_answers(sharpen: float, doubt: float) -> None:
     """Against a loop over single pictures, a picture that is there twice in a step included."""
     trust, decay = 0.6, 0.7
     model, memory = network(), {}
@@ -135,8 +135,8 @@ def test_recall_remembers_the_running_mean_of_answers(sharpen: float) -> None:
     for step in range(6):
         now = batch(step)
         with torch.no_grad():
-            given = objective("recall", model, now, memory, trust=trust, recall=decay, sharpen=sharpen, alpha=0.0)
-            given = given["loss"]
+            settings = {"trust": trust, "recall": decay, "sharpen": sharpen, "doubt": doubt}
+            given = objective("recall", model, now, memory, **settings, alpha=0.0)["loss"]
             pictures = [*zip(now["first"], now["label"], now["index"].tolist(), strict=True)]
             if last is not None:
                 pictures += zip(last["second"], last["label"], last["index"].tolist(), strict=True)
@@ -146,7 +146,8 @@ def test_recall_remembers_the_running_mean_of_answers(sharpen: float) -> None:
                 target = nn.functional.one_hot(label, CLASSES).float()
                 if i in table:
                     surer = table[i] ** sharpen
-                    target = (1 - trust) * target + trust * surer / surer.sum()
+                    share = trust * (1 - table[i][label] / table[i].max()) ** doubt
+                    target = (1 - share) * target + share * surer / surer.sum()
                 terms.append(-(target * logits.log_softmax(0)).sum())
                 answers.setdefault(i, []).append(logits.softmax(0))
         assert torch.allclose(given, torch.stack(terms).mean(), rtol=1e-5)

@@ -55,6 +55,7 @@ def objective(
     trust: float = 0.0,
     recall: float = 0.7,
     sharpen: float = 1.0,
+    doubt: float = 0.0,
 ) -> dict[str, Tensor]:
     """The loss of one training step.
 
@@ -71,6 +72,8 @@ def objective(
         trust: for "recall", the share of the target that the remembered answers have, 0..1; grows as training goes on.
         recall: for "recall", the decay per visit of what is remembered.
         sharpen: for "recall", the power to which the remembered answers are taken before they are a target, 1 or more.
+        doubt: for "recall", how much the trust depends on whether the remembered answers speak against the label: it is
+            multiplied by (1 − p(label) / max p)^doubt. 0: not at all; at 1 a label that was always met stays whole.
 
     Returns:
         {"loss", "ce": cross-entropy with the targets, "right": share of "first" whose label is met, and "distil", the
@@ -93,7 +96,7 @@ def objective(
         logits = forward(pictures).logits.float()
         if method == "recall":
             index = batch["index"] if last is None else torch.cat([batch["index"], last["index"]])
-            target = _recalled(memory, batch["count"], index, logits, labels, trust, recall, sharpen)
+            target = _recalled(memory, batch["count"], index, logits, labels, trust, recall, sharpen, doubt)
             ce = soft_cross_entropy(logits, target)
         else:
             ce = functional.cross_entropy(logits, labels, label_smoothing=smoothing * (method == "smoothing"))
@@ -158,12 +161,14 @@ def _recalled(
     trust: float,
     decay: float,
     sharpen: float,
+    doubt: float,
 ) -> Float[Tensor, "m k"]:
     """Targets between the given labels and what was answered before; then remembers these answers too.
 
     A target is (1 − trust) · label + trust · the running mean of the answers to this picture in earlier steps, taken to
-    the power of `sharpen` and brought to sum 1 (wrong labels make a network less sure than it should be); or the label
-    alone where there are none. A mean that is all zero says that the picture has not been seen.
+    the power of `sharpen` and brought to sum 1 (wrong labels make a network less sure than it should be), the trust the
+    smaller the better these answers meet the label (see `doubt`); or the label alone where there are no answers. A mean
+    that is all zero says that the picture has not been seen.
     """
     if TABLE not in memory:
         memory[TABLE] = logits.new_zeros(count, logits.shape[1])
@@ -171,9 +176,12 @@ def _recalled(
     given = functional.one_hot(labels, logits.shape[1]).to(logits.dtype)
     before = table[index]
     seen = before.sum(1, keepdim=True) > 0
+    tiny = torch.finfo(before.dtype).tiny
     surer = before**sharpen
-    surer = surer / surer.sum(1, keepdim=True).clamp_min(torch.finfo(surer.dtype).tiny)
-    target = torch.where(seen, (1 - trust) * given + trust * surer, given)
+    surer = surer / surer.sum(1, keepdim=True).clamp_min(tiny)
+    agreed = (before * given).sum(1, keepdim=True) / before.amax(1, keepdim=True).clamp_min(tiny)
+    share = trust * (1 - agreed) ** doubt
+    target = torch.where(seen, (1 - share) * given + share * surer, given)
     # A picture may be there twice, where an epoch ends: the mean of both answers counts.
     own, place, often = index.unique(return_inverse=True, return_counts=True)
     answer = logits.new_zeros(len(own), logits.shape[1]).index_add_(0, place, functional.softmax(logits, dim=1))

@@ -34,10 +34,12 @@ class Config:
     """Weight of the soft targets."""
     smoothing: float = 0.1
     """For "smoothing": share of a label that is spread over all classes."""
-    trust: float = 0.8
-    """For "recall": share that the remembered answers have in the target at the end of training."""
-    sharpen: float = 1.0
+    trust: float = 1.0
+    """For "recall": largest share that remembered answers have in the target at the end of training."""
+    sharpen: float = 2.0
     """For "recall": power to which the remembered answers are taken; 1 leaves them as they are."""
+    doubt: float = 1.0
+    """For "recall": how much more trust remembered answers have that speak against the label. 0: all have the same."""
     recall: float = 0.7
     """For "recall": decay, each time that a picture is seen, of what is remembered of it."""
     net: Literal["resnet", "wide", "lite0"] = "resnet"
@@ -82,6 +84,8 @@ class Config:
             raise ValueError("held_out 1 leaves nothing to train on")
         if self.sharpen < 1:
             raise ValueError(f"sharpen is 1 or more, got {self.sharpen}")
+        if self.doubt < 0:
+            raise ValueError(f"doubt is 0 or more, got {self.doubt}")
         if self.temperature <= 0:
             raise ValueError(f"temperature has to be above 0, got {self.temperature}")
         if self.stem not in (1, 2):

@@ -61,6 +61,7 @@ def loss(model: nn.Module, batch: dict[str, Any], step: Any) -> dict[str, Tensor
         trust=config.trust * min(1.0, step.number / config.train.steps),
         recall=config.recall,
         sharpen=config.sharpen,
+        doubt=config.doubt,
     )
 
 
