@@ -75,7 +75,8 @@ def settings(job: Job, args: argparse.Namespace) -> Config:
     return replace(
         base, self_distill=method, temperature=4.0 if method == "cskd" else args.temperature, alpha=args.alpha,
         trust=args.trust, recall=args.recall, sharpen=args.sharpen, doubt=args.doubt,
-        noise=job.noise, noise_kind=args.noise_kind, noise_seed=job.seed, samples=args.samples, held_out=0.1, depth=args.depth, stem=args.stem, train=run,
+        noise=job.noise, noise_kind=args.noise_kind, noise_seed=job.seed, samples=args.samples, held_out=0.1,
+        depth=args.depth, stem=args.stem, train=run,
     )  # fmt: skip
 
 
