@@ -96,6 +96,12 @@ TABLE: dict[str, Weight] = {
         data="CIFAR-10, which has no licence of its own: research use",
         assets=("supernet-small.safetensors",),
     ),
+    "online3d-small": Weight(
+        source="online3d, preset small, trained by percepta",
+        code="Apache-2.0",
+        data="synthetic rooms, and one scan of ScanNet: research use",
+        assets=("online3d-small.safetensors",),
+    ),
     "refer-small": Weight(
         source="refer, preset small, trained by percepta",
         code="Apache-2.0",
