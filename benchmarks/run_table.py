@@ -17,6 +17,7 @@ from scipy import stats
 
 from percepta import report
 from percepta.config import differences, to_json
+from percepta.files import write_atomically
 
 RESULT = "result.json"
 Row = Mapping[str, Any]  # what a result.json holds
@@ -66,7 +67,7 @@ def is_done(folder: Path, config: Any) -> bool:
 def finish(folder: Path, job: Any, config: Any, numbers: Mapping[str, Any]) -> None:
     """Writes a run's result: its job (a dataclass), its settings and its numbers."""
     content = {"job": vars(job), "config": to_json(config), **numbers}
-    report.write_atomically(folder / RESULT, json.dumps(content, indent=1) + "\n")
+    write_atomically(folder / RESULT, json.dumps(content, indent=1) + "\n")
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
@@ -145,7 +146,7 @@ def sum_up(out: Path, summary: Callable[[list[Row]], Row], text: Callable[[Row],
     """
     rows = [json.loads(path.read_text()) for path in sorted(out.glob(f"*/{RESULT}"))]
     found = summary(rows)
-    report.write_atomically(out / "table.json", json.dumps({**found, "runs": rows}, indent=1) + "\n")
+    write_atomically(out / "table.json", json.dumps({**found, "runs": rows}, indent=1) + "\n")
     shown = text(found)
-    report.write_atomically(out / "table.md", shown)
+    write_atomically(out / "table.md", shown)
     return shown

@@ -26,6 +26,7 @@ import torch
 import percepta
 from percepta import report
 from percepta.datasets import nasbench
+from percepta.files import write_atomically
 from percepta.metrics import Metric
 from percepta.metrics.correlation import bootstrap, kendall
 from percepta.systems.supernet import PRESETS, ranking, strategies, task
@@ -98,7 +99,7 @@ def rank(args: argparse.Namespace) -> None:
         text.append(f"### {title}\n\n" + report.markdown_table(*report.metric_rows(metrics)))
     picture = ranking.scatter(candidates[best], truth.accuracy, ("score", "accuracy when trained alone, %"), best)
     page.pictures([(picture, best)]).write(args.out / "ranking.html")
-    report.write_atomically(args.out / "ranking.md", "\n\n".join(text) + "\n")
+    write_atomically(args.out / "ranking.md", "\n\n".join(text) + "\n")
     print("\n\n".join(text))
     rows = {
         "codes": codes, "score": np.round(candidates[best], 4).tolist(),
@@ -106,9 +107,9 @@ def rank(args: argparse.Namespace) -> None:
         "flops": Macro().costs(codes)[1].tolist(),
         "note": f"{len(args.weights)} supernet(s), score: {best}; see the card.",
     }  # fmt: skip
-    report.write_atomically(args.out / "scores.json", json.dumps(rows) + "\n")
+    write_atomically(args.out / "scores.json", json.dumps(rows) + "\n")
     if args.ship:
-        print(report.write_atomically(RESULTS, json.dumps(rows) + "\n"))
+        print(write_atomically(RESULTS, json.dumps(rows) + "\n"))
 
 
 def latency(args: argparse.Namespace) -> None:
@@ -146,7 +147,7 @@ def predictor(args: argparse.Namespace) -> None:
         table = [[m, *(f"{np.mean(v[s]):.3f} ± {np.std(v[s]):.3f}" for s in sizes)] for m, v in rows.items()]
         found[name] = rows
         print(f"{name}\n" + report.markdown_table(["method", *map(str, sizes)], table) + "\n")
-    report.write_atomically(args.out / "predictor.json", json.dumps(found, indent=1) + "\n")
+    write_atomically(args.out / "predictor.json", json.dumps(found, indent=1) + "\n")
     if (args.out / "scores.json").is_file():
         _with_inherited(args)
 

@@ -14,7 +14,7 @@ from percepta.systems import COMMANDS, TABLE
 
 ROOT = Path(percepta.__file__).parent
 LAYERS = (
-    ("config", "scale"),
+    ("config", "files", "scale"),
     ("nn", "geometry", "media", "metrics"),
     ("datasets",),
     ("systems",),

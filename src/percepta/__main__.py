@@ -287,6 +287,7 @@ def evaluate(system: str, words: list[str], screen: Console) -> int:
 
     from percepta import report
     from percepta import train as training
+    from percepta.files import write_atomically
 
     if options.data is not None and not options.data.exists():
         raise FileNotFoundError(f"--data {options.data}: no such folder")
@@ -310,7 +311,7 @@ def evaluate(system: str, words: list[str], screen: Console) -> int:
     facts = _facts(system, model, options, words, seconds)
     content = {"facts": facts, "metrics": {name: asdict(metric) for name, metric in metrics.items()}}
     options.out.mkdir(parents=True, exist_ok=True)
-    report.write_atomically(options.out / "metrics.json", json.dumps(content, indent=1) + "\n")
+    write_atomically(options.out / "metrics.json", json.dumps(content, indent=1) + "\n")
     page = report.Page(f"{system}: {TABLE[system]}").metrics(metrics)
     page.extend(_shown(model, samples, metrics)).table(["", ""], list(facts.items())).write(options.out / "report.html")
     screen.print(f"{options.out / 'metrics.json'} and report.html, {seconds:.1f} s")
@@ -355,7 +356,6 @@ def predict(system: str, words: list[str], screen: Console) -> int:
     options = parse(Predict, words, f"percepta predict {system}", f"{system}: {TABLE[system]}")
     files = inputs(options.input)
     model = load(system, options)
-    from percepta import report
 
     stems = [file.stem for file in files]
     failed: list[tuple[Path, str]] = []
@@ -378,7 +378,9 @@ def predict(system: str, words: list[str], screen: Console) -> int:
             bar(index + 1, len(files), file.name)
     import json
 
-    report.write_atomically(options.out / "predictions.json", json.dumps(rows, indent=1) + "\n")
+    from percepta.files import write_atomically
+
+    write_atomically(options.out / "predictions.json", json.dumps(rows, indent=1) + "\n")
     for row in rows[:20]:
         score = f"  score {row['score']:.2f}" if isinstance(row.get("score"), float) else ""
         asked = f"  “{row['words']}”" if row.get("words") else ""

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from percepta import __version__, weights
 from percepta import config as configs
+from percepta.files import write_atomically
 from percepta.systems import TABLE
 
 FORMAT = 1
@@ -72,16 +73,8 @@ def save(
         state = {name: value.half() if value.dtype == torch.float32 else value for name, value in state.items()}
     # clone: safetensors refuses tensors that share memory, as tied weights do
     copies = {name: value.contiguous().clone() for name, value in state.items()}
-    return write(Path(path), copies, {"percepta": json.dumps(asdict(header))})
-
-
-def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Path:
-    """A safetensors file, whole or not at all, with the umask's permissions (save_file lets only its owner read)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(to_bytes(dict(tensors), dict(metadata)))
-    temporary.replace(path)
-    return path
+    # no save_file: it lets only its owner read, whatever the umask says
+    return write_atomically(path, to_bytes(copies, {"percepta": json.dumps(asdict(header))}))
 
 
 def read(path: Path) -> tuple[Header, dict[str, Tensor]]:

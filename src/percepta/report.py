@@ -14,7 +14,6 @@ import base64
 import io
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from itertools import accumulate
@@ -23,6 +22,7 @@ from typing import Any
 
 from PIL import Image
 
+from percepta.files import write_atomically
 from percepta.metrics import Metric
 
 Real = int | float
@@ -105,19 +105,6 @@ def metric_rows(metrics: Mapping[str, Metric]) -> tuple[list[str], list[list[str
         others = [number(metric.baselines[b]) if b in metric.baselines else "" for b in baselines]
         rows.append([name, value, interval_text(metric), str(metric.n) if metric.n else "", *others])
     return ["metric", "value", "95 % interval", "n", *baselines], rows
-
-
-def write_atomically(path: Path | str, content: str | bytes) -> Path:
-    """Writes a file whole or not at all: under a temporary name beside it, then renamed. Makes the folder."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
 
 
 def embed(image: Image.Image, *, longest_px: int = 900, quality: int = 86) -> str:

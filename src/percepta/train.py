@@ -41,6 +41,7 @@ from torch.utils.data import DataLoader
 
 from percepta import checkpoint, weights
 from percepta.config import TrainConfig, differences, to_json
+from percepta.files import write_atomically
 from percepta.metrics import Metric
 from percepta.nn import norm
 
@@ -613,14 +614,14 @@ class _Writer:
         self.count, self.clock = 0, time.monotonic()
         if process.rank == 0:
             out.mkdir(parents=True, exist_ok=True)
-            _write(out / "config.json", json.dumps(to_json(config), indent=1) + "\n")
-            _write(out / "command", shlex.join(sys.argv) + "\n")
+            write_atomically(out / "config.json", json.dumps(to_json(config), indent=1) + "\n")
+            write_atomically(out / "command", shlex.join(sys.argv) + "\n")
             if commit := _commit():
-                _write(out / "commit", commit + "\n")
+                write_atomically(out / "commit", commit + "\n")
             log = out / "log.jsonl"
             lines = log.read_text().splitlines(keepends=True) if log.exists() else []
             # A run that was killed wrote lines after the state that is resumed; the last may be torn.
-            _write(
+            write_atomically(
                 log,
                 "".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= done),
             )
@@ -684,12 +685,6 @@ class _Writer:
         if self.process.rank == 0:
             with (self.out / "log.jsonl").open("a") as file:
                 file.write(json.dumps(values) + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    temporary.replace(path)
 
 
 def keep_memory() -> bool:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,6 +14,7 @@ from jaxtyping import Bool, Float
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from percepta.files import write_atomically
 from percepta.media.image import Source, read, to_pil
 
 Colour: TypeAlias = tuple[int, int, int]
@@ -28,6 +32,19 @@ _PALETTE: tuple[Colour, ...] = (
 )
 _BAR, _INK, _FAINT = (24, 26, 31), (245, 246, 248), (168, 174, 186)
 _PAPER, _TEXT = (250, 250, 250), (34, 36, 42)
+
+
+def write_picture(path: Path | str, picture: Image.Image, numbers: Mapping[str, Any] | None = None) -> Path:
+    """A drawing as a PNG, and beside it, of the same name, what it shows as JSON: each whole or not at all.
+
+    Args:
+        path: with any ending; its folder is made.
+    """
+    path, content = Path(path), io.BytesIO()
+    picture.save(content, "PNG")
+    if numbers is not None:
+        write_atomically(path.with_suffix(".json"), json.dumps(numbers, ensure_ascii=False) + "\n")
+    return write_atomically(path, content.getvalue())
 
 
 def colours(n: int) -> list[Colour]:

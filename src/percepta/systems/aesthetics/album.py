@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
-import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -28,7 +26,9 @@ from torch import Tensor, nn
 
 from percepta.datasets import album as files
 from percepta.datasets.ratings import Number, Scale, nearest
+from percepta.files import write_atomically
 from percepta.media import image as media
+from percepta.media.draw import write_picture
 from percepta.systems.aesthetics.cache import Cache, Look, look_at
 from percepta.systems.aesthetics.model import BATCH, Aesthetics, at_once, square
 from percepta.systems.aesthetics.people import traits
@@ -110,10 +110,7 @@ class Result:
             path = path.with_name(f"{path.name}.png")
         row = {key: getattr(self, key) for key in ("name", "score", "deviation", "crowd", "low", "high")}
         row["deviation"] = None if math.isnan(self.deviation) else self.deviation
-        drawing = io.BytesIO()
-        self.draw().save(drawing, "PNG")
-        _write(path, drawing.getvalue())
-        _write(path.with_suffix(".json"), (json.dumps(row, ensure_ascii=False) + "\n").encode())
+        write_picture(path, self.draw(), row)
 
 
 class Album:
@@ -245,9 +242,7 @@ class Album:
             numbers = (f"{value:.4f}" for value in (result.score, result.deviation, result.crowd))
             rated = self.ratings.get(result.name)
             table.writerow((result.name, *numbers, "" if rated is None else f"{rated:g}", rank))
-        path = Path(out) / "ranking.csv"
-        _write(path, rows.getvalue().encode())
-        return path
+        return write_atomically(Path(out) / "ranking.csv", rows.getvalue())
 
     def page(self, ask: int = 10, why: int = 3) -> list[Any]:
         """Items for `report.Page.extend`: counts, what to rate next, reasons for the best and the last, all by taste.
@@ -524,14 +519,3 @@ def _cell(result: Result, caption: str) -> tuple[Image.Image, str]:
 
 def _because(name: str, why: Sequence[Reason]) -> str:
     return "\n".join([name, *(reason.text for reason in why)] if why else [name, "nothing that stands out"])
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all: under a temporary name beside it, then renamed. Makes the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +12,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
+from percepta.media.draw import write_picture
 from percepta.media.image import square, to_bytes
 from percepta.nn import selfdistill
 from percepta.systems.distill import Config
@@ -116,16 +116,8 @@ class Result:
 
     def save(self, path: Path | str) -> None:
         """The drawing as a picture, and beside it the probabilities as JSON of the same name."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         row = {name: round(float(p), 6) for name, p in zip(self.classes, self.probability, strict=True)}
-        temporary = path.with_name(f".{path.name}")
-        self.draw().save(temporary, "PNG")
-        temporary.replace(path)
-        temporary = path.with_name(f".{path.stem}.json")
-        text = json.dumps({"label": self.label, "score": self.score, "probability": row}, ensure_ascii=False)
-        temporary.write_text(text + "\n")
-        temporary.replace(path.with_suffix(".json"))
+        write_picture(path, self.draw(), {"label": self.label, "score": self.score, "probability": row})
 
 
 @torch.inference_mode()

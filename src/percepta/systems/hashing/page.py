@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 from collections.abc import Sequence
 from datetime import datetime
 from html import escape
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from percepta.files import write_atomically
 from percepta.media import image, video
 from percepta.systems.hashing.index import Found
 from percepta.systems.hashing.moments import film_frames
@@ -54,14 +54,7 @@ def write(path: Path, title: str, note: str, found: Sequence[Found]) -> Path:
         f'<h1>{escape(title)}</h1>\n<p>{escape(note)}</p>\n<div class="found">\n{cells}\n</div>\n'
         "</main>\n</body>\n</html>\n"
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        # A file's name may hold bytes that are no text; the page shows a mark in their place.
-        temporary.write_bytes(text.encode("utf-8", "replace"))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(path, text)
     return path
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
 from percepta.media import image as media
+from percepta.media.draw import write_picture
 from percepta.media.image import SUFFIXES, VIDEO_SUFFIXES
 from percepta.systems.hashing import Config
 from percepta.systems.hashing.data import Pairs, Whole, library, square, video_looks
@@ -113,16 +112,11 @@ class Result:
 
     def save(self, path: Path | str) -> None:
         """The drawing as a picture, and beside it a JSON of the same name with code (hexadecimal) and vector."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         row: dict[str, Any] = {"source": self.source, "kind": self.kind, "bits": len(self.bits)}
         row |= {"code": self.code.tobytes().hex(), "vector": [round(float(value), 6) for value in self.vector]}
         if self.sentence:
             row |= {"sentence": self.sentence, "score": self.score}
-        drawing = io.BytesIO()
-        self.draw().save(drawing, "PNG")
-        _write(path, drawing.getvalue())
-        _write(path.with_suffix(".json"), (json.dumps(row, ensure_ascii=False) + "\n").encode())
+        write_picture(path, self.draw(), row)
 
 
 @torch.no_grad()
@@ -194,12 +188,6 @@ def _wrap(text: str, font: Any, width: int) -> list[str]:
         else:
             lines.append(word)
     return lines[:3]
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
 
 
 class PictureVectors(nn.Module):

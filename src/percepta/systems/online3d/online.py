@@ -20,11 +20,12 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, Int32, Int64
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save as to_bytes
 from torch.nn import functional
 
 from percepta.datasets import nyu40
 from percepta.datasets.posed import RgbdFrame
+from percepta.files import write_atomically
 from percepta.geometry import camera as cameras
 from percepta.geometry import pose as poses
 from percepta.nn.sparse import Sites
@@ -329,9 +330,8 @@ class Online:
             "offset": self._offset[:n], "weight": self._weight[:n], "instance": self._instance[:n],
         }  # fmt: skip
         self.stream.save(path.with_name(path.name + ".stream"))
-        part = path.with_name(path.name + ".part")
-        save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, part, {"session": json.dumps(header)})
-        part.replace(path)
+        kept = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+        write_atomically(path, to_bytes(kept, {"session": json.dumps(header)}))
 
     @classmethod
     def load(cls, path: Path, model: OnlineNet) -> Online:

@@ -13,10 +13,12 @@ from jaxtyping import Float, Float32, Int32, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from percepta.datasets import nyu40
+from percepta.files import write_atomically
 from percepta.geometry import ply
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics
 from percepta.media import draw, video
+from percepta.media.draw import write_picture
 
 _EMPTY = 246
 
@@ -149,18 +151,13 @@ class Result:
         """A .ply (places, colours of the classes, `label`, `instance`), or a picture with the .ply beside it; and a
         JSON of the same name that lists the instances."""
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix.lower() != ".ply":
-            partial = path.with_name(f".{path.name}")
-            self.draw().save(partial, "PNG")
-            partial.replace(path)
+            write_picture(path, self.draw())
         columns = {name: self.xyz[:, i] for i, name in enumerate("xyz")}
         tone = label_colours()[self.label]
         columns |= {name: tone[:, i] for i, name in enumerate(("red", "green", "blue"))}
         ply.write(path.with_suffix(".ply"), {**columns, "label": self.label, "instance": self.instance})
-        partial = path.with_name(f".{path.stem}.json")
-        partial.write_text(json.dumps(self.instances(), indent=1) + "\n")
-        partial.replace(path.with_suffix(".json"))
+        write_atomically(path.with_suffix(".json"), json.dumps(self.instances(), indent=1) + "\n")
 
     def instances(self) -> list[dict[str, Any]]:
         """Id, class, points, middle and box (metres) of each instance."""

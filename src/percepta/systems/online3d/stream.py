@@ -33,9 +33,10 @@ from typing import Literal, get_args
 import torch
 from jaxtyping import Float, Int
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from percepta import checkpoint
+from percepta.files import write_atomically
 from percepta.nn.sparse import (
     Rules,
     Sites,
@@ -439,7 +440,7 @@ class Stream:
         state = {"steps": self.steps, "cursor": self._cursor, "due": self._due}
         header = {"format": _FORMAT, "weights": _fingerprint(self.model), "settings": settings, "state": state}
         kept = {name: value.contiguous().cpu() for name, value in tensors.items()}
-        checkpoint.write(path, kept, {"stream": json.dumps(header)})
+        write_atomically(path, to_bytes(kept, {"stream": json.dumps(header)}))
 
     @classmethod
     def load(cls, path: Path, model: OnlineNet) -> Stream:

@@ -19,9 +19,11 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from percepta.datasets.nyu40 import PLANEMVS_NAMES
+from percepta.files import write_atomically
 from percepta.geometry import ply
 from percepta.geometry.camera import fit_plane
 from percepta.media import draw
+from percepta.media.draw import write_picture
 
 CELL_M = 0.05
 
@@ -259,23 +261,19 @@ class Scene:
             ValueError: another ending.
         """
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}")
         match path.suffix.lower():
             case ".ply":
                 places, faces, tones = self.mesh()
                 columns = dict(zip("xyz", places.T.astype(np.float32), strict=True))
                 ply.write(path, {**columns, **dict(zip(("red", "green", "blue"), tones.T, strict=True))}, faces)
-                return
             case ".glb":
-                temporary.write_bytes(glb(*self.mesh()))
+                write_atomically(path, glb(*self.mesh()))
             case ".json":
-                temporary.write_text(json.dumps(self.table(), indent=1) + "\n")
+                write_atomically(path, json.dumps(self.table(), indent=1) + "\n")
             case ".png":
-                self.draw().save(temporary, "PNG")
+                write_picture(path, self.draw())
             case ending:
                 raise ValueError(f"{path}: a scene is saved as .ply, .glb, .json or .png, not {ending!r}")
-        temporary.replace(path)
 
     def table(self) -> dict[str, object]:
         """Plain numbers for JSON, metres."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from percepta.datasets.nyu40 import PLANEMVS_NAMES
 from percepta.datasets.posed_folder import PosedPicture
+from percepta.files import write_atomically
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics, unit_plane
 from percepta.media import draw, image
@@ -133,23 +134,16 @@ class Result:
     def save(self, path: Path | str) -> None:
         """The drawing; beside it, of the same name, planes as .json and depth with plane numbers as .npz."""
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         rows = [
             {"class": self.classes[k], "score": round(float(s), 4), "normal": n.round(6).tolist(),
              "offset_m": round(float(d), 6), "pixels": int((self.index == i).sum())}
             for i, (k, s, n, d) in enumerate(zip(self.label, self.score, self.normal, self.offset_m, strict=True))
         ]  # fmt: skip
         about = {"message": self.message, "planes": rows, "world_from_camera": self.world_from_camera.tolist()}
-        temporary = path.with_name(f".{path.name}")
-        self.draw().save(temporary, "PNG")
-        temporary.replace(path)
-        temporary = path.with_name(f".{path.stem}.json")
-        temporary.write_text(json.dumps(about, indent=1) + "\n")
-        temporary.replace(path.with_suffix(".json"))
-        temporary = path.with_name(f".{path.stem}.npz")
-        with temporary.open("wb") as file:
-            np.savez_compressed(file, depth_m=self.depth_m, index=self.index, matrix=self.matrix)
-        temporary.replace(path.with_suffix(".npz"))
+        arrays = io.BytesIO()
+        np.savez_compressed(arrays, depth_m=self.depth_m, index=self.index, matrix=self.matrix)
+        write_atomically(path.with_suffix(".npz"), arrays.getvalue())
+        draw.write_picture(path, self.draw(), about)
 
 
 def overlay(picture: UInt8[np.ndarray, "h w 3"], index: Int32[np.ndarray, "h w"], names: Sequence[str]) -> Image.Image:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,19 +54,13 @@ class Result:
         path = Path(path)
         if path.suffix.lower() != ".png":
             path = path.with_name(f"{path.name}.png")
-        path.parent.mkdir(parents=True, exist_ok=True)
         row = {
             "sentence": self.sentence,
             "score": self.score,
             "found": self.found,
             "segmentation": coco_rle_encode(self.mask),
         }
-        temporary = path.with_name(f".{path.name}")
-        Image.fromarray(self.mask.astype(np.uint8) * 255).save(temporary, "PNG")
-        temporary.replace(path)
-        temporary = path.with_name(f".{path.stem}.json")
-        temporary.write_text(json.dumps(row, ensure_ascii=False) + "\n")
-        temporary.replace(path.with_suffix(".json"))
+        draw.write_picture(path, Image.fromarray(self.mask.astype(np.uint8) * 255), row)
 
 
 class Session:

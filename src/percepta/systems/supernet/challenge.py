@@ -7,7 +7,6 @@ correlates with hidden accuracies, so any increasing score will do.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from percepta.files import write_atomically
 from percepta.systems.supernet.predictor import fit
 from percepta.systems.supernet.space import CodeError, ResNet48
 
@@ -76,11 +76,7 @@ def write(path: Path | str, entries: Entries, score: Float[np.ndarray, " n"]) ->
         raise ValueError(f"expected {len(entries.codes):,} finite scores, got {len(score):,}")
     rows = zip(entries.names, entries.codes, score, strict=True)
     content = {name: {"acc": round(float(value), 6), "arch": code} for name, code, value in rows}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(content) + "\n")
-    temporary.replace(path)
-    return path
+    return write_atomically(path, json.dumps(content) + "\n")
 
 
 def score(

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from percepta import shell
+from percepta.files import write_atomically
 from percepta.systems import TABLE
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def rank(words: list[str], screen: Console) -> int:
     if options.proxies:
         others |= ranking.proxies(space, codes, net.prepare(pixels[:32]), processes=options.processes)
         rows |= {name: others[name].tolist() for name in ("NASWOT", "ZenScore")}
-    report.write_atomically(options.out / "scores.json", json.dumps(rows) + "\n")
+    write_atomically(options.out / "scores.json", json.dumps(rows) + "\n")
     page = report.Page("Ranking of architectures with inherited weights")
     if whole.truth is not None and options_fit(system):
         _judge(page, whole.truth, found, score, others)
@@ -194,7 +195,6 @@ def search(words: list[str], screen: Console) -> int:
     """`percepta supernet search`."""
     options = shell.parse(Search, words, "percepta supernet search")
     system = shell.load("supernet", options)
-    from percepta import report
     from percepta.systems.supernet import strategies
     from percepta.systems.supernet.search import Budget, by_hand, evolve, measure, pareto
     from percepta.systems.supernet.space import Macro
@@ -228,7 +228,7 @@ def search(words: list[str], screen: Console) -> int:
     screen.print(escape(f"best within the budget: {rows['best']}\ndrawn by hand: {rows['hand']}"), soft_wrap=True)
     if options.train:
         rows |= finish(system, options, {"searched": best, "hand": hand}, screen)
-    path = report.write_atomically(options.out / "front.json", json.dumps(rows, indent=1) + "\n")
+    path = write_atomically(options.out / "front.json", json.dumps(rows, indent=1) + "\n")
     screen.print(escape(str(path)), soft_wrap=True)
     return 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from percepta.datasets import nasbench
+from percepta.media.draw import write_picture
 from percepta.media.image import square, to_bytes
 from percepta.metrics import Metric, interval
 from percepta.metrics.correlation import bootstrap, kendall
@@ -293,15 +293,7 @@ class Result:
 
     def save(self, path: Path | str) -> None:
         """The drawing as a picture, and beside it the numbers as JSON of the same name."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}")
-        self.draw().save(temporary, "PNG")
-        temporary.replace(path)
-        row = {key: value for key, value in vars(self).items() if key != "probability"}
-        temporary = path.with_name(f".{path.stem}.json")
-        temporary.write_text(json.dumps(row) + "\n")
-        temporary.replace(path.with_suffix(".json"))
+        write_picture(path, self.draw(), {key: value for key, value in vars(self).items() if key != "probability"})
 
 
 def predict(model: nn.Module, code: str, picture: Any = None, *, calibration: Any = None) -> Result:
