@@ -1,12 +1,12 @@
 """Times incremental segmentation over the 300 real frames of 7-Scenes' red kitchen, and measures what it costs.
 
-    python benchmarks/online3d_stream.py DATA [--preset small] [--weights FILE] [--frames 300] [--rules] [--drift]
+    python benchmarks/online3d_stream.py DATA [--weights online3d] [--voxel-m 0.02] [--frames 300] [--rules] [--drift]
 
-DATA is the folder with `7scenes-redkitchen`. Weights are random, batch norms have the statistics of the data, or they
-come from FILE (a state dict; a network that learnt something bears missing changes far better). The same
-map goes through several streams at once; every so many frames the whole network runs on the map as it then is, from the
-coordinates on, which gives the speed-up and the error. `--rules` adds the published residual rule, `--drift` the
-anchorings. Seconds are of the processor (one thread), so that a busy machine disturbs them less.
+DATA is the folder with `7scenes-redkitchen`. Weights are those that come with the package, a checkpoint, or with
+`--weights random` such with batch norms of the data's statistics (a network that learnt something bears missing changes
+far better). The same map goes through several streams at once; every so many frames the whole network runs on the map
+as it then is, from the coordinates on, which gives the speed-up and the error. `--rules` adds the published residual
+rule, `--drift` other anchorings. Seconds are of the processor (one thread), so that a busy machine disturbs them less.
 
 Goals on 2 cores: from 100,000 voxels on 10 times below the full pass at the default threshold, 3 times at 0; the last
 50 frames at most 1.3 times the 50 after the first 100,000 voxels.
@@ -20,11 +20,13 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from PIL import Image
 
+import percepta
 from percepta.nn.sparse import Rules, Sites, SparseTensor
 from percepta.systems.online3d import PRESETS
 from percepta.systems.online3d.model import OnlineNet, Prediction
@@ -85,13 +87,12 @@ class VoxelMap:
         return self.sums[:, 1:] / self.sums[:, :1]
 
 
-def network(preset: str, maps: VoxelMap, weights: Path | None = None) -> OnlineNet:
-    """Random weights; batch norms as after training: with the statistics of their inputs. Or what a file holds."""
+def network(preset: str, maps: VoxelMap, weights: str) -> OnlineNet:
+    """What a checkpoint holds, or random weights with batch norms as after training: by the statistics of the map."""
+    if weights != "random":
+        return cast(OnlineNet, percepta.load(weights, device="cpu").model).eval()
     torch.manual_seed(0)
     model = OnlineNet(PRESETS[preset])
-    if weights is not None:
-        model.load_state_dict(torch.load(weights, weights_only=True))
-        return model.eval()
     norms = [part for part in model.modules() if isinstance(part, torch.nn.BatchNorm1d)]
     for norm in norms:
         norm.momentum = None
@@ -156,39 +157,43 @@ def report(name: str, track: Track, first: int, map_s: np.ndarray, full_s: float
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--preset", default="small", choices=PRESETS)
-    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--weights", default="online3d", help='a name, a checkpoint, or "random"')
+    parser.add_argument("--preset", default="small", choices=PRESETS, help="for random weights")
+    parser.add_argument("--voxel-m", type=float, default=0.02)
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--every", type=int, default=25)
     parser.add_argument("--voxels", type=int, default=100_000, help="map size from which on seconds count")
     parser.add_argument(
         "--thresholds", type=float, nargs="*", help="pairs: threshold and coarse; default: 0 0 and the configuration's"
     )
+    parser.add_argument("--growth", type=float, help="of the map, until all is computed anew; default: as configured")
     parser.add_argument("--rules", action="store_true")
     parser.add_argument("--drift", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
     folder = args.data / "7scenes-redkitchen"
-    config = PRESETS[args.preset]
-    calibration = VoxelMap(config.voxel_m)
+    calibration = VoxelMap(args.voxel_m)
     for number in range(0, args.frames, max(args.frames // 8, 1)):
         calibration.add(*points(folder, number))
     model = network(args.preset, calibration, args.weights)
+    config = model.config
     pairs = args.thresholds or [0.0, 0.0, config.threshold, config.coarse]
     tracks: dict[str, Track] = {}
     for threshold, coarse in zip(pairs[::2], pairs[1::2], strict=True):
         name = f"threshold {threshold:g}, coarse {coarse:g}"
-        tracks[name] = Track(Stream(model, threshold=threshold, coarse=coarse))
+        tracks[name] = Track(Stream(model, threshold=threshold, coarse=coarse, growth=args.growth))
         if args.rules:
-            plain = Stream(model, threshold=threshold, coarse=coarse, halo=False)
+            plain = Stream(model, threshold=threshold, coarse=coarse, halo=False, growth=args.growth)
             tracks[f"no halo, {name}"] = Track(plain)
             tracks[f"residuals, threshold {threshold:g}"] = Track(
-                Stream(model, threshold=threshold, rule="residuals", halo=False)
+                Stream(model, threshold=threshold, rule="residuals", halo=False, growth=args.growth)
             )
         if args.drift:
-            tracks[f"{name}, refresh 0.5 %"] = Track(Stream(model, threshold=threshold, coarse=coarse, refresh=0.005))
-            tracks[f"{name}, anchor 50"] = Track(Stream(model, threshold=threshold, coarse=coarse, anchor_every=50))
-    maps, map_s, full_s, rules_s, first = VoxelMap(config.voxel_m), [], [], [], None
+            for other in ({}, {"refresh": 0.005}, {"anchor_every": 50}, {"growth": 0.2}):
+                settings = {"growth": 0.0, **other}
+                title = ", ".join(f"{key} {value:g}" for key, value in settings.items())
+                tracks[f"{name}, {title}"] = Track(Stream(model, threshold=threshold, coarse=coarse, **settings))
+    maps, map_s, full_s, rules_s, first = VoxelMap(args.voxel_m), [], [], [], None
     for number, world, colour in frames(folder, args.frames):
         start = time.process_time()
         coords, features = maps.add(world, colour)
@@ -213,7 +218,7 @@ def main() -> None:
                 track.compare(number, full)
     if first is None:
         raise SystemExit(f"the map has {maps.sites.count} voxels at the end; give --voxels below that")
-    print(f"{args.preset}, {sum(p.numel() for p in model.parameters()):,} parameters; {maps.sites.count} voxels")
+    print(f"{args.weights}, {sum(p.numel() for p in model.parameters()):,} parameters; {maps.sites.count} voxels")
     print(f"full pass, mean of {len(full_s)}: {np.mean(full_s):.2f} s, of it rules {np.mean(rules_s):.2f} s")
     for name, track in tracks.items():
         report(name, track, first, np.array(map_s), float(np.mean(full_s)))

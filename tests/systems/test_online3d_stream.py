@@ -17,7 +17,7 @@ from percepta.systems.online3d.model import Block, Level, NormReLU, OnlineNet
 from percepta.systems.online3d.stream import Stream
 
 SEEDS = st.integers(0, 2**31 - 1)
-SMALL = Config(inputs=2, classes=4, width=3, levels=3, blocks=1, embedding=2)
+SMALL = Config(inputs=2, classes=4, width=3, levels=3, blocks=1, embedding=2, growth=0.0)
 
 
 def network(seed: int = 0, config: Config = SMALL) -> OnlineNet:
@@ -218,6 +218,24 @@ def test_refreshing_repairs_what_the_paper_rule_left_out() -> None:
     torch.testing.assert_close(outputs(healed), expected, atol=1e-4, rtol=1e-4)
 
 
+@settings(max_examples=12, deadline=None)
+@given(SEEDS, st.floats(0.05, 2.0), st.lists(st.tuples(st.integers(1, 60), st.integers(-4, 4)), min_size=2, max_size=8))
+def test_growth_brings_an_anchor_and_a_saved_stream_remembers_the_last(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, growth: float, steps: list[tuple[int, int]]
+) -> None:
+    path = tmp_path_factory.mktemp("state") / "stream.safetensors"
+    model, generator = network(), torch.Generator().manual_seed(seed)
+    stream, last = Stream(model, threshold=0.3, growth=growth), 0
+    for sites, centre in steps:
+        update = stream.step(*frame(generator, sites, centre))
+        assert update.anchored == (stream.count > (1 + growth) * last)
+        if update.anchored:
+            last = stream.count
+            torch.testing.assert_close(outputs(stream), recomputed(model, stream), atol=1e-5, rtol=1e-5)
+        stream.save(path)
+        stream = Stream.load(path, model)
+
+
 def test_too_much_drift_brings_an_anchor() -> None:
     model, generator = network(2), torch.Generator().manual_seed(2)
     stream = Stream(model, threshold=0.0, coarse=0.0, refresh=0.3, drift_bound=1e-3)
@@ -353,7 +371,7 @@ def test_a_stream_that_is_saved_goes_on_bit_by_bit(
 ) -> None:
     path = tmp_path_factory.mktemp("state") / "stream.safetensors"
     model, generator = network(), torch.Generator().manual_seed(seed)
-    stream = Stream(model, mode, rule=rule, threshold=0.05, refresh=0.1, anchor_every=4, halo=halo)
+    stream = Stream(model, mode, rule=rule, threshold=0.05, growth=0.4, refresh=0.1, anchor_every=4, halo=halo)
     for centre in (0, 2, -1):
         stream.step(*frame(generator, 60, centre))
     stream.save(path)

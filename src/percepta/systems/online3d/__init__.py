@@ -37,6 +37,8 @@ class Config:
     """Smallest change of a voxel's input, since the network last saw it, that is computed (0.08 is 10 of 255 steps)."""
     coarse: float = 1.0
     """Smallest change of a coarse voxel, in standard deviations of its channel, that goes on to coarser levels."""
+    growth: float = 0.1
+    """Everything is computed anew when the map has grown by this share since it last was. 0: never."""
     offset_weight: float = 1.0
     """Weight of the instance losses."""
     balance: float = 0.3

@@ -161,7 +161,11 @@ class Stream:
             levels below; None takes the configuration's. Only for the rule `values` in the mode `paper`.
         halo: whether voxels beside new ones are computed too, and so on each level: not in the published rule, little
             work, and most of what a frame changes elsewhere. Only in the mode `paper`.
-        anchor_every: everything is computed anew every that many steps; 0: never.
+        growth: everything is computed anew when the map has grown by this share since it last was; None takes the
+            configuration's; 0: never. What a voxel lacks is above all the surroundings that were seen after it, so this
+            follows the need; and as the maps so computed grow geometrically, a scan pays for a few full passes, however
+            long it is. Only in the mode `paper`.
+        anchor_every: everything is computed anew every that many steps, too; 0: never.
         refresh: share of all voxels that each step computes anew although they did not change, in turn: an anchoring
             that is spread over many frames.
         drift_bound: everything is computed anew in the step after one whose `drift` exceeds this; needs `refresh`.
@@ -176,6 +180,7 @@ class Stream:
         threshold: float | None = None,
         coarse: float | None = None,
         halo: bool = True,
+        growth: float | None = None,
         anchor_every: int = 0,
         refresh: float = 0.0,
         drift_bound: float = math.inf,
@@ -184,18 +189,23 @@ class Stream:
             raise ValueError(f"mode is one of {get_args(Mode)} and rule of {get_args(Rule)}; got {mode!r}, {rule!r}")
         threshold = model.config.threshold if threshold is None else threshold
         coarse = model.config.coarse if coarse is None else coarse
-        if not (threshold >= 0 and coarse >= 0 and anchor_every >= 0 and 0 <= refresh <= 1 and drift_bound > 0):
-            raise ValueError("threshold, coarse and anchor_every are at least 0, refresh is 0..1, drift_bound above 0")
+        growth = model.config.growth if growth is None else growth
+        if not (min(threshold, coarse, growth, anchor_every) >= 0 and 0 <= refresh <= 1 and drift_bound > 0):
+            raise ValueError(
+                "threshold, coarse, growth and anchor_every are at least 0, refresh is 0..1, drift_bound above 0"
+            )
         self.model, self.mode, self.rule = model.eval(), mode, rule
         self.threshold = threshold if mode == "paper" else 0.0
         self.coarse = coarse if mode == "paper" and rule == "values" else 0.0
         self.halo = halo and mode == "paper"
+        self.growth = growth if mode == "paper" else 0.0
         self.anchor_every, self.refresh, self.drift_bound = anchor_every, refresh, drift_bound
         self.steps = 0
         self._device = next(model.parameters()).device
         self._grids = [Grid.empty(self._device) for _ in range(model.config.levels)]
         self._cursor = 0  # where the refreshing goes on
         self._due = False  # everything has to be computed in the next step
+        self._anchored = 0  # voxels when everything was computed last
         self._clock = Clock()
 
     @property
@@ -249,6 +259,7 @@ class Stream:
         self._due = True  # until the step is through: if it is interrupted, the next one sets things right
         with self._clock("rules"):
             given = self._insert(0, coords).long()
+        anchor = anchor or (self.growth > 0 and self.count > (1 + self.growth) * self._anchored)
         self._grids[0].buffer("features", features.shape[1])[given] = features
         refreshed = given[:0]
         if self.mode == "full":
@@ -260,6 +271,7 @@ class Stream:
         drift = self._drift(rows, outputs, kept, refreshed)
         kept[rows] = outputs
         self.steps += 1
+        self._anchored = self.count if anchor else self._anchored
         self._due = drift > self.drift_bound
         return Update(
             rows - 1,
@@ -434,10 +446,10 @@ class Stream:
                 tensors[f"{level}/buffers/{name}"] = grid.buffer(name, 0)[: grid.count + 1]
         settings = {
             "mode": self.mode, "rule": self.rule, "threshold": self.threshold, "coarse": self.coarse, "halo": self.halo,
-            "anchor_every": self.anchor_every, "refresh": self.refresh,
+            "growth": self.growth, "anchor_every": self.anchor_every, "refresh": self.refresh,
             "drift_bound": None if math.isinf(self.drift_bound) else self.drift_bound,
         }  # fmt: skip
-        state = {"steps": self.steps, "cursor": self._cursor, "due": self._due}
+        state = {"steps": self.steps, "cursor": self._cursor, "due": self._due, "anchored": self._anchored}
         header = {"format": _FORMAT, "weights": _fingerprint(self.model), "settings": settings, "state": state}
         kept = {name: value.contiguous().cpu() for name, value in tensors.items()}
         write_atomically(path, to_bytes(kept, {"stream": json.dumps(header)}))
@@ -459,7 +471,8 @@ class Stream:
         bound = settings.pop("drift_bound")
         stream = cls(model, **settings, drift_bound=math.inf if bound is None else bound)
         state = header["state"]
-        stream.steps, stream._cursor, stream._due = state["steps"], state["cursor"], state["due"]
+        stream.steps, stream._cursor = state["steps"], state["cursor"]
+        stream._due, stream._anchored = state["due"], state["anchored"]
         for level, grid in enumerate(stream._grids):
             own = {
                 name.removeprefix(f"{level}/"): value.to(stream._device)
