@@ -196,6 +196,23 @@ def test_a_mirrored_pair_is_a_pair() -> None:
     np.testing.assert_allclose(ends[1][..., 1], ends[0][..., 1], rtol=1e-4, atol=1e-3)
 
 
+def test_shaken_poses_stay_rigid_and_turn_by_about_what_was_asked() -> None:
+    pair, rng = data.source(TINY, "train", None)[1], np.random.default_rng(0)
+    assert np.array_equal(data.shaken(pair, 0.0, rng).source_from_reference, pair.source_from_reference)
+    turns = []
+    for _ in range(400):
+        move, true = data.shaken(pair, 0.5, rng).source_from_reference[0], pair.source_from_reference[0]
+        np.testing.assert_allclose(move[:3, :3] @ move[:3, :3].T, np.eye(3), atol=1e-12)
+        assert np.array_equal(move[:, 3], true[:, 3])
+        turns.append(np.degrees(poses.angle(move[:3, :3] @ true[:3, :3].T)))
+    assert 0.65 < np.mean(turns) < 0.95  # an exponential of mean 0.5 times the length of a normal vector, sqrt(8 / π)
+    train, plain = (
+        data.Samples(replace(TINY, shaken_deg=0.5), data.source(TINY, "train", None), t) for t in (True, False)
+    )
+    first, second = (np.asarray(s[(0, 1)]["source_from_reference"]) for s in (train, plain))
+    assert np.abs(np.abs(first) - np.abs(second)).max() > 1e-4  # absolute: it may be mirrored, too
+
+
 def test_kept_pairs_are_the_same_pairs(tmp_path: Path) -> None:
     source = data.Boxes(replace(TINY, rooms=20), "train")
     data.write(source, tmp_path / "a", part=(0, 2))

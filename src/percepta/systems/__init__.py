@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rate": ("percepta.systems.aesthetics.commands:rate", "A local page to give stars to the pictures of a folder."),
     "predict aesthetics": ("percepta.systems.aesthetics.commands:predict", "Ranks an album for one person."),
     "index": ("percepta.systems.hashing.commands:index", "Finds moments in your photos and videos by a sentence."),
+    "keep planes": ("percepta.systems.planes.commands:keep", "Keeps training pairs in a folder."),
     "supernet": ("percepta.systems.supernet.commands:supernet", "Rank, search, submit architectures."),
     "predict online3d": ("percepta.systems.online3d.commands:predict", "Labels a recording frame by frame, or a scan."),
     "predict planes": ("percepta.systems.planes.commands:predict", "Planes and scene of posed pictures."),

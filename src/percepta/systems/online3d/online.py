@@ -128,8 +128,8 @@ class Online:
     Args:
         model: put into eval mode.
         mode, options: see `stream.Stream`.
-        memory: largest weight of what earlier frames said of a voxel; 0: the last word counts. Steadier labels, but what
-            was said of a voxel before its surroundings were seen is often wrong: measured, 2 costs a point of mIoU.
+        memory: largest weight of what earlier frames said of a voxel; 0: the last word counts. Labels are steadier,
+            but what was said before a voxel's surroundings were seen is often wrong: 2 costs a point of mIoU.
         cluster_every: instances are looked for every so many frames that were taken (and by `result`).
         near_m, far_m: depth outside is no reading.
         longest_step_m, widest_turn_deg: a frame whose camera is farther than that from the last one taken is left

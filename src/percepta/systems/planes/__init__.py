@@ -77,6 +77,8 @@ class Config:
     """Pairs of pictures from each."""
     baseline_m: tuple[float, float] = (0.05, 0.15)
     """Distance between the two cameras of a training pair."""
+    shaken_deg: float = 0.0
+    """How far training pairs' poses are off: deviation about each axis. Those of real cameras are, while they turn."""
     train: TrainConfig = field(default_factory=TrainConfig)
     """How it is trained."""
 
@@ -91,6 +93,8 @@ class Config:
             raise ValueError(f"matching {self.matching} channels cannot be shared by {self.groups} groups")
         if not 0 < self.near_m < self.far_m:
             raise ValueError(f"near_m has to be above 0 and below far_m, got {self.near_m} and {self.far_m}")
+        if self.shaken_deg < 0:
+            raise ValueError(f"shaken_deg is an angle of at least 0, got {self.shaken_deg}")
         if not 0 < self.baseline_m[0] < self.baseline_m[1]:
             raise ValueError(f"baseline_m is (shortest, longest) in metres, got {self.baseline_m}")
 
@@ -103,7 +107,7 @@ PRESETS: dict[str, Config] = {
         train=TrainConfig(steps=300, batch_size=4, lr=4e-3, warmup=10, clip_norm=1.0),
     ),
     "small": Config(
-        counts=(5, 5, 8), fine=True, refine=16,
+        counts=(5, 5, 8), fine=True, refine=16, shaken_deg=0.2,
         train=TrainConfig(
             steps=4000, batch_size=4, lr=1e-3, lr_scale=(("image", 0.3),), weight_decay=0.01, warmup=100,
             clip_norm=1.0, ema=0.998, checkpoint_every=200,

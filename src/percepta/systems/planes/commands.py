@@ -1,8 +1,10 @@
-"""`percepta predict planes FOLDER`: a walk of posed pictures into planes, picture by picture, and one scene."""
+"""`percepta predict planes FOLDER`: a walk of posed pictures into planes, picture by picture, and one scene.
+`percepta keep planes FOLDER`: pairs to train on, rendered or taken from a recording once.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -71,4 +73,52 @@ def predict(words: list[str], screen: Console) -> int:
     screen.print(
         escape(f"{len(scene.surfaces)} surfaces, {area:.1f} m², from {len(drawn)} key frames: {shown}"), soft_wrap=True
     )
+    return 0
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Keeps training pairs as arrays, for `percepta train planes --data` of the folder or of one that holds several."""
+
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")] = tyro.MISSING
+    """Where to; what pairs it holds are replaced."""
+    preset: str = "small"
+    """Whose picture size, rooms and baselines."""
+    data: Path | None = None
+    """A recording with depth, or annotated scenes. Left out: synthetic rooms (two to three seconds a room)."""
+    split: str = "train"
+    """Which part of it."""
+    rooms: int | None = None
+    """How many synthetic rooms. Left out: as the preset has."""
+    apart_m: tuple[float, ...] = ()
+    """Shortest distances between the cameras of a recording's pairs: each frame gives a pair for each of them."""
+    part: tuple[int, int] = (1, 1)
+    """I N: only the I-th of N parts, so that N processes share the work; give each a folder of its own."""
+
+
+def keep(words: list[str], screen: Console) -> int:
+    """Writes the pairs."""
+    options = shell.parse(Keep, words, "percepta keep planes", f"planes: {TABLE['planes']}")
+    from percepta.systems.planes import PRESETS, data
+
+    if options.preset not in PRESETS:
+        raise ValueError(f"no preset {options.preset!r} of planes; there are {', '.join(PRESETS)}")
+    number, count = options.part
+    if not 1 <= number <= count:
+        raise ValueError(f"--part is I N with I from 1 to N, got {number} {count}")
+    config = PRESETS[options.preset]
+    config = replace(config, rooms=config.rooms if options.rooms is None else options.rooms)
+    source = data.source(config, options.split, options.data)
+    if options.apart_m:
+        if not isinstance(source, data.Frames):
+            raise ValueError("--apart-m is for recordings; give one with --data")
+        chosen: set[tuple[int, int]] = set()
+        for shortest in options.apart_m:
+            nearest = replace(config, baseline_m=(shortest, config.baseline_m[1]))
+            found = data.source(nearest, options.split, options.data)
+            chosen.update(found.chosen if isinstance(found, data.Frames) else ())
+        source = replace(source, chosen=tuple(sorted(chosen)))
+    with shell.progress_bar(screen, "pairs") as bar:
+        data.write(source, options.folder, lambda done, of: bar(done, of, ""), (number - 1, count))
+    screen.print(escape(f"{len(range(number - 1, len(source), count))} pairs: {options.folder}"), soft_wrap=True)
     return 0
