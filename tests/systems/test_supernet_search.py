@@ -73,6 +73,20 @@ def test_inherited_accuracies_help_a_predictor() -> None:
         helped(features[40:])
 
 
+def test_an_answer_does_not_depend_on_who_else_is_asked_and_deviations_hold_what_they_say() -> None:
+    rng, n = np.random.default_rng(2), 400
+    features = rng.normal(size=(n, 6))
+    noisy = features[:, 0] + 0.5 * features[:, 1] ** 2 + 0.4 * rng.standard_t(3, n)
+    inherited = noisy + rng.normal(size=n)
+    for extra in (None, inherited):
+        known, asked = (None, None) if extra is None else (extra[:80], extra[80:])
+        predictor = fit(features[:80], noisy[:80], known)
+        mean, deviation = predictor(features[80:], asked)
+        one = predictor(features[80:81], None if asked is None else asked[:1])
+        np.testing.assert_allclose((one[0][0], one[1][0]), (mean[0], deviation[0]), rtol=1e-6)
+        assert 0.88 < (np.abs(mean - noisy[80:]) < 1.96 * deviation).mean() < 0.995
+
+
 def test_too_little_is_known() -> None:
     with pytest.raises(ValueError, match="at least four"):
         fit(np.zeros((3, 2)), np.zeros(3))
