@@ -127,7 +127,7 @@ def _kernel(a: Features, b: Asked, own: Values | None, other: Answers | None, le
 
 
 def _diagonal(z: Features, own: Values | None, other: Answers | None, linear: float) -> Values:
-    """Of each row with itself; inherited accuracies are standardised by those of the known networks, as in `_kernel`."""
+    """Of each row with itself; inherited accuracies are standardised by the known ones, as in `_kernel`."""
     out = 1 + linear * (z**2).sum(1) / z.shape[1]
     if own is not None and other is not None:
         out = out + 4 * ((own - other.mean()) / max(float(other.std()), 1e-9)) ** 2
