@@ -136,7 +136,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.set_grad_enabled(False)
-    maps = VoxelMap(PRESETS[args.preset].voxel_m)
+    maps = VoxelMap(0.02)
     for number in range(args.frames):
         maps.add(*points(args.data / "7scenes-redkitchen", number))
     coords, features = maps.coords, maps.features
