@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -171,3 +173,16 @@ def test_texts_in_the_tables_point_to_something() -> None:
         module, _, function = target.partition(":")
         path = ROOT.parent / (module.replace(".", "/") + ".py")
         assert path.is_file() and f"def {function}(" in path.read_text(), f"{name} -> {target}"
+
+
+def test_extras_that_messages_name_can_be_installed() -> None:
+    repository = ROOT.parents[1]
+    project = repository / "pyproject.toml"
+    if not project.is_file():
+        pytest.skip("installed without its repository")
+    there = set(tomllib.loads(project.read_text())["project"]["optional-dependencies"])
+    named: dict[str, str] = {}
+    for path in [*ROOT.rglob("*.py"), *(repository / "benchmarks").glob("*.py"), *ROOT.rglob("*.md")]:
+        for extras in re.findall(r"percepta\[([a-z, ]+)\]", path.read_text()):
+            named |= {extra.strip(): path.name for extra in extras.split(",")}
+    assert named and {extra: file for extra, file in named.items() if extra not in there} == {}
