@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 from PIL import Image
 
 from percepta.__main__ import main
+from percepta.geometry import pose as poses
 from percepta.systems.planes import PRESETS, data
+from percepta.systems.planes.pseudo import turned_to_fit
 from percepta.systems.planes.world import Box
 
 TINY = PRESETS["tiny"]
@@ -42,11 +45,24 @@ def test_a_recording_gives_a_pair_a_frame_and_distance(tmp_path: Path) -> None:
     words = ["keep", "planes", str(tmp_path / "kept"), "--preset", "tiny", "--data", str(tmp_path / "walk")]
     assert main([*words, "--split", "all"]) == 0
     plain = data.source(TINY, "all", tmp_path / "kept")
-    assert main([*words, "--split", "all", "--apart-m", "0.25", "0.35"]) == 0
+    assert main([*words, "--split", "all", "--apart-m", "0.25", "0.35", "--mend"]) == 0
     more = data.source(TINY, "all", tmp_path / "kept")
     gaps = [float(np.linalg.norm(p.source_from_reference[0, :3, 3])) for p in (more[i] for i in range(len(more)))]
     assert len(more) == 2 * len(plain) == 24
     assert set(np.round(gaps, 3)) == {0.3, 0.4}
+    turns = [float(np.degrees(poses.angle(more[i].source_from_reference[0, :3, :3]))) for i in range(len(more))]
+    assert 0 < np.median(turns) < 0.15 and max(turns) < 1.51  # these poses were right, and the pictures are small
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_pose_that_is_off_is_turned_back(seed: int) -> None:
+    pair = data.Boxes(replace(TINY, width=160, height=128), "train")[seed]
+    rng, true = np.random.default_rng(seed), pair.source_from_reference[0]
+    off = true.copy()
+    off[:3, :3] = poses.from_vector(np.radians(rng.uniform(-0.7, 0.7, 3))) @ off[:3, :3]
+    found = turned_to_fit(pair.image, pair.sources[0], pair.depth_m, pair.camera, off)
+    before, after = (np.degrees(poses.angle(m[:3, :3] @ true[:3, :3].T)) for m in (off, found))
+    assert after < 0.15 < before and np.array_equal(found[:3, 3], true[:3, 3])
 
 
 def test_wrong_words_say_what_is_expected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,6 +70,7 @@ def test_wrong_words_say_what_is_expected(tmp_path: Path, capsys: pytest.Capture
         (["--preset", "huge"], "no preset 'huge'"),
         (["--preset", "tiny", "--part", "3", "2"], "I from 1 to N"),
         (["--preset", "tiny", "--apart-m", "0.1"], "for recordings"),
+        (["--preset", "tiny", "--mend"], "for recordings"),
     ):
         assert main(["keep", "planes", str(tmp_path / "x"), *words]) != 0
         assert told in " ".join(capsys.readouterr().err.split())

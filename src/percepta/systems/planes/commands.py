@@ -92,6 +92,8 @@ class Keep:
     """How many synthetic rooms. Left out: as the preset has."""
     apart_m: tuple[float, ...] = ()
     """Shortest distances between the cameras of a recording's pairs: each frame gives a pair for each of them."""
+    mend: bool = False
+    """Turn a recording's relative poses until the pictures fit by the sensor's depth."""
     part: tuple[int, int] = (1, 1)
     """I N: only the I-th of N parts, so that N processes share the work; give each a folder of its own."""
 
@@ -109,9 +111,11 @@ def keep(words: list[str], screen: Console) -> int:
     config = PRESETS[options.preset]
     config = replace(config, rooms=config.rooms if options.rooms is None else options.rooms)
     source = data.source(config, options.split, options.data)
-    if options.apart_m:
+    if options.apart_m or options.mend:
         if not isinstance(source, data.Frames):
-            raise ValueError("--apart-m is for recordings; give one with --data")
+            raise ValueError("--apart-m and --mend are for recordings; give one with --data")
+        source = replace(source, mend=options.mend)
+    if options.apart_m and isinstance(source, data.Frames):
         chosen: set[tuple[int, int]] = set()
         for shortest in options.apart_m:
             nearest = replace(config, baseline_m=(shortest, config.baseline_m[1]))

@@ -25,7 +25,7 @@ from percepta.datasets.posed import Recording
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics, plane_in, short_plane
 from percepta.systems.planes import Config
-from percepta.systems.planes.pseudo import planes_of_depth
+from percepta.systems.planes.pseudo import planes_of_depth, turned_to_fit
 from percepta.systems.planes.world import LABELS, Box
 
 MOST = 48
@@ -299,11 +299,16 @@ def frame_pairs(recording: Recording, chosen: range, baseline_m: tuple[float, fl
 
 @dataclass(frozen=True)
 class Frames:
-    """Pairs of a recording, with planes that RANSAC finds in the sensor's depth."""
+    """Pairs of a recording, with planes that RANSAC finds in the sensor's depth.
+
+    Attributes:
+        mend: whether relative poses are turned until the pictures fit by that depth: for training only.
+    """
 
     config: Config
     recording: Recording
     chosen: tuple[tuple[int, int], ...]
+    mend: bool = False
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -312,6 +317,8 @@ class Frames:
         i, j = self.chosen[index]
         first, second = (self.recording.read(k, (self.config.width, self.config.height)) for k in (i, j))
         move = poses.inverse(second.world_from_camera) @ first.world_from_camera
+        if self.mend:
+            move = turned_to_fit(first.colour, second.colour, first.depth_m, first.intrinsics, move)
         found = planes_of_depth(first.depth_m, first.intrinsics, seed=i)
         unknown = np.full(len(found.offset), -1, np.int64)
         return Pair(
