@@ -12,7 +12,7 @@ takes its part. Whoever comes last, or a call with --only-sum, writes table.md a
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -72,22 +72,6 @@ def run(job: Job, args: argparse.Namespace) -> None:
     print(f"{job.name}: " + " ".join(f"{name} {value:.3f}" for name, value in values.items()), flush=True)
 
 
-def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """{"means": arm -> number -> [mean, low, high, seeds], "differences": the same by "a - b", paired by seed}."""
-    table: dict[str, dict[int, Mapping[str, Any]]] = {}
-    for row in rows:
-        table.setdefault(row["job"]["arm"], {})[row["job"]["seed"]] = row
-    means, gaps = run_table.compare(table, NUMBERS, PAIRS)
-    return {"means": means, "differences": gaps}
-
-
-def markdown(found: Mapping[str, Any]) -> str:
-    """One table of means and one of paired differences."""
-    scales = dict.fromkeys(NUMBERS, 1.0)
-    labels = list(NUMBERS.values())
-    return run_table.markdown(found, [], "arm", labels, lambda part: run_table.cells(part, list(ARMS), scales))
-
-
 def main(words: Sequence[str] | None = None) -> None:
     parser = run_table.parser(__doc__, "a folder of pairs; left out: boxes")
     parser.add_argument("--preset", default="tiny", choices=tuple(PRESETS))
@@ -100,7 +84,7 @@ def main(words: Sequence[str] | None = None) -> None:
     if not args.only_sum:
         for job in [Job(arm, seed) for seed in args.seeds for arm in ARMS][args.part :: args.parts]:
             run(job, args)
-    print(run_table.sum_up(args.out, summary, markdown))
+    print(run_table.sum_up_arms(args.out, NUMBERS, PAIRS, list(ARMS)))
 
 
 if __name__ == "__main__":

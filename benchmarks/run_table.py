@@ -138,6 +138,24 @@ def markdown(
     return "\n\n".join(blocks) + "\n"
 
 
+def sum_up_arms(out: Path, numbers: Mapping[str, str], pairs: Sequence[tuple[str, str]], order: Sequence[str]) -> str:
+    """`sum_up` of a table whose lines are the arms of the jobs.
+
+    Args:
+        numbers: what of a result is compared -> its name in the table. pairs, order: see `compare` and `cells`.
+    """
+
+    def summary(rows: Sequence[Row]) -> Row:
+        table: dict[str, dict[int, Row]] = {}
+        for row in rows:
+            table.setdefault(row["job"]["arm"], {})[row["job"]["seed"]] = row
+        means, gaps = compare(table, numbers, pairs)
+        return {"means": means, "differences": gaps}
+
+    scales, labels = dict.fromkeys(numbers, 1.0), list(numbers.values())
+    return sum_up(out, summary, lambda found: markdown(found, [], "arm", labels, lambda p: cells(p, order, scales)))
+
+
 def sum_up(out: Path, summary: Callable[[list[Row]], Row], text: Callable[[Row], str]) -> str:
     """Writes table.json and table.md from every result that is there; returns the Markdown.
 

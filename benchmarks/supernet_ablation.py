@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -175,27 +175,6 @@ def judge(path: Path, args: argparse.Namespace) -> tuple[dict[str, float], dict[
     return values, {"likelihood": found.likelihood, "accuracy": found.accuracy, "training": guesses["training"]}
 
 
-def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """{"means": arm -> number -> [mean, low, high, seeds], "differences": the same by "a - b", paired by seed}."""
-    table: dict[str, dict[int, Mapping[str, Any]]] = {}
-    for row in rows:
-        table.setdefault(row["job"]["arm"], {})[row["job"]["seed"]] = row
-    means, gaps = run_table.compare(table, NUMBERS, PAIRS)
-    return {"means": means, "differences": gaps}
-
-
-def markdown(found: Mapping[str, Any]) -> str:
-    """One table of means and one of paired differences."""
-    scales = dict.fromkeys(NUMBERS, 1.0)
-    labels = list(NUMBERS.values())
-    return run_table.markdown(found, [], "arm", labels, lambda part: run_table.cells(part, list(ARMS), scales))
-
-
-def sum_up(out: Path) -> str:
-    """Writes table.json and table.md from every result.json that is there; returns the Markdown."""
-    return run_table.sum_up(out, summary, markdown)
-
-
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = run_table.parser(__doc__, "folder with cifar10 and nas")
     parser.add_argument("--arms", nargs="+", default=MAIN, choices=tuple(ARMS))
@@ -216,7 +195,7 @@ def main(words: Sequence[str] | None = None) -> None:
     if not args.only_sum:
         for job in jobs(args.arms, args.seeds)[args.part :: args.parts]:
             run(job, args)
-    print(sum_up(args.out))
+    print(run_table.sum_up_arms(args.out, NUMBERS, PAIRS, list(ARMS)))
 
 
 if __name__ == "__main__":

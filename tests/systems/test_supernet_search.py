@@ -362,7 +362,7 @@ def test_the_ablation_pairs_by_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             row = {"job": {"arm": arm, "seed": seed}, **dict.fromkeys(module.NUMBERS, 0.5 + noise + gain)}
             (tmp_path / f"{arm}{seed}").mkdir()
             (tmp_path / f"{arm}{seed}" / "result.json").write_text(json.dumps(row))
-    text = module.sum_up(tmp_path)
+    text = module.run_table.sum_up_arms(tmp_path, module.NUMBERS, module.PAIRS, list(module.ARMS))
     found = json.loads((tmp_path / "table.json").read_text())
     low, high = found["differences"]["nsas - single"]["tau"][1:3]
     assert 0.0299 < low <= high < 0.0301, "what the seeds share is taken out"
