@@ -57,16 +57,26 @@ def semi_global(pair: Pair) -> np.ndarray | None:
     import cv2  # pyright: ignore[reportMissingImports]
 
     h, w = pair.depth_m.shape
-    k, move = pair.camera.matrix, pair.source_from_reference[0]
-    r1, r2, p1, p2, *_ = cv2.stereoRectify(k, None, k, None, (w, h), move[:3, :3], move[:3, 3], alpha=0)
+    k, move = np.float64(pair.camera.matrix), np.float64(pair.source_from_reference[0])
+    none = np.zeros(5)  # distortion
+    turn, shift = np.ascontiguousarray(move[:3, :3]), np.ascontiguousarray(move[:3, 3:])
+    r1, r2, _, p2, *_ = cv2.stereoRectify(k, none, k, none, (w, h), turn, shift)
     vertical = abs(p2[1, 3]) > abs(p2[0, 3])
-    maps = [cv2.initUndistortRectifyMap(k, None, r, p, (w, h), cv2.CV_32FC1) for r, p in ((r1, p1), (r2, p2))]
+    # Our own canvas at the pictures' focal length that holds both: OpenCV's zooms until no pixel is empty, which for
+    # cameras that move forwards or turn leaves a few pixels of the scene, or puts it outside.
+    ends = np.array([[0, 0, 1], [w - 1, 0, 1], [0, h - 1, 1], [w - 1, h - 1, 1]]) @ np.linalg.inv(k).T
+    seen = np.concatenate([ends @ r1.T, ends @ r2.T])
+    seen = seen[:, :2] / np.maximum(seen[:, 2:], 0.25)
+    low, high = np.maximum(seen.min(0), -3), np.minimum(seen.max(0), 3)
+    size = tuple(np.ceil((high - low) * k[0, 0]).astype(int) + 1)
+    p1 = np.array([[k[0, 0], 0, -low[0] * k[0, 0]], [0, k[0, 0], -low[1] * k[0, 0]], [0, 0, 1]])
+    maps = [cv2.initUndistortRectifyMap(k, none, r, p1, size, cv2.CV_32FC1) for r in (r1, r2)]
     pictures = [cv2.cvtColor(x, cv2.COLOR_RGB2GRAY) for x in (pair.image, pair.sources[0])]
     left, right = (cv2.remap(x, *m, cv2.INTER_LINEAR) for x, m in zip(pictures, maps, strict=True))
     if vertical:
         left, right = left.T.copy(), right.T.copy()
-    shift = p2[1, 3] if vertical else p2[0, 3]
-    backwards = shift > 0  # the source is on the left (or above): look from the other side
+    offset = k[0, 0] * float((r2 @ shift)[1 if vertical else 0, 0])
+    backwards = offset > 0  # the source is on the left (or above): look from the other side
     if backwards:
         left, right = left[:, ::-1].copy(), right[:, ::-1].copy()
     matcher = cv2.StereoSGBM_create(0, 64, 5, P1=200, P2=800, disp12MaxDiff=1, uniquenessRatio=5, speckleWindowSize=60,
@@ -74,10 +84,10 @@ def semi_global(pair: Pair) -> np.ndarray | None:
     disparity = matcher.compute(left, right).astype(np.float32) / 16
     disparity = disparity[:, ::-1] if backwards else disparity
     disparity = disparity.T if vertical else disparity
-    z = np.where(disparity > 0.3, abs(shift) / np.maximum(disparity, 0.3), 0)
+    z = np.where(disparity > 0.3, abs(offset) / np.maximum(disparity, 0.3), 0)
     # From the rectified camera back to the reference: each reading moves to the pixel that saw it.
     v, u = np.nonzero(z > 0)
-    rays = np.linalg.inv(p1[:, :3]) @ np.stack([u, v, np.ones_like(u)])
+    rays = np.linalg.inv(p1) @ np.stack([u, v, np.ones_like(u)])
     points = (r1.T @ (rays * z[v, u])).T
     at = points @ k.T
     x, y = np.rint(at[:, 0] / at[:, 2]).astype(int), np.rint(at[:, 1] / at[:, 2]).astype(int)
