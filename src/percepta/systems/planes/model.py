@@ -176,6 +176,36 @@ class Regulariser(nn.Module):
         return score if self.direct is None else score + self.direct * torch.cat(means, 1)
 
 
+class Polish(nn.Module):
+    """Corrects planes at a quarter of the picture by the costs just before and behind them; the last layer starts at 0.
+
+    What RAFT does for flow (Teed & Deng 2020), without its recurrent state: a few steps that share their weights.
+    """
+
+    AROUND = (-8, -5, -3, -2, -1, 0, 1, 2, 3, 5, 8)  # levels
+
+    def __init__(self, groups: int, channels: int) -> None:
+        super().__init__()
+        self.look = nn.Conv2d(groups * len(self.AROUND) + channels + 4, 48, 1)
+        self.body = nn.Sequential(block(48, 48), block(48, 48), nn.Conv2d(48, 3, 3, padding=1))
+        nn.init.zeros_(self.body[2].weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.body[2].bias)  # type: ignore[arg-type]
+
+    def forward(
+        self,
+        plane: Float[Tensor, "b 3 h w"],
+        volume: Float[Tensor, "b k d h w"],
+        s4: Float[Tensor, "b c h w"],
+        sight: Float[Tensor, "b 3 h w"],
+    ) -> Float[Tensor, "b 3 h w"]:
+        known = plane.detach()
+        inverse = -(known * sight).sum(1, keepdim=True)
+        step = 1 / (sweep.CLOSEST_M * (volume.shape[2] - 1))
+        around = inverse + step * inverse.new_tensor(self.AROUND)[:, None, None]
+        costs = sweep.read(volume, around).flatten(1, 2)
+        return plane + self.body(functional.relu(self.look(torch.cat([costs, s4, known, inverse], 1))))
+
+
 class Answer(NamedTuple):
     """What the network says of a batch of reference pictures.
 
@@ -212,7 +242,11 @@ class PlaneNet(nn.Module):
         concat = config.cost == "concat"
         self.volume = Regulariser(2 * kept if concat else config.groups, config.volume, direct=not concat)
         own = kept if not config.context else width
-        self.shares = nn.Sequential(nn.Conv2d(own, 32, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(32, 9 * 64, 1))
+        self.enlarged = 4 if config.polish else 8
+        self.shares = nn.Sequential(
+            nn.Conv2d(own, 32, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(32, 9 * self.enlarged**2, 1)
+        )
+        self.polish = Polish(config.groups, width) if config.polish else None
         if config.context:
             self.context = nn.Sequential(block(width + 4, width), nn.Conv2d(width, 3, 3, padding=1))
             nn.init.zeros_(self.context[1].weight)  # type: ignore[arg-type]
@@ -255,13 +289,25 @@ class PlaneNet(nn.Module):
             sweep.carrier(small, sweep.scaled(source_matrices[:, i], by), source_from_reference[:, i], *own.shape[-2:])
             for i in range(v)
         ]
-        plane, sure = sweep.soft_argmin(self._scores(own, list(others.unbind(1)), ways), self._planes)
+        volume = self._levels(own, list(others.unbind(1)), ways) if config.levels else None
+        if volume is None:
+            scores = self._scores(own, list(others.unbind(1)), ways)
+        else:
+            coarse = sweep.rays(sweep.scaled(matrix, by / 2), own.shape[-2] // 2, own.shape[-1] // 2)
+            scores = self.volume(sweep.hypothesis_costs(volume, self._planes, coarse))
+        plane, sure = sweep.soft_argmin(scores, self._planes)
         if config.context:
             plane = plane + self.context(torch.cat([s8, plane, sure], 1))
+        features = s8
+        if self.polish is not None and volume is not None:
+            features = s4
+            plane = functional.interpolate(plane, s4.shape[-2:], mode="bilinear", align_corners=False)
+            for _ in range(config.polish):
+                plane = self.polish(plane, volume, s4, ways[0].rays)
         shares = self.shares(
-            s8 if config.context else functional.adaptive_avg_pool2d(own, (plane.shape[-2], plane.shape[-1]))
+            features if config.context else functional.adaptive_avg_pool2d(own, (plane.shape[-2], plane.shape[-1]))
         )
-        fine = sweep.convex_upsample(plane, 0.25 * shares)
+        fine = sweep.convex_upsample(plane, 0.25 * shares, self.enlarged)
         refined = fine + self.refine(torch.cat([image, fine], 1))
         sight = sweep.rays(matrix, h, w)
         first, second = (sweep.depth_of(p, sight, config.near_m, config.far_m) for p in (fine, refined))
@@ -278,6 +324,13 @@ class PlaneNet(nn.Module):
             return kept if self.config.fine else functional.avg_pool2d(kept, 2)  # as published: P2, averaged
         grouped = self.match(s4 if self.config.fine else s8).unflatten(1, (self.config.groups, -1))
         return (grouped * torch.rsqrt((grouped * grouped).mean(2, True) + 1e-4)).flatten(1, 2)
+
+    def _levels(self, own: Tensor, others: list[Tensor], ways: list[sweep.Carrier]) -> Tensor:
+        """Correlation at planes that face the camera, at a quarter of the picture."""
+        config = self.config
+        planes = sweep.facing(config.levels, own)
+        visible = config.views == "visible"
+        return torch.cat(list(sweep.costs(own, others, ways, planes, config.chunk, config.groups, visible)), 2)
 
     def _scores(self, own: Tensor, others: list[Tensor], ways: list[sweep.Carrier]) -> Tensor:
         config = self.config
