@@ -28,6 +28,17 @@ def test_rooms_are_kept_in_parts(tmp_path: Path) -> None:
     assert train.collate([train[(0, 0)]])["image"].shape == (1, 3, 64, 96)
 
 
+def test_parts_of_a_world_are_whole_rooms() -> None:
+    class Numbers(data.Rooms):
+        def __getitem__(self, index: int) -> int:  # type: ignore[override]
+            return index
+
+    rooms = Numbers(replace(PRESETS["small"], rooms=5, pairs=3), "train")
+    parts = [data.EveryRoom(rooms, i, 2) for i in (0, 1)]
+    kept = [[part[k] for k in range(len(part))] for part in parts]
+    assert kept == [[0, 1, 2, 6, 7, 8, 12, 13, 14], [3, 4, 5, 9, 10, 11]]
+
+
 def test_a_recording_gives_a_pair_a_frame_and_distance(tmp_path: Path) -> None:
     box, rng = Box(3), np.random.default_rng(0)
     first, _ = box.cameras(rng, (0.25, 0.5))

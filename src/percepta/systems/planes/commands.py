@@ -95,7 +95,8 @@ class Keep:
     mend: bool = False
     """Turn a recording's relative poses until the pictures fit by the sensor's depth."""
     part: tuple[int, int] = (1, 1)
-    """I N: only the I-th of N parts, so that N processes share the work; give each a folder of its own."""
+    """I N: only the I-th of N parts, so that N processes share the work; give each a folder of its own. Parts of
+    synthetic rooms are whole rooms."""
 
 
 def keep(words: list[str], screen: Console) -> int:
@@ -122,7 +123,10 @@ def keep(words: list[str], screen: Console) -> int:
             found = data.source(nearest, options.split, options.data)
             chosen.update(found.chosen if isinstance(found, data.Frames) else ())
         source = replace(source, chosen=tuple(sorted(chosen)))
+    part = (number - 1, count)
+    if isinstance(source, data.Rooms):
+        source, part = data.EveryRoom(source, *part), (0, 1)
     with shell.progress_bar(screen, "pairs") as bar:
-        data.write(source, options.folder, lambda done, of: bar(done, of, ""), (number - 1, count))
-    screen.print(escape(f"{len(range(number - 1, len(source), count))} pairs: {options.folder}"), soft_wrap=True)
+        data.write(source, options.folder, lambda done, of: bar(done, of, ""), part)
+    screen.print(escape(f"{len(range(part[0], len(source), part[1]))} pairs: {options.folder}"), soft_wrap=True)
     return 0

@@ -158,6 +158,22 @@ def _room(seed: int, wanted: int, baseline_m: tuple[float, float]) -> tuple[room
     return world, path, found[pick]
 
 
+@dataclass(frozen=True)
+class EveryRoom:
+    """Every `step`-th room of a world from the `first` on, each with all its pairs: a room is made once."""
+
+    rooms: Rooms
+    first: int
+    step: int
+
+    def __len__(self) -> int:
+        return len(range(self.first, len(self.rooms) // self.rooms.config.pairs, self.step)) * self.rooms.config.pairs
+
+    def __getitem__(self, index: int) -> Pair:
+        number, place = divmod(index, self.rooms.config.pairs)
+        return self.rooms[(self.first + number * self.step) * self.rooms.config.pairs + place]
+
+
 # --- kept pairs -------------------------------------------------------------------------------------------------------
 
 
@@ -542,48 +558,3 @@ def views_of(root: Path, limit: int | None = None) -> list[posed_folder.PosedPic
     if posed_folder.is_one(root):
         return posed_folder.read(root)[:limit]
     return posed_folder.of_recording(recording_of(root))[:limit]
-
-
-def main(words: Sequence[str] | None = None) -> None:
-    """python -m percepta.systems.planes.data OUT: renders the pairs of a preset's synthetic world once."""
-    import argparse
-    import sys
-    from dataclasses import replace
-
-    from percepta.systems.planes import PRESETS
-
-    parser = argparse.ArgumentParser(prog="python -m percepta.systems.planes.data", description=main.__doc__)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--preset", default="small", choices=PRESETS)
-    parser.add_argument("--split", default="train")
-    parser.add_argument("--rooms", type=int, help="how many rooms (default: the preset's)")
-    parser.add_argument("--pairs", type=int, help="pairs from each (default: the preset's)")
-    parser.add_argument("--part", type=int, nargs=2, default=(0, 1), metavar=("I", "N"), help="the I-th of N parts")
-    args = parser.parse_args(words)
-    config = PRESETS[args.preset]
-    config = replace(config, rooms=args.rooms or config.rooms, pairs=args.pairs or config.pairs)
-    first, count = args.part
-    pairs = source(config, args.split, None)
-    if isinstance(pairs, Rooms):
-        pairs = _Whole(pairs, first, count)  # parts are whole rooms: a room is made once
-    write(pairs, args.out, lambda done, total: print(f"\r{done} of {total}", end="", file=sys.stderr, flush=True))  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True)
-class _Whole:
-    """Every n-th room of a world."""
-
-    rooms: Rooms
-    first: int
-    step: int
-
-    def __len__(self) -> int:
-        return len(range(self.first, len(self.rooms) // self.rooms.config.pairs, self.step)) * self.rooms.config.pairs
-
-    def __getitem__(self, index: int) -> Pair:
-        number, place = divmod(index, self.rooms.config.pairs)
-        return self.rooms[(self.first + number * self.step) * self.rooms.config.pairs + place]
-
-
-if __name__ == "__main__":
-    main()
