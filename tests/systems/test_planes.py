@@ -21,8 +21,8 @@ from percepta.systems.planes import PRESETS, data, sweep, task
 from percepta.systems.planes.fusion import CELL_M, Fusion, outlines_of
 from percepta.systems.planes.head import Found, detect
 from percepta.systems.planes.losses import combined, losses, pixel_planes
-from percepta.systems.planes.measure import decode, plane_depths, run
-from percepta.systems.planes.model import LOSSES, PlaneNet, Polish, Regulariser
+from percepta.systems.planes.measure import decode, look, mended, plane_depths, run
+from percepta.systems.planes.model import LOSSES, Patches, PlaneNet, Polish, Regulariser
 from percepta.systems.planes.pseudo import planes_of_depth
 from percepta.systems.planes.world import Box
 
@@ -350,13 +350,45 @@ def test_a_batch_without_planes_still_trains(batch: dict) -> None:
 
 def test_streaming_changes_no_answer(batch: dict) -> None:
     torch.manual_seed(0)
-    swept = replace(TINY, chunk=7, levels=0, polish=0)
+    swept = replace(TINY, chunk=7, levels=0, polish=0, patches=())
     for settings_ in ({}, {"cost": "concat", "context": False}, {"sweep": "fronto"}, {"fine": False}):
         model = PlaneNet(replace(swept, **settings_)).eval()
         whole = run(model, batch)
         with torch.no_grad():
             pieces = run(model, batch)
         torch.testing.assert_close(pieces.refined, whole.refined.detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_poses_are_mended_by_depth_each_by_its_own() -> None:
+    """Two sources of a picture, turned apart, come back by the true depth; the network then looks again."""
+    wide = replace(TINY, width=160, height=128)
+    samples = data.Samples(wide, data.Boxes(wide, "train"), False)
+    batch = samples.collate([samples[(0, i)] for i in (0, 1)])
+    true = batch["source_from_reference"][:, 0]
+    turns = torch.from_numpy(poses.from_vector(np.radians([[0.4, -0.3, 0.2], [-0.2, 0.5, 0.3]]))).float()
+    moves = torch.stack([true, true], 1)
+    moves[:, :, :3, :3] = turns[None] @ moves[:, :, :3, :3]
+    off = {**batch, "sources": batch["sources"].repeat(1, 2, 1, 1, 1), "source_from_reference": moves,
+           "source_matrices": batch["source_matrices"].repeat(1, 2, 1, 1)}  # fmt: skip
+    back = mended(off, batch["depth"])
+    for i in range(2):
+        for k in range(2):
+            left = poses.angle((back[i, k, :3, :3] @ true[i, :3, :3].T).double().numpy())
+            assert np.degrees(left) < 0.15
+    model = PlaneNet(replace(wide, mend=1)).eval()
+    with torch.no_grad():
+        again = run(model, {**off, "source_from_reference": mended(off, run(model, off).depth_refined)})
+        torch.testing.assert_close(look(model, off).refined, again.refined)
+
+
+def test_patches_correlate_whatever_the_light() -> None:
+    torch.manual_seed(0)
+    image = functional.interpolate(torch.rand(1, 3, 12, 16), (48, 64), mode="bicubic").clamp(0, 1)
+    patches = Patches(16)
+    own, lit, other = patches(image), patches(0.6 * image + 0.3), patches(image.flip(3))
+    assert own.shape == (1, 18, 12, 16)
+    assert float((own * lit).mean(1).min()) > 0.8 and float((own * lit).mean(1).mean()) > 0.97
+    assert float((own * other).mean(1).mean()) < 0.3 and not patches(torch.full_like(image, 0.5)).abs().max() > 1e-3
 
 
 def test_more_sources_are_taken(batch: dict) -> None:
@@ -401,7 +433,9 @@ def test_instance_planes_replace_pixel_planes_where_they_are(batch: dict) -> Non
         ({"levels": 1}, "levels is 0 or from 2 on"),
         ({"levels": 8, "cost": "concat"}, "levels are for cost"),
         ({"levels": 8, "fine": False}, "levels are for cost"),
-        ({"levels": 0, "polish": 1}, "give levels as well"),
+        ({"levels": 0, "polish": 1, "patches": ()}, "give levels as well"),
+        ({"levels": 0, "polish": 0}, "give levels as well"),
+        ({"patches": (10,)}, "multiples of 4"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(change: dict, message: str) -> None:
