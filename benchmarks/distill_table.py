@@ -157,6 +157,7 @@ def main(words: Sequence[str] | None = None) -> None:
     if args.out is None:
         print("the table takes hours: give --out (and --data), see --help")
         return
+    run_table.restore(args.out, args.known, lambda job: Job(**job).name)
     torch.set_num_threads(1)  # a process a core is faster than threads on networks of this size
     if not args.only_sum:
         for job in share(jobs(args.methods, args.noise, args.seeds), args.part, args.parts):

@@ -80,6 +80,7 @@ def main(words: Sequence[str] | None = None) -> None:
     if args.out is None:
         print("the table takes half an hour: give --out, see --help")
         return
+    run_table.restore(args.out, args.known, lambda job: Job(**job).name)
     torch.set_num_threads(1)
     if not args.only_sum:
         for job in [Job(arm, seed) for seed in args.seeds for arm in ARMS][args.part :: args.parts]:

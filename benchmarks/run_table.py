@@ -32,6 +32,7 @@ def parser(description: str | None, data: str) -> argparse.ArgumentParser:
     """
     out = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     out.add_argument("--out", type=Path, help="folder of the run folders; without it nothing is done")
+    out.add_argument("--known", type=Path, help="table.json of earlier runs: those that --out lacks count as done")
     out.add_argument("--data", type=Path, help=data)
     out.add_argument("--share", default="1/1", help="i/n: this is the i-th of n processes")
     out.add_argument("--only-sum", action="store_true", help="train nothing, write the table of what is there")
@@ -48,6 +49,26 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str] | None) -> argpa
         parser.error(f"--share {args.share}: expected i/n with i from 1 to n, such as 1/2")
     args.part, args.parts = int(part) - 1, int(parts)
     return args
+
+
+def restore(out: Path, known: Path | None, name: Callable[[Row], str]) -> None:
+    """Lays the results that a table.json keeps into the run folders that have none, so that runs need not be kept.
+
+    Args:
+        name: of a job, as it stands in the file, the name of its run folder.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file; no table.json.
+    """
+    if known is None:
+        return
+    try:
+        rows = {name(row["job"]): row for row in json.loads(known.read_text())["runs"]}
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{known}: expected a table.json that this program wrote ({error})") from None
+    for folder, row in rows.items():
+        if not (out / folder / RESULT).is_file():
+            write_atomically(out / folder / RESULT, json.dumps(row, indent=1) + "\n")
 
 
 def is_done(folder: Path, config: Any) -> bool:

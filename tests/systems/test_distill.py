@@ -494,6 +494,16 @@ def test_the_table_is_filled_and_goes_on(table: ModuleType, tmp_path: Path, caps
     assert "| 40% | dlb |" in (tmp_path / "table.md").read_text()
     with pytest.raises(ValueError, match="other settings"):
         table.main([*words, "--seeds", "0", "--alpha", "2"])
+    # The table alone is enough to go on from: nothing is trained again.
+    again = tmp_path / "again"
+    words[1], known = str(again), ["--known", str(tmp_path / "table.json")]
+    table.main([*words, *known, "--seeds", "0", "1"])
+    torch.set_num_threads(threads)
+    assert json.loads((again / "table.json").read_text()) == found
+    assert [path.name for path in (again / "dlb-noise40-seed0").iterdir()] == ["result.json"]
+    (tmp_path / "odd.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"odd\.json: expected a table\.json"):
+        table.main([*words, "--known", str(tmp_path / "odd.json")])
     capsys.readouterr()
 
 
