@@ -59,7 +59,8 @@ def room(model: Any, seed: int, frames: int, mode: Any, options: dict[str, Any])
         if number == frames // 2:
             half = compared(online, seen, online.result(look=False).label)
     result = online.result(look=False)
-    return half, *(compared(online, seen, label) for label in (result.label, task.predict(model, result).label))
+    once = task.predict(model, result, views=1)  # in the map's own grid, as the sessions
+    return half, *(compared(online, seen, label) for label in (result.label, once.label))
 
 
 def compared(online: Online, seen: Sequence[tuple[np.ndarray, ...]], label: np.ndarray) -> np.ndarray:

@@ -96,6 +96,9 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         (lambda r: (r / "depth" / "0001.png").write_bytes(b"no"), "cannot be read", ""),
         (lambda r: Image.new("L", (W, H)).save(r / "depth" / "0001.png"), "16-bit", ""),
         (lambda r: (r / "color" / "2.png").unlink(), "", "frames 2 to 2 are missing"),
+        (lambda r: (r / "color" / "4.png").unlink(), "", "this and 1 other files belong to no frame"),
+        (lambda r: [(r / "depth" / f"000{i}.png").unlink() for i in (1, 3)], "", "this and 3 other files belong"),
+        (lambda r: (r / "color" / "1.png").write_bytes(b"no"), "1.png: the picture cannot be read", ""),
         (lambda r: colour(r / "color" / "1.png", 1, (2 * W, H)), "2 sizes", ""),
         (lambda r: matrix(r / "intrinsics.txt", K * 2), "", "intrinsics of another size"),
     ],
@@ -172,6 +175,17 @@ def test_scannet_scan_from_its_published_files(tmp_path: Path) -> None:
     assert scannet.read(tmp_path).label.tolist() == label.tolist()
 
 
+def test_objects_of_the_fine_mesh_are_not_those_of_the_coarse_one(tmp_path: Path) -> None:
+    """Their numbers are those of other segments: without a file of its own, a scan has no instances."""
+    xyz, _ = scan(tmp_path)
+    (tmp_path / "scene0001_00.aggregation.json").rename(tmp_path / "scene0001_00_vh_clean.aggregation.json")
+    with pytest.raises(FileNotFoundError, match=r"no scene0001_00\.aggregation\.json"):
+        scannet.read(tmp_path)
+    label = np.arange(12).astype(np.uint16)
+    ply.write(tmp_path / "scene0001_00_vh_clean_2.labels.ply", {"x": xyz[:, 0], "label": label})
+    assert scannet.read(tmp_path).label.tolist() == label.tolist() and not scannet.read(tmp_path).instance.any()
+
+
 def test_scannet_says_what_does_not_belong_together(tmp_path: Path) -> None:
     scan(tmp_path)
     segments = tmp_path / "scene0001_00_vh_clean_2.0.010000.segs.json"
@@ -181,6 +195,18 @@ def test_scannet_says_what_does_not_belong_together(tmp_path: Path) -> None:
     segments.write_text("{")
     with pytest.raises(ValueError, match="line 1: not JSON"):
         scannet.read(tmp_path)
+    for text in ("{}", "[]", '{"segIndices": 3}'):
+        segments.write_text(text)
+        with pytest.raises(ValueError, match=r"segs\.json: expected an object with a list segIndices"):
+            scannet.read(tmp_path)
+    scan(tmp_path)
+    (tmp_path / "scene0001_00.aggregation.json").write_text('{"segGroups": [{"id": 0, "segments": [0]}]}')
+    with pytest.raises(ValueError, match="object 1 has no segments or no label; it has id, segments"):
+        scannet.read(tmp_path)
+    scan(tmp_path)
+    (tmp_path / "scene0001_00.txt").write_text("sceneType = Office\naxisAlignment = 1 0 0\n")
+    with pytest.raises(ValueError, match=r"scene0001_00\.txt, line 2: axisAlignment is 16 numbers"):
+        scannet.read(tmp_path, aligned=True)
     (tmp_path / "scannetv2-labels.combined.tsv").write_text("raw_category\tnyu40id\nwall\tx\n")
     with pytest.raises(ValueError, match="line 2: nyu40id"):
         scannet.label_map(tmp_path / "scannetv2-labels.combined.tsv")

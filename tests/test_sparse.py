@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import time
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from percepta.nn.sparse import (
@@ -91,8 +92,79 @@ def test_layers_agree_with_dense_convolutions_on_the_sites(
     torch.testing.assert_close(again(coarse).features, at(y, coarse.coords), atol=1e-5, rtol=1e-5)
 
 
+def test_layers_of_single_sites_agree_with_dense_ones() -> None:
+    """1×1 convolution, batch norm with the statistics of the sites, ReLU, sum and concatenation."""
+    coords = scene(7, 300)
+    x = SparseTensor(torch.randn(len(coords), 4), coords)
+    other = x.map(torch.sin)
+    matrix, norm = nn.Linear(4, 5, bias=False), nn.BatchNorm1d(4)
+    nn.init.uniform_(norm.weight, 0.5, 1.5)
+    nn.init.normal_(norm.bias)
+
+    y = functional.conv3d(dense(x, 2), matrix.weight[:, :, None, None, None])
+    torch.testing.assert_close(x.map(matrix).features, at(y, coords), atol=1e-5, rtol=1e-5)
+
+    occupied = dense(x.map(torch.ones_like), 2)
+    mean = dense(x, 2).sum((0, 2, 3, 4)) / len(coords)
+    variance = ((dense(x, 2) - mean[:, None, None, None]).square() * occupied).sum((0, 2, 3, 4)) / len(coords)
+    shape = (1, -1, 1, 1, 1)
+    y = (dense(x, 2) - mean.view(shape)) * torch.rsqrt(variance + norm.eps).view(shape)
+    y = functional.relu(y * norm.weight.view(shape) + norm.bias.view(shape))
+    torch.testing.assert_close(x.map(norm).map(torch.relu).features, at(y, coords), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(norm.running_mean, 0.1 * mean)
+    assert bool((y[occupied == 0] > 0).any())  # a dense norm would fill empty space
+
+    torch.testing.assert_close((x + other).features, at(dense(x, 2) + dense(other, 2), coords))
+    torch.testing.assert_close(x.join(other).features, at(torch.cat((dense(x, 2), dense(other, 2)), 1), coords))
+
+
+LAYERS: dict[str, tuple[nn.Module, int]] = {
+    "submanifold": (Submanifold(2, 3), 1),
+    "submanifold, coarse": (Submanifold(2, 3), 2),
+    "strided": (Down(2, 3), 1),
+    "strided, coarse": (Down(2, 3), 2),
+    "transposed": (Up(2, 3), 2),
+    "transposed, coarse": (Up(2, 3), 4),
+    "1×1": (nn.Linear(2, 3, bias=False), 1),
+    "batch norm": (nn.BatchNorm1d(2), 1),
+    "ReLU": (nn.ReLU(), 1),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_gradients_of_each_layer(name: str) -> None:
+    """To the features and to every parameter, at each stride that it works on."""
+    torch.manual_seed(0)
+    layer, stride = copy.deepcopy(LAYERS[name][0]).double(), LAYERS[name][1]
+    rules = Rules(scene(3, 40, batches=2))
+    features = torch.randn(len(rules.coords(stride)), 2, dtype=torch.double, requires_grad=True)
+    names, values = zip(*layer.named_parameters(), strict=True) if list(layer.parameters()) else ((), ())
+
+    def through(features: Tensor, *values: Tensor) -> Tensor:
+        x = SparseTensor(features, stride=stride, rules=rules)
+        own = dict(zip(names, values, strict=True))
+        if isinstance(layer, Submanifold | Down | Up):
+            return torch.func.functional_call(layer, own, (x,)).features
+        return x.map(lambda rows: torch.func.functional_call(layer, own, (rows,))).features
+
+    assert torch.autograd.gradcheck(through, (features, *(v.detach().requires_grad_() for v in values)))
+
+
+@pytest.mark.parametrize("join", ["sum", "concatenation"])
+def test_gradients_of_joins(join: str) -> None:
+    rules = Rules(scene(3, 30))
+    pair = [torch.randn(len(rules.coords(1)), 2, dtype=torch.double, requires_grad=True) for _ in range(2)]
+
+    def through(a: Tensor, b: Tensor) -> Tensor:
+        x, y = SparseTensor(a, rules=rules), SparseTensor(b, rules=rules)
+        return (x + y if join == "sum" else x.join(y)).features.square()
+
+    assert torch.autograd.gradcheck(through, tuple(pair))
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_gradients(seed: int) -> None:
+    """Of all of them one after the other, on shared tables."""
     torch.manual_seed(seed)
     coords = scene(seed, 60, batches=1) // 4
     coords = coords.unique(dim=0)

@@ -7,6 +7,8 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -17,10 +19,12 @@ from hypothesis import strategies as st
 from percepta.datasets import nyu40, rooms
 from percepta.datasets.posed import RgbdFrame
 from percepta.geometry import ply
+from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics
+from percepta.nn.sparse import SparseTensor
 from percepta.systems.online3d import PRESETS, check, data, losses, shown, task
 from percepta.systems.online3d.fusion import associate, averaged, cluster
-from percepta.systems.online3d.model import OnlineNet
+from percepta.systems.online3d.model import OnlineNet, Prediction
 from percepta.systems.online3d.online import Online, VoxelMap
 
 SEEDS = st.integers(0, 2**31 - 1)
@@ -184,6 +188,60 @@ def test_bad_frames_change_nothing(model: OnlineNet, frames: list[RgbdFrame]) ->
     assert online.step(replace(jumped, name="again", depth_m=jumped.depth_m + 0.001)).taken  # it stays there
 
 
+def same(a: Online, b: Online) -> bool:
+    one, two = vars(a.result()), vars(b.result())
+    return all(np.array_equal(value, two[key]) for key, value in one.items())
+
+
+FAR = np.pad(np.full((3, 1), 3e4), ((0, 1), (3, 0)))
+BAD_FRAMES = {
+    "depth_m is in metres as floats, got uint16": lambda f: {"depth_m": (1000 * f.depth_m).astype(np.uint16)},
+    "the pictures are 48×36 but the intrinsics are for 24×18": lambda f: {"intrinsics": CAMERA.resized(24, 18)},
+    "from the origin; a map of 10 cm voxels reaches 13106 m": lambda f: {
+        "world_from_camera": f.world_from_camera + FAR
+    },
+}
+
+
+@pytest.mark.parametrize("message", BAD_FRAMES)
+def test_a_frame_that_does_not_fit_is_refused_and_changes_nothing(
+    model: OnlineNet, frames: list[RgbdFrame], message: str
+) -> None:
+    """At the start of a session too, where no frame before it could tell that its camera jumps."""
+    online, other = Online(model, up="camera"), Online(model, up="camera")
+    bad = SimpleNamespace(**{**vars(frames[0]), **BAD_FRAMES[message](frames[0])})
+    with pytest.raises(ValueError, match=message):
+        online.step(bad)
+    for frame in frames[1:4]:
+        assert online.step(frame).taken and other.step(frame).taken
+    with pytest.raises(ValueError, match=message):
+        Online(model).step(bad)
+    assert same(online, other)
+
+
+@pytest.mark.parametrize("mode", ["paper", "exact", "full"])
+@pytest.mark.parametrize("where", ["before the network", "after it"])
+def test_an_interrupted_step_is_set_right_by_the_next(
+    model: OnlineNet, frames: list[RgbdFrame], monkeypatch: pytest.MonkeyPatch, mode: Any, where: str
+) -> None:
+    online = Online(model, mode=mode)
+    online.step(frames[0])
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        owner, name = (online.stream, "step") if where == "before the network" else (online, "_fuse")
+        patch.setattr(owner, name, Mock(side_effect=KeyboardInterrupt))
+        online.step(frames[1])
+    for frame in frames[2:5]:
+        assert online.step(frame).taken
+    whole = Online(model, mode=mode, growth=0.0)
+    for frame in frames[:5]:
+        whole.step(frame)
+    a, b = online.result(), whole.result()
+    assert np.array_equal(a.xyz, b.xyz) and np.array_equal(a.rgb, b.rgb)
+    if mode != "paper":  # which has an anchor more
+        assert a.score == pytest.approx(b.score, abs=1e-4)
+        assert (a.label == b.label).mean() > 0.999
+
+
 def test_some_readings_that_are_no_numbers_are_left_out(model: OnlineNet, frames: list[RgbdFrame]) -> None:
     depth = frames[0].depth_m.copy()
     depth[:9], depth[9], depth[10] = np.nan, np.inf, -1
@@ -273,6 +331,150 @@ def test_the_live_view_starts() -> None:
     live = shown.Live(port=0)
     live.show(shown.Result(scan.xyz, scan.rgb, scan.label, scan.instance, np.ones(len(scan.xyz), np.float32)))
     live.close()
+
+
+class Nearest(OnlineNet):
+    """Says of each voxel that it is a chair, the centre of which is where the voxel is."""
+
+    def forward(self, x: SparseTensor) -> Prediction:
+        logits = torch.zeros(len(x.features), 20)
+        logits[:, nyu40.SCANNET20_NAMES.index("chair")] = x.features[:, 0]
+        return Prediction(logits, torch.zeros(len(logits), 3), None)
+
+
+@pytest.mark.parametrize("views", [1, 2, 4])
+def test_views_are_averaged_where_the_points_are(views: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Centres come back from the turned grids to within a voxel, and logits are means over the grids."""
+    rng, size = np.random.default_rng(0), TINY.voxel_m
+    xyz, rgb = rng.uniform(-2, 2, (3000, 3)), rng.integers(0, 256, (3000, 3))
+    seen: list[np.ndarray] = []
+    monkeypatch.setattr(task, "cluster", lambda *given: seen.append(given[1]) or np.zeros(len(given[1]), np.int32))
+    net = Nearest(TINY)
+    said = task.answer(net, xyz, rgb, views)
+    assert np.abs(seen[0]).max() < (1e-6 if views == 1 else 2 * size)
+    nothing, logit = np.zeros(len(xyz), np.int64), np.zeros(len(xyz))
+    for degrees, shift in task.GRIDS[:views] if views > 1 else ((0.0, 0.0),):
+        turn = poses.from_vector(np.array([0, 0, np.radians(degrees)]))
+        voxels = data.voxelise(xyz @ turn.T + shift * size, rgb, nothing, nothing, size)
+        logit += voxels.features[voxels.of, 0] / views
+    chair = np.exp(logit) / (np.exp(logit) + 19)
+    assert said.sure == pytest.approx(np.maximum(chair, 1 / (np.exp(logit) + 19)), abs=1e-5)
+
+
+def test_a_point_is_in_an_instance_only_if_it_is_of_its_class(model: OnlineNet) -> None:
+    scan = data.synthetic(3, 0.05, 6, 64)
+    said = task.answer(model, scan.xyz, scan.rgb, 4)
+    mine = said.found.instance > 0
+    assert mine.any() and (said.found.label[said.found.instance[mine] - 1] == said.label[mine]).all()
+    for number in range(1, len(said.found.label) + 1):
+        own = said.found.instance == number
+        assert said.found.score[number - 1] == pytest.approx(said.sure[own].mean() if own.any() else 0)
+    with pytest.raises(ValueError, match="views is 1 to 4"):
+        replace(TINY, views=5)
+
+
+def test_a_page_shows_what_frames_cost(model: OnlineNet, frames: list[RgbdFrame]) -> None:
+    from percepta.report import Page
+
+    online = Online(model, cluster_every=2)
+    for frame in (*frames[:3], frames[2]):
+        online.step(frame)
+    items = online.page()
+    numbers = next(item[1] for item in items if item[0] == "numbers")
+    assert numbers["frames"] == 4 and numbers["left out"] == 1 and numbers["voxels"] == online.map.count
+    parts, shares = (item[2] for item in items if item[0] == "curves")
+    assert [x for x, _ in parts["network"]] == [1, 2, 3] and shares["new"][0] == (1, 100)
+    assert "milliseconds a frame" in Page("scan").extend(items).html()
+    assert "<svg" in Page("nothing").extend(Online(model).page()).html()
+
+
+def test_the_map_takes_millions_of_voxels() -> None:
+    """A cube of 1.2 million, in pieces that overlap by half: each voxel once, with the mean of its colours."""
+    grid, side = VoxelMap(0.02), 106
+    cell = np.stack(np.meshgrid(*[np.arange(side)] * 3, indexing="ij"), -1).reshape(-1, 3) - side // 2
+    half = len(cell) // 2
+    for number, part in enumerate((slice(0, half), slice(half // 2, None), slice(0, half))):
+        rows = grid.add((cell[part] + 0.5) * 0.02, np.full((len(cell[part]), 3), 50 * number))
+        assert len(rows) == len(cell[part]) and (np.diff(rows) > 0).all()
+    assert grid.count == side**3 > 1_000_000
+    assert len(np.unique(grid.coords, axis=0)) == grid.count and np.array_equal(
+        np.sort(cell, 0), np.sort(grid.coords, 0)
+    )
+    place = np.empty(side**3, np.int64)
+    place[np.ravel_multi_index(tuple((grid.coords + side // 2).T), (side,) * 3)] = np.arange(grid.count)
+    tone = grid.rgb(place)[:, 0]
+    assert (tone[: half // 2] == 50).all() and (tone[half // 2 : half] == 50).all() and (tone[half:] == 50).all()
+    assert (grid.sums[place, 0][half // 2 : half] == 3).all() and (grid.sums[place, 0][half:] == 1).all()
+
+
+# --- augmentation -----------------------------------------------------------------------------------------------------
+
+
+def test_elastic_distortion_is_smooth_and_of_the_size_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    xyz = rng.uniform(0, 4, (20_000, 3))
+    moved = data.elastic(np.random.default_rng(1), xyz, 0.8, 0.08) - xyz
+    assert 0.04 < moved.std() < 0.08 and np.abs(moved.mean(0)).max() < 0.06
+    beside = data.elastic(np.random.default_rng(1), np.concatenate((xyz, xyz[:1] + 0.001)), 0.8, 0.08)
+    assert np.abs(beside[-1] - beside[0] - 0.001).max() < 0.001  # neighbours stay neighbours
+    assert (data.elastic(np.random.default_rng(1), xyz, 0.8, 0.08) - xyz == moved).all()
+
+
+def test_turning_keeps_shapes_but_for_the_distortion(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "elastic", lambda rng, xyz, grain_m, size_m: xyz)
+    xyz = np.random.default_rng(0).normal(size=(40, 3))
+    mirrored, tilts = set(), []
+    for seed in range(40):
+        out = data.turned(np.random.default_rng(seed), xyz, 0.0)
+        motion = np.linalg.lstsq(xyz - xyz.mean(0), out - out.mean(0), rcond=None)[0].T
+        scale = np.cbrt(abs(np.linalg.det(motion)))
+        assert 0.9 <= scale <= 1.1
+        assert motion @ motion.T == pytest.approx(scale**2 * np.eye(3), abs=1e-9)
+        mirrored.add(np.linalg.det(motion) < 0)
+        tilts.append(np.degrees(np.arccos(np.clip(motion[2, 2] / scale, -1, 1))))
+    assert mirrored == {True, False} and max(tilts) < 15  # up stays up
+    free = [data.turned(np.random.default_rng(s), xyz, 1.0) for s in range(10)]
+    ups = [np.linalg.lstsq(xyz - xyz.mean(0), o - o.mean(0), rcond=None)[0][2, 2] for o in free]
+    assert min(ups) < 0.5
+
+
+@settings(max_examples=20, deadline=None)
+@given(SEEDS, st.sampled_from([50, 1000]))
+def test_a_piece_is_an_upright_box_of_so_many_points(seed: int, most: int) -> None:
+    xyz = np.random.default_rng(seed).uniform(0, 6, (400, 3)).astype(np.float32)
+    kept = data.crop(np.random.default_rng(seed), xyz, 4.0, most)
+    assert 0 < len(kept) <= most and (np.diff(kept) > 0).all()
+    assert (np.ptp(xyz[kept][:, :2], axis=0) <= 4).all()
+    again = data.crop(np.random.default_rng(seed), xyz, 4.0, most)
+    assert (again == kept).all()
+
+
+def test_colours_stay_colours() -> None:
+    rgb = np.random.default_rng(0).integers(60, 190, (500, 3)).astype(np.uint8)
+    grey, apart = 0, []
+    for seed in range(60):
+        out = data.recoloured(np.random.default_rng(seed), rgb)
+        assert out.min() >= 0 and out.max() <= 255
+        grey += bool((out == out[:, :1]).all())
+        apart.append(np.abs(out - rgb).mean())
+    assert 1 <= grey <= 15 and min(apart) > 0.5 and np.median(apart) < 60
+
+
+def test_a_mixed_sample_is_two_scenes_whose_things_stay_apart() -> None:
+    plain = replace(TINY, augment=False, crop_m=0.0, lost=0.0, rooms=3)
+    one, two = (data.Training(replace(plain, mix=share)) for share in (0.0, 1.0))
+    rng = np.random.default_rng([plain.train.seed, 41, 0, 1])
+    rng.random()
+    partner = int(rng.integers(3))
+    a, b, both = one[0, 1], one[0, partner], two[0, 1]
+    cells = [{tuple(c) for c in sample["coords"].tolist()} for sample in (a, b, both)]
+    assert cells[2] == cells[0] | cells[1]
+    of = [dict(zip(map(tuple, s["coords"].tolist()), s["instance"].tolist(), strict=True)) for s in (a, b, both)]
+    only_a, only_b = cells[0] - cells[1], cells[1] - cells[0]
+    shift = max(of[0].values())
+    assert all(of[2][c] == of[0][c] for c in only_a)
+    if partner != 1:
+        assert only_b and all(of[2][c] == (of[1][c] + shift if of[1][c] else 0) for c in only_b)
 
 
 def test_a_film_of_the_map(tmp_path: Path) -> None:

@@ -38,6 +38,15 @@ def frame(generator: torch.Generator, sites: int, centre: int = 0) -> tuple[Tens
     return coords, torch.randn(len(coords), 2, generator=generator)
 
 
+def repainted(generator: torch.Generator, stream: Stream, given: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """What is given, and beside it every third voxel of the map with another colour."""
+    coords, features = given
+    chosen = stream.coords[torch.rand(stream.count, generator=generator) < 1 / 3].long()
+    taken = {tuple(site) for site in coords.tolist()}
+    chosen = chosen[[tuple(site) not in taken for site in chosen.tolist()]]
+    return torch.cat((coords, chosen)), torch.cat((features, torch.randn(len(chosen), 2, generator=generator)))
+
+
 def outputs(stream: Stream) -> Tensor:
     prediction = stream.prediction
     assert prediction.offset_m is not None and prediction.embedding is not None
@@ -59,9 +68,10 @@ def recomputed(model: OnlineNet, stream: Stream) -> Tensor:
     st.sampled_from(["values", "residuals"]),
     st.sampled_from([0, 2]),
     st.sampled_from([0.0, 0.3]),
+    st.sampled_from(["insertions", "colours", "both"]),
 )
 def test_exact_streams_equal_the_whole_network_after_every_frame(
-    seed: int, steps: list[tuple[int, int]], rule: Any, anchor_every: int, refresh: float
+    seed: int, steps: list[tuple[int, int]], rule: Any, anchor_every: int, refresh: float, kind: str
 ) -> None:
     model, generator = network(seed), torch.Generator().manual_seed(seed)
     stream = Stream(model, "exact", rule=rule, anchor_every=anchor_every, refresh=refresh)
@@ -69,6 +79,10 @@ def test_exact_streams_equal_the_whole_network_after_every_frame(
     held: dict[tuple[int, ...], Tensor] = {}
     for sites, centre in steps:
         coords, features = frame(generator, sites, centre)
+        if kind == "colours" and stream.count:  # of the map alone
+            coords, features = coords[:0], features[:0]
+        if kind != "insertions":
+            coords, features = repainted(generator, stream, (coords, features))
         held |= {tuple(site): value for site, value in zip(coords.tolist(), features, strict=True)}
         before = outputs(stream).clone()
         update = stream.step(coords, features)

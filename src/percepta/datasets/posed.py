@@ -10,7 +10,7 @@ A recording is a list of references to files; pictures are read one by one. `fol
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ class Recording:
         colour_from_depth: where the depth camera stands before the colour camera; None: depth is registered already.
         pose_of: "colour" or "depth": whose pose the files give.
         unit_m: metres of one step of the depth files.
+        alone: files that belong to no frame, since another one of their number is missing.
     """
 
     colours: tuple[Path, ...]
@@ -68,6 +69,7 @@ class Recording:
     pose_of: str = "colour"
     unit_m: float = 0.001
     matrices: Float64[np.ndarray, "n 4 4"] | None = None
+    alone: tuple[Path, ...] = ()
 
     def __len__(self) -> int:
         return len(self.colours)
@@ -221,7 +223,12 @@ def together(
     if not names:
         counts = f"{len(colours)} colours, {len(depths)} depths, {len(places)} poses"
         raise ValueError(f"{root}: no frame has a colour, a depth and a pose file of one name ({counts})")
-    files = [tuple(table[name] for name in names) for table in (colours, depths, places)]
+    tables = (colours, depths, places)
+    files = [tuple(table[name] for name in names) for table in tables]
+    whole = set(names)
+    # A pose that stands in one log with all others is no file of its own.
+    alone = {path for table in tables for name, path in table.items() if name not in whole and path not in files[2]}
+    more = {"alone": tuple(sorted(alone)), **more}
     return Recording(files[0], files[1], files[2], colour_matrix, depth_matrix, **more)
 
 
@@ -259,29 +266,53 @@ def numbered(where: Path, suffixes: frozenset[str] | set[str]) -> dict[str, Path
     return out
 
 
-def check(recording: Recording, every: int = 10, longest_step_m: float = 0.3) -> tuple[list[Problem], list[Problem]]:
-    """(problems, warnings) of a recording: all poses, and the depth of every n-th frame.
+def check(
+    recording: Recording,
+    every: int = 10,
+    longest_step_m: float = 0.3,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[list[Problem], list[Problem]]:
+    """(problems, warnings) of a recording: all poses, the pictures of every n-th frame, and whether frames overlap.
 
-    Problems: damaged files, poses that are no rigid motion, depth in another unit, sizes that change.
-    Warnings: untracked frames, jumps, gaps in the numbering, depth with hardly any reading, a principal point
-    far from the middle.
+    Problems: damaged files, poses that are no rigid motion or follow another convention, depth in another unit, sizes
+    that change.
+    Warnings: untracked frames, jumps, gaps in the numbering, files without their partners, depth with hardly any
+    reading, a principal point far from the middle.
+
+    Args:
+        progress: called with (frames looked at, frames).
     """
     problems: list[Problem] = []
     warnings: list[Problem] = []
     _check_poses(recording, longest_step_m, problems, warnings)
     _check_numbers(recording, warnings)
+    _check_pictures(recording, every, progress, problems, warnings)
+    if not problems:
+        _check_overlap(recording, problems)
+    return problems, warnings
+
+
+def _check_pictures(
+    recording: Recording,
+    every: int,
+    progress: Callable[[int, int], None] | None,
+    problems: list[Problem],
+    warnings: list[Problem],
+) -> None:
     sizes: set[tuple[int, ...]] = set()
     middles = []
     for i in range(0, len(recording), every):
+        path = recording.depths[i]
         try:
-            depth = read_depth(recording.depths[i], recording.unit_m)
-            with Image.open(recording.colours[i]) as picture:
-                picture.load()
-                sizes.add((*picture.size, *depth.shape[::-1]))
-        except (OSError, SyntaxError, ValueError) as error:
-            message = str(error).removeprefix(f"{recording.depths[i]}: ")
-            problems.append(Problem(recording.depths[i], None, message))
+            depth = read_depth(path, recording.unit_m)
+            path = recording.colours[i]
+            sizes.add((*read_colour(path).size, *depth.shape[::-1]))
+        except (OSError, ValueError) as error:
+            problems.append(Problem(path, None, str(error).removeprefix(f"{path}: ")))
             continue
+        finally:
+            if progress is not None:
+                progress(min(i + every, len(recording)), len(recording))
         seen = depth[depth > 0]
         if seen.size < 0.05 * depth.size:
             warnings.append(Problem(recording.depths[i], None, "fewer than 5 % of the pixels have a reading"))
@@ -290,14 +321,11 @@ def check(recording: Recording, every: int = 10, longest_step_m: float = 0.3) ->
     if len(sizes) > 1:
         problems.append(Problem(recording.colours[0].parent, None, f"pictures of {len(sizes)} sizes in one recording"))
     if middles and not 0.2 < np.median(middles) < 20:
-        problems.append(
-            Problem(
-                recording.depths[0].parent,
-                None,
-                f"the median depth is {np.median(middles):.4g} m; is a step of the files {recording.unit_m} m? "
-                "give unit_m (0.001 for millimetres, 0.0002 for TUM RGB-D)",
-            )
+        text = (
+            f"the median depth is {np.median(middles):.4g} m; is a step of the files {recording.unit_m} m? "
+            "give unit_m (0.001 for millimetres, 0.0002 for TUM RGB-D)"
         )
+        problems.append(Problem(recording.depths[0].parent, None, text))
     if sizes:
         width, height, *_ = next(iter(sizes))
         cx, cy = recording.colour_matrix[0, 2], recording.colour_matrix[1, 2]
@@ -306,7 +334,86 @@ def check(recording: Recording, every: int = 10, longest_step_m: float = 0.3) ->
             warnings.append(
                 Problem(recording.colours[0].parent, None, f"{text}; are these the intrinsics of another size?")
             )
-    return problems, warnings
+
+
+_FLIP = np.diag([1.0, -1.0, -1.0, 1.0])
+_READINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "as camera_from_world (invert them)": poses.inverse,
+    "of cameras that look along -z with y up (negate their second and third column)": lambda pose: pose @ _FLIP,
+    "as camera_from_world of cameras that look along -z (invert, then negate columns 2 and 3)": (
+        lambda pose: poses.inverse(pose) @ _FLIP
+    ),
+}
+
+
+def _check_overlap(recording: Recording, problems: list[Problem], pairs: int = 6) -> None:
+    """Frames that see the same place have to agree on how far away it is.
+
+    Where they do not, and would by far if poses were read in another of the usual ways or depth had another scale, that
+    is said. Too little motion tells nothing.
+    """
+    try:
+        found = [(recording.read(i, (80, 60)), recording.read(j, (80, 60))) for i, j in _apart(recording, pairs)]
+    except (OSError, ValueError) as error:
+        problems.append(Problem(recording.depths[0].parent, None, str(error)))
+        return
+    if len(found) < 2:
+        return
+    given = _agreement(found)
+    others = {f"the poses are read {name}": _agreement(found, read) for name, read in _READINGS.items()}
+    for scale in np.geomspace(0.1, 10, 41):  # steps of 12 %
+        if abs(np.log(scale)) > 0.2:
+            text = f"depth is multiplied by about {scale:.2g} (in another unit than the poses?)"
+            others[text] = _agreement(found, scale=float(scale))
+    best = max(others, key=lambda name: others[name])
+    if others[best] > max(2 * given, 0.5):
+        text = (
+            f"depths of frames that overlap agree in {given:.0%} of their pixels, but in {others[best]:.0%} if {best}"
+        )
+        problems.append(Problem(recording.poses[0].parent, None, text))
+
+
+def _apart(recording: Recording, count: int) -> list[tuple[int, int]]:
+    """Pairs of frames between which the camera has moved far, but by at most a metre, and turned by less than 40°."""
+    out = []
+    for i in map(int, np.linspace(0, len(recording) - 1, count + 1)[:-1]):
+        first, best, farthest = recording.pose(i), i, 0.05
+        if not np.isfinite(first).all():
+            continue
+        for j in range(i + 1, min(i + 90, len(recording))):
+            pose = recording.pose(j)
+            if not np.isfinite(pose).all():
+                continue
+            motion = poses.inverse(first) @ pose
+            far = float(np.linalg.norm(motion[:3, 3]))
+            if far > 1 or poses.angle(motion[:3, :3]) > np.radians(40):
+                break
+            if far > farthest:
+                best, farthest = j, far
+        if best > i:
+            out.append((i, best))
+    return out
+
+
+def _agreement(
+    pairs: Sequence[tuple[RgbdFrame, RgbdFrame]],
+    read: Callable[[np.ndarray], np.ndarray] = lambda pose: pose,
+    scale: float = 1.0,
+) -> float:
+    """Share of a frame's readings that lie in the other's view and agree with its depth there within 4 %."""
+    inside = agree = 0
+    for one, other in pairs:
+        motion = poses.inverse(read(other.world_from_camera)) @ read(one.world_from_camera)
+        depth = one.depth_m.astype(np.float64) * scale
+        cloud, _ = cameras.points(depth, one.intrinsics, motion)
+        uv, z = cameras.project(cloud[cloud[:, 2] > 0.05], other.intrinsics)  # what lies behind is not seen
+        x, y = np.floor(uv + 0.5).astype(np.int64).T
+        kept = (x >= 0) & (x < other.intrinsics.width) & (y >= 0) & (y < other.intrinsics.height)
+        there = other.depth_m[y[kept], x[kept]] * scale
+        seen = there > 0
+        inside += int(seen.sum())
+        agree += int((np.abs(there - z[kept])[seen] < 0.04 * there[seen]).sum())
+    return agree / max(inside, 200)  # a few pixels at the edge tell nothing
 
 
 def _check_poses(recording: Recording, longest_step_m: float, problems: list[Problem], warnings: list[Problem]) -> None:
@@ -342,3 +449,8 @@ def _check_numbers(recording: Recording, warnings: list[Problem]) -> None:
     for i in np.flatnonzero(steps > max(usual, 1)):
         text = f"frames {numbers[i] + usual} to {numbers[i + 1] - usual} are missing"
         warnings.append(Problem(recording.colours[i + 1], None, text))
+    if recording.alone:
+        count = len(recording.alone)
+        what = "this file belongs" if count == 1 else f"this and {count - 1} other files belong"
+        text = f"{what} to no frame: a frame has a colour, a depth and a pose of one number; left out"
+        warnings.append(Problem(recording.alone[0], None, text))

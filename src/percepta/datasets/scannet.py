@@ -106,33 +106,39 @@ def _instances(
     mesh: Path, name: str, count: int, table: Path | None
 ) -> tuple[Int32[np.ndarray, " n"], UInt8[np.ndarray, " n"] | None]:
     """Instance of every vertex, and NYU-40 labels from the objects' names where the table of names is found."""
-    objects = next((p for p in (mesh.with_name(f"{name}.aggregation.json"),
-                                mesh.with_name(f"{name}_vh_clean.aggregation.json")) if p.is_file()), None)  # fmt: skip
+    # Not <scene>_vh_clean.aggregation.json, whose numbers are those of the fine mesh's segments.
+    objects = mesh.with_name(f"{name}.aggregation.json")
     instance = np.zeros(count, np.int32)
-    if objects is None:
+    if not objects.is_file():
         return instance, None
     found = sorted(mesh.parent.glob(f"{name}_vh_clean_2*.segs.json"))
     if not found:
         raise FileNotFoundError(f"{mesh.parent}: {objects.name} needs {name}_vh_clean_2.0.010000.segs.json beside it")
-    segments = np.asarray(_json(found[0])["segIndices"])
+    segments = np.asarray(_json(found[0], "segIndices"))
     if len(segments) != count:
         raise ValueError(f"{found[0]}: {len(segments)} segments, but {mesh.name} has {count} vertices")
-    groups = _json(objects)["segGroups"]
+    groups = _json(objects, "segGroups")
     table = table or _table_near(mesh)
     names = label_map(table) if table else None
     label = np.zeros(count, np.uint8)
     for number, group in enumerate(groups, 1):
+        if not {"segments", "label"} <= group.keys():
+            raise ValueError(f"{objects}: object {number} has no segments or no label; it has {', '.join(group)}")
         mine = np.isin(segments, group["segments"])
         instance[mine] = number
         label[mine] = (names or {}).get(group["label"], 0)
     return instance, None if names is None else label
 
 
-def _json(path: Path) -> dict:
+def _json(path: Path, key: str) -> list:
+    """The list that a JSON file has under a key."""
     try:
-        return json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from None
+    if not isinstance(content, dict) or not isinstance(content.get(key), list):
+        raise ValueError(f"{path}: expected an object with a list {key}")
+    return content[key]
 
 
 def _table_near(mesh: Path) -> Path | None:
@@ -163,10 +169,13 @@ def label_map(path: Path) -> dict[str, int]:
 def _alignment(path: Path) -> np.ndarray | None:
     if not path.is_file():
         return None
-    for line in path.read_text().splitlines():
+    for number, line in enumerate(path.read_text().splitlines(), 1):
         key, _, value = line.partition("=")
         if key.strip() == "axisAlignment":
-            return np.array([float(word) for word in value.split()]).reshape(4, 4)
+            try:
+                return np.array([float(word) for word in value.split()]).reshape(4, 4)
+            except ValueError:
+                raise ValueError(f"{path}, line {number}: axisAlignment is 16 numbers, not {value.strip()!r}") from None
     return None
 
 

@@ -47,6 +47,9 @@ class Config:
     """Voxels whose shifted places lie in the same or in touching cells of this side are one instance."""
     least: int = 40
     """Fewest voxels of an instance."""
+    views: int = 4
+    """A whole scan is looked at in so many grids (1..4), turned and shifted, and the answers are averaged; a scan that
+    is going on has one."""
     rooms: int = 400
     """Synthetic rooms to train on. 0: only the scans of the folder."""
     real: float = 0.4
@@ -79,13 +82,16 @@ class Config:
         for name in ("voxel_m", "cluster_m"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is a length above 0, got {getattr(self, name)}")
+        if not 1 <= self.views <= 4:
+            raise ValueError(f"views is 1 to 4, got {self.views}")
         if self.rooms < 0:
             raise ValueError(f"rooms is at least 0, got {self.rooms}")
 
 
 PRESETS: dict[str, Config] = {
     "tiny": Config(
-        width=8, levels=3, blocks=1, voxel_m=0.1, cluster_m=0.2, least=5, rooms=8, frames=10, camera_px=64,
+        width=8, levels=3, blocks=1, voxel_m=0.1, cluster_m=0.2, least=5, views=1, rooms=8, frames=10,
+        camera_px=64,
         train=TrainConfig(steps=200, batch_size=4, lr=1e-2, warmup=10),
     ),
     "small": Config(
@@ -95,5 +101,5 @@ PRESETS: dict[str, Config] = {
             checkpoint_every=250,
         ),
     ),
-    "paper": Config(instances=False, threshold=0.0, coarse=0.0),
+    "paper": Config(instances=False, threshold=0.0, coarse=0.0, views=1),
 }  # fmt: skip

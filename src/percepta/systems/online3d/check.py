@@ -132,9 +132,7 @@ def check(root: Path | str, *, examples: int = 8, progress: Callable[[int, int],
         found = recording(root)
     except (OSError, ValueError) as error:
         return Report(root, kind, {}, (Problem(root, None, str(error).removeprefix(f"{root}: ")),))
-    problems, warnings = posed.check(found)
-    if progress is not None:
-        progress(len(found), len(found))
+    problems, warnings = posed.check(found, progress=progress)
     shown = [] if problems else [_frame(found, int(i)) for i in np.linspace(0, len(found) - 1, examples // 2)]
     pictures = tuple(pair for pairs in shown for pair in pairs)
     return Report(root, kind, {"frames": len(found)}, tuple(problems), tuple(warnings), pictures)

@@ -47,20 +47,22 @@ def predict(words: list[str], screen: Console) -> int:
     system = shell.load("online3d", options)
     if hasattr(source, "xyz"):
         result, text = system.predict(source), f"{len(source.xyz):,} points at once"
+        items = result.page()
     else:
-        result, text = _streamed(system, source, options, screen)
+        session, text = _streamed(system, source, options, screen)
+        items = session.page()
+        result = session.result(look=False)
     result.save(options.out / "room.png")
-    page = report.Page(f"{options.source.resolve().name}, labelled").extend(result.page())
+    page = report.Page(f"{options.source.resolve().name}, labelled").extend(items)
     shown = page.write(options.out / "room.html")
     screen.print(escape(f"{len(result.instances())} instances, {text}: {shown}"), soft_wrap=True)
     return 0
 
 
 def _streamed(system: Any, recording: Any, options: Predict, screen: Console) -> tuple[Any, str]:
-    """The cloud at the end, and what happened on the way."""
-    from percepta.media import video
+    """The session at the end, and what happened on the way."""
     from percepta.systems.online3d import check
-    from percepta.systems.online3d.shown import Live, label_colours, slanted
+    from percepta.systems.online3d.shown import Live, film, label_colours, slanted
 
     up = options.up or ("camera" if check.layout(options.source) == "7-Scenes" else "z")
     session = system.session(mode=options.mode, up=up)
@@ -78,7 +80,7 @@ def _streamed(system: Any, recording: Any, options: Predict, screen: Console) ->
             taken, left_out = taken + stats.taken, left_out + (not stats.taken)
             active, voxels, spent = active + stats.active, voxels + stats.voxels, spent + sum(stats.ms.values())
             if live is not None or (options.film and number % 3 == 0):
-                cloud = session.result()
+                cloud = session.result(look=False)
                 if live is not None:
                     live.show(cloud)
                 if options.film and number % 3 == 0 and len(cloud.xyz):
@@ -86,8 +88,8 @@ def _streamed(system: Any, recording: Any, options: Predict, screen: Console) ->
             bar(number + 1, length, f"{stats.voxels:,} voxels, {stats.active:,} anew {stats.why}")
         if shots:
             options.out.mkdir(parents=True, exist_ok=True)
-            video.write(options.out / "room.mp4", shots, 10.0)
+            film(options.out / "room.mp4", shots)
     if not taken:
         raise ValueError(f"{options.source}: none of its {left_out} frames could be taken; see percepta data check")
     text = f"{taken} frames ({left_out} left out), {1000 * taken / spent:.1f} a second, {active / voxels:.1%} anew"
-    return session.result(), text
+    return session, text

@@ -133,6 +133,8 @@ class Whole:
         return item(voxels, self.config.voxel_m) | {
             "guess": colour_table(self.config)[_bins(voxels.rgb)],
             "points_of": voxels.of,
+            "points_xyz": scan.xyz,
+            "points_rgb": scan.rgb,
             "points_label": nyu40.scannet20(scan.label),
             "points_instance": scan.instance.astype(np.int64),
         }
@@ -238,7 +240,8 @@ def turned(rng: Rng, xyz: Float[np.ndarray, "n 3"], free: float) -> Float[np.nda
 
 
 def elastic(rng: Rng, xyz: Float[np.ndarray, "n 3"], grain_m: float, size_m: float) -> Float[np.ndarray, "n 3"]:
-    """Moved by smooth noise: drawn on a grid of `grain_m`, smoothed, of standard deviation `size_m`."""
+    """Moved by smooth noise: drawn on a grid of `grain_m`, smoothed, there of standard deviation `size_m`, and less
+    in between."""
     at = (xyz - xyz.min(0)) / grain_m + 1
     noise = rng.normal(size=(3, *(np.ceil(at.max(0)).astype(int) + 2)))
     noise = np.stack([ndimage.uniform_filter(ndimage.uniform_filter(n, 3), 3) for n in noise])

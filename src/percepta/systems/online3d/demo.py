@@ -30,15 +30,11 @@ def demo(load: Callable[..., Any]) -> list[Any]:
             model = task.build(PRESETS["small"]).eval()
         note = "No weights ship in this installation: the network is untrained and its labels mean nothing."
     online, shots = scan(model)
-    ms = [(s.frame, sum(s.ms.values())) for s in online.stats]
-    active = [(s.frame, 100 * s.active / max(s.voxels, 1)) for s in online.stats]
     return [
         f"A room that no network was trained on, scanned in {FRAMES} frames at "
         f"{100 * online.map.voxel_m:g} cm: {online.map.count:,} voxels. {note}",
         ("pictures", shots),
-        *online.result().page(),
-        ("curves", "milliseconds a frame", {"all of a step": ms}, "frame"),
-        ("curves", "voxels computed anew, % of the map", {"active": active}, "frame"),
+        *online.page(),
     ]
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Int32, Int64
+from jaxtyping import Bool, Float, Float32, Int, Int32, Int64
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 from torch.nn import functional
@@ -28,10 +28,10 @@ from percepta.datasets.posed import RgbdFrame
 from percepta.files import write_atomically
 from percepta.geometry import camera as cameras
 from percepta.geometry import pose as poses
-from percepta.nn.sparse import Sites
+from percepta.nn.sparse import REACH, Sites
 from percepta.systems.online3d.data import THINGS
 from percepta.systems.online3d.fusion import associate, averaged, cluster
-from percepta.systems.online3d.model import OnlineNet
+from percepta.systems.online3d.model import OnlineNet, Prediction
 from percepta.systems.online3d.shown import Result
 from percepta.systems.online3d.stream import Mode, Stream
 
@@ -175,6 +175,7 @@ class Online:
         self._last: Float[np.ndarray, "4 4"] | None = None  # pose of the last frame that was taken
         self._doubted: Float[np.ndarray, "4 4"] | None = None  # of the one left out after it
         self._digest = ""
+        self._whole = True  # False while a step is under way
 
     def step(self, frame: RgbdFrame | Any) -> Stats:
         """Takes in a frame: anything with colour, depth_m, world_from_camera and intrinsics.
@@ -183,17 +184,20 @@ class Online:
         are NaN, infinite, or outside of near_m and far_m are none.
 
         Raises:
-            ValueError: the pose is no rigid motion, or pictures that do not fit. The session is then as it was.
+            ValueError: the pose is no rigid motion or leads too far away, or pictures that do not fit. The session is
+                then as it was.
         """
         start = time.perf_counter()
+        self._mend()
         why, digest = self._reason(frame)
-        self._digest = digest
         ms = {"points": 0.0, "network": 0.0, "fusion": 0.0, "instances": 0.0}
         if not why:
             xyz, rgb = self._points(frame)
             why = "" if len(xyz) else "no reading"
+        self._digest = digest
         if why:
             return self._note(frame, why, 0, 0, 0, (), ms)
+        self._whole = False
         pose = np.asarray(frame.world_from_camera, np.float64)
         self._last, self._doubted = pose, None
         before = self.map.count
@@ -204,13 +208,25 @@ class Online:
         marks.append(time.perf_counter())
         if not np.array_equal(update.given.cpu().numpy(), rows):
             raise RuntimeError("the map and the stream number voxels differently; was the stream stepped from outside?")
-        self._fuse(update)
+        self._fuse(update.rows, update.prediction)
+        self._whole = True
         marks.append(time.perf_counter())
         self._taken += 1
         changes = self._find_instances() if self._taken % int(self.settings["cluster_every"]) == 0 else ()
         marks.append(time.perf_counter())
         ms = {name: 1000 * (b - a) for name, a, b in zip(ms, marks[:-1], marks[1:], strict=True)}
         return self._note(frame, "", len(rows), self.map.count - before, len(update.rows), changes, ms)
+
+    def _mend(self) -> None:
+        """Sets right what a step left that was interrupted half-way, as by Ctrl-C."""
+        if self._whole:
+            return
+        # Voxels that the stream does not know yet are of one step: given at once, they are numbered as in the map.
+        features = torch.from_numpy(self.map.rgb() / np.float32(127.5) - np.float32(1))
+        self.stream.step(torch.from_numpy(self.map.coords), features)
+        self.stream.anchor()
+        self._fuse(torch.arange(self.map.count), self.stream.prediction)
+        self._whole = True
 
     def _note(
         self, frame: Any, why: str, seen: int, new: int, active: int, changes: tuple[str, ...], ms: dict[str, float]
@@ -230,6 +246,15 @@ class Online:
             raise ValueError(
                 f"a frame has colour h w 3 as bytes and depth h w, registered; got {colour.shape} of {colour.dtype} "
                 f"and {depth.shape}"
+            )
+        if depth.dtype.kind != "f":
+            raise ValueError(f"depth_m is in metres as floats, got {depth.dtype}; divide millimetres by 1000")
+        camera = frame.intrinsics
+        if depth.shape != (camera.height, camera.width):
+            size = f"{depth.shape[1]}×{depth.shape[0]}"
+            raise ValueError(
+                f"the pictures are {size} but the intrinsics are for {camera.width}×{camera.height}; use "
+                "intrinsics.resized()"
             )
         parts = (colour, depth, pose)
         digest = hashlib.blake2b(b"".join(np.ascontiguousarray(p).tobytes() for p in parts), digest_size=16).hexdigest()
@@ -255,22 +280,29 @@ class Online:
         good = self._good(depth)
         local = cameras.rays(frame.intrinsics)[good] * depth[good][:, None]
         pose = np.asarray(frame.world_from_camera, np.float64)
-        turn = self._turn
-        if turn is None:
-            turn = self._turn = _turned_to_z(-pose[:3, 1])
-        return poses.transform(pose, local) @ turn.T, np.asarray(frame.colour)[good]
+        turn = _turned_to_z(-pose[:3, 1]) if self._turn is None else self._turn
+        xyz = poses.transform(pose, local) @ turn.T
+        reach = REACH * self.map.voxel_m
+        if len(xyz) and (far := float(np.abs(xyz).max())) >= reach:
+            raise ValueError(
+                f"frame {getattr(frame, 'name', len(self.stats))} sees points {far:.3g} m from the origin; a map of "
+                f"{100 * self.map.voxel_m:g} cm voxels reaches {reach:.0f} m. Is its pose in metres?"
+            )
+        self._turn = turn
+        return xyz, np.asarray(frame.colour)[good]
 
     def _good(self, depth: np.ndarray) -> Bool[np.ndarray, "h w"]:
         return (depth > self.settings["near_m"]) & (depth < self.settings["far_m"])
 
-    def _fuse(self, update: Any) -> None:
+    def _fuse(self, changed: Int[torch.Tensor, " n"], prediction: Prediction) -> None:
+        """What was computed anew of some voxels goes into what is held of them."""
         count = self.map.count
         self._probability, self._offset = _room(self._probability, count), _room(self._offset, count)
         self._weight, self._instance = _room(self._weight, count), _room(self._instance, count)
-        rows = update.rows.cpu().numpy()
-        value = update.prediction.logits.float().softmax(1)
-        if update.prediction.offset_m is not None:
-            value = torch.cat((value, update.prediction.offset_m), 1)
+        rows = changed.cpu().numpy()
+        value = prediction.logits.float().softmax(1)
+        if prediction.offset_m is not None:
+            value = torch.cat((value, prediction.offset_m), 1)
             kept = np.concatenate((self._probability[rows], self._offset[rows]), 1)
         else:
             kept = self._probability[rows]
@@ -303,6 +335,7 @@ class Online:
         Args:
             look: look for instances now rather than show those found last.
         """
+        self._mend()
         n = self.map.count
         if look:
             self._find_instances()
@@ -313,11 +346,33 @@ class Online:
         rgb = (self.map.rgb() + 0.5).astype(np.uint8)
         return Result(xyz, rgb, label, instance.astype(np.int32), probability.max(1, initial=0).astype(np.float32))
 
+    def page(self) -> list[Any]:
+        """Items for `report.Page.extend`: the map as it is, and what its frames cost."""
+        taken = [s for s in self.stats if s.taken]
+        parts = {name: [(s.frame, s.ms[name]) for s in taken] for name in (taken[0].ms if taken else ())}
+        shares = {
+            "computed anew": [(s.frame, 100 * s.active / s.voxels) for s in taken],
+            "new": [(s.frame, 100 * s.new / s.voxels) for s in taken],
+        }
+        numbers = {
+            "frames": len(self.stats),
+            "left out": len(self.stats) - len(taken),
+            "voxels": self.map.count,
+            "ms a frame": sum(sum(s.ms.values()) for s in taken) / max(len(taken), 1),
+        }
+        return [
+            *self.result().page(),
+            ("numbers", numbers),
+            ("curves", "milliseconds a frame, by part", parts, "frame"),
+            ("curves", "voxels of a frame, % of the map", shares, "frame"),
+        ]
+
     def save(self, path: Path) -> None:
         """Writes the state; a session loaded from it goes on bit by bit as this one would.
 
         Two files: `path`, and the stream's with ".stream" behind.
         """
+        self._mend()
         path = Path(path)
         n = self.map.count
         pose = {"last": self._last, "doubted": self._doubted, "turn": self._turn}

@@ -91,7 +91,9 @@ def slanted(
     yaw_deg: float = 35.0,
     cut: float = 0.97,
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """The cloud in perspective, from outside and above."""
+    """The cloud in perspective, from outside and above; an empty one is an empty picture."""
+    if not len(xyz):
+        return np.full((size_px[1], size_px[0], 3), _EMPTY, np.uint8)
     xyz = np.asarray(xyz, np.float64)
     kept = xyz[:, 2] <= np.quantile(xyz[:, 2], cut)
     low, high = np.quantile(xyz, [0.002, 0.998], axis=0)
