@@ -99,10 +99,15 @@ def answer(net: OnlineNet, xyz: Float[np.ndarray, "n 3"], rgb: np.ndarray, views
         xyz: metres, z up. rgb: 0..255.
         views: how many grids it is looked at in; 1: that of a stream. Logits and centres of instances are averaged at
             the points, and instances are found among the voxels of the first grid.
+
+    Raises:
+        ValueError: there are not so many grids.
     """
+    if not 1 <= views <= len(GRIDS):
+        raise ValueError(f"views is 1 to {len(GRIDS)}, got {views}")
     config, device = net.config, next(net.parameters()).device
     xyz, nothing, size = np.asarray(xyz, np.float64), np.zeros(len(xyz), np.int64), config.voxel_m
-    said, middle, of = 0.0, np.zeros((0, 3)), nothing
+    views_said, middle, of = list[np.ndarray](), np.zeros((0, 3)), nothing
     for number, (degrees, shift) in enumerate(GRIDS[:views] if views > 1 else ((0.0, 0.0),)):
         turn = poses.from_vector(np.array([0, 0, np.radians(degrees)]))
         voxels = scans.voxelise(xyz @ turn.T + shift * size, rgb, nothing, nothing, size)
@@ -112,9 +117,10 @@ def answer(net: OnlineNet, xyz: Float[np.ndarray, "n 3"], rgb: np.ndarray, views
         columns = [out.logits.float().cpu().numpy()]
         if out.offset_m is not None:
             columns.append((places + out.offset_m.float().cpu().numpy() - shift * size) @ turn)
-        said = said + np.concatenate(columns, 1)[voxels.of] / views
+        views_said.append(np.concatenate(columns, 1)[voxels.of])
         if number == 0:
             middle, of = (places - shift * size) @ turn, voxels.of
+    said = np.mean(views_said, 0)
     probability = softmax(said[:, : config.classes], 1)
     label = probability.argmax(1)
     sure = probability[np.arange(len(label)), label]
