@@ -372,7 +372,7 @@ def test_a_point_is_in_an_instance_only_if_it_is_of_its_class(model: OnlineNet) 
     with pytest.raises(ValueError, match="views is 1 to 4"):
         replace(TINY, views=5)
     with pytest.raises(ValueError, match="views is 1 to 4"):
-        task.answer(net, xyz, rgb, 0)
+        task.answer(task.build(TINY), np.zeros((3, 3)), np.zeros((3, 3), np.uint8), 0)
 
 
 def test_a_page_shows_what_frames_cost(model: OnlineNet, frames: list[RgbdFrame]) -> None:
