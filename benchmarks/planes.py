@@ -30,26 +30,25 @@ from percepta.metrics import interval
 from percepta.metrics.planes import depth_errors
 from percepta.systems.planes import PRESETS, data, sweep, task
 from percepta.systems.planes.data import Pair
-from percepta.systems.planes.measure import decode, look, mended
+from percepta.systems.planes.measure import decode, run
 from percepta.systems.planes.model import PlaneNet
 
 
 @torch.inference_mode()
-def matched(model: PlaneNet, batch: dict[str, Any], planes: torch.Tensor | None = None) -> np.ndarray:
-    """Winner-takes-all depth of what the network compares, without its 3-D network: correlation averaged over 5 × 5.
-
-    Args:
-        planes: hypotheses; left out: 96 planes that face the camera.
-    """
-    image, matrix = batch["image"], batch["matrix"]
-    seen = model.encode(image, batch["sources"])
-    volume = model.levels(seen, matrix, batch["source_matrices"], batch["source_from_reference"], 96).mean(1, True)
-    sight = sweep.rays(sweep.scaled(matrix, 1 / 4), *volume.shape[-2:])
-    facing = sweep.facing(96, image) if planes is None else planes
-    inverse = -torch.einsum("nc,bchw->bnhw", facing, sight)
-    scores = functional.avg_pool2d(sweep.read(volume, inverse)[:, 0], 5, 1, 2, count_include_pad=False)
-    scores = scores.masked_fill((inverse < 0.1) | (inverse > 1 / sweep.CLOSEST_M), -1e9)
-    mean = (torch.softmax(40 * scores, 1) * inverse).sum(1, keepdim=True)
+def matched(model: PlaneNet, batch: dict[str, Any], planes: torch.Tensor) -> np.ndarray:
+    """Winner-takes-all depth of the network's features, without its 3-D network: correlation averaged over 5 × 5."""
+    image, source = batch["image"], batch["sources"][:, 0]
+    s4, s8 = model.features(torch.cat([image, source]))
+    maps = model._matched(s4, s8)
+    by = maps.shape[-1] / image.shape[-1]
+    small, other = (sweep.scaled(m, by) for m in (batch["matrix"], batch["source_matrices"][:, 0]))
+    way = sweep.carrier(small, other, batch["source_from_reference"][:, 0], *maps.shape[-2:])
+    groups = model.config.groups
+    scores = torch.cat([v.mean(1) for v in sweep.costs(maps[:1], [maps[1:]], [way], planes, 32, groups)], 1)
+    scores = functional.avg_pool2d(scores, 5, 1, 2, count_include_pad=False)
+    inverse = -torch.einsum("nc,bchw->bnhw", planes, way.rays)
+    scores = scores.masked_fill((inverse < 0.1) | (inverse > 5), -1e9)
+    mean = (torch.softmax(40 * scores, 1) * inverse.clamp(0.1, 5)).sum(1, keepdim=True)
     return (1 / functional.interpolate(mean, image.shape[-2:], mode="bilinear")[0, 0]).numpy()
 
 
@@ -112,6 +111,8 @@ def compare(args: argparse.Namespace) -> None:
     source = data.source(config, args.split, args.data / "7scenes-redkitchen")
     samples = data.Samples(config, source, False)
     chosen = np.linspace(0, len(source) - 1, min(args.pairs, len(source))).astype(int).tolist()
+    slanted = model.get_buffer("planes")
+    facing = sweep.hypotheses((1, 1, 64), ((0, 0), (0, 0), (-2.0, -0.1)), fronto=True)
     methods: dict[str, list[np.ndarray]] = {}
     shares: dict[str, list[float]] = {}
     truth, groups = [], []
@@ -123,14 +124,12 @@ def compare(args: argparse.Namespace) -> None:
 
     for i in chosen:
         pair, batch = source[i], samples.collate([samples[(0, i)]])
-        found = decode(model, look(model, batch), batch["matrix"], 0)
+        found = decode(model, run(model, batch), batch["matrix"], 0)
         add("planes, composed", found.depth_m)
         add("planes, pixel planes", found.pixel_depth_m)
-        if config.levels:
-            turned = {**batch, "source_from_reference": mended(batch, torch.from_numpy(found.depth_m)[None])}
-            add("same features, fronto-parallel", matched(model, batch))
-            add("the same by mended poses", matched(model, turned))
-            add("same features, slanted", matched(model, batch, model.get_buffer("planes")))
+        if config.cost == "correlation":
+            add("same features, fronto-parallel", matched(model, batch, facing))
+            add("same features, slanted", matched(model, batch, slanted))
         if find_spec("cv2") is not None:
             add("OpenCV SGBM", semi_global(pair))  # type: ignore[arg-type]
         truth.append(np.where(pair.depth_m < config.far_m, pair.depth_m, 0))

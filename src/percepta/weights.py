@@ -102,6 +102,12 @@ TABLE: dict[str, Weight] = {
         data="synthetic rooms, and one scan of ScanNet: research use",
         assets=("online3d-small.safetensors",),
     ),
+    "planes-small": Weight(
+        source="planes, preset small, trained by percepta",
+        code="Apache-2.0",
+        data="ImageNet, synthetic rooms, and half of a sequence of 7-Scenes: research use",
+        assets=("planes-small.safetensors",),
+    ),
     "refer-small": Weight(
         source="refer, preset small, trained by percepta",
         code="Apache-2.0",

@@ -21,8 +21,8 @@ from percepta.systems.planes import PRESETS, data, sweep, task
 from percepta.systems.planes.fusion import CELL_M, Fusion, outlines_of
 from percepta.systems.planes.head import Found, detect
 from percepta.systems.planes.losses import combined, losses, pixel_planes
-from percepta.systems.planes.measure import decode, look, mended, plane_depths, run
-from percepta.systems.planes.model import LOSSES, Patches, PlaneNet, Polish, Regulariser
+from percepta.systems.planes.measure import decode, plane_depths, run
+from percepta.systems.planes.model import LOSSES, PlaneNet, Regulariser
 from percepta.systems.planes.pseudo import planes_of_depth
 from percepta.systems.planes.world import Box
 
@@ -85,55 +85,6 @@ def test_pieces_make_the_whole_volume(groups: int | None, pooled: int) -> None:
     network = Regulariser(whole.shape[1], 4, direct=groups is not None)
     with torch.no_grad():
         torch.testing.assert_close(network.stream(iter(parts)), network(whole), rtol=1e-4, atol=1e-5)
-
-
-def smooth(seed: int, channels: int, h: int, w: int) -> torch.Tensor:
-    """Features without detail finer than a few places, where linear interpolation along a sight line is good."""
-    torch.manual_seed(seed)
-    coarse = torch.randn(1, channels, h // 4 + 2, w // 4 + 2)
-    return functional.normalize(functional.interpolate(coarse, (h, w), mode="bicubic", align_corners=True), dim=1)
-
-
-@settings(max_examples=15, deadline=None)
-@given(st.integers(0, 99_999))
-def test_hypotheses_read_off_levels_are_those_of_the_sweep(seed: int) -> None:
-    """Between levels, and over 2 × 2 places at the middle one's depth, instead of each place carried by the plane."""
-    own, other = smooth(seed, 4, 16, 24), smooth(seed + 1, 4, 16, 24)
-    quarter = sweep.scaled(torch.from_numpy(CAMERA.matrix).float()[None], 1 / 4)
-    way = sweep.carrier(quarter, quarter, torch.from_numpy(move(seed)[1]).float()[None], 16, 24)
-    volume = next(sweep.costs(own, [other], [way], sweep.facing(120, own), 120, 2))
-    sight = sweep.rays(sweep.scaled(torch.from_numpy(CAMERA.matrix).float()[None], 1 / 8), 8, 12)
-    planes = sweep.hypotheses((3, 3, 4), ((-0.6, 0.6), (-0.6, 0.6), (-2.0, 0.3)))
-    swept = next(sweep.costs(own, [other], [way], planes, 99, 2, pooled=2))
-    read = sweep.hypothesis_costs(volume, planes, sight)
-    inverse = -torch.einsum("nc,bchw->bnhw", planes, sight)
-    ahead, behind = inverse > 0.15, inverse <= 0  # in a strip around infinity a part of 2 × 2 places lies behind
-    apart = (read - swept).abs().mean(1)
-    assert float(apart[ahead].mean()) < 0.1 * float(swept.abs().mean())
-    assert bool((read.mean(1)[behind] == sweep.BEHIND).all()) and bool(behind.any())
-
-
-def test_a_level_reads_as_itself_and_between_two_lies_their_mean() -> None:
-    volume = torch.randn(2, 3, 7, 4, 5)
-    inverse = -sweep.facing(7, volume)[:, 2]
-    assert float(inverse[-1]) == pytest.approx(1 / sweep.CLOSEST_M)
-    at = inverse[None, :, None, None].expand(2, 7, 4, 5)
-    torch.testing.assert_close(sweep.read(volume, at), volume)
-    between = sweep.read(volume, (at[:, 1:] + at[:, :-1]) / 2)
-    torch.testing.assert_close(between, (volume[:, :, 1:] + volume[:, :, :-1]) / 2)
-    beyond = sweep.read(volume, torch.tensor([-1.0, 99.0])[None, :, None, None].expand(2, 2, 4, 5))
-    torch.testing.assert_close(beyond, volume[:, :, [0, -1]])
-
-
-def test_polishing_starts_as_nothing_and_asks_around_the_plane() -> None:
-    torch.manual_seed(0)
-    polish = Polish(groups=2, channels=3)
-    plane, sight = torch.randn(1, 3, 4, 5), torch.randn(1, 3, 4, 5)
-    volume, features = torch.randn(1, 2, 32, 4, 5), torch.randn(1, 3, 4, 5)
-    assert torch.equal(polish(plane, volume, features, sight), plane)
-    torch.nn.init.normal_(polish.body[2].weight)  # type: ignore[arg-type]
-    before = polish(plane, volume, features, sight)
-    assert not torch.equal(before, plane) and not torch.equal(polish(plane, -volume, features, sight), before)
 
 
 def test_only_sources_that_see_a_hypothesis_count() -> None:
@@ -350,45 +301,12 @@ def test_a_batch_without_planes_still_trains(batch: dict) -> None:
 
 def test_streaming_changes_no_answer(batch: dict) -> None:
     torch.manual_seed(0)
-    swept = replace(TINY, chunk=7, levels=0, polish=0, patches=())
     for settings_ in ({}, {"cost": "concat", "context": False}, {"sweep": "fronto"}, {"fine": False}):
-        model = PlaneNet(replace(swept, **settings_)).eval()
+        model = PlaneNet(replace(TINY, chunk=7, **settings_)).eval()
         whole = run(model, batch)
         with torch.no_grad():
             pieces = run(model, batch)
         torch.testing.assert_close(pieces.refined, whole.refined.detach(), rtol=1e-4, atol=1e-5)
-
-
-def test_poses_are_mended_by_depth_each_by_its_own() -> None:
-    """Two sources of a picture, turned apart, come back by the true depth; the network then looks again."""
-    wide = replace(TINY, width=160, height=128)
-    samples = data.Samples(wide, data.Boxes(wide, "train"), False)
-    batch = samples.collate([samples[(0, i)] for i in (0, 1)])
-    true = batch["source_from_reference"][:, 0]
-    turns = torch.from_numpy(poses.from_vector(np.radians([[0.4, -0.3, 0.2], [-0.2, 0.5, 0.3]]))).float()
-    moves = torch.stack([true, true], 1)
-    moves[:, :, :3, :3] = turns[None] @ moves[:, :, :3, :3]
-    off = {**batch, "sources": batch["sources"].repeat(1, 2, 1, 1, 1), "source_from_reference": moves,
-           "source_matrices": batch["source_matrices"].repeat(1, 2, 1, 1)}  # fmt: skip
-    back = mended(off, batch["depth"])
-    for i in range(2):
-        for k in range(2):
-            left = poses.angle((back[i, k, :3, :3] @ true[i, :3, :3].T).double().numpy())
-            assert np.degrees(left) < 0.15
-    model = PlaneNet(replace(wide, mend=1)).eval()
-    with torch.no_grad():
-        again = run(model, {**off, "source_from_reference": mended(off, run(model, off).depth_refined)})
-        torch.testing.assert_close(look(model, off).refined, again.refined)
-
-
-def test_patches_correlate_whatever_the_light() -> None:
-    torch.manual_seed(0)
-    image = functional.interpolate(torch.rand(1, 3, 12, 16), (48, 64), mode="bicubic").clamp(0, 1)
-    patches = Patches(16)
-    own, lit, other = patches(image), patches(0.6 * image + 0.3), patches(image.flip(3))
-    assert own.shape == (1, 18, 12, 16)
-    assert float((own * lit).mean(1).min()) > 0.8 and float((own * lit).mean(1).mean()) > 0.97
-    assert float((own * other).mean(1).mean()) < 0.3 and not patches(torch.full_like(image, 0.5)).abs().max() > 1e-3
 
 
 def test_more_sources_are_taken(batch: dict) -> None:
@@ -425,22 +343,6 @@ def test_instance_planes_replace_pixel_planes_where_they_are(batch: dict) -> Non
     for i in range(len(found.label)):
         own = (found.index == i) & (found.depth_m != found.pixel_depth_m)
         np.testing.assert_allclose(found.depth_m[own], depths[i][own], rtol=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"levels": 1}, "levels is 0 or from 2 on"),
-        ({"levels": 8, "cost": "concat"}, "levels are for cost"),
-        ({"levels": 8, "fine": False}, "levels are for cost"),
-        ({"levels": 0, "polish": 1, "patches": ()}, "give levels as well"),
-        ({"levels": 0, "polish": 0}, "give levels as well"),
-        ({"patches": (10,)}, "multiples of 4"),
-    ],
-)
-def test_settings_that_do_not_fit_are_refused(change: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        replace(TINY, **change)
 
 
 # --- predicting -------------------------------------------------------------------------------------------------------

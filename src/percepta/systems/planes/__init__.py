@@ -55,13 +55,6 @@ class Config:
     """Channels of the refinement at full resolution."""
     views: Literal["mean", "visible"] = "visible"
     """How several source pictures count: all alike, or only those that see a hypothesis."""
-    levels: int = 0
-    """Compare at so many inverse depths and read what hypotheses cost off between them. 0: carry the source picture
-    over by each hypothesis, as published; four times the work."""
-    patches: tuple[int, ...] = ()
-    """With levels, grey patches of so many pixels are compared as well, which needs no training (see `Patches`)."""
-    polish: int = 0
-    """How often the costs around the matched planes are read again, at a quarter of the picture, to correct them."""
     soft_pooling: bool = True
     """Pool instance planes with the masks' probabilities; else with the masks themselves."""
     head: int = 64
@@ -84,9 +77,6 @@ class Config:
     """Pairs of pictures from each."""
     baseline_m: tuple[float, float] = (0.05, 0.15)
     """Distance between the two cameras of a training pair."""
-    mend: int = 0
-    """How often, where nothing is trained, relative poses are turned until the pictures fit by the depth that was found
-    (see `pseudo.turned_to_fit`), to look again. Poses of recordings are off by some tenths of a degree."""
     shaken_deg: float = 0.0
     """How far training pairs' poses are off: deviation about each axis. Those of real cameras are, while they turn."""
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -103,18 +93,6 @@ class Config:
             raise ValueError(f"matching {self.matching} channels cannot be shared by {self.groups} groups")
         if not 0 < self.near_m < self.far_m:
             raise ValueError(f"near_m has to be above 0 and below far_m, got {self.near_m} and {self.far_m}")
-        if self.levels == 1 or min(self.levels, self.polish, self.mend) < 0:
-            raise ValueError(
-                f"levels is 0 or from 2 on, polish and mend from 0 on, got {self.levels}, {self.polish}, {self.mend}"
-            )
-        if self.levels and (self.cost != "correlation" or not self.fine):
-            raise ValueError(
-                'levels are for cost "correlation" with fine=True: other volumes hold no costs to read off'
-            )
-        if (self.polish or self.patches) and not self.levels:
-            raise ValueError("patches are compared at levels, and polish reads their costs again: give levels as well")
-        if any(width < 8 or width % 4 for width in self.patches):
-            raise ValueError(f"patches are multiples of 4 pixels from 8 on, got {self.patches}")
         if self.shaken_deg < 0:
             raise ValueError(f"shaken_deg is an angle of at least 0, got {self.shaken_deg}")
         if not 0 < self.baseline_m[0] < self.baseline_m[1]:
@@ -125,11 +103,11 @@ PRESETS: dict[str, Config] = {
     "tiny": Config(
         width=96, height=64, encoder="plain", pyramid=16, matching=8, groups=4, fine=True, counts=(3, 3, 6), refine=8,
         ranges=((-1.0, 1.0), (-1.0, 1.0), (-1.5, 0.25)), head=16, most=8, least_area=0.02, world="boxes", rooms=1024,
-        pairs=1, baseline_m=(0.25, 0.5), levels=24, patches=(12,), polish=1,
+        pairs=1, baseline_m=(0.25, 0.5),
         train=TrainConfig(steps=300, batch_size=4, lr=4e-3, warmup=10, clip_norm=1.0),
     ),
     "small": Config(
-        counts=(5, 5, 8), fine=True, refine=8, shaken_deg=0.2, levels=48, patches=(24,), polish=2,
+        counts=(5, 5, 8), fine=True, refine=16, shaken_deg=0.2,
         train=TrainConfig(
             steps=4000, batch_size=4, lr=1e-3, lr_scale=(("image", 0.3),), weight_decay=0.01, warmup=100,
             clip_norm=1.0, ema=0.998, checkpoint_every=200,

@@ -11,13 +11,11 @@ from jaxtyping import Bool, Float32, Float64, Int32, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from percepta.geometry.camera import Intrinsics
 from percepta.metrics import Metric, interval
 from percepta.metrics import planes as scores
 from percepta.systems.planes import sweep
 from percepta.systems.planes.head import detect
 from percepta.systems.planes.model import Answer, PlaneNet
-from percepta.systems.planes.pseudo import turned_to_fit
 
 
 class Planes(NamedTuple):
@@ -35,45 +33,6 @@ class Planes(NamedTuple):
     index: Int32[np.ndarray, "h w"]
     depth_m: Float32[np.ndarray, "h w"]
     pixel_depth_m: Float32[np.ndarray, "h w"]
-
-
-def run(model: PlaneNet, batch: dict[str, Any]) -> Answer:
-    """The network on a batch of `data`."""
-    return model(*(batch[name] for name in ("image", "sources", *_PLACES)))
-
-
-_PLACES = ("matrix", "source_matrices", "source_from_reference")
-
-
-@torch.no_grad()
-def look(model: PlaneNet, batch: dict[str, Any]) -> Answer:
-    """The network where nothing is trained: with `mend` in its settings, poses are mended by its own depth."""
-    matrix, source_matrices, moves = (batch[name] for name in _PLACES)
-    seen = model.encode(batch["image"], batch["sources"])
-    answer = model.compare(seen, batch["image"], matrix, source_matrices, moves)
-    for _ in range(model.config.mend):
-        moves = mended(batch, answer.depth_refined)
-        answer = model.compare(seen, batch["image"], matrix, source_matrices, moves)
-    return answer
-
-
-def mended(batch: dict[str, Any], depth_m: Tensor) -> Tensor:
-    """The batch's source_from_reference, turned until the pictures fit by this depth; see `pseudo.turned_to_fit`."""
-    given = batch["source_from_reference"]
-    out = given.double().cpu().numpy()
-    pictures, depth = _bytes(batch["image"]), depth_m.float().cpu().numpy()
-    for i, sources in enumerate(_bytes(batch["sources"])):
-        h, w = depth[i].shape
-        camera = Intrinsics.of(batch["matrix"][i].double().cpu().numpy(), w, h)
-        for k, other in enumerate(sources):
-            its = Intrinsics.of(batch["source_matrices"][i, k].double().cpu().numpy(), w, h)
-            out[i, k] = turned_to_fit(pictures[i], other, depth[i], camera, out[i, k], source_camera=its)
-    return torch.from_numpy(out).to(given)
-
-
-def _bytes(pictures: Tensor) -> np.ndarray:
-    """Channels last, 0..255."""
-    return (pictures.movedim(-3, -1) * 255).round().to(torch.uint8).cpu().numpy()
 
 
 @torch.no_grad()
@@ -121,6 +80,12 @@ def plane_depths(
     return 1 / np.maximum(inverse, 1 / far_m)
 
 
+def run(model: PlaneNet, batch: dict[str, Any]) -> Answer:
+    """The network on a batch of `data`."""
+    names = ("image", "sources", "matrix", "source_matrices", "source_from_reference")
+    return model(*(batch[name] for name in names))
+
+
 def measure(model: PlaneNet, loader: Iterable[dict[str, Any]]) -> dict[str, Metric]:
     """The depth table, plane AP at each threshold, class mAP in both readings, VOI, RI and SC.
 
@@ -131,7 +96,7 @@ def measure(model: PlaneNet, loader: Iterable[dict[str, Any]]) -> dict[str, Metr
     pixel: list[float] = []
     matches, groups, medians, truths, segments = [], [], [], [], []
     for batch in loader:
-        answer = look(model, batch)
+        answer = run(model, batch)
         for i in range(len(batch["image"])):
             found = decode(model, answer, batch["matrix"], i)
             truth = batch["depth"][i].cpu().numpy()

@@ -112,38 +112,6 @@ class Pyramid(nn.Module):
         return out[1], out[0]
 
 
-class Patches(nn.Module):
-    """Descriptors of grey patches at a quarter of the picture: products of two are about their normalised
-    cross-correlation, whatever is shown. Nothing is trained.
-
-    A patch is under a smooth window, without its mean; kept are its 18 lowest cosine coefficients, which bilinear
-    sampling at every fourth pixel does not spoil, brought to length 1 (less where there is hardly any contrast).
-    """
-
-    ORDER = 5
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        at = (torch.arange(width) + 0.5) * (math.pi / width)
-        window = torch.sin(at)
-        waves = [torch.cos(k * at) * window for k in range(self.ORDER)]
-        pairs = [(i, j) for i in range(self.ORDER) for j in range(self.ORDER) if 0 < i + j <= self.ORDER]
-        filters = torch.stack([torch.outer(waves[i], waves[j]) for i, j in pairs])
-        filters = filters - filters.mean((1, 2), keepdim=True)
-        filters = filters / filters.norm(dim=(1, 2), keepdim=True)
-        self.register_buffer("filters", filters[:, None], persistent=False)
-        self.width = width
-
-    @torch.no_grad()
-    def forward(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c h4 w4"]:
-        """Of RGB pictures in 0..1; the mean of products is the correlation."""
-        margin = (self.width - 4) // 2
-        grey = functional.pad(image.mean(1, keepdim=True), (margin,) * 4, mode="replicate")
-        found = functional.conv2d(grey, self.get_buffer("filters"), stride=4)
-        dull = 0.02 * self.width / 16
-        return found * (found.shape[1] ** 0.5 / (found.norm(dim=1, keepdim=True) + dull))
-
-
 class Regulariser(nn.Module):
     """3-D U-Net over (hypothesis, row, column), as MVSNet's (Yao et al. 2018) with group norms; to one score each."""
 
@@ -156,8 +124,8 @@ class Regulariser(nn.Module):
         self.up1 = nn.ConvTranspose3d(4 * width, 2 * width, 3, 2, 1, bias=False)
         self.up2 = nn.ConvTranspose3d(2 * width, width, 3, 2, 1, bias=False)
         self.last = nn.Conv3d(width, 1, 3, padding=1, bias=False)  # a constant would change no softmax
-        # Ours: correlations themselves go into the score, so that matching works from the first step on.
-        self.direct = nn.Parameter(torch.full((c_in,), 10.0 / c_in)) if direct else None
+        # Ours: of correlations the mean itself goes into the score, so that matching works from the first step on.
+        self.direct = nn.Parameter(torch.tensor(10.0)) if direct else None
 
     @staticmethod
     def _block(c_in: int, c_out: int, stride: int = 1) -> nn.Sequential:
@@ -183,10 +151,7 @@ class Regulariser(nn.Module):
     def forward(self, volume: Float[Tensor, "b c n h w"]) -> Float[Tensor, "b n h w"]:
         """Scores of a whole volume."""
         score = self.rest(self.first(volume))
-        return score if self.direct is None else score + self._direct(volume)
-
-    def _direct(self, volume: Tensor) -> Tensor:
-        return torch.einsum("k,bknhw->bnhw", self.direct, volume)
+        return score if self.direct is None else score + self.direct * volume.mean(1)
 
     def stream(self, pieces: Iterator[Tensor]) -> Float[Tensor, "b n h w"]:
         """The same of a volume that is made piece by piece: no more than two pieces are ever there.
@@ -198,7 +163,7 @@ class Regulariser(nn.Module):
         held: Tensor | None = None
         for piece in pieces:
             if self.direct is not None:
-                means.append(self._direct(piece))
+                means.append(piece.mean(1))
             if held is None:
                 held = functional.pad(piece, (0, 0, 0, 0, 1, 0))
                 continue
@@ -208,37 +173,7 @@ class Regulariser(nn.Module):
             raise ValueError("a volume without hypotheses")
         out.append(self.entry([functional.pad(held, (0, 0, 0, 0, 0, 1))]))
         score = self.rest(torch.cat(out, 2))
-        return score if self.direct is None else score + torch.cat(means, 1)
-
-
-class Polish(nn.Module):
-    """Corrects planes at a quarter of the picture by the costs just before and behind them; the last layer starts at 0.
-
-    What RAFT does for flow (Teed & Deng 2020), without its recurrent state: a few steps that share their weights.
-    """
-
-    AROUND = (-8, -5, -3, -2, -1, 0, 1, 2, 3, 5, 8)  # levels
-
-    def __init__(self, groups: int, channels: int) -> None:
-        super().__init__()
-        self.look = nn.Conv2d(groups * len(self.AROUND) + channels + 4, 48, 1)
-        self.body = nn.Sequential(block(48, 48), block(48, 48), nn.Conv2d(48, 3, 3, padding=1))
-        nn.init.zeros_(self.body[2].weight)  # type: ignore[arg-type]
-        nn.init.zeros_(self.body[2].bias)  # type: ignore[arg-type]
-
-    def forward(
-        self,
-        plane: Float[Tensor, "b 3 h w"],
-        volume: Float[Tensor, "b k d h w"],
-        s4: Float[Tensor, "b c h w"],
-        sight: Float[Tensor, "b 3 h w"],
-    ) -> Float[Tensor, "b 3 h w"]:
-        known = plane.detach()
-        inverse = -(known * sight).sum(1, keepdim=True)
-        step = 1 / (sweep.CLOSEST_M * (volume.shape[2] - 1))
-        around = inverse + step * inverse.new_tensor(self.AROUND)[:, None, None]
-        costs = sweep.read(volume, around).flatten(1, 2)
-        return plane + self.body(functional.relu(self.look(torch.cat([costs, s4, known, inverse], 1))))
+        return score if self.direct is None else score + self.direct * torch.cat(means, 1)
 
 
 class Answer(NamedTuple):
@@ -255,21 +190,6 @@ class Answer(NamedTuple):
     depth_refined: Float[Tensor, "b h w"]
     sure: Float[Tensor, "b 1 h8 w8"]
     found: Found
-
-
-class Seen(NamedTuple):
-    """What is compared: pyramids of the reference pictures, and descriptors of both sides, one entry a kind.
-
-    Attributes:
-        own: of the reference. others: of each source picture. groups: in how many the products are averaged; None:
-            both sides' channels are kept.
-    """
-
-    s4: Float[Tensor, "b c h4 w4"]
-    s8: Float[Tensor, "b c h8 w8"]
-    own: list[Tensor]
-    others: list[list[Tensor]]
-    groups: list[int | None]
 
 
 class PlaneNet(nn.Module):
@@ -290,15 +210,9 @@ class PlaneNet(nn.Module):
         self.pyramid = Pyramid(channels, width)
         self.match = nn.Conv2d(width, kept, 1)
         concat = config.cost == "concat"
-        self.patches = nn.ModuleList([Patches(width) for width in config.patches])
-        groups = config.groups + len(config.patches)
-        self.volume = Regulariser(2 * kept if concat else groups, config.volume, direct=not concat)
+        self.volume = Regulariser(2 * kept if concat else config.groups, config.volume, direct=not concat)
         own = kept if not config.context else width
-        self.enlarged = 4 if config.polish else 8
-        self.shares = nn.Sequential(
-            nn.Conv2d(own, 32, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(32, 9 * self.enlarged**2, 1)
-        )
-        self.polish = Polish(groups, width) if config.polish else None
+        self.shares = nn.Sequential(nn.Conv2d(own, 32, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(32, 9 * 64, 1))
         if config.context:
             self.context = nn.Sequential(block(width + 4, width), nn.Conv2d(width, 3, 3, padding=1))
             nn.init.zeros_(self.context[1].weight)  # type: ignore[arg-type]
@@ -329,70 +243,25 @@ class PlaneNet(nn.Module):
         Args:
             image, sources: RGB 0..1. matrix, source_matrices: K at the pictures' size.
         """
-        return self.compare(self.encode(image, sources), image, matrix, source_matrices, source_from_reference)
-
-    def encode(self, image: Float[Tensor, "b 3 h w"], sources: Float[Tensor, "b v 3 h w"]) -> Seen:
-        """What does not depend on where the cameras stood."""
-        b, v = sources.shape[:2]
-        every = torch.cat([image, sources.flatten(0, 1)])
-        s4, s8 = self.features(every)
-        kinds = [self._matched(s4, s8), *(patches(every) for patches in self.patches)]
-        groups = None if self.config.cost == "concat" else self.config.groups
-        return Seen(
-            s4[:b], s8[:b], [kind[:b] for kind in kinds],
-            [list(kind[b:].unflatten(0, (b, v)).unbind(1)) for kind in kinds], [groups, *[1] * len(self.patches)],
-        )  # fmt: skip
-
-    def levels(
-        self,
-        seen: Seen,
-        matrix: Float[Tensor, "b 3 3"],
-        source_matrices: Float[Tensor, "b v 3 3"],
-        source_from_reference: Float[Tensor, "b v 4 4"],
-        count: int,
-    ) -> Float[Tensor, "b k d h4 w4"]:
-        """Correlations at so many planes that face the camera, see `sweep.facing`; matrices at the pictures' size."""
-        ways = self._ways(seen, matrix, source_matrices, source_from_reference)
-        planes, visible = sweep.facing(count, seen.own[0]), self.config.views == "visible"
-        kinds = [
-            torch.cat(list(sweep.costs(own, others, ways, planes, self.config.chunk, groups, visible)), 2)
-            for own, others, groups in zip(seen.own, seen.others, seen.groups, strict=True)
+        config = self.config
+        (b, v), (h, w) = sources.shape[:2], image.shape[-2:]
+        s4, s8 = self.features(torch.cat([image, sources.flatten(0, 1)]))
+        kept = self._matched(s4, s8)
+        own, others = kept[:b], kept[b:].unflatten(0, (b, v))
+        s4, s8 = s4[:b], s8[:b]
+        by = own.shape[-1] / w
+        small = sweep.scaled(matrix, by)
+        ways = [
+            sweep.carrier(small, sweep.scaled(source_matrices[:, i], by), source_from_reference[:, i], *own.shape[-2:])
+            for i in range(v)
         ]
-        return torch.cat(kinds, 1)
-
-    def compare(
-        self,
-        seen: Seen,
-        image: Float[Tensor, "b 3 h w"],
-        matrix: Float[Tensor, "b 3 3"],
-        source_matrices: Float[Tensor, "b v 3 3"],
-        source_from_reference: Float[Tensor, "b v 4 4"],
-    ) -> Answer:
-        """Planes by what was seen from these places; arguments as of `forward`."""
-        config, (s4, s8), (h, w) = self.config, (seen.s4, seen.s8), image.shape[-2:]
-        own = seen.own[0]
-        volume = None
-        if config.levels:
-            volume = self.levels(seen, matrix, source_matrices, source_from_reference, config.levels)
-            coarse = sweep.scaled(matrix, own.shape[-1] / w / 2)
-            sight = sweep.rays(coarse, own.shape[-2] // 2, own.shape[-1] // 2)
-            scores = self.volume(sweep.hypothesis_costs(volume, self._planes, sight))
-        else:
-            scores = self._scores(seen, self._ways(seen, matrix, source_matrices, source_from_reference))
-        plane, sure = sweep.soft_argmin(scores, self._planes)
+        plane, sure = sweep.soft_argmin(self._scores(own, list(others.unbind(1)), ways), self._planes)
         if config.context:
             plane = plane + self.context(torch.cat([s8, plane, sure], 1))
-        features = s8
-        if self.polish is not None and volume is not None:
-            features = s4
-            plane = functional.interpolate(plane, s4.shape[-2:], mode="bilinear", align_corners=False)
-            sight = sweep.rays(sweep.scaled(matrix, s4.shape[-1] / w), *s4.shape[-2:])
-            for _ in range(config.polish):
-                plane = self.polish(plane, volume, s4, sight)
         shares = self.shares(
-            features if config.context else functional.adaptive_avg_pool2d(own, (plane.shape[-2], plane.shape[-1]))
+            s8 if config.context else functional.adaptive_avg_pool2d(own, (plane.shape[-2], plane.shape[-1]))
         )
-        fine = sweep.convex_upsample(plane, 0.25 * shares, self.enlarged)
+        fine = sweep.convex_upsample(plane, 0.25 * shares)
         refined = fine + self.refine(torch.cat([image, fine], 1))
         sight = sweep.rays(matrix, h, w)
         first, second = (sweep.depth_of(p, sight, config.near_m, config.far_m) for p in (fine, refined))
@@ -410,22 +279,11 @@ class PlaneNet(nn.Module):
         grouped = self.match(s4 if self.config.fine else s8).unflatten(1, (self.config.groups, -1))
         return (grouped * torch.rsqrt((grouped * grouped).mean(2, True) + 1e-4)).flatten(1, 2)
 
-    def _ways(
-        self, seen: Seen, matrix: Tensor, source_matrices: Tensor, source_from_reference: Tensor
-    ) -> list[sweep.Carrier]:
-        h, w = seen.own[0].shape[-2:]
-        by = w / (4 * seen.s4.shape[-1])
-        small = sweep.scaled(matrix, by)
-        return [
-            sweep.carrier(small, sweep.scaled(source_matrices[:, i], by), source_from_reference[:, i], h, w)
-            for i in range(source_matrices.shape[1])
-        ]
-
-    def _scores(self, seen: Seen, ways: list[sweep.Carrier]) -> Tensor:
+    def _scores(self, own: Tensor, others: list[Tensor], ways: list[sweep.Carrier]) -> Tensor:
         config = self.config
         train = torch.is_grad_enabled()
         pieces = sweep.costs(
-            seen.own[0], seen.others[0], ways, self._planes, len(self._planes) if train else config.chunk,
-            seen.groups[0], config.views == "visible", 2 if config.fine else 1,
+            own, others, ways, self._planes, len(self._planes) if train else config.chunk,
+            None if config.cost == "concat" else config.groups, config.views == "visible", 2 if config.fine else 1,
         )  # fmt: skip
         return self.volume(next(pieces)) if train else self.volume.stream(pieces)

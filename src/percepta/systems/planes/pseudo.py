@@ -33,18 +33,15 @@ def turned_to_fit(
     camera: Intrinsics,
     second_from_first: Float[np.ndarray, "4 4"],
     *,
-    source_camera: Intrinsics | None = None,
     step: int = 3,
     most_deg: float = 1.5,
 ) -> Float64[np.ndarray, "4 4"]:
-    """The pose with the rotation under which the second picture looks most like the first one, by a depth.
+    """The pose with the rotation under which the second picture looks most like the first one, by the sensor's depth.
 
     Poses of recordings are off by some tenths of a degree while the camera turns. That is as much as the parallax of a
-    few centimetres. By the sensor's depth it mends training pairs, which would teach wrong depth; by the network's own
-    depth what is predicted. (By the sensor's it must not mend what is measured.)
+    few centimetres, so training pairs would teach wrong depth. Only for pairs with depth: not for what is measured.
 
     Args:
-        depth_m: of the first picture, 0 where unknown. source_camera: of the second picture, where it is another one.
         step: every so many pixels are compared. most_deg: a larger turn is not believed; the pose stays as it was.
     """
     grey = [ndimage.gaussian_filter(p.astype(np.float32).mean(-1), 0.7) for p in (first, second)]
@@ -56,7 +53,7 @@ def turned_to_fit(
 
     def unlike(vector_deg: np.ndarray) -> float:
         moved = turned @ poses.from_vector(np.radians(vector_deg)).T + second_from_first[:3, 3]
-        at, _ = project(moved, source_camera or camera)
+        at, _ = project(moved, camera)
         inside = ((at > 1) & (at < (w - 2, h - 2))).all(1)  # what lies behind is NaN, which is not inside
         if inside.sum() < 100:
             return 0.0

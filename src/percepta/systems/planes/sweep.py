@@ -18,9 +18,6 @@ from torch.nn import functional
 
 from percepta.geometry.camera import plane_inverse_depth
 
-CLOSEST_M = 1 / 3  # of the levels of `facing`
-BEHIND = -1.0  # the worst correlation
-
 
 def hypotheses(counts: Sequence[int], ranges: Sequence[Sequence[float]], fronto: bool = False) -> Float[Tensor, "n 3"]:
     """Planes p = n/d on a regular grid, z changing fastest; with `fronto` as many, all facing the camera."""
@@ -141,39 +138,6 @@ def costs(
         if pooled > 1:
             volume = functional.avg_pool3d(volume, (1, pooled, pooled))
         yield volume
-
-
-def facing(count: int, like: Float[Tensor, "..."]) -> Float[Tensor, "n 3"]:
-    """Planes that face the camera at evenly spaced inverse depths, from infinity to CLOSEST_M."""
-    z = -torch.linspace(0, 1 / CLOSEST_M, count, device=like.device, dtype=like.dtype)
-    return torch.stack([torch.zeros_like(z), torch.zeros_like(z), z], 1)
-
-
-def read(volume: Float[Tensor, "b k d h w"], inverse: Float[Tensor, "b n h w"]) -> Float[Tensor, "b k n h w"]:
-    """What a volume of costs at `facing` planes holds at any inverse depth (1/m), linear between its levels.
-
-    Along one sight line all hypotheses with one inverse depth compare the same two places. Beyond the outermost levels
-    these count.
-    """
-    last = volume.shape[2] - 1
-    at = (inverse * (CLOSEST_M * last)).clamp(0, last)
-    low = at.detach().floor().clamp(max=last - 1)
-    index = low.long()[:, None].expand(-1, volume.shape[1], -1, -1, -1)
-    below, above = volume.gather(2, index), volume.gather(2, index + 1)
-    return below + (above - below) * (at - low)[:, None]
-
-
-def hypothesis_costs(
-    volume: Float[Tensor, "b k d h w"], planes: Float[Tensor, "n 3"], sight: Float[Tensor, "b 3 h2 w2"]
-) -> Float[Tensor, "b k n h2 w2"]:
-    """What slanted hypotheses cost, read off a volume of twice their size, averaged over 2 × 2 places.
-
-    Args:
-        sight: K⁻¹(u, v, 1) of the places. A plane that a sight line meets only behind the camera costs BEHIND.
-    """
-    inverse = plane_inverse_depth(planes[None, :, None, None], sight.permute(0, 2, 3, 1)[:, None])
-    found = read(functional.avg_pool3d(volume, (1, 2, 2)), inverse)
-    return found.where(inverse[:, None] > 0, found.new_tensor(BEHIND))
 
 
 def soft_argmin(

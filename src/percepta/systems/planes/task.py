@@ -24,7 +24,7 @@ from percepta.systems.planes import Config
 from percepta.systems.planes import data as pairs
 from percepta.systems.planes.fusion import Fusion, Scene
 from percepta.systems.planes.losses import losses
-from percepta.systems.planes.measure import Planes, decode, look, measure, run
+from percepta.systems.planes.measure import Planes, decode, measure, run
 from percepta.systems.planes.model import PlaneNet
 
 PRETRAINED = {"image": "efficientnet-lite0"}
@@ -255,7 +255,7 @@ def predict(model: nn.Module, reference: View, *sources: View) -> Result:
     batch, parallax = prepare(net.config, reference, sources)
     weight = net.uncertainty
     moved = {key: value.to(weight.device, weight.dtype) for key, value in batch.items()}
-    found = decode(net, look(net, moved), moved["matrix"], 0)
+    found = decode(net, run(net, moved), moved["matrix"], 0)
     shown = (batch["image"][0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
     return _result(
         found, shown, batch["matrix"][0].double().numpy(), np.asarray(reference.world_from_camera, np.float64), parallax
