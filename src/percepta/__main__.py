@@ -555,15 +555,20 @@ def demo(words: list[str], screen: Console) -> int:
             items = import_module(f"percepta.systems.{name}.demo").demo(percepta.load)
             page.heading(f"{name}: {text}").extend(items).text(f"{time.perf_counter() - start:.1f} s")
             rows = next((item[1] for item in items if not isinstance(item, str) and item[0] == "pictures"), [])
-            shown += [picture for picture, _ in rows[:SHOWN]]
+            if rows:
+                shown.append([picture for picture, _ in rows[:SHOWN]])
             ran += 1
         bar(len(TABLE), len(TABLE), "")
     path = page.write(options.out)
     if options.picture is not None and shown:
+        import numpy as np
+        from PIL import Image
+
         from percepta.media import draw
 
         options.picture.parent.mkdir(parents=True, exist_ok=True)
-        draw.sheet(shown, SHOWN, 1200).save(options.picture, "JPEG", quality=85)
+        rows = [np.asarray(draw.sheet(row, SHOWN, 1200)) for row in shown]  # a row each, however many it has
+        Image.fromarray(np.concatenate(rows)).save(options.picture, "JPEG", quality=85)
     screen.print(f"{path.resolve()}\n{ran} systems in {time.perf_counter() - began:.1f} s", soft_wrap=True)
     return 0
 
