@@ -53,7 +53,7 @@ def test_dlb_is_truer_than_cross_entropy_on_the_same_views(runs: dict[str, dict[
 
 @pytest.mark.learn
 def test_a_longer_memory_resists_wrong_labels_better(runs: dict[str, dict[str, float]]) -> None:
-    """Measured over four seeds: NLL 1.36 against 1.45. How much of it two seeds show depends on the processor's rounding
-    (0.08 without AVX-512, above 0.1 with it), so no more than half of it is asked for."""
+    """Measured over four seeds: NLL 1.36 against 1.45. How much of it two seeds show depends on the processor's
+    rounding (0.08 without AVX-512, above 0.1 with it), so no more than half of it is asked for."""
     assert runs["recall"]["NLL"] < runs["dlb"]["NLL"] - 0.04
     assert runs["recall"]["by heart"] < runs["dlb"]["by heart"] - 0.05
