@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import run_table
 import torch
@@ -22,11 +22,17 @@ import torch
 import percepta
 from percepta.nn import selfdistill
 from percepta.systems.distill import PRESETS, Config
-from percepta.train import train
+from percepta.train import keep_memory, train
 
-METHODS = ("none", "equal", "views", "smoothing", "cskd", "ddgsd", "dlb", "recall")  # "equal": none, twice the epochs
+# Rows that change more than the method: as much compute for "none" (method, times the epochs, share of the batch); and
+# half the fresh pictures a step, so that an update is made of as many as with "none", and there are as many updates.
+ROWS = {"equal": ("none", 2, 1), "views half": ("views", 1, 2), "dlb half": ("dlb", 1, 2)}
+METHODS = ("none", "equal", "views", "smoothing", "cskd", "ddgsd", "dlb", "recall", "views half", "dlb half")
 NUMBERS = {"accuracy": (100, "accuracy %"), "NLL": (1, "NLL"), "ECE": (100, "ECE, points")}
-PAIRS = (("dlb", "views"), ("recall", "dlb"), ("recall", "views"))
+PAIRS = (
+    ("dlb", "views"), ("dlb", "none"), ("dlb", "equal"), ("recall", "dlb"), ("recall", "views"), ("dlb half", "dlb"),
+    ("dlb half", "views half"), ("dlb half", "equal"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,11 +45,12 @@ class Job:
 
     @property
     def name(self) -> str:
-        return f"{self.method}-noise{round(100 * self.noise)}-seed{self.seed}"
+        return f"{self.method.replace(' ', '-')}-noise{round(100 * self.noise)}-seed{self.seed}"
 
     @property
     def cost(self) -> float:
-        return 2.0 if self.method == "equal" else selfdistill.passes(self.method)
+        method, epochs, _ = ROWS.get(self.method, (self.method, 1, 1))
+        return epochs * selfdistill.passes(method)
 
 
 def jobs(methods: Sequence[str], noises: Sequence[float], seeds: Sequence[int]) -> list[Job]:
@@ -65,16 +72,17 @@ def share(every: Sequence[Job], part: int, parts: int) -> list[Job]:
 def settings(job: Job, args: argparse.Namespace) -> Config:
     """The preset with the table's budget: the same pictures, schedule and batch for all methods."""
     base = PRESETS[args.preset]
-    epochs = args.epochs * (2 if job.method == "equal" else 1)
-    steps = -(-epochs * args.samples // args.batch)
+    method, longer, smaller = ROWS.get(job.method, (job.method, 1, 1))
+    batch = args.batch // smaller
+    steps = -(-longer * args.epochs * args.samples // batch)
     run = replace(
-        base.train, steps=steps, batch_size=args.batch, lr=args.lr, schedule=args.schedule, warmup=round(0.02 * steps),
+        base.train, steps=steps, batch_size=batch, lr=args.lr, schedule=args.schedule, warmup=round(0.02 * steps),
         seed=job.seed, checkpoint_every=max(1, steps // 8), log_every=max(1, steps // 100),
     )  # fmt: skip
-    method: Any = "none" if job.method == "equal" else job.method
     return replace(
-        base, self_distill=method, temperature=4.0 if method == "cskd" else args.temperature, alpha=args.alpha,
-        trust=args.trust, recall=args.recall, sharpen=args.sharpen, doubt=args.doubt,
+        base, self_distill=cast(Any, method),
+        temperature=4.0 if method == "cskd" else args.temperature, alpha=args.alpha, trust=args.trust,
+        recall=args.recall, sharpen=args.sharpen, doubt=args.doubt,
         noise=job.noise, noise_kind=args.noise_kind, noise_seed=job.seed, samples=args.samples, held_out=0.1,
         depth=args.depth, stem=args.stem, train=run,
     )  # fmt: skip
@@ -115,7 +123,8 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def markdown(found: Mapping[str, Any], epochs: int) -> str:
     """One table of means and one of paired differences."""
     scales = {name: scale for name, (scale, _) in NUMBERS.items()}
-    names = {"equal": f"none, {2 * epochs} epochs"}
+    equal = f"none, {2 * epochs} epochs"
+    names = {"equal": equal, "dlb - equal": f"dlb - {equal}", "dlb half - equal": f"dlb half - {equal}"}
 
     def rows(part: Mapping[str, Any]) -> list[list[str]]:
         every = [(noise, row) for noise, lines in part.items() for row in run_table.cells(lines, METHODS, scales)]
@@ -166,4 +175,5 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    keep_memory()  # a fifth of the time
     main()

@@ -28,7 +28,7 @@ from percepta.metrics.correlation import kendall
 from percepta.systems.supernet import PRESETS, Config, ranking, strategies, task
 from percepta.systems.supernet.model import scores
 from percepta.systems.supernet.space import Macro
-from percepta.train import Step, make_optimizer, train
+from percepta.train import Step, keep_memory, make_optimizer, train
 
 # What each arm changes of one common base: the preset small with a single random path.
 ARMS: dict[str, dict[str, Any]] = {
@@ -200,4 +200,5 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    keep_memory()  # a fifth of the time
     main()

@@ -471,7 +471,11 @@ def test_all_methods_have_the_same_budget(table: ModuleType) -> None:
     made = {job.method: table.settings(job, args) for job in table.jobs(table.METHODS, (0.2,), (1,))}
     assert made["views"] == replace(made["dlb"], self_distill="views")
     assert made["equal"].train.steps == 2 * made["none"].train.steps == 6250
-    assert {c.train.steps for name, c in made.items() if name != "equal"} == {3125}
+    assert {c.train.steps for name, c in made.items() if name not in table.ROWS} == {3125}
+    for half, whole in (("views half", "views"), ("dlb half", "dlb")):  # as many pictures in twice as many updates
+        assert (made[half].train.steps, made[half].train.batch_size) == (6250, 32)
+        assert made[half].self_distill == made[whole].self_distill
+        assert made[half].train.steps * made[half].train.batch_size == 3125 * 64
     assert all(c.noise_seed == c.train.seed == 1 and c.classes == CIFAR10 for c in made.values())
 
 

@@ -20,8 +20,9 @@ from percepta.__main__ import main
 from percepta.datasets import nasbench
 from percepta.metrics.correlation import kendall
 from percepta.report import Page
-from percepta.systems.supernet import challenge, demo, ranking, task
+from percepta.systems.supernet import PRESETS, challenge, demo, ranking, task
 from percepta.systems.supernet.check import check
+from percepta.systems.supernet.model import scores
 from percepta.systems.supernet.predictor import METHODS, curve, fit
 from percepta.systems.supernet.search import Budget, Latency, by_hand, evolve, measure, pareto
 from percepta.systems.supernet.space import Macro, ResNet48
@@ -190,6 +191,27 @@ def test_the_report_stands_beside_what_costs_nothing(tmp_path: Path) -> None:
         ranking.truth_of(table, ["22222"])
 
 
+def test_numbers_and_page_of_one_evaluation_score_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = task.build(PRESETS["tiny"])
+    whole = task.data(net.config, "val")
+    asked = []
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        asked.append(len(args[1]))
+        return scores(*args, **kwargs)
+
+    monkeypatch.setattr(task, "scores", counted)
+    values = task.metrics(net, [whole.collate(list(range(len(whole))))])
+    first = task.page(net, whole, values)
+    assert len(asked) == 1 and len(first) == 1
+    with torch.no_grad():
+        list(net.parameters())[-1].add_(torch.arange(6.0))  # the biases of the classes
+    assert task.metrics(net, [whole.collate(list(range(len(whole))))]) != values
+    assert len(asked) == 2
+    task.metrics(net, [whole.collate(list(range(len(whole) // 2)))])
+    assert len(asked) == 3
+
+
 def test_smoothing_takes_out_noise_without_the_truth() -> None:
     space = Macro()
     codes = space.distinct()
@@ -306,7 +328,6 @@ def test_check_finds_a_table_with_other_counts(tmp_path: Path) -> None:
 def test_rank_search_and_predict(tmp_path: Path) -> None:
     from dataclasses import replace
 
-    from percepta.systems.supernet import PRESETS
     from percepta.train import train
 
     tiny = PRESETS["tiny"]

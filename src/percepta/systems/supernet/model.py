@@ -273,6 +273,7 @@ class Supernet(nn.Module):
     Attributes:
         parts: the networks; the first alone until `divided`.
         teacher: the largest network alone, where the strategy learns from one.
+        scored: what `task.judge` found last: (of which weights and batches, pictures, labels, scores).
         ledger: what the losses of training say about each architecture feature, see `strategies.note`.
     """
 
@@ -284,6 +285,7 @@ class Supernet(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config, self.space = config, config.search_space()
+        self.scored: tuple[tuple[int, int], Tensor, Tensor, Scores] | None = None
         self.parts = nn.ModuleList(network(self.space) for _ in range(len(OPS) if config.split >= 0 else 1))
         self.teacher = self.parts[0].extract(self.space.largest()) if config.distill == "teacher" else None  # type: ignore[operator]
         count = self.space.features([self.space.largest()]).shape[1]

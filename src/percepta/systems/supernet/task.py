@@ -139,6 +139,21 @@ def judged(model: Supernet, most: int = MOST, seed: int = 0) -> list[str]:
     return list(dict.fromkeys(space.canonical(space.sample(rng)) for _ in range(min(most, 64))))
 
 
+def judge(net: Supernet, pixels: Tensor, labels: Tensor, batch_size: int = BATCH) -> Scores:
+    """Scores of what an evaluation looks at (`judged`).
+
+    A whole space takes minutes, and the numbers and the page of one evaluation need the same: the network keeps the
+    last ones for as long as weights and pictures are the same.
+    """
+    weights = sum(value._version for value in net.state_dict().values())
+    kept = net.scored
+    if kept and kept[0] == (weights, batch_size) and torch.equal(kept[1], pixels) and torch.equal(kept[2], labels):
+        return kept[3]
+    found = scores(net, judged(net), pixels, labels, batch_size=batch_size)
+    net.scored = ((weights, batch_size), pixels, labels, found)
+    return found
+
+
 def metrics(model: nn.Module, loader: Any) -> dict[str, Metric]:
     """How the inherited accuracies rank networks, where the truth is known; and what they are.
 
@@ -149,7 +164,7 @@ def metrics(model: nn.Module, loader: Any) -> dict[str, Metric]:
     pixels, labels = (torch.cat([batch[key] for batch in batches]) for key in ("image", "label"))
     if net.config.alone:
         return {"accuracy alone": _alone(net, pixels, labels)}
-    found = scores(net, judged(net), pixels, labels, batch_size=BATCH)
+    found = judge(net, pixels, labels)
     return rank_metrics(net, found, len(labels), batches[0]["truth"], _majority(labels))
 
 
@@ -201,7 +216,7 @@ def page(model: nn.Module, dataset: pictures.Whole, metrics: Any = None, batch_s
             if metrics is not None
             else [*items, ("metrics", {"accuracy alone": _alone(net, pool.pixels, pool.labels)})]
         )
-    found = scores(net, judged(net), pool.pixels, pool.labels, batch_size=batch_size)
+    found = judge(net, pool.pixels, pool.labels, batch_size)
     space = net.config.target_space()
     items = views(space, found, None if pool.truth is None else nasbench.read_macro(pool.truth))
     if metrics is None:
