@@ -87,6 +87,22 @@ def test_pieces_make_the_whole_volume(groups: int | None, pooled: int) -> None:
         torch.testing.assert_close(network.stream(iter(parts)), network(whole), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("groups", [None, 2])
+def test_the_volume_of_a_training_has_the_gradients_of_one_that_is_kept(groups: int | None) -> None:
+    torch.manual_seed(0)
+    planes = sweep.hypotheses((2, 3, 4), ((-1.0, 1.0), (-1.0, 1.0), (-2.0, 0.5)))
+    own, first, second = (torch.randn(1, 4, 8, 12, requires_grad=True) for _ in range(3))
+    small = sweep.scaled(torch.from_numpy(CAMERA.matrix).float()[None], 1 / 8)
+    ways = [sweep.carrier(small, small, torch.from_numpy(move(k)[1]).float()[None], 8, 12) for k in (1, 2)]
+    kept = next(sweep.costs(own, [first, second], ways, planes, 24, groups, pooled=2))
+    made = sweep.whole(own, [first, second], ways, planes, 5, groups, pooled=2)
+    torch.testing.assert_close(made, kept)
+    pull = torch.randn_like(kept)
+    expected = torch.autograd.grad((kept * pull).sum(), [own, first, second])
+    for got, wanted in zip(torch.autograd.grad((made * pull).sum(), [own, first, second]), expected, strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
+
+
 def test_only_sources_that_see_a_hypothesis_count() -> None:
     planes = torch.tensor([[0.0, 0.0, -0.5]])
     own = torch.ones(1, 2, 8, 12)

@@ -46,7 +46,7 @@ class Config:
     ranges: tuple[tuple[float, float], ...] = ((-2.0, 2.0), (-2.0, 2.0), (-2.0, 0.5))
     """Lowest and highest value of each, in 1/m."""
     chunk: int = 32
-    """Hypotheses that are in memory at once where nothing is trained."""
+    """Hypotheses whose warped features are in memory at once; in training the costs of all are."""
     volume: int = 8
     """Channels of the 3-D network at full resolution."""
     context: bool = True

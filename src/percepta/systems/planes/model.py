@@ -281,9 +281,9 @@ class PlaneNet(nn.Module):
 
     def _scores(self, own: Tensor, others: list[Tensor], ways: list[sweep.Carrier]) -> Tensor:
         config = self.config
-        train = torch.is_grad_enabled()
-        pieces = sweep.costs(
-            own, others, ways, self._planes, len(self._planes) if train else config.chunk,
-            None if config.cost == "concat" else config.groups, config.views == "visible", 2 if config.fine else 1,
-        )  # fmt: skip
-        return self.volume(next(pieces)) if train else self.volume.stream(pieces)
+        groups = None if config.cost == "concat" else config.groups
+        pooled, visible = 2 if config.fine else 1, config.views == "visible"
+        if torch.is_grad_enabled():
+            volume = sweep.whole(own, others, ways, self._planes, config.chunk, groups, visible, pooled)
+            return self.volume(volume)
+        return self.volume.stream(sweep.costs(own, others, ways, self._planes, config.chunk, groups, visible, pooled))

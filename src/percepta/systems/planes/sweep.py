@@ -9,12 +9,13 @@ that the memory does not grow with the number of hypotheses.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from percepta.geometry.camera import plane_inverse_depth
 
@@ -138,6 +139,29 @@ def costs(
         if pooled > 1:
             volume = functional.avg_pool3d(volume, (1, pooled, pooled))
         yield volume
+
+
+def whole(
+    reference: Float[Tensor, "b c h w"],
+    sources: Sequence[Float[Tensor, "b c hs ws"]],
+    ways: Sequence[Carrier],
+    planes: Float[Tensor, "n 3"],
+    chunk: int,
+    groups: int | None,
+    visible_only: bool = True,
+    pooled: int = 1,
+) -> Float[Tensor, "b k n hp wp"]:
+    """The cost volume of `costs` in one tensor, for training.
+
+    Warped features are `k` times as large as the volume and more; they are made again for the gradient, `chunk`
+    hypotheses at a time, instead of being kept: less memory, and faster, as a piece fits into the processor's cache.
+    """
+
+    def piece(own: Tensor, part: Tensor, *others: Tensor) -> Tensor:
+        return next(costs(own, others, ways, part, len(part), groups, visible_only, pooled))
+
+    parts = [checkpoint(piece, reference, part, *sources, use_reentrant=False) for part in planes.split(chunk)]
+    return torch.cat(cast(list[Tensor], parts), 2)
 
 
 def soft_argmin(
