@@ -108,8 +108,8 @@ PRESETS: dict[str, Config] = {
     "small": Config(
         net="lite0", size=128,
         train=TrainConfig(
-            steps=1600, batch_size=32, lr=1e-3, lr_scale=(("image", 0.3),), weight_decay=0.02, warmup=100,
-            clip_norm=1.0, ema=0.998, checkpoint_every=200,
+            steps=700, batch_size=32, lr=1e-3, lr_scale=(("image", 0.3),), weight_decay=0.02, warmup=50,
+            clip_norm=1.0, ema=0.998, checkpoint_every=100,
         ),
     ),
     "resnet20": Config(held_out=0.0, train=_PAPER),
