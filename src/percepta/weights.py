@@ -102,6 +102,12 @@ TABLE: dict[str, Weight] = {
         data="synthetic rooms, and one scan of ScanNet: research use",
         assets=("online3d-small.safetensors",),
     ),
+    "distill-small": Weight(
+        source="distill, preset small, trained by percepta",
+        code="Apache-2.0",
+        data="ImageNet, and CIFAR-10, which has no licence of its own: research use",
+        assets=("distill-small.safetensors",),
+    ),
     "planes-small": Weight(
         source="planes, preset small, trained by percepta",
         code="Apache-2.0",
