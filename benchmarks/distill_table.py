@@ -48,8 +48,13 @@ class Job:
         return f"{self.method.replace(' ', '-')}-noise{round(100 * self.noise)}-seed{self.seed}"
 
     @property
+    def change(self) -> tuple[str, int, int]:
+        """What the row changes: see ROWS."""
+        return ROWS.get(self.method, (self.method, 1, 1))
+
+    @property
     def cost(self) -> float:
-        method, epochs, _ = ROWS.get(self.method, (self.method, 1, 1))
+        method, epochs, _ = self.change
         return epochs * selfdistill.passes(method)
 
 
@@ -72,7 +77,7 @@ def share(every: Sequence[Job], part: int, parts: int) -> list[Job]:
 def settings(job: Job, args: argparse.Namespace) -> Config:
     """The preset with the table's budget: the same pictures, schedule and batch for all methods."""
     base = PRESETS[args.preset]
-    method, longer, smaller = ROWS.get(job.method, (job.method, 1, 1))
+    method, longer, smaller = job.change
     batch = args.batch // smaller
     steps = -(-longer * args.epochs * args.samples // batch)
     run = replace(
@@ -124,11 +129,10 @@ def markdown(found: Mapping[str, Any], epochs: int) -> str:
     """One table of means and one of paired differences."""
     scales = {name: scale for name, (scale, _) in NUMBERS.items()}
     equal = f"none, {2 * epochs} epochs"
-    names = {"equal": equal, "dlb - equal": f"dlb - {equal}", "dlb half - equal": f"dlb half - {equal}"}
 
     def rows(part: Mapping[str, Any]) -> list[list[str]]:
         every = [(noise, row) for noise, lines in part.items() for row in run_table.cells(lines, METHODS, scales)]
-        return [[f"{float(noise):.0%}", names.get(name, name), *rest] for noise, (name, *rest) in every]
+        return [[f"{float(noise):.0%}", name.replace("equal", equal), *rest] for noise, (name, *rest) in every]
 
     return run_table.markdown(found, ["wrong labels"], "method", [label for _, label in NUMBERS.values()], rows)
 

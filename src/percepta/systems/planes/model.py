@@ -281,9 +281,8 @@ class PlaneNet(nn.Module):
 
     def _scores(self, own: Tensor, others: list[Tensor], ways: list[sweep.Carrier]) -> Tensor:
         config = self.config
-        groups = None if config.cost == "concat" else config.groups
-        pooled, visible = 2 if config.fine else 1, config.views == "visible"
-        if torch.is_grad_enabled():
-            volume = sweep.whole(own, others, ways, self._planes, config.chunk, groups, visible, pooled)
-            return self.volume(volume)
-        return self.volume.stream(sweep.costs(own, others, ways, self._planes, config.chunk, groups, visible, pooled))
+        pieces = sweep.costs(
+            own, others, ways, self._planes, config.chunk, None if config.cost == "concat" else config.groups,
+            config.views == "visible", 2 if config.fine else 1,
+        )  # fmt: skip
+        return self.volume(torch.cat(list(pieces), 2)) if torch.is_grad_enabled() else self.volume.stream(pieces)

@@ -91,15 +91,13 @@ def sample(features: Float[Tensor, "b c hs ws"], at: Float[Tensor, "b n h w 2"])
     return functional.grid_sample(features, grid, "bilinear", "zeros", align_corners=True).unflatten(2, (n, h))
 
 
-def sweep(
-    features: Float[Tensor, "b c hs ws"], way: Carrier, planes: Float[Tensor, "n 3"], chunk: int
-) -> Iterator[tuple[Float[Tensor, "b c m h w"], Float[Tensor, "b 1 m h w"]]]:
-    """Warped features, `chunk` hypotheses at a time, and whether each of their pixels lies in the source picture."""
-    size = planes.new_tensor([features.shape[3] - 1, features.shape[2] - 1])
-    for part in planes.split(chunk):
-        at = places(way, part)
-        inside = ((at >= 0) & (at <= size)).all(-1)
-        yield sample(features, at), inside[:, None].to(features.dtype)
+def warp(
+    features: Float[Tensor, "b c hs ws"], way: Carrier, planes: Float[Tensor, "n 3"]
+) -> tuple[Float[Tensor, "b c n h w"], Float[Tensor, "b 1 n h w"]]:
+    """Features carried onto the reference picture by every plane, and which of their pixels lie in the source."""
+    at = places(way, planes)
+    inside = ((at >= 0) & (at <= planes.new_tensor([features.shape[3] - 1, features.shape[2] - 1]))).all(-1)
+    return sample(features, at), inside[:, None].to(features.dtype)
 
 
 def costs(
@@ -114,54 +112,39 @@ def costs(
 ) -> Iterator[Float[Tensor, "b k m hp wp"]]:
     """The cost volume, piece by piece.
 
+    Warped features are many times as large as the costs, and one piece of them is there at a time. Where gradients are
+    wanted they are made again for these instead of being kept: less memory, and faster, as a piece fits into the cache.
+
     Args:
         sources, ways: features of each source picture and how it is reached.
+        chunk: hypotheses of a piece.
         groups: the volume has the mean of products in so many groups; None: the warped and the reference's channels.
         visible_only: average over the source pictures that see a hypothesis; else over all of them.
         pooled: average over so many places in each direction.
     """
-    sweeps = [sweep(f, way, planes, chunk) for f, way in zip(sources, ways, strict=True)]
-    for pieces in zip(*sweeps, strict=True):
+
+    def piece(part: Tensor, own: Tensor, *others: Tensor) -> Tensor:
+        pairs = [warp(f, way, part) for f, way in zip(others, ways, strict=True)]
         if visible_only:
-            total, *rest = [piece * inside for piece, inside in pieces]
-            for piece in rest:
-                total = total + piece
+            total, *rest = [warped * inside for warped, inside in pairs]
+            for warped in rest:
+                total = total + warped
             if rest:  # with one source the number is 1, or the sum is 0
-                total = total / torch.stack([inside for _, inside in pieces]).sum(0).clamp_min(1)
-            warped = total
+                total = total / torch.stack([inside for _, inside in pairs]).sum(0).clamp_min(1)
         else:
-            warped = pieces[0][0] if len(pieces) == 1 else torch.stack([piece for piece, _ in pieces]).mean(0)
-        own = reference[:, :, None]
+            total = pairs[0][0] if len(pairs) == 1 else torch.stack([warped for warped, _ in pairs]).mean(0)
+        own = own[:, :, None]
         if groups is None:
-            volume = torch.cat([warped, own.expand_as(warped)], 1)
+            volume = torch.cat([total, own.expand_as(total)], 1)
         else:
-            volume = (warped * own).unflatten(1, (groups, -1)).mean(2)
-        if pooled > 1:
-            volume = functional.avg_pool3d(volume, (1, pooled, pooled))
-        yield volume
+            volume = (total * own).unflatten(1, (groups, -1)).mean(2)
+        return functional.avg_pool3d(volume, (1, pooled, pooled)) if pooled > 1 else volume
 
-
-def whole(
-    reference: Float[Tensor, "b c h w"],
-    sources: Sequence[Float[Tensor, "b c hs ws"]],
-    ways: Sequence[Carrier],
-    planes: Float[Tensor, "n 3"],
-    chunk: int,
-    groups: int | None,
-    visible_only: bool = True,
-    pooled: int = 1,
-) -> Float[Tensor, "b k n hp wp"]:
-    """The cost volume of `costs` in one tensor, for training.
-
-    Warped features are `k` times as large as the volume and more; they are made again for the gradient, `chunk`
-    hypotheses at a time, instead of being kept: less memory, and faster, as a piece fits into the processor's cache.
-    """
-
-    def piece(own: Tensor, part: Tensor, *others: Tensor) -> Tensor:
-        return next(costs(own, others, ways, part, len(part), groups, visible_only, pooled))
-
-    parts = [checkpoint(piece, reference, part, *sources, use_reentrant=False) for part in planes.split(chunk)]
-    return torch.cat(cast(list[Tensor], parts), 2)
+    for part in planes.split(chunk):
+        if torch.is_grad_enabled():
+            yield cast(Tensor, checkpoint(piece, part, reference, *sources, use_reentrant=False))
+        else:
+            yield piece(part, reference, *sources)
 
 
 def soft_argmin(
