@@ -235,7 +235,7 @@ def test_motion_blur_smoothing_and_exposure_change_colours_only() -> None:
     room, path = world(3), rooms.walk(world(3), 0, frames=2, fps=3)
     sharp = rooms.render(room, path[0], SMALL)
     for other in (
-        rooms.render(room, path[0], SMALL, moving_to=path[1]),
+        rooms.render(room, path[0], SMALL, exposed_at=[path[0], path[1]]),
         rooms.render(room, path[0], SMALL, smooth=3),
         rooms.render(room, path[0], SMALL, exposure=0.5),
     ):

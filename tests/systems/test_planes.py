@@ -12,8 +12,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 from torch.nn import functional
 
+from percepta.datasets import rooms
 from percepta.geometry import ply
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics, plane_depth, project, rays
@@ -232,14 +234,43 @@ def test_shaken_poses_stay_rigid_and_turn_by_about_what_was_asked() -> None:
     assert np.abs(np.abs(first) - np.abs(second)).max() > 1e-4  # absolute: it may be mirrored, too
 
 
+def test_a_blurred_picture_of_a_room_is_not_a_shifted_one() -> None:
+    """Its pose and depth are those of the middle of the exposure, not of its beginning."""
+    source = data.Rooms(replace(PRESETS["small"], rooms=1, pairs=1), "train")
+    world, camera = rooms.room(0), Intrinsics(180.0, 180.0, 79.5, 59.5, 160, 120)
+    path = rooms.walk(world, 0, frames=60, fps=15)
+    found = []
+    for i in range(5, 55, 3):
+        sharp, ahead = (rooms.render(world, path[k], camera).colour.mean(-1) for k in (i, i + 1))
+        blurred = source._picture(world, path, i, camera, Blurring(i)).colour.mean(-1)
+        # By least squares: brightness, contrast, and how far along the way from this picture to the next.
+        smooth = [ndimage.gaussian_filter(x, 3.0) for x in (sharp, ahead, blurred)]
+        columns = np.stack([smooth[0], np.ones_like(sharp), smooth[1] - smooth[0]], -1).reshape(-1, 3)
+        found.append(np.linalg.lstsq(columns, smooth[2].ravel(), rcond=None)[0][2])
+    assert abs(np.median(found)) < 0.06  # from its beginning on it would be an eighth or more
+
+
+class Blurring(np.random.Generator):
+    """Always opens the shutter for a while, and for long."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(np.random.PCG64(seed))
+
+    def random(self, *args: object, **more: object) -> float:  # type: ignore[override]
+        return 0.0
+
+    def uniform(self, low: float = 0.0, high: float = 1.0, *args: object) -> float:  # type: ignore[override]
+        return high if (low, high) == (0.1, 0.5) else (low + high) / 2
+
+
 def test_kept_pairs_are_the_same_pairs(tmp_path: Path) -> None:
     source = data.Boxes(replace(TINY, rooms=20), "train")
     data.write(source, tmp_path / "a", part=(0, 2))
     data.write(source, tmp_path / "b", part=(1, 2))
     train, val, every = (data.source(TINY, split, tmp_path) for split in ("train", "val", "all"))
     assert (len(train), len(val), len(every)) == (18, 2, 20)
-    rooms = [{data.source(TINY, s, tmp_path)[i].group for i in range(n)} for s, n in (("train", 18), ("val", 2))]
-    assert not rooms[0] & rooms[1]
+    seen = [{data.source(TINY, s, tmp_path)[i].group for i in range(n)} for s, n in (("train", 18), ("val", 2))]
+    assert not seen[0] & seen[1]
     samples = data.Samples(TINY, every, False)
     before, after = data.Samples(TINY, source, False)[(0, 2)], samples[(0, 1)]  # the second row of part 0
     assert np.array_equal(before["image"], after["image"]) and np.array_equal(before["segments"], after["segments"])

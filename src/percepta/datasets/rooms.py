@@ -12,6 +12,7 @@ into each other. Classes are NYU-40 numbers. Everything follows from the seed. M
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -77,16 +78,15 @@ def render(
     world_from_camera: Float[np.ndarray, "4 4"],
     intrinsics: Intrinsics = CAMERA,
     *,
-    moving_to: Float[np.ndarray, "4 4"] | None = None,
-    steps: int = 5,
+    exposed_at: Sequence[Float[np.ndarray, "4 4"]] = (),
     exposure: float = 1.0,
     smooth: int = 1,
 ) -> View:
     """What a camera sees.
 
     Args:
-        moving_to: where the camera is when the shutter closes: colours are the mean of `steps` pictures on the way;
-            everything else is of the first pose.
+        exposed_at: where the camera is while the shutter is open, evenly spaced in time: colours are the mean of the
+            pictures there, everything else is of `world_from_camera`, which therefore belongs into their middle.
         exposure: multiplies the light.
         smooth: colours are the mean of `smooth`² samples a pixel; 1 leaves jagged edges and is fastest.
 
@@ -97,11 +97,10 @@ def render(
     pose = np.asarray(world_from_camera, np.float64)
     index, depth = renderer.rasterise(world.faces, intrinsics, pose)
     gain = world.gain * exposure
-    way = [pose]
-    if moving_to is not None:
-        poses.check(moving_to, "the pose at the end of the exposure")
-        way = list(poses.interpolate(pose, np.asarray(moving_to, np.float64), np.linspace(0, 1, steps)))
-    if len(way) == 1 and smooth == 1:
+    for at in exposed_at:
+        poses.check(at, "a pose while the shutter is open")
+    way = [np.asarray(at, np.float64) for at in exposed_at] or [pose]
+    if not exposed_at and smooth == 1:
         picture = renderer.shade(world.faces, world.atlas, world.light, intrinsics, pose, index, depth, gain)
     else:
         fine = intrinsics.resized(intrinsics.width * smooth, intrinsics.height * smooth)

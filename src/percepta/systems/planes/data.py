@@ -135,9 +135,12 @@ class Rooms:
     def _picture(
         self, world: rooms.Room, path: np.ndarray, i: int, camera: Intrinsics, rng: np.random.Generator
     ) -> rooms.View:
-        ahead = path[min(i + 1, len(path) - 1)]
-        shutter = poses.interpolate(path[i], ahead, [rng.uniform(0.1, 0.5)])[0] if rng.random() < 0.3 else None
-        view = rooms.render(world, path[i], camera, moving_to=shutter, steps=3, exposure=float(rng.uniform(0.75, 1.3)))
+        exposed_at = []
+        if rng.random() < 0.3:  # half of the time before and half after: a blurred picture must not be a shifted one
+            open_for = rng.uniform(0.1, 0.5)
+            for near in (path[max(i - 1, 0)], path[i], path[min(i + 1, len(path) - 1)]):
+                exposed_at.append(poses.interpolate(path[i], near, [open_for / 2])[0])
+        view = rooms.render(world, path[i], camera, exposed_at=exposed_at, exposure=float(rng.uniform(0.75, 1.3)))
         noise = rng.normal(0, rng.uniform(1, 5), view.colour.shape)
         soft = ndimage.gaussian_filter(view.colour.astype(np.float32), (s := rng.uniform(0, 0.7), s, 0))
         colour = np.clip(soft + noise + 0.5, 0, 255).astype(np.uint8)
