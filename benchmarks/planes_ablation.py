@@ -1,10 +1,12 @@
-"""What slanted hypotheses and soft pooling give: arms × seeds at equal steps, from one command that can be stopped.
+"""What slanted hypotheses, soft pooling and what is ours in `small` give: arms × seeds at equal steps.
 
-    python benchmarks/planes_ablation.py --out runs/ablation [--share 1/2] [--steps 2000] [--preset tiny] [--data DATA]
+    python benchmarks/planes_ablation.py --out runs/ablation [--share 1/2] [--steps 1000] [--preset tiny] [--data DATA]
 
 Without --data the pairs are rendered inside boxes whose walls stand at any angle (`systems/planes/world.py`); the test
 boxes are others. "fronto" has as many hypotheses as "slanted", all facing the camera, evenly spaced in inverse depth.
-"hard pooling" takes a mask as it is in place of its probabilities. Every run is a folder under --out with its numbers
+"hard pooling" takes a mask as it is in place of its probabilities. "levels" reads what hypotheses cost off between 32
+inverse depths instead of warping by each of them, "levels, polish" reads the costs around the planes twice more, "no
+context" has no 2-D network that corrects matched planes. Every run is a folder under --out with its numbers
 in result.json; those that are done are passed over, one that was stopped goes on. With --share i/n each of n processes
 takes its part. Whoever comes last, or a call with --only-sum, writes table.md and table.json.
 """
@@ -27,9 +29,15 @@ ARMS: dict[str, dict[str, Any]] = {
     "slanted, soft pooling": {},
     "fronto": {"sweep": "fronto"},
     "hard pooling": {"soft_pooling": False},
+    "levels": {"levels": 32},
+    "levels, polish": {"levels": 32, "polish": 2},
+    "no context": {"context": 0},
 }
 NUMBERS = {"AbsRel": "AbsRel", "pixel": "AbsRel of pixel planes", "near": "plane AP 0.2 m", "every": "plane AP"}
-PAIRS = (("slanted, soft pooling", "fronto"), ("slanted, soft pooling", "hard pooling"))
+PAIRS = (
+    ("slanted, soft pooling", "fronto"), ("slanted, soft pooling", "hard pooling"), ("levels", "slanted, soft pooling"),
+    ("levels, polish", "levels"), ("slanted, soft pooling", "no context"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -75,7 +83,7 @@ def run(job: Job, args: argparse.Namespace) -> None:
 def main(words: Sequence[str] | None = None) -> None:
     parser = run_table.parser(__doc__, "a folder of pairs; left out: boxes")
     parser.add_argument("--preset", default="tiny", choices=tuple(PRESETS))
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=1000)
     args = run_table.parse(parser, words)
     if args.out is None:
         print("the table takes half an hour: give --out, see --help")

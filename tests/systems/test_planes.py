@@ -24,12 +24,13 @@ from percepta.systems.planes.fusion import CELL_M, Fusion, outlines_of
 from percepta.systems.planes.head import Found, detect
 from percepta.systems.planes.losses import combined, losses, pixel_planes
 from percepta.systems.planes.measure import decode, plane_depths, run
-from percepta.systems.planes.model import LOSSES, PlaneNet, Regulariser
+from percepta.systems.planes.model import LOSSES, Context, PlaneNet, Polish, Regulariser
 from percepta.systems.planes.pseudo import planes_of_depth
 from percepta.systems.planes.world import Box
 
 TINY = PRESETS["tiny"]
 CAMERA = Intrinsics(80.0, 84.0, 46.0, 33.0, 96, 64)
+READ = {"levels": 24, "polish": 1}  # as the preset that ships compares
 OTHER = Intrinsics(75.0, 77.0, 50.0, 30.0, 96, 64)
 
 
@@ -106,6 +107,72 @@ def test_the_volume_of_a_training_has_the_gradients_of_one_that_is_kept(
     expected = torch.autograd.grad((kept * pull).sum(), [own, first, second])
     for got, wanted in zip(torch.autograd.grad((made * pull).sum(), [own, first, second]), expected, strict=True):
         torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
+
+
+def smooth(seed: int, channels: int, h: int, w: int) -> torch.Tensor:
+    """Features without detail finer than a few places, where linear interpolation along a sight line is good."""
+    torch.manual_seed(seed)
+    coarse = torch.randn(1, channels, h // 4 + 2, w // 4 + 2)
+    return functional.normalize(functional.interpolate(coarse, (h, w), mode="bicubic", align_corners=True), dim=1)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 99_999))
+def test_hypotheses_read_off_levels_are_those_of_the_sweep(seed: int) -> None:
+    """Between levels, and over 2 × 2 places at the middle one's depth, instead of each place carried by the plane."""
+    own, other = smooth(seed, 4, 16, 24), smooth(seed + 1, 4, 16, 24)
+    quarter = sweep.scaled(torch.from_numpy(CAMERA.matrix).float()[None], 1 / 4)
+    way = sweep.carrier(quarter, quarter, torch.from_numpy(move(seed)[1]).float()[None], 16, 24)
+    volume = next(sweep.costs(own, [other], [way], sweep.facing(120, own), 120, 2))
+    sight = sweep.rays(sweep.scaled(torch.from_numpy(CAMERA.matrix).float()[None], 1 / 8), 8, 12)
+    planes = sweep.hypotheses((3, 3, 4), ((-0.6, 0.6), (-0.6, 0.6), (-2.0, 0.3)))
+    swept = next(sweep.costs(own, [other], [way], planes, 99, 2, pooled=2))
+    read = sweep.hypothesis_costs(volume, planes, sight)
+    inverse = -torch.einsum("nc,bchw->bnhw", planes, sight)
+    ahead, behind = inverse > 0.15, inverse <= 0  # in a strip around infinity a part of 2 × 2 places lies behind
+    apart = (read - swept).abs().mean(1)
+    assert float(apart[ahead].mean()) < 0.1 * float(swept.abs().mean())
+    assert bool((read.mean(1)[behind] == sweep.BEHIND).all()) and bool(behind.any())
+
+
+def test_a_level_reads_as_itself_and_between_two_lies_their_mean() -> None:
+    volume = torch.randn(2, 3, 7, 4, 5)
+    inverse = -sweep.facing(7, volume)[:, 2]
+    assert float(inverse[-1]) == pytest.approx(1 / sweep.CLOSEST_M)
+    at = inverse[None, :, None, None].expand(2, 7, 4, 5)
+    torch.testing.assert_close(sweep.read(volume, at), volume)
+    between = sweep.read(volume, (at[:, 1:] + at[:, :-1]) / 2)
+    torch.testing.assert_close(between, (volume[:, :, 1:] + volume[:, :, :-1]) / 2)
+    beyond = sweep.read(volume, torch.tensor([-1.0, 99.0])[None, :, None, None].expand(2, 2, 4, 5))
+    torch.testing.assert_close(beyond, volume[:, :, [0, -1]])
+
+
+def test_polishing_starts_as_nothing_and_asks_around_the_plane() -> None:
+    torch.manual_seed(0)
+    polish = Polish(groups=2, channels=3)
+    plane, sight = torch.randn(1, 3, 4, 5), torch.randn(1, 3, 4, 5)
+    volume, features = torch.randn(1, 2, 32, 4, 5), torch.randn(1, 3, 4, 5)
+    assert torch.equal(polish(plane, volume, features, sight), plane)
+    torch.nn.init.normal_(polish.body[2].weight)  # type: ignore[arg-type]
+    before = polish(plane, volume, features, sight)
+    assert not torch.equal(before, plane) and not torch.equal(polish(plane, -volume, features, sight), before)
+
+
+def test_parallax_is_how_far_places_move_with_depth() -> None:
+    way = sweep.carrier(*(tensor(m)[None] for m in (CAMERA.matrix, OTHER.matrix, move(5)[1])), 64, 96)
+    far, near = (sweep.places(way, tensor(np.array([[0, 0, -w]])))[0, 0] for w in (0.0, 0.5))
+    torch.testing.assert_close(sweep.parallax(way)[0, 0], 2 * (near - far).norm(dim=-1))
+
+
+def test_context_starts_as_nothing_and_takes_any_size() -> None:
+    torch.manual_seed(0)
+    context = Context(channels=4, hypotheses=6, width=8)
+    for h, w in ((4, 6), (5, 7), (8, 12)):
+        plane, sure, score, s8, moved = (torch.randn(2, c, h, w) for c in (3, 1, 6, 4, 1))
+        corrected, features = context(plane, sure, score, s8, moved)
+        assert torch.equal(corrected, plane) and features.shape == (2, 8, h, w)
+        # Softmax knows no constant in all scores, and neither does what reads them.
+        torch.testing.assert_close(context(plane, sure, score + 3, s8, moved)[1], features, rtol=1e-4, atol=1e-5)
 
 
 def test_only_sources_that_see_a_hypothesis_count() -> None:
@@ -340,8 +407,9 @@ def test_ten_losses_add_up_with_their_uncertainties(batch: dict) -> None:
     )
 
 
-def test_a_batch_without_planes_still_trains(batch: dict) -> None:
-    model = PlaneNet(TINY)
+@pytest.mark.parametrize("change", [{}, READ])
+def test_a_batch_without_planes_still_trains(batch: dict, change: dict) -> None:
+    model = PlaneNet(replace(TINY, **change))
     empty = {**batch, "segments": torch.full_like(batch["segments"], -1), "instance": batch["instance"] & False,
              "heat": batch["heat"] * 0}  # fmt: skip
     out = losses(model, run(model, empty), empty, torch.Generator().manual_seed(0))
@@ -351,7 +419,7 @@ def test_a_batch_without_planes_still_trains(batch: dict) -> None:
 
 def test_streaming_changes_no_answer(batch: dict) -> None:
     torch.manual_seed(0)
-    for settings_ in ({}, {"cost": "concat", "context": False}, {"sweep": "fronto"}, {"fine": False}):
+    for settings_ in ({}, {"cost": "concat", "context": 0}, {"sweep": "fronto"}, {"fine": False}, READ):
         model = PlaneNet(replace(TINY, chunk=7, **settings_)).eval()
         whole = run(model, batch)
         with torch.no_grad():
@@ -359,8 +427,9 @@ def test_streaming_changes_no_answer(batch: dict) -> None:
         torch.testing.assert_close(pieces.refined, whole.refined.detach(), rtol=1e-4, atol=1e-5)
 
 
-def test_more_sources_are_taken(batch: dict) -> None:
-    model = PlaneNet(TINY).eval()
+@pytest.mark.parametrize("change", [{}, READ])
+def test_more_sources_are_taken(batch: dict, change: dict) -> None:
+    model = PlaneNet(replace(TINY, **change)).eval()
     twice = {**batch, **{k: batch[k].repeat(1, 2, *[1] * (batch[k].ndim - 2))
                          for k in ("sources", "source_matrices", "source_from_reference")}}  # fmt: skip
     with torch.no_grad():
@@ -393,6 +462,21 @@ def test_instance_planes_replace_pixel_planes_where_they_are(batch: dict) -> Non
     for i in range(len(found.label)):
         own = (found.index == i) & (found.depth_m != found.pixel_depth_m)
         np.testing.assert_allclose(found.depth_m[own], depths[i][own], rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"levels": 1}, "levels is 0 or from 2 on"),
+        ({"levels": 8, "cost": "concat"}, "levels are for cost"),
+        ({"levels": 8, "fine": False}, "levels are for cost"),
+        ({"levels": 0, "polish": 1}, "give levels as well"),
+        ({"context": -1}, "from 0 on"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(change: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(TINY, **change)
 
 
 # --- predicting -------------------------------------------------------------------------------------------------------

@@ -49,12 +49,17 @@ class Config:
     """Hypotheses whose warped features are in memory at once; in training the costs of all are."""
     volume: int = 8
     """Channels of the 3-D network at full resolution."""
-    context: bool = True
-    """Whether the reference picture's features correct the matched planes before they are enlarged."""
+    context: int = 64
+    """Channels of the 2-D network that corrects matched planes by what the reference picture shows; 0: none."""
     refine: int = 32
     """Channels of the refinement at full resolution."""
     views: Literal["mean", "visible"] = "visible"
     """How several source pictures count: all alike, or only those that see a hypothesis."""
+    levels: int = 0
+    """Compare at so many inverse depths and read what hypotheses cost off between them. 0: carry the source picture
+    over by each hypothesis, as published, which takes several times as long."""
+    polish: int = 0
+    """How often the costs around the matched planes are read again, at a quarter of the picture, to correct them."""
     soft_pooling: bool = True
     """Pool instance planes with the masks' probabilities; else with the masks themselves."""
     head: int = 64
@@ -93,6 +98,17 @@ class Config:
             raise ValueError(f"matching {self.matching} channels cannot be shared by {self.groups} groups")
         if not 0 < self.near_m < self.far_m:
             raise ValueError(f"near_m has to be above 0 and below far_m, got {self.near_m} and {self.far_m}")
+        if self.levels == 1 or min(self.levels, self.polish, self.context) < 0:
+            raise ValueError(
+                "levels is 0 or from 2 on, polish and context from 0 on, "
+                f"got {self.levels}, {self.polish} and {self.context}"
+            )
+        if self.levels and (self.cost != "correlation" or not self.fine):
+            raise ValueError(
+                'levels are for cost "correlation" with fine=True: other volumes hold no costs to read off'
+            )
+        if self.polish and not self.levels:
+            raise ValueError("polish reads the costs again that levels keep: give levels as well")
         if self.shaken_deg < 0:
             raise ValueError(f"shaken_deg is an angle of at least 0, got {self.shaken_deg}")
         if not 0 < self.baseline_m[0] < self.baseline_m[1]:
@@ -102,20 +118,22 @@ class Config:
 PRESETS: dict[str, Config] = {
     "tiny": Config(
         width=96, height=64, encoder="plain", pyramid=16, matching=8, groups=4, fine=True, counts=(3, 3, 6), refine=8,
+        context=16,
         ranges=((-1.0, 1.0), (-1.0, 1.0), (-1.5, 0.25)), head=16, most=8, least_area=0.02, world="boxes", rooms=1024,
         pairs=1, baseline_m=(0.25, 0.5),
         train=TrainConfig(steps=300, batch_size=4, lr=4e-3, warmup=10, clip_norm=1.0),
     ),
     "small": Config(
-        counts=(5, 5, 8), fine=True, refine=16, shaken_deg=0.2,
+        matching=32, fine=True, counts=(3, 3, 16), ranges=((-1.5, 1.5), (-1.5, 1.5), (-2.4, 0.3)), levels=48, polish=2,
+        refine=8, most=32, shaken_deg=0.1, frozen_blocks=8, rooms=400,
         train=TrainConfig(
-            steps=4000, batch_size=4, lr=1e-3, lr_scale=(("image", 0.3),), weight_decay=0.01, warmup=100,
-            clip_norm=1.0, ema=0.998, checkpoint_every=200,
+            steps=2500, batch_size=4, lr=1e-3, lr_scale=(("image", 0.3),), weight_decay=0.01, warmup=100,
+            clip_norm=1.0, ema=0.995, checkpoint_every=100,
         ),
     ),
     # 10 epochs of 67,000 pairs on one GPU, as published; decays after epochs 7 and 9.
     "paper": Config(
-        width=640, height=480, encoder="resnet50", pyramid=256, cost="concat", context=False, views="mean", most=8,
+        width=640, height=480, encoder="resnet50", pyramid=256, cost="concat", context=0, views="mean", most=8,
         head=128, train=TrainConfig(
             steps=111_600, batch_size=6, lr=3e-3, weight_decay=1e-4, optimizer="sgd", schedule="step",
             milestones=(0.7, 0.9), checkpoint_every=2000, clip_norm=10.0,

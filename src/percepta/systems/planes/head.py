@@ -49,12 +49,13 @@ class PlaneHead(nn.Module):
     """See above.
 
     Args:
-        channels: of the pyramid. width: of the branch. classes: how many, "other" among them.
+        channels: of the features at a quarter of the picture. coarse: of those at an eighth. width: of the branch.
+        classes: how many, "other" among them.
     """
 
-    def __init__(self, channels: int, width: int, classes: int) -> None:
+    def __init__(self, channels: int, coarse: int, width: int, classes: int) -> None:
         super().__init__()
-        self.tower = nn.Sequential(block(channels + 5, width), block(width, width))
+        self.tower = nn.Sequential(block(coarse + 5, width), block(width, width))
         self.heat = nn.Conv2d(width, 1, 3, padding=1)
         self.classes = nn.Conv2d(width, classes, 1)
         self.quality = nn.Conv2d(width, 1, 1)
@@ -66,7 +67,7 @@ class PlaneHead(nn.Module):
     def forward(
         self, s4: Float[Tensor, "b c h4 w4"], s8: Float[Tensor, "b c h8 w8"], plane: Float[Tensor, "b 3 h w"]
     ) -> Found:
-        """Args: s4, s8: the reference picture's pyramid. plane: pixel planes of the picture; no gradient goes back."""
+        """Args: s4, s8: features of the reference picture. plane: its pixel planes; no gradient goes back."""
         fine = functional.adaptive_avg_pool2d(plane.detach(), (s4.shape[-2], s4.shape[-1]))
         coarse = functional.adaptive_avg_pool2d(plane.detach(), (s8.shape[-2], s8.shape[-1]))
         v, u = _axes(s8)

@@ -96,8 +96,10 @@ class Plain(nn.Module):
 class Pyramid(nn.Module):
     """Feature pyramid (Lin et al. 2017) down to a quarter and an eighth of the picture."""
 
-    def __init__(self, channels: tuple[int, ...], width: int) -> None:
+    def __init__(self, channels: tuple[int, ...], width: int, smoothly: bool) -> None:
         super().__init__()
+        # Published pyramids repeat places; between two pictures that moves a feature by up to half a place.
+        self.mode = "bilinear" if smoothly else "nearest"
         self.side = nn.ModuleList([nn.Conv2d(c, width, 1) for c in channels])
         self.smooth = nn.ModuleList([nn.Conv2d(width, width, 3, padding=1) for _ in range(2)])
 
@@ -106,7 +108,7 @@ class Pyramid(nn.Module):
         x, out = None, []
         for level in reversed(range(len(maps))):
             own = self.side[level](maps[level])
-            x = own if x is None else own + functional.interpolate(x, own.shape[-2:], mode="nearest")
+            x = own if x is None else own + functional.interpolate(x, own.shape[-2:], mode=self.mode)
             if level < 2:
                 out.append(self.smooth[level](x))
         return out[1], out[0]
@@ -176,6 +178,79 @@ class Regulariser(nn.Module):
         return score if self.direct is None else score + self.direct * torch.cat(means, 1)
 
 
+class Context(nn.Module):
+    """Corrects matched planes by what the reference picture shows: a 2-D U-Net at an eighth of it; ours.
+
+    Where there is nothing to match (blank walls, what the source does not see) only the picture tells; how far it is to
+    be trusted depends on the scores and on the parallax. The last layer starts at 0.
+    """
+
+    def __init__(self, channels: int, hypotheses: int, width: int) -> None:
+        super().__init__()
+        more, most = width + width // 2, 2 * width
+        self.scores = nn.Conv2d(hypotheses, width // 2, 1)
+        self.first = block(channels + width // 2 + 5, width)
+        self.down1 = nn.Sequential(block(width, more, 2), block(more, more))
+        self.down2 = nn.Sequential(block(more, most, 2), block(most, most))
+        self.up1 = block(most + more, more)
+        self.up2 = nn.Sequential(block(more + width, width), block(width, width))
+        self.last = nn.Conv2d(width, 3, 3, padding=1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)  # pyright: ignore[reportArgumentType]
+
+    def forward(
+        self,
+        plane: Float[Tensor, "b 3 h w"],
+        sure: Float[Tensor, "b 1 h w"],
+        score: Float[Tensor, "b n h w"],
+        s8: Float[Tensor, "b c h w"],
+        parallax: Float[Tensor, "b 1 h w"],
+    ) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b k h w"]]:
+        """The corrected planes, and features of the reference picture that know of the matching."""
+        scores = functional.relu(self.scores(0.1 * (score - score.amax(1, keepdim=True))))
+        x0 = self.first(torch.cat([s8, scores, plane, sure, 0.1 * parallax], 1))
+        x1 = self.down1(x0)
+        x2 = self.down2(x1)
+        x1 = self.up1(torch.cat([self._larger(x2, x1), x1], 1))
+        x0 = self.up2(torch.cat([self._larger(x1, x0), x0], 1))
+        return plane + self.last(x0), x0
+
+    @staticmethod
+    def _larger(x: Tensor, like: Tensor) -> Tensor:
+        return functional.interpolate(x, like.shape[-2:], mode="bilinear")
+
+
+class Polish(nn.Module):
+    """Corrects planes at a quarter of the picture by the costs just before and behind them; the last layer starts at 0.
+
+    What RAFT does for flow (Teed & Deng 2020), without its recurrent state: a few steps that share their weights.
+    """
+
+    AROUND = (-8, -5, -3, -2, -1, 0, 1, 2, 3, 5, 8)  # levels
+
+    def __init__(self, groups: int, channels: int, width: int = 48) -> None:
+        super().__init__()
+        self.look = nn.Conv2d(groups * len(self.AROUND) + channels + 4, width, 1)
+        self.body = nn.Sequential(block(width, width), block(width, width), nn.Conv2d(width, 3, 3, padding=1))
+        nn.init.zeros_(self.body[2].weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.body[2].bias)  # type: ignore[arg-type]
+
+    def forward(
+        self,
+        plane: Float[Tensor, "b 3 h w"],
+        volume: Float[Tensor, "b k d h w"],
+        features: Float[Tensor, "b c h w"],
+        sight: Float[Tensor, "b 3 h w"],
+    ) -> Float[Tensor, "b 3 h w"]:
+        """Args: volume: costs at `sweep.facing` planes. features: of the reference picture. sight: its rays."""
+        known = plane.detach()
+        inverse = -(known * sight).sum(1, keepdim=True)
+        step = 1 / (sweep.CLOSEST_M * (volume.shape[2] - 1))
+        around = inverse + step * inverse.new_tensor(self.AROUND)[:, None, None]
+        costs = sweep.read(volume, around).flatten(1, 2)
+        return plane + self.body(functional.relu(self.look(torch.cat([costs, features, known, inverse], 1))))
+
+
 class Answer(NamedTuple):
     """What the network says of a batch of reference pictures.
 
@@ -207,23 +282,24 @@ class PlaneNet(nn.Module):
         else:
             self.trunk = ResNet50() if config.encoder == "resnet50" else Plain()
             channels = self.trunk.channels
-        self.pyramid = Pyramid(channels, width)
-        self.match = nn.Conv2d(width, kept, 1)
         concat = config.cost == "concat"
+        self.pyramid = Pyramid(channels, width, smoothly=not concat)
+        self.match = nn.Conv2d(width, kept, 1)
         self.volume = Regulariser(2 * kept if concat else config.groups, config.volume, direct=not concat)
-        own = kept if not config.context else width
-        self.shares = nn.Sequential(nn.Conv2d(own, 32, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(32, 9 * 64, 1))
-        if config.context:
-            self.context = nn.Sequential(block(width + 4, width), nn.Conv2d(width, 3, 3, padding=1))
-            nn.init.zeros_(self.context[1].weight)  # type: ignore[arg-type]
-            nn.init.zeros_(self.context[1].bias)  # type: ignore[arg-type]
+        planes = sweep.hypotheses(config.counts, config.ranges, config.sweep == "fronto")
+        self.context = Context(width, len(planes), config.context) if config.context else None
+        self.polish = Polish(config.groups, width + config.context) if config.polish else None
+        self.enlarged = 4 if config.polish else 8
+        own = width + config.context if config.polish else config.context or kept
+        self.shares = nn.Sequential(
+            nn.Conv2d(own, 32, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(32, 9 * self.enlarged**2, 1)
+        )
         r = config.refine
         self.refine = nn.Sequential(block(6, r), block(r, r), block(r, r), nn.Conv2d(r, 3, 3, padding=1))
         nn.init.normal_(self.refine[3].weight, std=1e-3)  # type: ignore[arg-type]
         nn.init.zeros_(self.refine[3].bias)  # type: ignore[arg-type]
-        self.head = PlaneHead(width, config.head, len(PLANEMVS_NAMES))
+        self.head = PlaneHead(width, config.context or width, config.head, len(PLANEMVS_NAMES))
         self.uncertainty = nn.Parameter(torch.full((len(LOSSES),), -1.0))
-        planes = sweep.hypotheses(config.counts, config.ranges, config.sweep == "fronto")
         self.register_buffer("planes", planes, persistent=False)
 
     def features(self, image: Float[Tensor, "b 3 h w"]) -> tuple[Tensor, Tensor]:
@@ -255,13 +331,23 @@ class PlaneNet(nn.Module):
             sweep.carrier(small, sweep.scaled(source_matrices[:, i], by), source_from_reference[:, i], *own.shape[-2:])
             for i in range(v)
         ]
-        plane, sure = sweep.soft_argmin(self._scores(own, list(others.unbind(1)), ways), self._planes)
-        if config.context:
-            plane = plane + self.context(torch.cat([s8, plane, sure], 1))
-        shares = self.shares(
-            s8 if config.context else functional.adaptive_avg_pool2d(own, (plane.shape[-2], plane.shape[-1]))
-        )
-        fine = sweep.convex_upsample(plane, 0.25 * shares)
+        volume, scores = self._compared(own, list(others.unbind(1)), ways, matrix, by)
+        plane, sure = sweep.soft_argmin(scores, self._planes)
+        if self.context is not None:
+            moved = torch.stack([sweep.parallax(way) for way in ways]).mean(0)
+            moved = functional.adaptive_avg_pool2d(moved, (s8.shape[-2], s8.shape[-1]))
+            plane, s8 = self.context(plane, sure, scores, s8, moved)
+            features = s8
+        else:
+            features = functional.adaptive_avg_pool2d(own, (plane.shape[-2], plane.shape[-1]))
+        if self.polish is not None and volume is not None:
+            plane = functional.interpolate(plane, s4.shape[-2:], mode="bilinear")
+            features = s4
+            if self.context is not None:
+                features = torch.cat([s4, functional.interpolate(s8, s4.shape[-2:], mode="bilinear")], 1)
+            for _ in range(config.polish):
+                plane = self.polish(plane, volume, features, ways[0].rays)
+        fine = sweep.convex_upsample(plane, 0.25 * self.shares(features), self.enlarged)
         refined = fine + self.refine(torch.cat([image, fine], 1))
         sight = sweep.rays(matrix, h, w)
         first, second = (sweep.depth_of(p, sight, config.near_m, config.far_m) for p in (fine, refined))
@@ -279,10 +365,18 @@ class PlaneNet(nn.Module):
         grouped = self.match(s4 if self.config.fine else s8).unflatten(1, (self.config.groups, -1))
         return (grouped * torch.rsqrt((grouped * grouped).mean(2, True) + 1e-4)).flatten(1, 2)
 
-    def _scores(self, own: Tensor, others: list[Tensor], ways: list[sweep.Carrier]) -> Tensor:
-        config = self.config
-        pieces = sweep.costs(
-            own, others, ways, self._planes, config.chunk, None if config.cost == "concat" else config.groups,
-            config.views == "visible", 2 if config.fine else 1,
-        )  # fmt: skip
-        return self.volume(torch.cat(list(pieces), 2)) if torch.is_grad_enabled() else self.volume.stream(pieces)
+    def _compared(
+        self, own: Tensor, others: list[Tensor], ways: list[sweep.Carrier], matrix: Tensor, by: float
+    ) -> tuple[Tensor | None, Tensor]:
+        """Costs at planes that face the camera, if there are `levels`, and the score of every hypothesis."""
+        config, visible = self.config, self.config.views == "visible"
+        groups = None if config.cost == "concat" else config.groups
+        if config.levels:
+            planes = sweep.facing(config.levels, own)
+            volume = torch.cat(list(sweep.costs(own, others, ways, planes, config.chunk, groups, visible)), 2)
+            sight = sweep.rays(sweep.scaled(matrix, by / 2), own.shape[-2] // 2, own.shape[-1] // 2)
+            return volume, self.volume(sweep.hypothesis_costs(volume, self._planes, sight))
+        pooled = 2 if config.fine else 1
+        pieces = sweep.costs(own, others, ways, self._planes, config.chunk, groups, visible, pooled)
+        train = torch.is_grad_enabled()
+        return None, self.volume(torch.cat(list(pieces), 2)) if train else self.volume.stream(pieces)

@@ -19,6 +19,9 @@ from torch.utils.checkpoint import checkpoint
 
 from percepta.geometry.camera import plane_inverse_depth
 
+CLOSEST_M = 1 / 3  # of the levels of `facing`
+BEHIND = -1.0  # the worst correlation
+
 
 def hypotheses(counts: Sequence[int], ranges: Sequence[Sequence[float]], fronto: bool = False) -> Float[Tensor, "n 3"]:
     """Planes p = n/d on a regular grid, z changing fastest; with `fronto` as many, all facing the camera."""
@@ -125,19 +128,17 @@ def costs(
 
     def piece(part: Tensor, own: Tensor, *others: Tensor) -> Tensor:
         pairs = [warp(f, way, part) for f, way in zip(others, ways, strict=True)]
+        own = own[:, :, None]
+        if groups is not None:  # products first: they have fewer channels than what is warped, and are as linear
+            own = (own * (groups / own.shape[1])).unflatten(1, (groups, -1))
+            pairs = [((warped.unflatten(1, (groups, -1)) * own).sum(2), inside) for warped, inside in pairs]
         if visible_only:
-            total, *rest = [warped * inside for warped, inside in pairs]
-            for warped in rest:
-                total = total + warped
-            if rest:  # with one source the number is 1, or the sum is 0
+            total = torch.stack([costs * inside for costs, inside in pairs]).sum(0)
+            if len(pairs) > 1:  # with one source the number is 1, or the sum is 0
                 total = total / torch.stack([inside for _, inside in pairs]).sum(0).clamp_min(1)
         else:
-            total = pairs[0][0] if len(pairs) == 1 else torch.stack([warped for warped, _ in pairs]).mean(0)
-        own = own[:, :, None]
-        if groups is None:
-            volume = torch.cat([total, own.expand_as(total)], 1)
-        else:
-            volume = (total * own).unflatten(1, (groups, -1)).mean(2)
+            total = torch.stack([costs for costs, _ in pairs]).mean(0)
+        volume = torch.cat([total, own.expand_as(total)], 1) if groups is None else total
         return functional.avg_pool3d(volume, (1, pooled, pooled)) if pooled > 1 else volume
 
     for part in planes.split(chunk):
@@ -145,6 +146,49 @@ def costs(
             yield cast(Tensor, checkpoint(piece, part, reference, *sources, use_reentrant=False))
         else:
             yield piece(part, reference, *sources)
+
+
+def facing(count: int, like: Float[Tensor, "..."]) -> Float[Tensor, "n 3"]:
+    """Planes that face the camera at evenly spaced inverse depths, from infinity to CLOSEST_M."""
+    z = -torch.linspace(0, 1 / CLOSEST_M, count, device=like.device, dtype=like.dtype)
+    return torch.stack([torch.zeros_like(z), torch.zeros_like(z), z], 1)
+
+
+def read(volume: Float[Tensor, "b k d h w"], inverse: Float[Tensor, "b n h w"]) -> Float[Tensor, "b k n h w"]:
+    """What a volume of costs at `facing` planes holds at any inverse depth (1/m), linear between its levels.
+
+    Along one sight line all hypotheses with one inverse depth compare the same two places. Beyond the outermost levels
+    these count.
+    """
+    last = volume.shape[2] - 1
+    at = (inverse * (CLOSEST_M * last)).clamp(0, last)
+    low = at.detach().floor().clamp(max=last - 1)
+    index = low.long()[:, None].expand(-1, volume.shape[1], -1, -1, -1)
+    below, above = volume.gather(2, index), volume.gather(2, index + 1)
+    return below + (above - below) * (at - low)[:, None]
+
+
+def hypothesis_costs(
+    volume: Float[Tensor, "b k d h w"], planes: Float[Tensor, "n 3"], sight: Float[Tensor, "b 3 h2 w2"]
+) -> Float[Tensor, "b k n h2 w2"]:
+    """What slanted hypotheses cost, read off a volume of twice their size, averaged over 2 × 2 places.
+
+    Args:
+        sight: K⁻¹(u, v, 1) of the places. A plane that a sight line meets only behind the camera costs BEHIND.
+    """
+    inverse = plane_inverse_depth(planes[None, :, None, None], sight.permute(0, 2, 3, 1)[:, None])
+    found = read(functional.avg_pool3d(volume, (1, 2, 2)), inverse)
+    return found.where(inverse[:, None] > 0, found.new_tensor(BEHIND))
+
+
+def parallax(way: Carrier) -> Float[Tensor, "b 1 h w"]:
+    """How many source pixels a reference pixel moves when its inverse depth grows from 0 to 1 / (2 m), times two.
+
+    It tells how much matching can say: a tenth of a pixel is a large or a small step in depth.
+    """
+    far, near = way.base, way.base + 0.5 * way.shift[:, :, None, None]
+    at = [point[:, :2] / point[:, 2:].clamp_min(1e-2) for point in (far, near)]
+    return 2 * (at[1] - at[0]).norm(dim=1, keepdim=True)
 
 
 def soft_argmin(
