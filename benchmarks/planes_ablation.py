@@ -5,9 +5,9 @@
 Without --data the pairs are rendered inside boxes whose walls stand at any angle (`systems/planes/world.py`); the test
 boxes are others. "fronto" has as many hypotheses as "slanted", all facing the camera, evenly spaced in inverse depth.
 "hard pooling" takes a mask as it is in place of its probabilities. "levels" reads what hypotheses cost off between 32
-inverse depths instead of warping by each of them, "levels, polish" reads the costs around the planes twice more, "no
-context" has no 2-D network that corrects matched planes. Every run is a folder under --out with its numbers
-in result.json; those that are done are passed over, one that was stopped goes on. With --share i/n each of n processes
+inverse depths instead of warping by each of them, "levels, polish" reads the costs around the planes twice more,
+"context" has the 2-D network that corrects matched planes. Every run is a folder under --out with its numbers in
+result.json; those that are done are passed over, one that was stopped goes on. With --share i/n each of n processes
 takes its part. Whoever comes last, or a call with --only-sum, writes table.md and table.json.
 """
 
@@ -31,12 +31,12 @@ ARMS: dict[str, dict[str, Any]] = {
     "hard pooling": {"soft_pooling": False},
     "levels": {"levels": 32},
     "levels, polish": {"levels": 32, "polish": 2},
-    "no context": {"context": 0},
+    "context": {"context": 16},
 }
 NUMBERS = {"AbsRel": "AbsRel", "pixel": "AbsRel of pixel planes", "near": "plane AP 0.2 m", "every": "plane AP"}
 PAIRS = (
     ("slanted, soft pooling", "fronto"), ("slanted, soft pooling", "hard pooling"), ("levels", "slanted, soft pooling"),
-    ("levels, polish", "levels"), ("slanted, soft pooling", "no context"),
+    ("levels, polish", "levels"), ("context", "slanted, soft pooling"),
 )  # fmt: skip
 
 

@@ -118,7 +118,7 @@ class Config:
 PRESETS: dict[str, Config] = {
     "tiny": Config(
         width=96, height=64, encoder="plain", pyramid=16, matching=8, groups=4, fine=True, counts=(3, 3, 6), refine=8,
-        context=16,
+        context=0,
         ranges=((-1.0, 1.0), (-1.0, 1.0), (-1.5, 0.25)), head=16, most=8, least_area=0.02, world="boxes", rooms=1024,
         pairs=1, baseline_m=(0.25, 0.5),
         train=TrainConfig(steps=300, batch_size=4, lr=4e-3, warmup=10, clip_norm=1.0),
