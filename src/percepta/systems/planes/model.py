@@ -178,6 +178,14 @@ class Regulariser(nn.Module):
         return score if self.direct is None else score + self.direct * torch.cat(means, 1)
 
 
+def _silent(width: int) -> nn.Conv2d:
+    """The last layer of a correction of planes, 0 at first: training starts from what was matched."""
+    layer = nn.Conv2d(width, 3, 3, padding=1)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)  # pyright: ignore[reportArgumentType]
+    return layer
+
+
 class Context(nn.Module):
     """Corrects matched planes by what the reference picture shows: a 2-D U-Net at an eighth of it; ours.
 
@@ -194,9 +202,7 @@ class Context(nn.Module):
         self.down2 = nn.Sequential(block(more, most, 2), block(most, most))
         self.up1 = block(most + more, more)
         self.up2 = nn.Sequential(block(more + width, width), block(width, width))
-        self.last = nn.Conv2d(width, 3, 3, padding=1)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)  # pyright: ignore[reportArgumentType]
+        self.last = _silent(width)
 
     def forward(
         self,
@@ -231,9 +237,7 @@ class Polish(nn.Module):
     def __init__(self, groups: int, channels: int, width: int = 48) -> None:
         super().__init__()
         self.look = nn.Conv2d(groups * len(self.AROUND) + channels + 4, width, 1)
-        self.body = nn.Sequential(block(width, width), block(width, width), nn.Conv2d(width, 3, 3, padding=1))
-        nn.init.zeros_(self.body[2].weight)  # type: ignore[arg-type]
-        nn.init.zeros_(self.body[2].bias)  # type: ignore[arg-type]
+        self.body = nn.Sequential(block(width, width), block(width, width), _silent(width))
 
     def forward(
         self,
@@ -337,9 +341,6 @@ class PlaneNet(nn.Module):
             moved = torch.stack([sweep.parallax(way) for way in ways]).mean(0)
             moved = functional.adaptive_avg_pool2d(moved, (s8.shape[-2], s8.shape[-1]))
             plane, s8 = self.context(plane, sure, scores, s8, moved)
-            features = s8
-        else:
-            features = functional.adaptive_avg_pool2d(own, (plane.shape[-2], plane.shape[-1]))
         if self.polish is not None and volume is not None:
             plane = functional.interpolate(plane, s4.shape[-2:], mode="bilinear")
             features = s4
@@ -347,6 +348,10 @@ class PlaneNet(nn.Module):
                 features = torch.cat([s4, functional.interpolate(s8, s4.shape[-2:], mode="bilinear")], 1)
             for _ in range(config.polish):
                 plane = self.polish(plane, volume, features, ways[0].rays)
+        elif self.context is not None:
+            features = s8
+        else:
+            features = functional.adaptive_avg_pool2d(own, (plane.shape[-2], plane.shape[-1]))
         fine = sweep.convex_upsample(plane, 0.25 * self.shares(features), self.enlarged)
         refined = fine + self.refine(torch.cat([image, fine], 1))
         sight = sweep.rays(matrix, h, w)

@@ -27,10 +27,13 @@ def hypotheses(counts: Sequence[int], ranges: Sequence[Sequence[float]], fronto:
     """Planes p = n/d on a regular grid, z changing fastest; with `fronto` as many, all facing the camera."""
     if fronto:
         # At least as fine as the slanted grid along z, and only where the plane is in front of the camera.
-        z = torch.linspace(ranges[2][0], min(ranges[2][1], -0.1), counts[0] * counts[1] * counts[2])
-        return torch.stack([torch.zeros_like(z), torch.zeros_like(z), z], 1)
+        return _along_z(torch.linspace(ranges[2][0], min(ranges[2][1], -0.1), counts[0] * counts[1] * counts[2]))
     axes = [torch.linspace(low, high, count) for count, (low, high) in zip(counts, ranges, strict=True)]
     return torch.cartesian_prod(*axes)
+
+
+def _along_z(z: Float[Tensor, " n"]) -> Float[Tensor, "n 3"]:
+    return torch.stack([torch.zeros_like(z), torch.zeros_like(z), z], 1)
 
 
 def rays(matrix: Float[Tensor, "b 3 3"], height: int, width: int) -> Float[Tensor, "b 3 h w"]:
@@ -150,8 +153,7 @@ def costs(
 
 def facing(count: int, like: Float[Tensor, "..."]) -> Float[Tensor, "n 3"]:
     """Planes that face the camera at evenly spaced inverse depths, from infinity to CLOSEST_M."""
-    z = -torch.linspace(0, 1 / CLOSEST_M, count, device=like.device, dtype=like.dtype)
-    return torch.stack([torch.zeros_like(z), torch.zeros_like(z), z], 1)
+    return _along_z(-torch.linspace(0, 1 / CLOSEST_M, count, device=like.device, dtype=like.dtype))
 
 
 def read(volume: Float[Tensor, "b k d h w"], inverse: Float[Tensor, "b n h w"]) -> Float[Tensor, "b k n h w"]:
