@@ -3,6 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/planes.py DATA [--weights MODEL] [--split test] [--pairs 40]
     python benchmarks/planes.py --sweep     memory and seconds of the sweep over 512 hypotheses, streamed and at once
     python benchmarks/planes.py --speed     pairs a second of `small`, peak memory of `paper`
+    python benchmarks/planes.py --scenes    scenes of eight walks through rooms of the test split against their truth
 
 DATA is the folder with `7scenes-redkitchen`. Baselines on the same pairs and the same sensor depth, registered to
 colour: the network's own features swept by planes that face the camera, winner takes all (with parabola); the same by
@@ -22,14 +23,18 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from scipy.spatial import KDTree
 from torch.nn import functional
 
 import percepta
+from percepta.datasets import rooms
 from percepta.geometry import pose as poses
+from percepta.geometry.camera import back_project
 from percepta.metrics import interval
 from percepta.metrics.planes import depth_errors
 from percepta.systems.planes import PRESETS, data, sweep, task
 from percepta.systems.planes.data import Pair
+from percepta.systems.planes.fusion import Fusion
 from percepta.systems.planes.measure import decode, run
 from percepta.systems.planes.model import PlaneNet
 
@@ -220,6 +225,54 @@ def speed() -> None:
         print(f"{name}: {seconds:.2f} s, {1 / seconds:.1f} pairs a second on {threads} threads; peak {memory:.2f} GB")
 
 
+def scenes(args: argparse.Namespace) -> None:
+    """Merged scenes against what all key frames saw of the true planes.
+
+    A surface's plane is the true one that is nearest to most of its cells. Beside it the same detections, none merged.
+    """
+    system = percepta.load(args.weights or "planes", device="cpu")
+    camera = data.camera_of(system.config, "rooms")
+    rows: dict[str, list[list[float]]] = {}
+    for number in range(700_000, 700_008):
+        world = rooms.room(number)
+        session, points, owner = system.session(), [], []
+        apart = Fusion(overlap=np.inf)
+        for pose in rooms.walk(world, 0, frames=84, fps=5)[:60:4]:
+            shot = rooms.render(world, pose, camera)
+            result = session.step(task.View(shot.colour, camera, pose))
+            if result is None:
+                continue
+            sure = [i for i in range(len(result.label)) if result.score[i] >= session.least_score]
+            labels, scores = result.label[sure].tolist(), result.score[sure].tolist()
+            apart.add([result.points(i) for i in sure], pose[:3, 3], labels, scores)
+            seen = np.zeros(shot.depth_m.shape, bool)
+            seen[::4, ::4] = shot.plane[::4, ::4] >= 0
+            points.append(poses.transform(pose, back_project(shot.depth_m, camera))[seen])
+            owner.append(shot.plane[seen])
+        cloud, owners = np.concatenate(points), np.concatenate(owner)
+        truth = KDTree(cloud)
+        merged = {
+            "merged": session.scene(), "merged, seen in two frames or more": session.scene(least_seen=2),
+            "not merged": apart.scene(),
+        }  # fmt: skip
+        for name, scene in merged.items():
+            cells = [surface.triangles()[0] for surface in scene.surfaces]
+            away, nearest = truth.query(np.concatenate(cells))
+            ends = np.cumsum([len(c) for c in cells])[:-1]
+            planes = [np.bincount(owners[part]).argmax() for part in np.split(nearest, ends)]
+            pure = [np.mean(owners[part] == own) for part, own in zip(np.split(nearest, ends), planes, strict=True)]
+            covered = KDTree(np.concatenate(cells)).query(cloud)[0]
+            rows.setdefault(name, []).append([
+                len(cells), len(cells) / len(set(map(int, planes))), float(np.mean(pure)), float(np.mean(away < 0.2)),
+                float(np.mean(covered < 0.2)),
+            ])  # fmt: skip
+    for name, values in rows.items():
+        count, per, pure, precise, complete = np.mean(values, 0)
+        f = 2 * precise * complete / (precise + complete)
+        print(f"{name}: {count:.0f} surfaces, {per:.2f} for each true plane, {pure:.0%} of a surface on its plane; "
+              f"within 0.2 m precision {precise:.3f}, completeness {complete:.3f}, F {f:.3f}")  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="?")
@@ -228,11 +281,14 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=40)
     parser.add_argument("--sweep", action="store_true")
     parser.add_argument("--speed", action="store_true")
+    parser.add_argument("--scenes", action="store_true")
     args = parser.parse_args()
     if args.sweep:
         sweeping()
     if args.speed:
         speed()
+    if args.scenes:
+        scenes(args)
     if args.data is not None:
         compare(args)
 

@@ -585,6 +585,44 @@ def test_overlapping_planes_become_one() -> None:
     assert np.abs(outline @ floor.normal + floor.offset).max() < 1e-9
 
 
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 99_999))
+def test_a_wall_seen_with_errors_of_a_tenth_is_one_wall(seed: int) -> None:
+    """Depth errs in proportion to the distance; a scene of one wall and one table has two surfaces all the same."""
+    rng = np.random.default_rng(seed)
+    fusion = Fusion()
+    for _ in range(6):
+        eye = np.array([rng.uniform(0.5, 2.5), rng.uniform(2.5, 4), 1.3])
+        wall = rectangle((0, 3), (0, 2), 0.0)[:, [0, 2, 1]]  # y = 0
+        table = rectangle((1, 2), (0.6, 1.4), 0.75)
+        clouds = [eye + (cloud - eye) * rng.normal(1, 0.03) for cloud in (wall, table)]
+        order = rng.permutation(2)
+        fusion.add([clouds[i] for i in order], eye, [(1, 6)[i] for i in order], [0.9, 0.8])
+    scene = fusion.scene()
+    assert sorted((s.label, s.seen) for s in scene.surfaces) == [("table", 6), ("wall", 6)]
+    assert abs(scene.surfaces[0].normal @ [0, 1, 0]) > np.cos(np.radians(10))
+
+
+def test_two_parts_of_a_plane_become_one_once_something_joins_them() -> None:
+    fusion, eye = Fusion(), np.array([1.5, 0.5, 1.5])
+    ends = [rectangle((0, 1), (0, 1), 0.0), rectangle((2, 3), (0, 1), 0.01)]
+    assert fusion.add(ends, eye, [3, 3], [0.9, 0.8]) == [0, 1] and len(fusion.scene().surfaces) == 2
+    assert fusion.add([rectangle((0, 3), (0, 1), 0.0)], eye, [3], [0.7]) in ([0], [1])
+    one = fusion.scene()
+    assert [(s.label, s.seen) for s in one.surfaces] == [("floor", 2)]
+    assert one.surfaces[0].area_m2 == pytest.approx(3.0, rel=0.06)
+    # Asking for the scene changes nothing: numbers that were given out stay.
+    assert len(fusion.grown) == 2 and fusion.scene().table() == one.table()
+    assert not fusion.scene(least_seen=3).surfaces
+
+
+def test_both_sides_of_a_board_are_two() -> None:
+    fusion, board = Fusion(), rectangle((0, 1), (0, 1), 0.0)
+    fusion.add([board], np.array([0.5, 0.5, 1.5]), [0], [0.9])
+    fusion.add([board], np.array([0.5, 0.5, -1.5]), [0], [0.9])
+    assert sorted(round(s.normal[2]) for s in fusion.scene().surfaces) == [-1, 1]
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 99_999))
 def test_outlines_enclose_their_cells(seed: int) -> None:

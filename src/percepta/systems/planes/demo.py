@@ -42,12 +42,12 @@ def demo(load: Callable[..., Any]) -> list[Any]:
         if result is not None:
             seconds.append(time.perf_counter() - start)
             drawn.append((result.draw(), f"{len(result.label)} planes, {1000 * seconds[-1]:.0f} ms"))
-    scene = session.scene()
+    scene = session.scene(least_seen=2)
     return [
         f"A furnished room that was not trained on, {len(shots)} pictures of a walk; each key frame sees earlier "
         "ones. Left the planes with their classes, right the depth.",
         ("pictures", drawn[:8]),
-        "All key frames in one scene, seen from above:",
+        "All key frames in one scene, seen from above: what was seen at least twice.",
         ("pictures", [(scene.draw(), f"{len(scene.surfaces)} surfaces")]),
         (
             "table",

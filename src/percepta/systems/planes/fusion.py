@@ -1,8 +1,10 @@
 """Many key frames into one scene: planes associated, merged, and outlined as polygons with class, area and pose.
 
-A plane of a new frame belongs to a plane of the scene when the normals agree, its points lie on that plane, and the two
-overlap or nearly touch. Points are thinned to cells of the plane, so that what is seen often does not weigh more, and
-the plane is fitted anew to all of them. The area is that of the cells.
+A plane of a new frame belongs to the plane of the scene that it fits best: the normals agree, where the two overlap
+each one's points lie on the other, and both are of one class or fit all the better. How far apart they may be grows
+with the distance they were seen from, as the error of depth does; two planes of one frame are two. Points are thinned
+to cells, so that what is seen often does not weigh more, and the plane is fitted anew to all of them. When the scene
+is asked for, planes that have grown to fit each other become one. The area is that of the cells.
 """
 
 from __future__ import annotations
@@ -11,12 +13,14 @@ import json
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
+from scipy.spatial import KDTree
 
 from percepta.datasets.nyu40 import PLANEMVS_NAMES
 from percepta.files import write_atomically
@@ -26,6 +30,7 @@ from percepta.media import draw
 from percepta.media.draw import write_picture
 
 CELL_M = 0.05
+FIT, UNITE = 1.5, 1.2  # misfits up to which a detection joins a plane, and two planes of the scene each other
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,24 @@ class _Growing:
     offset: float
     points: np.ndarray
     votes: np.ndarray
-    scores: list[float] = field(default_factory=list)
+    scores: list[float]
+    away_m: list[float]  # from how far each of its detections was seen
+    frames: frozenset[int]
+
+    @cached_property
+    def tree(self) -> KDTree:
+        return KDTree(self.points)
+
+    def joined(self, other: _Growing) -> _Growing:
+        """Both as one, facing the way this one does."""
+        points = _thin(np.concatenate([self.points, other.points]), CELL_M)
+        normal, offset = fit_plane(points)
+        if normal @ self.normal < 0:
+            normal, offset = -normal, -offset
+        return _Growing(
+            normal, offset, points, self.votes + other.votes, self.scores + other.scores, self.away_m + other.away_m,
+            self.frames | other.frames,
+        )  # fmt: skip
 
 
 @dataclass
@@ -82,14 +104,18 @@ class Fusion:
     """Takes key frames one by one; `scene()` gives what there is so far.
 
     Args:
-        angle_deg, apart_m: how far normals and points may differ between a new plane and one of the scene.
-        gap_m: how far apart two parts of one plane may be.
+        angle_deg: how far normals may differ between two that are one plane.
+        apart_m, apart_share: how far apart they may be: metres, or that share of the distance they were seen from,
+            whichever is more.
+        overlap: the share of the smaller one that has to be near the other.
     """
 
-    angle_deg: float = 15.0
+    angle_deg: float = 25.0
     apart_m: float = 0.10
-    gap_m: float = 0.3
+    apart_share: float = 0.15
+    overlap: float = 0.3
     grown: list[_Growing] = field(default_factory=list)
+    frames: int = 0
 
     def add(
         self, points: Sequence[np.ndarray], eye: np.ndarray, labels: Sequence[int], scores: Sequence[float]
@@ -103,58 +129,76 @@ class Fusion:
         Returns:
             the number of each plane in the scene; −1 for one with too few points to be a plane.
         """
-        out = []
-        for cloud, label, score in zip(points, labels, scores, strict=True):
-            cloud = _thin(np.asarray(cloud, np.float64), CELL_M)
-            try:
-                normal, offset = fit_plane(cloud)
-            except ValueError:
-                out.append(-1)
+        out = [-1] * len(points)
+        free = list(range(len(self.grown)))  # what this frame has not told of yet
+        for i in np.argsort([-score for score in scores], kind="stable"):
+            seen = _seen(points[i], eye, labels[i], float(scores[i]), self.frames)
+            if seen is None:
                 continue
-            if normal @ eye + offset < 0:
-                normal, offset = -normal, -offset
-            number = self._match(normal, cloud)
-            if number is None:
-                self.grown.append(_Growing(normal, offset, cloud, np.zeros(len(PLANEMVS_NAMES))))
-                number = len(self.grown) - 1
+            fits = {number: self._misfit(seen, self.grown[number]) for number in free}
+            number = min(fits, key=lambda k: fits[k], default=-1)
+            if number >= 0 and fits[number] <= FIT:
+                self.grown[number] = self.grown[number].joined(seen)
+                free.remove(number)
             else:
-                self._merge(self.grown[number], cloud)
-            self.grown[number].votes[max(label, 0)] += score * len(cloud)
-            self.grown[number].scores.append(float(score))
-            out.append(number)
+                number = len(self.grown)
+                self.grown.append(seen)
+            out[i] = number
+        self.frames += 1
         return out
 
-    def _match(self, normal: np.ndarray, cloud: np.ndarray) -> int | None:
-        best: tuple[float, int] | None = None
-        for number, plane in enumerate(self.grown):
-            if normal @ plane.normal < np.cos(np.radians(self.angle_deg)):
-                continue
-            away = float(np.abs(cloud @ plane.normal + plane.offset).mean())
-            if away > self.apart_m or not self._touch(plane, cloud):
-                continue
-            if best is None or away < best[0]:
-                best = (away, number)
-        return None if best is None else best[1]
+    def _misfit(self, a: _Growing, b: _Growing) -> float:
+        """How badly two are one plane, the same both ways: distance, in what is allowed, plus the share without
+        overlap, plus 1 for another class; infinite for what is out of the question."""
+        if a.normal @ b.normal < np.cos(np.radians(self.angle_deg)):
+            return np.inf
+        away_m = min(float(np.mean(a.away_m)), float(np.mean(b.away_m)))
+        allowed = max(self.apart_m, self.apart_share * away_m)
+        near_a = np.isfinite(b.tree.query(a.points, distance_upper_bound=1.5 * allowed)[0])
+        if not near_a.any():
+            return np.inf
+        near_b = np.isfinite(a.tree.query(b.points, distance_upper_bound=1.5 * allowed)[0])
+        overlap = max(near_a.mean(), near_b.mean())
+        off = [float(np.abs(p @ n + d).mean()) for p, n, d in (
+            (a.points[near_a], b.normal, b.offset), (b.points[near_b], a.normal, a.offset))]  # fmt: skip
+        if overlap < self.overlap or max(off) > allowed:
+            return np.inf
+        return sum(off) / 2 / allowed + 1 - overlap + float(a.votes.argmax() != b.votes.argmax())
 
-    def _touch(self, plane: _Growing, cloud: np.ndarray) -> bool:
-        """Whether any cells are near: compared on a grid as coarse as the gap."""
-        ours = {tuple(cell) for cell in np.floor(plane.points / self.gap_m).astype(int).tolist()}
-        around = np.stack(np.meshgrid(*[(-1, 0, 1)] * 3, indexing="ij"), -1).reshape(-1, 1, 3)
-        theirs = (np.unique(np.floor(cloud / self.gap_m).astype(int), axis=0) + around).reshape(-1, 3)
-        return any(tuple(cell) in ours for cell in theirs.tolist())
-
-    def _merge(self, plane: _Growing, cloud: np.ndarray) -> None:
-        plane.points = _thin(np.concatenate([plane.points, cloud]), CELL_M)
-        normal, offset = fit_plane(plane.points)
-        if normal @ plane.normal < 0:
-            normal, offset = -normal, -offset
-        plane.normal, plane.offset = normal, offset
+    def _united(self) -> list[_Growing]:
+        """The planes of the scene, those that have come to fit each other as one: best pairs first."""
+        planes = dict(enumerate(self.grown))
+        misfits = {(i, j): self._misfit(planes[i], planes[j]) for i in planes for j in planes if i < j}
+        while misfits:
+            i, j = min(misfits, key=lambda pair: misfits[pair])
+            if misfits[i, j] > UNITE:
+                break
+            first, second = planes.pop(i), planes.pop(j)
+            planes[i] = first.joined(second) if len(first.points) >= len(second.points) else second.joined(first)
+            misfits = {pair: value for pair, value in misfits.items() if not {i, j} & set(pair)}
+            misfits |= {(min(i, k), max(i, k)): self._misfit(planes[i], planes[k]) for k in planes if k != i}
+        return list(planes.values())
 
     def scene(self, least_m2: float = 0.05, least_seen: int = 1) -> Scene:
-        """The surfaces that are large enough and were seen often enough, the largest first."""
-        found = [_surface(plane) for plane in self.grown if len(plane.scores) >= least_seen]
+        """The surfaces that are large enough and seen in enough frames, the largest first."""
+        found = [_surface(plane) for plane in self._united() if len(plane.frames) >= least_seen]
         kept = [s for s in found if s.area_m2 >= least_m2]
         return Scene(tuple(sorted(kept, key=lambda s: -s.area_m2)))
+
+
+def _seen(points: np.ndarray, eye: np.ndarray, label: int, score: float, frame: int) -> _Growing | None:
+    """A detection as a plane that may grow; None where its points make no plane."""
+    cloud = _thin(np.asarray(points, np.float64), CELL_M)
+    try:
+        normal, offset = fit_plane(cloud)
+    except ValueError:
+        return None
+    if normal @ eye + offset < 0:
+        normal, offset = -normal, -offset
+    votes = np.zeros(len(PLANEMVS_NAMES))
+    votes[max(label, 0)] = score * len(cloud)
+    away_m = float(np.linalg.norm(cloud - eye, axis=1).mean())
+    return _Growing(normal, offset, cloud, votes, [score], [away_m], frozenset([frame]))
 
 
 def _thin(points: np.ndarray, cell_m: float) -> np.ndarray:
@@ -189,7 +233,7 @@ def _surface(plane: _Growing) -> Surface:
     area = float(cells.sum() * CELL_M**2)
     score = float(np.mean(plane.scores))
     return Surface(
-        label, plane.normal, float(plane.offset), pose, tuple(outlines), area, score, len(plane.scores), cells, corner
+        label, plane.normal, float(plane.offset), pose, tuple(outlines), area, score, len(plane.frames), cells, corner
     )
 
 
@@ -319,7 +363,7 @@ class Scene:
                     pen.polygon(line, (*tones[i], 90), (*tones[i], 255))
         for s in self.surfaces[:8]:
             a, b = s.world_from_plane[:3, 3] @ axes * scale + shift
-            pen.text((a, b), f"{s.label} {s.area_m2:.1f} m²", (34, 36, 42), font, anchor="mm")
+            pen.text((a, b), f"{s.label} {s.area_m2:.1f} m2", (34, 36, 42), font, anchor="mm")
         pen.line((20, side - 18, 20 + scale, side - 18), (34, 36, 42), 2)
         pen.text((24, side - 32), "1 m", (34, 36, 42), font)
         return canvas

@@ -277,11 +277,18 @@ class Session:
 
     Args:
         sources: how many earlier pictures help a key frame. baseline_m: how far a picture has to be from the last key
-            frame to be one.
+            frame to be one. least_score: of detections that join the scene.
     """
 
-    def __init__(self, model: nn.Module, *, sources: int = 2, baseline_m: tuple[float, float] | None = None) -> None:
-        self.model, self.most = model, sources
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        sources: int = 2,
+        baseline_m: tuple[float, float] | None = None,
+        least_score: float = 0.4,
+    ) -> None:
+        self.model, self.most, self.least_score = model, sources, least_score
         self.baseline_m = baseline_m or cast(PlaneNet, model).config.baseline_m
         self.fusion, self.kept = Fusion(), list[View]()
         self.frames = 0
@@ -302,7 +309,7 @@ class Session:
         result = predict(self.model, view, *helpers)
         self.frames += 1
         points = [result.points(i) for i in range(len(result.label))]
-        enough = [i for i, cloud in enumerate(points) if len(cloud) >= 30]
+        enough = [i for i, cloud in enumerate(points) if len(cloud) >= 30 and result.score[i] >= self.least_score]
         self.fusion.add(
             [points[i] for i in enough], view.world_from_camera[:3, 3], [int(result.label[i]) for i in enough],
             [float(result.score[i]) for i in enough],
@@ -323,6 +330,8 @@ class Session:
         return overlap(view.intrinsics, other.intrinsics, move) > 0.3
 
 
-def session(model: nn.Module, *, sources: int = 2, baseline_m: tuple[float, float] | None = None) -> Session:
+def session(
+    model: nn.Module, *, sources: int = 2, baseline_m: tuple[float, float] | None = None, least_score: float = 0.4
+) -> Session:
     """Planes of a walk; see `Session`."""
-    return Session(model, sources=sources, baseline_m=baseline_m)
+    return Session(model, sources=sources, baseline_m=baseline_m, least_score=least_score)
