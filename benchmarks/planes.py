@@ -242,9 +242,7 @@ def scenes(args: argparse.Namespace) -> None:
             result = session.step(task.View(shot.colour, camera, pose))
             if result is None:
                 continue
-            sure = [i for i in range(len(result.label)) if result.score[i] >= session.least_score]
-            labels, scores = result.label[sure].tolist(), result.score[sure].tolist()
-            apart.add([result.points(i) for i in sure], pose[:3, 3], labels, scores)
+            session.join(result, apart)
             seen = np.zeros(shot.depth_m.shape, bool)
             seen[::4, ::4] = shot.plane[::4, ::4] >= 0
             points.append(poses.transform(pose, back_project(shot.depth_m, camera))[seen])

@@ -616,6 +616,13 @@ def test_two_parts_of_a_plane_become_one_once_something_joins_them() -> None:
     assert not fusion.scene(least_seen=3).surfaces
 
 
+def test_every_plane_of_a_frame_has_a_label_and_a_score() -> None:
+    fusion = Fusion()
+    with pytest.raises(ValueError, match="zip"):
+        fusion.add([rectangle((0, 1), (0, 1), 0.0)], np.array([0, 0, 1.0]), [3, 1], [0.9])
+    assert not fusion.grown and fusion.frames == 0
+
+
 def test_both_sides_of_a_board_are_two() -> None:
     fusion, board = Fusion(), rectangle((0, 1), (0, 1), 0.0)
     fusion.add([board], np.array([0.5, 0.5, 1.5]), [0], [0.9])

@@ -9,9 +9,10 @@ is asked for, planes that have grown to fit each other become one. The area is t
 
 from __future__ import annotations
 
+import itertools
 import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -129,10 +130,12 @@ class Fusion:
         Returns:
             the number of each plane in the scene; −1 for one with too few points to be a plane.
         """
-        out = [-1] * len(points)
+        detected = list(zip(points, labels, scores, strict=True))
+        out = [-1] * len(detected)
         free = list(range(len(self.grown)))  # what this frame has not told of yet
-        for i in np.argsort([-score for score in scores], kind="stable"):
-            seen = _seen(points[i], eye, labels[i], float(scores[i]), self.frames)
+        for i in np.argsort([-score for _, _, score in detected], kind="stable"):
+            cloud, label, score = detected[i]
+            seen = _seen(cloud, eye, label, float(score), self.frames)
             if seen is None:
                 continue
             fits = {number: self._misfit(seen, self.grown[number]) for number in free}
@@ -168,15 +171,17 @@ class Fusion:
     def _united(self) -> list[_Growing]:
         """The planes of the scene, those that have come to fit each other as one: best pairs first."""
         planes = dict(enumerate(self.grown))
-        misfits = {(i, j): self._misfit(planes[i], planes[j]) for i in planes for j in planes if i < j}
+
+        def close(pairs: Iterable[tuple[int, int]]) -> dict[tuple[int, int], float]:
+            return {(i, j): misfit for i, j in pairs if (misfit := self._misfit(planes[i], planes[j])) <= UNITE}
+
+        misfits = close(itertools.combinations(planes, 2))
         while misfits:
             i, j = min(misfits, key=lambda pair: misfits[pair])
-            if misfits[i, j] > UNITE:
-                break
             first, second = planes.pop(i), planes.pop(j)
             planes[i] = first.joined(second) if len(first.points) >= len(second.points) else second.joined(first)
             misfits = {pair: value for pair, value in misfits.items() if not {i, j} & set(pair)}
-            misfits |= {(min(i, k), max(i, k)): self._misfit(planes[i], planes[k]) for k in planes if k != i}
+            misfits |= close((min(i, k), max(i, k)) for k in planes if k != i)
         return list(planes.values())
 
     def scene(self, least_m2: float = 0.05, least_seen: int = 1) -> Scene:

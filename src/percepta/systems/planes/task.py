@@ -291,7 +291,11 @@ class Session:
         self.model, self.most, self.least_score = model, sources, least_score
         self.baseline_m = baseline_m or cast(PlaneNet, model).config.baseline_m
         self.fusion, self.kept = Fusion(), list[View]()
-        self.frames = 0
+
+    @property
+    def frames(self) -> int:
+        """How many key frames the scene is made of."""
+        return self.fusion.frames
 
     def step(self, view: View) -> Result | None:
         """The planes of a picture, which join the scene; None where the camera has moved too little since the last."""
@@ -307,14 +311,15 @@ class Session:
         if not helpers:
             return None
         result = predict(self.model, view, *helpers)
-        self.frames += 1
-        points = [result.points(i) for i in range(len(result.label))]
-        enough = [i for i, cloud in enumerate(points) if len(cloud) >= 30 and result.score[i] >= self.least_score]
-        self.fusion.add(
-            [points[i] for i in enough], view.world_from_camera[:3, 3], [int(result.label[i]) for i in enough],
-            [float(result.score[i]) for i in enough],
-        )  # fmt: skip
+        self.join(result, self.fusion)
         return result
+
+    def join(self, result: Result, fusion: Fusion) -> None:
+        """Adds what is sure and large enough of a key frame to a scene."""
+        sure = np.flatnonzero(result.score >= self.least_score).tolist()
+        clouds = {i: cloud for i in sure if len(cloud := result.points(i)) >= 30}
+        labels, scores = [int(result.label[i]) for i in clouds], [float(result.score[i]) for i in clouds]
+        fusion.add(list(clouds.values()), result.world_from_camera[:3, 3], labels, scores)
 
     def scene(self, least_m2: float = 0.05, least_seen: int = 1) -> Scene:
         """The planes of all key frames so far."""
@@ -330,8 +335,6 @@ class Session:
         return overlap(view.intrinsics, other.intrinsics, move) > 0.3
 
 
-def session(
-    model: nn.Module, *, sources: int = 2, baseline_m: tuple[float, float] | None = None, least_score: float = 0.4
-) -> Session:
+def session(model: nn.Module, **options: Any) -> Session:
     """Planes of a walk; see `Session`."""
-    return Session(model, sources=sources, baseline_m=baseline_m, least_score=least_score)
+    return Session(model, **options)
