@@ -25,8 +25,9 @@ from percepta.geometry.camera import Intrinsics
 _SIDE_BITS = 8  # textures are 256 × 256
 TEXTURE = 1 << _SIDE_BITS
 _LEVELS = _SIDE_BITS + 1
-_STEPS = 2.0**36  # of inverse depth, so that it and the face's number fit into 63 bits
 _FACE_BITS = 16
+_STEPS = 2.0**36  # of inverse depth
+_NEAREST = 2.0 ** (63 - _FACE_BITS) - 1  # steps: with the face's number no more fit into 63 bits; half a millimetre
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def rasterise(
     visible = _visible(faces, camera, world_from_camera)
     rows, base, slope, face = _spans(faces, visible, camera, world_from_camera)
     pixel, inverse, face = _fragments(rows, base, slope, face, camera.width)
-    key = (inverse * _STEPS).astype(np.int64)
+    key = np.minimum(inverse * _STEPS, _NEAREST).astype(np.int64)
     key <<= _FACE_BITS
     key |= face
     best = np.zeros(camera.height * camera.width, np.int64)
