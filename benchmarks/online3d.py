@@ -31,7 +31,7 @@ from torch.nn import functional
 
 import percepta
 from percepta import checkpoint
-from percepta.datasets import nyu40, rooms, scannet
+from percepta.datasets import nyu40, scannet
 from percepta.datasets.posed import RgbdFrame
 from percepta.datasets.scannet import LabelledScan
 from percepta.geometry import camera as cameras
@@ -42,6 +42,7 @@ from percepta.nn.sparse import SparseTensor
 from percepta.systems.online3d import data, task
 from percepta.systems.online3d.model import OnlineNet
 from percepta.systems.online3d.online import Online
+from percepta.worlds import rooms
 
 CAMERA = Intrinsics.field_of_view(160, 120, 58.0)
 

@@ -27,7 +27,6 @@ from scipy.spatial import KDTree
 from torch.nn import functional
 
 import percepta
-from percepta.datasets import rooms
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import back_project
 from percepta.metrics import interval
@@ -37,6 +36,7 @@ from percepta.systems.planes.data import Pair
 from percepta.systems.planes.fusion import Fusion
 from percepta.systems.planes.measure import decode, run
 from percepta.systems.planes.model import PlaneNet
+from percepta.worlds import rooms
 
 
 @torch.inference_mode()

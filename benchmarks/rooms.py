@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from percepta.datasets import nyu40, rooms, scannet
+from percepta.datasets import nyu40, scannet
+from percepta.worlds import rooms
 
 
 def seconds(action: Callable[..., Any], *args: Any) -> tuple[float, Any]:

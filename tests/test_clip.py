@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from percepta.nn.archive import check_keys, read_archive
 from percepta.nn.clip import (
     CLIP,
     VIT_B_32,
@@ -22,11 +23,9 @@ from percepta.nn.clip import (
     SpatialAttentionPool,
     Tokenizer,
     causal_mask,
-    check_keys,
     clean,
     load_openai,
     normalise,
-    read_archive,
 )
 
 TINY = {"embed_dim": 16, "vision_layers": (1, 1, 1, 1), "vision_width": 8, "grid": 2, "vocab": 50}

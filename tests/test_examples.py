@@ -106,9 +106,9 @@ def test_online3d(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import torch
 
     from percepta import checkpoint
-    from percepta.datasets import rooms
     from percepta.geometry.camera import Intrinsics
     from percepta.systems.online3d import PRESETS, task
+    from percepta.worlds import rooms
 
     world, camera = rooms.room(4), Intrinsics.field_of_view(48, 36, 58.0)
     for name in ("color", "depth", "pose"):

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
+from percepta.errors import MissingExtraError
+
 In = TypeVar("In")
 Out = TypeVar("Out")
 
@@ -85,7 +87,7 @@ class Workers:
         remote: objects are Ray actors, spread over Ray's cluster where one was started before.
 
     Raises:
-        ModuleNotFoundError: `remote`, and no Ray: who asks for it has more than fits here.
+        MissingExtraError: `remote`, and no Ray: who asks for it has more than fits here.
     """
 
     def __init__(self, make: Callable[..., Any], arguments: Sequence[tuple[Any, ...]], *, remote: bool = False) -> None:
@@ -94,7 +96,7 @@ class Workers:
             self._objects = [make(*given) for given in arguments]
             return
         if not available():
-            raise ModuleNotFoundError("actors need Ray: pip install 'percepta[scale]'")
+            raise MissingExtraError("actors need Ray: pip install 'percepta[scale]'")
         import ray  # type: ignore[import-not-found]
 
         self._own = not ray.is_initialized()

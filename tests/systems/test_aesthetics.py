@@ -32,6 +32,7 @@ import percepta
 from percepta import report, weights
 from percepta.datasets.album import STARS, read_ratings
 from percepta.datasets.ratings import Scale
+from percepta.media.image import squeeze_square
 from percepta.shell import UsageError
 from percepta.systems.aesthetics import PRESETS, commands, task
 from percepta.systems.aesthetics import album as albums
@@ -476,7 +477,7 @@ def test_a_reason_is_what_the_edit_does(model: Aesthetics, folder: Path) -> None
     album.rate({name: 2 * score for name, score in stars(album.files, 3, 10).items()})
     seen = set()
     for name in album.files[:12]:
-        image = albums.square(folder / name, model.config.size)
+        image = squeeze_square(folder / name, model.config.size)
         for reason in album.why(name, 99):
             assert reason.kind == "attribute" and reason.asserted is None, "this encoder knows no words"
             edit = EDITS[reason.name]
@@ -566,7 +567,7 @@ def photographs() -> list[Path]:
 
 def test_words_that_are_asserted_hold_when_they_are_taken_out(lite: Aesthetics) -> None:
     """Over many pictures: what is read off the linear part agrees with scoring again without the class."""
-    images = torch.stack([albums.square(path, lite.config.size) for path in photographs()])
+    images = torch.stack([squeeze_square(path, lite.config.size) for path in photographs()])
     images = torch.cat([images, images.flip(3), images[..., 30:190, 30:190].repeat_interleave(2, 2)[..., :224, :160]
                         .repeat_interleave(2, 3)[..., :224]])  # fmt: skip
     with torch.no_grad():
@@ -586,7 +587,7 @@ def test_words_that_are_asserted_hold_when_they_are_taken_out(lite: Aesthetics) 
 
 def test_taking_a_class_out_is_what_it_says(lite: Aesthetics) -> None:
     """Oracle: the concepts built anew from the probabilities with one class set to zero; shares sum to the whole."""
-    image = albums.square(photographs()[0], lite.config.size)
+    image = squeeze_square(photographs()[0], lite.config.size)
     with torch.no_grad():
         base = lite.features(image[None])[0]
         probability = lite.words(base[None])[0]

@@ -19,7 +19,7 @@ from PIL import Image
 
 import percepta
 from percepta import checkpoint
-from percepta.media.image import square
+from percepta.media.image import crop_square
 from percepta.nn import selfdistill
 from percepta.report import Page
 from percepta.systems.distill import CIFAR10, PRESETS, SIGNS, Config, demo, measure, task
@@ -376,8 +376,8 @@ def test_small_pictures_are_brought_to_the_networks_size() -> None:
 def test_the_middle_square_is_looked_at() -> None:
     picture = torch.zeros(3, 10, 30)
     picture[:, :, 10:20] = 1
-    assert square(picture, 10).min() == 1
-    assert square(picture.transpose(1, 2), 20).min() == 1
+    assert crop_square(picture, 10).min() == 1
+    assert crop_square(picture.transpose(1, 2), 20).min() == 1
 
 
 def test_results_are_saved_with_their_probabilities(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from percepta.datasets import nyu40, rooms
+from percepta.datasets import nyu40
 from percepta.datasets.posed import RgbdFrame
 from percepta.geometry import ply
 from percepta.geometry import pose as poses
@@ -26,6 +26,7 @@ from percepta.systems.online3d import PRESETS, check, data, losses, shown, task
 from percepta.systems.online3d.fusion import associate, averaged, cluster
 from percepta.systems.online3d.model import OnlineNet, Prediction
 from percepta.systems.online3d.online import Online, VoxelMap
+from percepta.worlds import rooms
 
 SEEDS = st.integers(0, 2**31 - 1)
 TINY = PRESETS["tiny"]

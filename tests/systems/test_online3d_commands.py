@@ -14,11 +14,11 @@ from PIL import Image
 
 from percepta import checkpoint
 from percepta.__main__ import main
-from percepta.datasets import rooms
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics
 from percepta.media import video
 from percepta.systems.online3d import PRESETS, check, task
+from percepta.worlds import rooms
 
 CAMERA = Intrinsics.field_of_view(80, 60, 58.0)
 

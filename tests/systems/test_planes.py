@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from torch.nn import functional
 
-from percepta.datasets import rooms
 from percepta.geometry import ply
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics, plane_depth, project, rays
@@ -27,6 +26,7 @@ from percepta.systems.planes.measure import decode, plane_depths, run
 from percepta.systems.planes.model import LOSSES, Context, PlaneNet, Polish, Regulariser
 from percepta.systems.planes.pseudo import planes_of_depth
 from percepta.systems.planes.world import Box
+from percepta.worlds import rooms
 
 TINY = PRESETS["tiny"]
 CAMERA = Intrinsics(80.0, 84.0, 46.0, 33.0, 96, 64)

@@ -21,6 +21,7 @@ from pathlib import Path
 from percepta.datasets import coco_small, davis
 from percepta.datasets.problem import Problem
 from percepta.datasets.ratings import note, read_table
+from percepta.errors import InputError, MissingFileError
 from percepta.media.image import SUFFIXES, VIDEO_SUFFIXES
 
 TABLE = "captions.csv"
@@ -83,10 +84,10 @@ def of_split(clips: Sequence[Clip], split: str, held_out: int = 10) -> list[Clip
     of its training part is (by the checksum of the group's name); where it knows no part for testing, that is val's.
 
     Raises:
-        ValueError: no such split.
+        InputError: no such split.
     """
     if split not in ("train", "val", "test", "all"):
-        raise ValueError(f"no split {split!r}; there are train, val, test and all")
+        raise InputError(f"no split {split!r}; there are train, val, test and all")
     if split == "all":
         return list(clips)
     known = {clip.split for clip in clips}
@@ -129,7 +130,7 @@ class Missing:
         self.names: dict[str, int | None] = {}
 
     def add(self, name: str, line: int | None) -> None:
-        """One more; without a list of problems raises ValueError as `note` does."""
+        """One more; without a list of problems raises InputError as `note` does."""
         if self.problems is None:
             note(None, self.table, line, f"no video {name} in the folder: download it, or take it out of the table")
         self.names.setdefault(name, line)
@@ -150,8 +151,8 @@ def read(root: Path, problems: list[Problem] | None = None, warnings: list[Probl
         problems, warnings: lists to add to, for `check`.
 
     Raises:
-        FileNotFoundError: no captions.csv.
-        ValueError: a table without its columns; a bad row where `problems` is None.
+        MissingFileError: no captions.csv.
+        InputError: a table without its columns; a bad row where `problems` is None.
     """
     table = root / TABLE
     sentences: dict[tuple[str, float, float | None], list[str]] = {}
@@ -292,12 +293,12 @@ def rows(path: Path, column: str) -> list[tuple[int, str]]:
     """(line, cell) of one column of a CSV that may have no other.
 
     Raises:
-        FileNotFoundError, ValueError: no such file; no such column.
+        MissingFileError, InputError: no such file; no such column.
     """
     if not path.is_file():
-        raise FileNotFoundError(Problem(path, None, f"no such file; expected a table with a column {column}"))
+        raise MissingFileError(Problem(path, None, f"no such file; expected a table with a column {column}"))
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
         if column not in (reader.fieldnames or ()):
-            raise ValueError(Problem(path, 1, f"no column {column}; found {', '.join(reader.fieldnames or ())}"))
+            raise InputError(Problem(path, 1, f"no column {column}; found {', '.join(reader.fieldnames or ())}"))
         return [(reader.line_num, row[column].strip()) for row in reader if (row[column] or "").strip()]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from percepta.datasets.problem import Problem
+from percepta.errors import InputError, MissingFileError
 from percepta.media.image import SUFFIXES
 
 SPLITS = ("train", "val", "test")
@@ -36,12 +37,12 @@ def read(root: Path) -> ClassFolder:
     """Lists the pictures; opens none.
 
     Raises:
-        FileNotFoundError: no such folder.
-        ValueError: the first thing that is wrong; names the folder or the file.
+        MissingFileError: no such folder.
+        InputError: the first thing that is wrong; names the folder or the file.
     """
     found, problems = parse(Path(root))
     if problems:
-        raise ValueError(str(problems[0]))
+        raise InputError(str(problems[0]))
     return found
 
 
@@ -49,11 +50,11 @@ def parse(root: Path) -> tuple[ClassFolder, list[Problem]]:
     """What is there, and all that is wrong: one class only, empty classes, splits whose classes differ.
 
     Raises:
-        FileNotFoundError: no such folder.
+        MissingFileError: no such folder.
     """
     root = Path(root)
     if not root.is_dir():
-        raise FileNotFoundError(f"{root}: no such folder; expected one that holds a folder of pictures for each class")
+        raise MissingFileError(f"{root}: no such folder; expected one that holds a folder of pictures for each class")
     folders = {split: root / split for split in SPLITS if (root / split).is_dir() and _folders(root / split)}
     if "train" not in folders or len(folders) == 1:
         folders = {"all": root}

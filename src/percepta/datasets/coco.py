@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from percepta.datasets.scene import MaskSource, Region, Scene
+from percepta.errors import InputError, MissingFileError
 from percepta.metrics.masks import coco_rle_decode, polygons_to_mask
 
 
@@ -59,8 +60,8 @@ def read(annotations: Path, images: Path | None = None) -> list[Scene]:
         images: folder of the pictures; None looks beside the JSON (`find_images`).
 
     Raises:
-        FileNotFoundError: no JSON, or no folder with the pictures.
-        ValueError: it is not COCO's instances form, or an annotation names an unknown picture or category.
+        MissingFileError: no JSON, or no folder with the pictures.
+        InputError: it is not COCO's instances form, or an annotation names an unknown picture or category.
     """
     path = find_json(annotations)
     table = load(path)
@@ -71,11 +72,11 @@ def read(annotations: Path, images: Path | None = None) -> list[Scene]:
     for entry in table["annotations"]:
         where = f"{path}: annotation {entry.get('id')}"
         if entry.get("image_id") not in objects:
-            raise ValueError(f"{where} names picture {entry.get('image_id')}, which is not under images")
+            raise InputError(f"{where} names picture {entry.get('image_id')}, which is not under images")
         if entry.get("category_id") not in names:
-            raise ValueError(f"{where} names category {entry.get('category_id')}, which is not under categories")
+            raise InputError(f"{where} names category {entry.get('category_id')}, which is not under categories")
         if not entry.get("segmentation"):
-            raise ValueError(f"{where} has no segmentation; boxes alone are not enough")
+            raise InputError(f"{where} has no segmentation; boxes alone are not enough")
         mask = CocoMask(entry["segmentation"], *sizes[entry["image_id"]])
         objects[entry["image_id"]].append((names[entry["category_id"]], bool(entry.get("iscrowd")), mask))
     vocabulary = frozenset(names.values())
@@ -107,10 +108,10 @@ def find_json(where: Path) -> Path:
         return where
     found = sorted([*where.glob("instances*.json"), *where.glob("annotations/instances*.json")])
     if not found:
-        raise FileNotFoundError(f"{where}: no instances*.json here or in annotations/")
+        raise MissingFileError(f"{where}: no instances*.json here or in annotations/")
     if len(found) > 1:
         listed = ", ".join(str(path.relative_to(where)) for path in found)
-        raise ValueError(f"{where}: more than one instances JSON ({listed}); name the one to read")
+        raise InputError(f"{where}: more than one instances JSON ({listed}); name the one to read")
     return found[0]
 
 
@@ -125,21 +126,21 @@ def find_images(annotations: Path, names: list[str]) -> Path:
         if not names or (folder / names[0]).is_file():
             return folder
     looked = ", ".join(str(folder) for folder in folders)
-    raise FileNotFoundError(f"{annotations}: its first picture, {names[0]}, is in none of {looked}")
+    raise MissingFileError(f"{annotations}: its first picture, {names[0]}, is in none of {looked}")
 
 
 def load(path: Path) -> dict[str, Any]:
     """The JSON, checked for COCO's three tables and their keys.
 
     Raises:
-        ValueError: naming what is missing and, for damaged JSON, the line.
+        InputError: naming what is missing and, for damaged JSON, the line.
     """
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from None
+        raise InputError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from None
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 text (byte {error.start})") from None
+        raise InputError(f"{path}: not UTF-8 text (byte {error.start})") from None
     keys = {
         "images": ("id", "file_name", "height", "width"),
         "annotations": ("image_id", "category_id"),
@@ -147,9 +148,9 @@ def load(path: Path) -> dict[str, Any]:
     }
     for name, needed in keys.items():
         if not isinstance(table, dict) or not isinstance(table.get(name), list):
-            raise ValueError(f"{path}: not COCO's instances form: it has no list {name!r}")
+            raise InputError(f"{path}: not COCO's instances form: it has no list {name!r}")
         for i, entry in enumerate(table[name]):
             missing = [key for key in needed if not isinstance(entry, dict) or key not in entry]
             if missing:
-                raise ValueError(f"{path}: {name}[{i}] has no {', '.join(missing)}")
+                raise InputError(f"{path}: {name}[{i}] has no {', '.join(missing)}")
     return table

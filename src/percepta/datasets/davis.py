@@ -11,6 +11,7 @@ import csv
 from pathlib import Path
 
 from percepta.datasets.scene import PngMask, Region, Scene
+from percepta.errors import InputError, MissingFileError
 from percepta.media.image import SUFFIXES
 
 # What is marked, as one sees in the frames: many folders are named after an action, not after a thing.
@@ -40,18 +41,18 @@ def read(root: Path, *, split: str | None = None, every: int = 1, expressions: P
         expressions: CSV with columns video and expression; None takes expressions.csv where there is one.
 
     Raises:
-        FileNotFoundError: a folder, a list or a frame's mask is missing.
-        ValueError: a damaged CSV (naming the line).
+        MissingFileError: a folder, a list or a frame's mask is missing.
+        InputError: a damaged CSV (naming the line).
     """
     if every < 1:
-        raise ValueError(f"every must be 1 or more, not {every}")
+        raise InputError(f"every must be 1 or more, not {every}")
     pictures, masks = (_folder(root, name) for name in ("JPEGImages", "Annotations"))
     videos = sorted(folder.name for folder in pictures.iterdir() if folder.is_dir())
     if split is not None:
         listed = _listed(root, split)
         videos = [video for video in videos if video in listed]
     if not videos:
-        raise FileNotFoundError(f"{pictures}: no folders with videos{f' of the split {split}' if split else ''}")
+        raise MissingFileError(f"{pictures}: no folders with videos{f' of the split {split}' if split else ''}")
     table = expressions or root / "expressions.csv"
     sentences = read_expressions(table) if expressions is not None or table.is_file() else {}
     out = []
@@ -60,7 +61,7 @@ def read(root: Path, *, split: str | None = None, every: int = 1, expressions: P
         for frame in frames[::every]:
             mask = masks / video / f"{frame.stem}.png"
             if not mask.is_file():
-                raise FileNotFoundError(f"{mask}: no such file; {frame} needs it")
+                raise MissingFileError(f"{mask}: no such file; {frame} needs it")
             region = Region(PngMask(mask), NAMES.get(video, ""), sentences.get(video, ()), every=True)
             out.append(Scene(frame, (region,), "davis", f"davis/{video}"))
     return out
@@ -69,17 +70,17 @@ def read(root: Path, *, split: str | None = None, every: int = 1, expressions: P
 def read_expressions(path: Path) -> dict[str, tuple[str, ...]]:
     """Sentences by video from a CSV with columns video and expression, in the order of the file."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+        raise MissingFileError(f"{path}: no such file")
     out: dict[str, tuple[str, ...]] = {}
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file)
         missing = {"video", "expression"} - set(rows.fieldnames or ())
         if missing:
-            raise ValueError(f"{path}, line 1: no column {', '.join(sorted(missing))}; found {rows.fieldnames}")
+            raise InputError(f"{path}, line 1: no column {', '.join(sorted(missing))}; found {rows.fieldnames}")
         for row in rows:
             video, expression = ((row[key] or "").strip() for key in ("video", "expression"))
             if not video or not expression:
-                raise ValueError(f"{path}, line {rows.line_num}: the video or the expression is empty")
+                raise InputError(f"{path}, line {rows.line_num}: the video or the expression is empty")
             out[video] = (*out.get(video, ()), expression)
     return out
 
@@ -87,7 +88,7 @@ def read_expressions(path: Path) -> dict[str, tuple[str, ...]]:
 def _folder(root: Path, name: str) -> Path:
     folder = root / name
     if not folder.is_dir():
-        raise FileNotFoundError(f"{root}: no folder {name}; DAVIS has JPEGImages/ and Annotations/")
+        raise MissingFileError(f"{root}: no folder {name}; DAVIS has JPEGImages/ and Annotations/")
     return folder / "480p" if (folder / "480p").is_dir() else folder
 
 
@@ -98,4 +99,4 @@ def _listed(root: Path, split: str) -> set[str]:
             # Lines are a video's name, or "/JPEGImages/480p/bear/00000.jpg /Annotations/480p/bear/00000.png".
             first = [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
             return {entry.split("/")[-2] if "/" in entry else entry for entry in first}
-    raise FileNotFoundError(f"{root}/ImageSets: no {split}.txt, neither in 480p/ nor in 2016/")
+    raise MissingFileError(f"{root}/ImageSets: no {split}.txt, neither in 480p/ nor in 2016/")

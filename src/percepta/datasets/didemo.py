@@ -16,6 +16,7 @@ from typing import Any
 from percepta.datasets.captioned import Clip, Missing, check_videos, find_files
 from percepta.datasets.problem import Problem
 from percepta.datasets.ratings import note
+from percepta.errors import MissingFileError
 
 FILES = {"train": "train_data.json", "val": "val_data.json", "test": "test_data.json"}
 SEGMENT_S = 5.0
@@ -36,12 +37,12 @@ def read(root: Path, problems: list[Problem] | None = None, warnings: list[Probl
         problems, warnings: lists to add to, for `check`.
 
     Raises:
-        FileNotFoundError: none of the JSON files.
-        ValueError: something is wrong in a file, where `problems` is None.
+        MissingFileError: none of the JSON files.
+        InputError: something is wrong in a file, where `problems` is None.
     """
     folder = find(root)
     if folder is None:
-        raise FileNotFoundError(Problem(root, None, f"none of {', '.join(FILES.values())}"))
+        raise MissingFileError(Problem(root, None, f"none of {', '.join(FILES.values())}"))
     found = find_files(root)
     clips: list[Clip] = []
     for split, name in FILES.items():

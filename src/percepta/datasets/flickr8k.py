@@ -22,7 +22,7 @@ SMALLEST_AREA, MOST_UNSURE = 0.02, 0.15
 
 
 def read(root: Path) -> list[Scene]:
-    """Every picture of `root` that has something marked. Raises FileNotFoundError naming what is missing."""
+    """Every picture of `root` that has something marked. Raises MissingFileError naming what is missing."""
     captions: dict[str, list[str]] = defaultdict(list)
     with (root / "captions.csv").open(newline="") as file:
         for row in csv.DictReader(file):

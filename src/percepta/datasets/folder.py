@@ -18,6 +18,7 @@ from pathlib import Path
 
 from percepta.datasets.problem import Problem
 from percepta.datasets.scene import PngMask, Region, Scene
+from percepta.errors import InputError, MissingFileError
 
 TABLE = "sentences.csv"
 COLUMNS = ("image", "sentence", "mask", "value")
@@ -38,12 +39,12 @@ def read(root: Path) -> list[Scene]:
     """One scene a picture, one region for each (mask, value) of it, with all its sentences in order.
 
     Raises:
-        FileNotFoundError: no sentences.csv, images/ or masks/.
-        ValueError: the first bad line, with the file's name and the line's number.
+        MissingFileError: no sentences.csv, images/ or masks/.
+        InputError: the first bad line, with the file's name and the line's number.
     """
     rows, problems = parse(root)
     if problems:
-        raise ValueError(str(problems[0]))
+        raise InputError(str(problems[0]))
     return scenes(root, rows)
 
 
@@ -67,12 +68,12 @@ def parse(root: Path) -> tuple[list[Row], list[Problem]]:
     """All good lines of sentences.csv, and what is wrong with the others, both in order.
 
     Raises:
-        FileNotFoundError: no sentences.csv, images/ or masks/.
+        MissingFileError: no sentences.csv, images/ or masks/.
     """
     table = root / TABLE
     for path, kind in ((table, "file"), (root / "images", "folder"), (root / "masks", "folder")):
         if not path.exists():
-            raise FileNotFoundError(f"{path}: no such {kind}; a folder of one's own has images/, masks/ and {TABLE}")
+            raise MissingFileError(f"{path}: no such {kind}; a folder of one's own has images/, masks/ and {TABLE}")
     try:
         text = table.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

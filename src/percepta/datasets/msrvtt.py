@@ -18,6 +18,7 @@ from typing import Any
 from percepta.datasets.captioned import Clip, Missing, check_videos, find_files, rows
 from percepta.datasets.problem import Problem
 from percepta.datasets.ratings import note, read_table
+from percepta.errors import MissingFileError
 
 _SPLITS = {"train": "train", "validate": "val", "val": "val", "test": "test"}
 TEST_TABLE, TRAIN_TABLE = "*jsfusion_test*.csv", "*train*9k*.csv"
@@ -36,12 +37,12 @@ def read(root: Path, problems: list[Problem] | None = None, warnings: list[Probl
         problems, warnings: lists to add to, for `check`.
 
     Raises:
-        FileNotFoundError: no JSON of the data set.
-        ValueError: something is wrong in a file, where `problems` is None.
+        MissingFileError: no JSON of the data set.
+        InputError: something is wrong in a file, where `problems` is None.
     """
     tables = find(root)
     if not tables:
-        raise FileNotFoundError(Problem(root, None, "no *videodatainfo*.json and no MSRVTT_data.json"))
+        raise MissingFileError(Problem(root, None, "no *videodatainfo*.json and no MSRVTT_data.json"))
     splits: dict[str, str] = {}
     said: dict[str, list[str]] = defaultdict(list)
     where: dict[str, Path] = {}

@@ -13,6 +13,7 @@ from pathlib import Path
 from percepta.datasets.captioned import Clip, Missing, check_videos, find_files
 from percepta.datasets.problem import Problem
 from percepta.datasets.ratings import note
+from percepta.errors import InputError, MissingFileError
 
 TABLE, PICKLE = "AllVideoDescriptions.txt", "raw-captions.pkl"
 LISTS = {"train": "train_list.txt", "val": "val_list.txt", "test": "test_list.txt"}
@@ -34,14 +35,14 @@ def read(root: Path, problems: list[Problem] | None = None, warnings: list[Probl
         problems, warnings: lists to add to, for `check`.
 
     Raises:
-        FileNotFoundError: no table of sentences, or a list of a split is missing.
-        ValueError: there is only the pickle; something is wrong in a file, where `problems` is None.
+        MissingFileError: no table of sentences, or a list of a split is missing.
+        InputError: there is only the pickle; something is wrong in a file, where `problems` is None.
     """
     table = find(root)
     if table is None:
-        raise FileNotFoundError(Problem(root, None, f"no {TABLE}"))
+        raise MissingFileError(Problem(root, None, f"no {TABLE}"))
     if table.name == PICKLE:
-        raise ValueError(
+        raise InputError(
             Problem(table, None, f"a pickle runs code when it is read, so it is not; put {TABLE} of the data set here")
         )
     said, first = _sentences(table, problems)
@@ -85,7 +86,7 @@ def _splits(folder: Path, said: dict[str, list[str]], problems: list[Problem] | 
     there = {split: folder / name for split, name in LISTS.items() if (folder / name).is_file()}
     if there and len(there) < len(LISTS):
         gone = ", ".join(name for split, name in LISTS.items() if split not in there)
-        raise FileNotFoundError(Problem(folder, None, f"no {gone}; all three lists are needed, or none"))
+        raise MissingFileError(Problem(folder, None, f"no {gone}; all three lists are needed, or none"))
     splits: dict[str, str] = {}
     for split, path in there.items():
         for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):

@@ -42,8 +42,8 @@ def study(root: Path, problems: list[Problem] | None = None, warnings: list[Prob
     Pictures that share a theme ("Acorns 1", "Acorns2") share a group.
 
     Raises:
-        FileNotFoundError: a table is missing.
-        ValueError: a table without its columns; a bad row where `problems` is None (see `ratings.py`).
+        MissingFileError: a table is missing.
+        InputError: a table without its columns; a bad row where `problems` is None (see `ratings.py`).
     """
     people, profiles = read_profiles(root / "raters.csv", "rater", COLUMNS, problems, codes={"gender": _GENDERS})
     items: dict[str, tuple[Path, str]] = {}

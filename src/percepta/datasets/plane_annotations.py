@@ -22,6 +22,7 @@ from scipy import ndimage
 
 from percepta.datasets import nyu40
 from percepta.datasets.posed import nearest, read_depth, read_matrix
+from percepta.errors import InputError, MissingFileError
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics, back_project, plane_in
 
@@ -92,15 +93,15 @@ class Scene:
         """Points nearest to the world's origin.
 
         Raises:
-            ValueError: another array.
+            InputError: another array.
         """
         path = self.root / "annotation" / "planes.npy"
         try:
             out = np.load(path, allow_pickle=False)
         except ValueError as error:
-            raise ValueError(f"{path}: no plain array of numbers ({error})") from None
+            raise InputError(f"{path}: no plain array of numbers ({error})") from None
         if out.ndim != 2 or out.shape[1] != 3 or not np.isfinite(out).all():
-            raise ValueError(f"{path}: expected n × 3 finite numbers, found {out.shape}")
+            raise InputError(f"{path}: expected n × 3 finite numbers, found {out.shape}")
         return out.astype(np.float64)
 
     def pose(self, name: str) -> Float64[np.ndarray, "4 4"]:
@@ -126,7 +127,7 @@ class Scene:
         folder = self.root / "frames" / "color"
         path = next((p for p in (folder / f"{name}.jpg", folder / f"{name}.png") if p.is_file()), None)
         if path is None:
-            raise FileNotFoundError(f"{folder / name}.jpg: no such file")
+            raise MissingFileError(f"{folder / name}.jpg: no such file")
         with Image.open(path) as picture:
             return np.asarray(picture.convert("RGB").resize(size, Image.Resampling.BOX))
 
@@ -134,13 +135,13 @@ class Scene:
         """A frame with its cleaned planes.
 
         Raises:
-            FileNotFoundError, ValueError: a file is missing or damaged, or the picture is too dark.
+            MissingFileError, InputError: a file is missing or damaged, or the picture is too dark.
         """
         pose = self.pose(name)
         poses.check(pose, f"{self.root / 'frames' / 'pose' / name}.txt")
         colour = self.picture(name, size)
         if colour.mean() < self.rules.brightness:
-            raise ValueError(f"{self.root}, frame {name}: too dark (mean {colour.mean():.0f} of 255)")
+            raise InputError(f"{self.root}, frame {name}: too dark (mean {colour.mean():.0f} of 255)")
         depth = nearest(read_depth(self.root / "frames" / "depth" / f"{name}.png"), *size)
         matrix = read_matrix(self.root / "frames" / "intrinsic" / "intrinsic_depth.txt", (4, 4))
         with Image.open(self.root / "frames" / "depth" / f"{name}.png") as picture:
@@ -149,7 +150,7 @@ class Scene:
         with Image.open(path) as picture:
             index = decode(np.asarray(picture.convert("RGB").resize(size, Image.Resampling.NEAREST)))
         if index.max(initial=-1) >= len(self.planes):
-            raise ValueError(f"{path}: names plane {index.max()}, but planes.npy has {len(self.planes)}")
+            raise InputError(f"{path}: names plane {index.max()}, but planes.npy has {len(self.planes)}")
         segments, normal, offset = self._cleaned(index, depth, camera, pose)
         labels = self._labels(name, segments, len(offset), size)
         return AnnotatedFrame(colour, depth, segments, normal, offset, labels, pose, camera)
@@ -203,7 +204,7 @@ class Scene:
         with table.open(encoding="utf-8", newline="") as file:
             rows = csv.DictReader(file, delimiter="\t")
             if not {"id", "raw_category", "nyu40id"} <= set(rows.fieldnames or ()):
-                raise ValueError(f"{table}, line 1: expected columns id, raw_category and nyu40id")
+                raise InputError(f"{table}, line 1: expected columns id, raw_category and nyu40id")
             return {
                 int(row["id"]): nyu40.planemvs_of(int(row["nyu40id"] or 0), row["raw_category"] or "") for row in rows
             }

@@ -20,6 +20,7 @@ from jaxtyping import Float32, Float64, UInt8
 from PIL import Image
 
 from percepta.datasets.problem import Problem
+from percepta.errors import InputError, MissingFileError
 from percepta.geometry import camera as cameras
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics
@@ -87,7 +88,7 @@ class Recording:
             skip_untracked: leave out frames whose pose is not finite, as ScanNet writes it; else they are an error.
 
         Raises:
-            ValueError: a damaged file or a pose that is no rigid motion, naming the file.
+            InputError: a damaged file or a pose that is no rigid motion, naming the file.
         """
         for i in range(0, len(self), every):
             if skip_untracked and not np.isfinite(self.pose(i)).all():
@@ -133,7 +134,7 @@ def read_colour(path: Path) -> Image.Image:
     """A picture in RGB as its file has it; EXIF does not turn it, since the intrinsics would not turn with it.
 
     Raises:
-        FileNotFoundError: no such file. ValueError: it cannot be read.
+        MissingFileError: no such file. InputError: it cannot be read.
     """
     try:
         with Image.open(path) as picture:
@@ -141,14 +142,14 @@ def read_colour(path: Path) -> Image.Image:
     except FileNotFoundError:
         raise
     except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{path}: the picture cannot be read ({error})") from None
+        raise InputError(f"{path}: the picture cannot be read ({error})") from None
 
 
 def read_depth(path: Path, unit_m: float = 0.001) -> Float32[np.ndarray, "h w"]:
     """Depth in metres of a 16-bit picture; 0 and 65535 become 0.
 
     Raises:
-        ValueError: no 16-bit picture with one channel.
+        InputError: no 16-bit picture with one channel.
     """
     try:
         with Image.open(path) as picture:
@@ -156,9 +157,9 @@ def read_depth(path: Path, unit_m: float = 0.001) -> Float32[np.ndarray, "h w"]:
     except FileNotFoundError:
         raise
     except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{path}: the depth picture cannot be read ({error})") from None
+        raise InputError(f"{path}: the depth picture cannot be read ({error})") from None
     if not mode.startswith("I"):
-        raise ValueError(f"{path}: depth is a 16-bit picture with one channel, not of Pillow's mode {mode}")
+        raise InputError(f"{path}: depth is a 16-bit picture with one channel, not of Pillow's mode {mode}")
     return (np.where(np.isin(values, NO_READING), 0, values) * np.float64(unit_m)).astype(np.float32)
 
 
@@ -166,8 +167,8 @@ def read_matrix(path: Path, shape: tuple[int, int] | None = None) -> Float64[np.
     """Numbers in rows.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: something else in it, or another shape.
+        MissingFileError: no such file.
+        InputError: something else in it, or another shape.
     """
     try:
         rows = [
@@ -175,10 +176,10 @@ def read_matrix(path: Path, shape: tuple[int, int] | None = None) -> Float64[np.
         ]
         out = np.array([row for row in rows if row], np.float64)
     except ValueError as error:
-        raise ValueError(f"{path}: expected rows of numbers ({error})") from None
+        raise InputError(f"{path}: expected rows of numbers ({error})") from None
     if out.ndim != 2 or (shape is not None and out.shape != shape):
         wanted = "a matrix" if shape is None else f"{shape[0]}×{shape[1]} numbers"
-        raise ValueError(f"{path}: expected {wanted}, found {'×'.join(map(str, out.shape))}")
+        raise InputError(f"{path}: expected {wanted}, found {'×'.join(map(str, out.shape))}")
     return out
 
 
@@ -186,11 +187,11 @@ def read_intrinsics(root: Path) -> Float64[np.ndarray, "3 3"]:
     """K of a folder's intrinsics.txt, which holds it as 3×3 or 4×4.
 
     Raises:
-        FileNotFoundError: there is none. ValueError: what is in it is no matrix.
+        MissingFileError: there is none. InputError: what is in it is no matrix.
     """
     path = root / "intrinsics.txt"
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; it holds the 3×3 matrix of the camera")
+        raise MissingFileError(f"{path}: no such file; it holds the 3×3 matrix of the camera")
     return read_matrix(path)[:3, :3]
 
 
@@ -198,8 +199,8 @@ def folder(root: Path, unit_m: float = 0.001) -> Recording:
     """A plain posed folder, see above.
 
     Raises:
-        FileNotFoundError: a folder, a file or intrinsics.txt is missing.
-        ValueError: no frame has all three files.
+        MissingFileError: a folder, a file or intrinsics.txt is missing.
+        InputError: no frame has all three files.
     """
     root = Path(root)
     colours = numbered(first_folder(root, COLOURS), pictures.SUFFIXES)
@@ -222,7 +223,7 @@ def together(
     names = sorted(colours.keys() & depths.keys() & places.keys(), key=order)
     if not names:
         counts = f"{len(colours)} colours, {len(depths)} depths, {len(places)} poses"
-        raise ValueError(f"{root}: no frame has a colour, a depth and a pose file of one name ({counts})")
+        raise InputError(f"{root}: no frame has a colour, a depth and a pose file of one name ({counts})")
     tables = (colours, depths, places)
     files = [tuple(table[name] for name in names) for table in tables]
     whole = set(names)
@@ -242,22 +243,22 @@ def first_folder(root: Path, names: Sequence[str]) -> Path:
     """The first of some folders that is there.
 
     Raises:
-        FileNotFoundError: none of them is.
+        MissingFileError: none of them is.
     """
     for name in names:
         if (root / name).is_dir():
             return root / name
-    raise FileNotFoundError(f"{root}: no folder {' or '.join(names)}")
+    raise MissingFileError(f"{root}: no folder {' or '.join(names)}")
 
 
 def numbered(where: Path, suffixes: frozenset[str] | set[str]) -> dict[str, Path]:
     """Files of a folder by their number (without leading zeros), or by their name where there is none.
 
     Raises:
-        FileNotFoundError: no such folder.
+        MissingFileError: no such folder.
     """
     if not where.is_dir():
-        raise FileNotFoundError(f"{where}: no such folder")
+        raise MissingFileError(f"{where}: no such folder")
     out = {}
     for path in sorted(where.iterdir()):
         if path.suffix.lower() in suffixes:

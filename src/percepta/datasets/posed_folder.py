@@ -17,6 +17,7 @@ from scipy import ndimage
 
 from percepta.datasets import posed
 from percepta.datasets.posed import Recording
+from percepta.errors import InputError
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics
 from percepta.media import image as pictures
@@ -40,13 +41,13 @@ class PosedPicture:
         """RGB, straightened where the lens bends.
 
         Raises:
-            ValueError: a damaged picture, or one of another size than its intrinsics.
+            InputError: a damaged picture, or one of another size than its intrinsics.
         """
         colour = np.asarray(posed.read_colour(self.path))
         camera = self.intrinsics
         if colour.shape[:2] != (camera.height, camera.width):
             h, w = colour.shape[:2]
-            raise ValueError(
+            raise InputError(
                 f"{self.path}: the picture is {w}×{h}, its intrinsics are for {camera.width}×{camera.height}"
             )
         return straightened(colour, camera, self.distortion) if any(self.distortion) else colour
@@ -78,8 +79,8 @@ def read(root: Path) -> list[PosedPicture]:
     """The pictures that have a pose, in the order of their numbers; those whose pose is not finite are left out.
 
     Raises:
-        FileNotFoundError: a folder or intrinsics.txt is missing.
-        ValueError: no picture has a pose, or a pose is no rigid motion: names the file.
+        MissingFileError: a folder or intrinsics.txt is missing.
+        InputError: no picture has a pose, or a pose is no rigid motion: names the file.
     """
     root = Path(root)
     colours = posed.numbered(posed.first_folder(root, posed.COLOURS), pictures.SUFFIXES)
@@ -87,7 +88,7 @@ def read(root: Path) -> list[PosedPicture]:
     matrix = posed.read_intrinsics(root)
     names = sorted(colours.keys() & places.keys(), key=posed.order)
     if not names:
-        raise ValueError(f"{root}: {len(colours)} pictures and {len(places)} poses, but none of one name")
+        raise InputError(f"{root}: {len(colours)} pictures and {len(places)} poses, but none of one name")
     out = []
     for name in names:
         pose = posed.read_matrix(places[name], (4, 4))

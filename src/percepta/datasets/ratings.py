@@ -2,7 +2,7 @@
 
 Every reader (`oasis`, `para`, `flickr_aes`, `album`) returns a `Study`. All of them take two lists:
 
-    problems    None: the first bad row raises ValueError with file and line. A list: it is noted there and left out.
+    problems    None: the first bad row raises InputError with file and line. A list: it is noted there and left out.
     warnings    None: dropped. A list: what was mended or looks odd is noted there.
 
 What makes a file unreadable as a whole (missing, no such column, not UTF-8) raises in either case; the exception's
@@ -24,6 +24,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from percepta.datasets.problem import Problem
+from percepta.errors import InputError, MissingFileError
 
 Number: TypeAlias = float | int  # shapes are checked at run time in tests, and there an int is no float
 _CLOSE = 1e-6  # how far from the grid a score may lie: files hold 3.3000001
@@ -34,7 +35,7 @@ class Scale:
     """The scores that a study allows: from `low` to `high` in steps; with step 0 any number between.
 
     Raises:
-        ValueError: not low < high, or a step that does not fit between them.
+        InputError: not low < high, or a step that does not fit between them.
     """
 
     low: Number
@@ -43,9 +44,9 @@ class Scale:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
-            raise ValueError(f"a scale goes from a low to a high score, not from {self.low} to {self.high}")
+            raise InputError(f"a scale goes from a low to a high score, not from {self.low} to {self.high}")
         if not 0 <= self.step <= self.high - self.low:
-            raise ValueError(f"steps of {self.step} do not fit between {self.low} and {self.high}")
+            raise InputError(f"steps of {self.step} do not fit between {self.low} and {self.high}")
 
     def __str__(self) -> str:
         return f"{self.low:g} to {self.high:g}" + (f" in steps of {self.step:g}" if self.step else "")
@@ -58,10 +59,10 @@ class Scale:
         """The nearest score that is allowed; the higher one of two.
 
         Raises:
-            ValueError: NaN.
+            InputError: NaN.
         """
         if math.isnan(score):
-            raise ValueError("NaN is no score")
+            raise InputError("NaN is no score")
         score = min(max(score, self.low), self.high)
         if self.step == 0:
             return float(score)
@@ -116,17 +117,17 @@ class Field:
         """A value from a file, as text or as a number; choices in any case.
 
         Raises:
-            ValueError: not one of the choices; no number; out of range. Says what was expected.
+            InputError: not one of the choices; no number; out of range. Says what was expected.
         """
         text = str(value).strip() if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
         if self.kind == "choice":
             for choice in self.choices:
                 if text.casefold() == choice.casefold():
                     return choice
-            raise ValueError(f"{self.name}: expected {self}, got {value!r}{nearest(text, self.choices)}")
+            raise InputError(f"{self.name}: expected {self}, got {value!r}{nearest(text, self.choices)}")
         number = to_number(text)
         if number is None or number < self.low or number > self.high:
-            raise ValueError(f"{self.name}: expected {self}, got {value!r}")
+            raise InputError(f"{self.name}: expected {self}, got {value!r}")
         return number
 
 
@@ -150,7 +151,7 @@ class Study:
         source: the file of ratings.
 
     Raises:
-        ValueError: lengths that differ, indices out of range, a person or picture that comes twice.
+        InputError: lengths that differ, indices out of range, a person or picture that comes twice.
     """
 
     name: str
@@ -177,13 +178,13 @@ class Study:
         lengths += [(f"crowd[{name!r}]", values, pictures) for name, values in self.crowd.items()]
         for name, values, expected in lengths:
             if len(values) != expected:
-                raise ValueError(f"{self.name}: {name} has {len(values)} entries, expected {expected}")
+                raise InputError(f"{self.name}: {name} has {len(values)} entries, expected {expected}")
         for name, index, count in (("rater", self.rater, people), ("picture", self.picture, pictures)):
             if n and (index.min() < 0 or index.max() >= count):
-                raise ValueError(f"{self.name}: {name} goes from {index.min()} to {index.max()}, of {count}")
+                raise InputError(f"{self.name}: {name} goes from {index.min()} to {index.max()}, of {count}")
         for name, values in (("people", self.people), ("pictures", self.pictures)):
             if len(set(values)) < len(values):
-                raise ValueError(f"{self.name}: one of the {name} comes twice")
+                raise InputError(f"{self.name}: one of the {name} comes twice")
 
     def matrix(self) -> Float[np.ndarray, "people pictures"]:
         """Scores as a table, NaN where there is none; of several ratings of a pair the mean."""
@@ -206,7 +207,7 @@ class Study:
             people, pictures: indices; None: all.
 
         Raises:
-            ValueError: an index out of range, or one that comes twice.
+            InputError: an index out of range, or one that comes twice.
         """
         who = _chosen("people", people, len(self.people))
         what = _chosen("pictures", pictures, len(self.pictures))
@@ -233,10 +234,10 @@ class Study:
 
 
 def note(problems: list[Problem] | None, file: Path, line: int | None, message: str) -> None:
-    """Adds to the list; without a list raises ValueError, whose first argument is the `Problem`."""
+    """Adds to the list; without a list raises InputError, whose first argument is the `Problem`."""
     problem = Problem(file, line, message)
     if problems is None:
-        raise ValueError(problem)
+        raise InputError(problem)
     problems.append(problem)
 
 
@@ -249,7 +250,7 @@ class Tally:
     found: dict[str, list[int]] = field(default_factory=dict)
 
     def add(self, line: int, message: str) -> None:
-        """One more row; without a list raises ValueError as `note` does."""
+        """One more row; without a list raises InputError as `note` does."""
         if self.notes is None:
             note(None, self.file, line, message)
         self.found.setdefault(message, [line, 0])[1] += 1
@@ -292,7 +293,7 @@ def read_profiles(
         codes: column -> {what the table holds: which choice that is}.
 
     Raises:
-        FileNotFoundError, ValueError: no such file; no such column; a bad row where `problems` is None.
+        MissingFileError, InputError: no such file; no such column; a bad row where `problems` is None.
     """
     profiles: dict[str, dict[str, str | float]] = {}
     lines: dict[str, int] = {}
@@ -334,11 +335,11 @@ def read_table(
         problems: see the top of this file.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: an empty file, a missing column, text that is not UTF-8; a bad row where `problems` is None.
+        MissingFileError: no such file.
+        InputError: an empty file, a missing column, text that is not UTF-8; a bad row where `problems` is None.
     """
     if not path.is_file():
-        raise FileNotFoundError(Problem(path, None, f"no such file; expected a table with columns {_list(required)}"))
+        raise MissingFileError(Problem(path, None, f"no such file; expected a table with columns {_list(required)}"))
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             header, mark = _header(path, file.readline(), required)
@@ -383,13 +384,13 @@ def _header(path: Path, text: str, required: Sequence[str]) -> tuple[list[str], 
         if not lacking:
             twice = [name for name in required if known.count(name.lower()) > 1]
             if twice:
-                raise ValueError(Problem(path, 1, f"column {twice[0]} comes twice"))
+                raise InputError(Problem(path, 1, f"column {twice[0]} comes twice"))
             return names, mark
         if len(lacking) < len(missing):
             missing = lacking
     if not text.strip():
-        raise ValueError(Problem(path, 1, f"no header; the first line names the columns: {_list(required)}"))
-    raise ValueError(
+        raise InputError(Problem(path, 1, f"no header; the first line names the columns: {_list(required)}"))
+    raise InputError(
         Problem(
             path, 1, f"no column {_list(missing)}; the first line names the columns and must hold {_list(required)}"
         )
@@ -400,14 +401,14 @@ def _list(names: Sequence[str]) -> str:
     return ", ".join(names)
 
 
-def _not_utf8(path: Path) -> ValueError:
+def _not_utf8(path: Path) -> InputError:
     """The error, with the line of the first byte that is not UTF-8."""
     data, line = path.read_bytes(), None
     try:
         data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-    return ValueError(Problem(path, line, "not UTF-8 text; save the table as UTF-8"))
+    return InputError(Problem(path, line, "not UTF-8 text; save the table as UTF-8"))
 
 
 def _means(
@@ -423,9 +424,9 @@ def _chosen(name: str, index: Sequence[int] | Int[np.ndarray, "a"] | None, count
         return np.arange(count)
     chosen = np.asarray(index, dtype=np.int64).reshape(-1)
     if len(chosen) and (chosen.min() < 0 or chosen.max() >= count):
-        raise ValueError(f"{name} are numbered from 0 to {count - 1}, not {chosen.min()} to {chosen.max()}")
+        raise InputError(f"{name} are numbered from 0 to {count - 1}, not {chosen.min()} to {chosen.max()}")
     if len(np.unique(chosen)) < len(chosen):
-        raise ValueError(f"one of the {name} is chosen twice")
+        raise InputError(f"one of the {name} is chosen twice")
     return chosen
 
 

@@ -25,6 +25,7 @@ import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
 from percepta.datasets.posed import Recording, numbered, read_matrix, together
+from percepta.errors import InputError, MissingFileError
 from percepta.geometry import ply
 from percepta.geometry import pose as poses
 
@@ -54,8 +55,8 @@ def read(path: Path, *, labels: Path | None = None, aligned: bool = False) -> La
         aligned: turn it so that walls lie along the axes (axisAlignment of <scene>.txt), if that file is there.
 
     Raises:
-        FileNotFoundError: a file of the layout is missing.
-        ValueError: files that do not belong together, or are damaged.
+        MissingFileError: a file of the layout is missing.
+        InputError: files that do not belong together, or are damaged.
     """
     path = Path(path)
     if path.suffix == ".npz":
@@ -70,12 +71,12 @@ def read(path: Path, *, labels: Path | None = None, aligned: bool = False) -> La
     if painted.is_file():
         label = ply.read(painted).columns("label")[:, 0]
         if len(label) != len(xyz):
-            raise ValueError(f"{painted}: {len(label)} vertices, but {mesh.name} has {len(xyz)}")
+            raise InputError(f"{painted}: {len(label)} vertices, but {mesh.name} has {len(xyz)}")
         label = np.where(label <= 40, label, 0).astype(np.uint8)
     elif from_objects is not None:
         label = from_objects
     else:
-        raise FileNotFoundError(f"{painted}: no such file, and no {name}.aggregation.json; the scan has no labels")
+        raise MissingFileError(f"{painted}: no such file, and no {name}.aggregation.json; the scan has no labels")
     if aligned and (matrix := _alignment(mesh.with_name(f"{name}.txt"))) is not None:
         xyz = poses.transform(matrix, xyz)
     return LabelledScan(name, xyz, rgb, label, instance)
@@ -84,7 +85,7 @@ def read(path: Path, *, labels: Path | None = None, aligned: bool = False) -> La
 def _only(folder: Path, pattern: str) -> Path:
     found = sorted(folder.glob(pattern))
     if len(found) != 1:
-        raise FileNotFoundError(f"{folder}: expected one {pattern}, found {len(found)}")
+        raise MissingFileError(f"{folder}: expected one {pattern}, found {len(found)}")
     return found[0]
 
 
@@ -92,10 +93,10 @@ def _read_npz(path: Path) -> LabelledScan:
     with np.load(path, allow_pickle=False) as file:
         missing = {"xyz", "rgb", "nyu40", "instance"} - set(file.files)
         if missing:
-            raise ValueError(f"{path}: no array {', '.join(sorted(missing))}; it has {', '.join(file.files)}")
+            raise InputError(f"{path}: no array {', '.join(sorted(missing))}; it has {', '.join(file.files)}")
         arrays = [file[key] for key in ("xyz", "rgb", "nyu40", "instance")]
     if len({len(a) for a in arrays}) != 1:
-        raise ValueError(f"{path}: arrays of different length: {[len(a) for a in arrays]}")
+        raise InputError(f"{path}: arrays of different length: {[len(a) for a in arrays]}")
     xyz, rgb, label, instance = arrays
     return LabelledScan(
         path.stem, xyz.astype(np.float32), rgb.astype(np.uint8), label.astype(np.uint8), instance.astype(np.int32)
@@ -113,17 +114,17 @@ def _instances(
         return instance, None
     found = sorted(mesh.parent.glob(f"{name}_vh_clean_2*.segs.json"))
     if not found:
-        raise FileNotFoundError(f"{mesh.parent}: {objects.name} needs {name}_vh_clean_2.0.010000.segs.json beside it")
+        raise MissingFileError(f"{mesh.parent}: {objects.name} needs {name}_vh_clean_2.0.010000.segs.json beside it")
     segments = np.asarray(_json(found[0], "segIndices"))
     if len(segments) != count:
-        raise ValueError(f"{found[0]}: {len(segments)} segments, but {mesh.name} has {count} vertices")
+        raise InputError(f"{found[0]}: {len(segments)} segments, but {mesh.name} has {count} vertices")
     groups = _json(objects, "segGroups")
     table = table or _table_near(mesh)
     names = label_map(table) if table else None
     label = np.zeros(count, np.uint8)
     for number, group in enumerate(groups, 1):
         if not {"segments", "label"} <= group.keys():
-            raise ValueError(f"{objects}: object {number} has no segments or no label; it has {', '.join(group)}")
+            raise InputError(f"{objects}: object {number} has no segments or no label; it has {', '.join(group)}")
         mine = np.isin(segments, group["segments"])
         instance[mine] = number
         label[mine] = (names or {}).get(group["label"], 0)
@@ -135,9 +136,9 @@ def _json(path: Path, key: str) -> list:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from None
+        raise InputError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from None
     if not isinstance(content, dict) or not isinstance(content.get(key), list):
-        raise ValueError(f"{path}: expected an object with a list {key}")
+        raise InputError(f"{path}: expected an object with a list {key}")
     return content[key]
 
 
@@ -151,17 +152,17 @@ def label_map(path: Path) -> dict[str, int]:
     """NYU-40 number by raw category, from scannetv2-labels.combined.tsv.
 
     Raises:
-        ValueError: another table, or a number that is none, naming the line.
+        InputError: another table, or a number that is none, naming the line.
     """
     out: dict[str, int] = {}
     with Path(path).open(encoding="utf-8", newline="") as file:
         rows = csv.DictReader(file, delimiter="\t")
         if not {"raw_category", "nyu40id"} <= set(rows.fieldnames or ()):
-            raise ValueError(f"{path}, line 1: expected columns raw_category and nyu40id, found {rows.fieldnames}")
+            raise InputError(f"{path}, line 1: expected columns raw_category and nyu40id, found {rows.fieldnames}")
         for row in rows:
             number = row["nyu40id"] or ""
             if not number.isdecimal() or int(number) > 40:
-                raise ValueError(f"{path}, line {rows.line_num}: nyu40id is a number from 0 to 40, not {number!r}")
+                raise InputError(f"{path}, line {rows.line_num}: nyu40id is a number from 0 to 40, not {number!r}")
             out[row["raw_category"]] = int(number)
     return out
 
@@ -175,7 +176,7 @@ def _alignment(path: Path) -> np.ndarray | None:
             try:
                 return np.array([float(word) for word in value.split()]).reshape(4, 4)
             except ValueError:
-                raise ValueError(f"{path}, line {number}: axisAlignment is 16 numbers, not {value.strip()!r}") from None
+                raise InputError(f"{path}, line {number}: axisAlignment is 16 numbers, not {value.strip()!r}") from None
     return None
 
 
@@ -183,8 +184,8 @@ def frames(root: Path) -> Recording:
     """The frames of one scan, exported from its .sens file. Depth is registered to colour, in millimetres.
 
     Raises:
-        FileNotFoundError: a folder or a matrix is missing.
-        ValueError: no frame has all three files.
+        MissingFileError: a folder or a matrix is missing.
+        InputError: no frame has all three files.
     """
     root = Path(root)
     tables = numbered(root / "color", _PICTURES), numbered(root / "depth", {".png"}), numbered(root / "pose", {".txt"})
@@ -212,13 +213,13 @@ def scenenn_frames(root: Path, matrix: np.ndarray | None = None) -> Recording:
         matrix: K; None: the one of the Asus camera that the main part of the set was taken with.
 
     Raises:
-        FileNotFoundError: a folder or trajectory.log is missing.
-        ValueError: a damaged trajectory.log, naming the line.
+        MissingFileError: a folder or trajectory.log is missing.
+        InputError: a damaged trajectory.log, naming the line.
     """
     root = Path(root)
     log = next((p for p in (root / "trajectory.log", root / f"{root.name}_trajectory.log") if p.is_file()), None)
     if log is None:
-        raise FileNotFoundError(f"{root}: no trajectory.log")
+        raise MissingFileError(f"{root}: no trajectory.log")
     matrices = read_log(log)
     colours, depths = numbered(root / "image", _PICTURES), numbered(root / "depth", {".png"})
     places = {str(i + 1): log for i in range(len(matrices))}
@@ -231,12 +232,12 @@ def read_log(path: Path) -> np.ndarray:
     """Poses `n 4 4` of a trajectory.log as Redwood and SceneNN write it: blocks of a line of numbers and a matrix."""
     rows = [line.split() for line in Path(path).read_text().splitlines() if line.strip()]
     if len(rows) % 5 or not rows:
-        raise ValueError(f"{path}: {len(rows)} lines are no blocks of five (three numbers, then four rows)")
+        raise InputError(f"{path}: {len(rows)} lines are no blocks of five (three numbers, then four rows)")
     out = np.empty((len(rows) // 5, 4, 4))
     for i in range(len(out)):
         for j, words in enumerate(rows[5 * i + 1 : 5 * i + 5]):
             try:
                 out[i, j] = [float(word) for word in words]
             except ValueError:
-                raise ValueError(f"{path}, line {5 * i + j + 2}: expected four numbers, found {words}") from None
+                raise InputError(f"{path}, line {5 * i + j + 2}: expected four numbers, found {words}") from None
     return out

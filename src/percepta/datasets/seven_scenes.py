@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from percepta.datasets.posed import Recording, read_matrix
+from percepta.errors import MissingFileError
 
 DEPTH_MATRIX = ((585.0, 0.0, 320.0), (0.0, 585.0, 240.0), (0.0, 0.0, 1.0))
 COLOUR_MATRIX = ((525.0, 0.0, 320.0), (0.0, 525.0, 240.0), (0.0, 0.0, 1.0))
@@ -31,20 +32,20 @@ def read(root: Path, *, registered: bool = False) -> Recording:
         registered: the depth files were registered to colour already, poses are the colour camera's.
 
     Raises:
-        FileNotFoundError: no frames, or a frame without its depth or its pose, naming it.
+        MissingFileError: no frames, or a frame without its depth or its pose, naming it.
     """
     root = Path(root)
     folders = [root] if any(root.glob("frame-*.pose.txt")) else sorted(p for p in root.glob("seq-*") if p.is_dir())
     colours = [p for folder in folders for p in sorted(folder.glob("frame-*.color.*"))]
     if not colours:
-        raise FileNotFoundError(f"{root}: no frame-000000.color.png and no seq-01/; this is not 7-Scenes' layout")
+        raise MissingFileError(f"{root}: no frame-000000.color.png and no seq-01/; this is not 7-Scenes' layout")
     depths, places = [], []
     for colour in colours:
         stem = colour.name.split(".")[0]
         for kind, files in (("depth.png", depths), ("pose.txt", places)):
             path = colour.with_name(f"{stem}.{kind}")
             if not path.is_file():
-                raise FileNotFoundError(f"{path}: no such file; {colour.name} needs it")
+                raise MissingFileError(f"{path}: no such file; {colour.name} needs it")
             files.append(path)
     given = root / "camera-intrinsics.txt"
     depth_matrix = read_matrix(given, (3, 3)) if given.is_file() else np.array(DEPTH_MATRIX)

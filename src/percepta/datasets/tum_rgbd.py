@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from percepta.datasets.posed import Recording
+from percepta.errors import InputError, MissingFileError
 from percepta.geometry import pose as poses
 
 # Focal lengths and principal points that the authors give; "default" is the drivers' own.
@@ -30,8 +31,8 @@ def read(root: Path, apart_s: float = 0.02) -> Recording:
         apart_s: how far apart in time a picture and its depth or pose may be.
 
     Raises:
-        FileNotFoundError: a list, or a picture that it names, is missing.
-        ValueError: a damaged line (names it), or nothing fits together in time.
+        MissingFileError: a list, or a picture that it names, is missing.
+        InputError: a damaged line (names it), or nothing fits together in time.
     """
     root = Path(root)
     colours, depths = (_files(root, name) for name in ("rgb.txt", "depth.txt"))
@@ -43,7 +44,7 @@ def read(root: Path, apart_s: float = 0.02) -> Recording:
         if i is not None and j is not None:
             rows.append((colour, depths[i][1], j))
     if not rows:
-        raise ValueError(f"{root}: no picture has a depth picture and a pose within {apart_s} s of it")
+        raise InputError(f"{root}: no picture has a depth picture and a pose within {apart_s} s of it")
     fx, fy, cx, cy = next((m for name, m in MATRICES.items() if name in root.resolve().name), MATRICES["default"])
     k = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
     files = [tuple(row[i] for row in rows) for i in (0, 1)]
@@ -54,7 +55,7 @@ def read(root: Path, apart_s: float = 0.02) -> Recording:
 
 def _lines(path: Path) -> list[tuple[int, list[str]]]:
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; TUM RGB-D has rgb.txt, depth.txt and groundtruth.txt")
+        raise MissingFileError(f"{path}: no such file; TUM RGB-D has rgb.txt, depth.txt and groundtruth.txt")
     rows = enumerate(path.read_text().splitlines(), 1)
     return [(n, line.replace(",", " ").split()) for n, line in rows if line.strip() and not line.startswith("#")]
 
@@ -65,11 +66,11 @@ def _files(root: Path, name: str) -> list[tuple[float, Path]]:
         try:
             time, path = float(words[0]), root / words[1]
         except (ValueError, IndexError):
-            raise ValueError(
+            raise InputError(
                 f"{root / name}, line {number}: expected a time and a file, found {' '.join(words)}"
             ) from None
         if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such file; {name}, line {number}, names it")
+            raise MissingFileError(f"{path}: no such file; {name}, line {number}, names it")
         out.append((time, path))
     return out
 
@@ -82,9 +83,9 @@ def _poses(path: Path) -> tuple[np.ndarray, np.ndarray]:
         except ValueError:
             values = []
         if len(values) != 8:
-            raise ValueError(f"{path}, line {number}: expected time tx ty tz qx qy qz qw, found {' '.join(words)[:60]}")
+            raise InputError(f"{path}, line {number}: expected time tx ty tz qx qy qz qw, found {' '.join(words)[:60]}")
         if abs(np.linalg.norm(values[4:]) - 1) > 0.01:
-            raise ValueError(
+            raise InputError(
                 f"{path}, line {number}: the quaternion's length is {np.linalg.norm(values[4:]):.3g}, not 1"
             )
         rows.append(values)

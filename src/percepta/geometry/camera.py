@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Float32, Float64
 from torch import Tensor
 
+from percepta.errors import InputError
 from percepta.geometry import pose as poses
 
 Array = TypeVar("Array", np.ndarray, Tensor)
@@ -36,16 +37,16 @@ class Intrinsics:
     def __post_init__(self) -> None:
         values = (self.fx, self.fy, self.cx, self.cy)
         if not np.isfinite(values).all() or self.fx <= 0 or self.fy <= 0:
-            raise ValueError(f"focal lengths must be positive and everything finite, not fx fy cx cy = {values}")
+            raise InputError(f"focal lengths must be positive and everything finite, not fx fy cx cy = {values}")
         if self.width < 1 or self.height < 1:
-            raise ValueError(f"a picture has at least one pixel, not {self.width}×{self.height}")
+            raise InputError(f"a picture has at least one pixel, not {self.width}×{self.height}")
 
     @classmethod
     def of(cls, matrix: np.ndarray, width: int, height: int) -> Intrinsics:
         """From a 3×3 (or 4×4, as ScanNet writes it) matrix without skew."""
         matrix = np.asarray(matrix, np.float64)
         if matrix.shape not in ((3, 3), (4, 4)) or abs(matrix[0, 1]) > 1e-6 * abs(matrix[0, 0]):
-            raise ValueError(f"intrinsics are 3×3 or 4×4 without skew, not {matrix.tolist()}")
+            raise InputError(f"intrinsics are 3×3 or 4×4 without skew, not {matrix.tolist()}")
         fx, fy, cx, cy = matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2]
         return cls(float(fx), float(fy), float(cx), float(cy), width, height)
 
@@ -103,7 +104,7 @@ def back_project(depth_m: Float[np.ndarray, "h w"], camera: Intrinsics) -> Float
     """Camera coordinates of every pixel, in the depth's precision; pixels without a reading come out at 0 0 0.
 
     Raises:
-        ValueError: the depth has another size than the camera.
+        InputError: the depth has another size than the camera.
     """
     _same_size(depth_m, camera)
     return rays(camera).astype(depth_m.dtype) * depth_m[..., None]
@@ -120,7 +121,7 @@ def points(
 def _same_size(depth_m: np.ndarray, camera: Intrinsics) -> None:
     if depth_m.shape != (camera.height, camera.width):
         given = "×".join(map(str, depth_m.shape[::-1]))
-        raise ValueError(
+        raise InputError(
             f"the depth is {given} but the intrinsics are for {camera.width}×{camera.height}; use intrinsics.resized()"
         )
 
@@ -235,14 +236,14 @@ def fit_plane(cloud: Float[np.ndarray, "n 3"]) -> tuple[Float64[np.ndarray, " 3"
     """(n, d) with the least squared distances to n ≥ 3 points, d ≥ 0: n looks at the origin.
 
     Raises:
-        ValueError: fewer than three points, or all on one line.
+        InputError: fewer than three points, or all on one line.
     """
     cloud = np.asarray(cloud, np.float64)
     if len(cloud) < 3:
-        raise ValueError(f"a plane needs at least three points, not {len(cloud)}")
+        raise InputError(f"a plane needs at least three points, not {len(cloud)}")
     middle = cloud.mean(0)
     _, size, axes = np.linalg.svd(cloud - middle, full_matrices=False)
     if size[1] <= 1e-9 * max(size[0], 1e-12):
-        raise ValueError("the points lie on one line; no plane is determined")
+        raise InputError("the points lie on one line; no plane is determined")
     normal, offset = axes[2], -float(axes[2] @ middle)
     return (normal, offset) if offset >= 0 else (-normal, -offset)

@@ -12,6 +12,8 @@ from typing import TypeAlias
 import numpy as np
 from jaxtyping import Float, Float64
 
+from percepta.errors import InputError
+
 Pose = Float64[np.ndarray, "4 4"]
 Numbers: TypeAlias = np.ndarray | Sequence[float | int] | float | int
 
@@ -45,9 +47,9 @@ def problem(pose: np.ndarray, tolerance: float = _TOLERANCE) -> str:
 
 
 def check(pose: np.ndarray, name: str = "the pose", tolerance: float = _TOLERANCE) -> None:
-    """Raises ValueError with one sentence where `pose` is no rigid motion."""
+    """Raises InputError with one sentence where `pose` is no rigid motion."""
     if wrong := problem(pose, tolerance):
-        raise ValueError(f"{name}: {wrong}")
+        raise InputError(f"{name}: {wrong}")
 
 
 def _skew(rotation: np.ndarray) -> float:
@@ -195,18 +197,18 @@ def look_at(
     """world_from_camera of a camera at `eye` that sees `target` in the middle and `up` upwards.
 
     Raises:
-        ValueError: eye and target are one point, or `up` is parallel to the line of sight.
+        InputError: eye and target are one point, or `up` is parallel to the line of sight.
     """
     eye = np.asarray(eye, np.float64)
     forward = np.asarray(target, np.float64) - eye
     length = np.linalg.norm(forward)
     if length < 1e-9:
-        raise ValueError("look_at: the eye and the target are the same point; there is no direction to look in")
+        raise InputError("look_at: the eye and the target are the same point; there is no direction to look in")
     forward = forward / length
     right = np.cross(forward, np.asarray(up, np.float64))
     width = np.linalg.norm(right)
     if width < 1e-6 * max(1e-12, float(np.linalg.norm(np.asarray(up)))):
-        raise ValueError("look_at: `up` is parallel to the line of sight; give another `up`")
+        raise InputError("look_at: `up` is parallel to the line of sight; give another `up`")
     right = right / width
     return compose(np.stack([right, np.cross(forward, right), forward], -1), eye)
 

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from percepta.errors import InputError
 from percepta.files import write_atomically
 from percepta.media.image import Source, read, to_pil
 
@@ -51,12 +52,12 @@ def colours(n: int) -> list[Colour]:
     """n distinct colours, RGB 0..255, up to 200; the first ones do not depend on n.
 
     Raises:
-        ValueError: more than that.
+        InputError: more than that.
     """
     tones = ((1.0, 1.0), (0.55, 1.0), (0.9, 0.7), (0.5, 0.75))
     pool = [np.multiply(colorsys.hsv_to_rgb(hue / 48, *tone), 255).round() for hue in range(48) for tone in tones]
     if n > len(_PALETTE) + len(pool):
-        raise ValueError(f"at most {len(_PALETTE) + len(pool)} colours can be told apart, not {n}")
+        raise InputError(f"at most {len(_PALETTE) + len(pool)} colours can be told apart, not {n}")
     chosen = [np.asarray(colour, float) for colour in _PALETTE[:n]]
     rest = np.stack(pool)
     gaps = np.min([np.linalg.norm(rest - colour, axis=1) for colour in _PALETTE], axis=0)
@@ -88,12 +89,12 @@ def overlay(
         alpha: strength of the tint, 0..1.
 
     Raises:
-        ValueError: mask and picture differ in size; what `read` raises.
+        InputError: mask and picture differ in size; what `read` raises.
     """
     pixels = read(image).numpy().transpose(1, 2, 0)
     inside = np.asarray(mask).astype(bool)
     if inside.shape != pixels.shape[:2]:
-        raise ValueError(f"the mask is {inside.shape}, the picture {pixels.shape[:2]} (height, width)")
+        raise InputError(f"the mask is {inside.shape}, the picture {pixels.shape[:2]} (height, width)")
     width = max(2.0, max(inside.shape) / 400) if contour is None else float(contour)
     drawn = to_pil(_tint(pixels, inside, colour, width, alpha).transpose(2, 0, 1))
     return with_bar(drawn, text, score, colour) if text or score is not None else drawn
@@ -111,17 +112,17 @@ def sheet(
         captions: one text a picture.
 
     Raises:
-        ValueError: no pictures, or not one caption a picture.
+        InputError: no pictures, or not one caption a picture.
     """
     if not images:
-        raise ValueError("a contact sheet needs at least one picture")
+        raise InputError("a contact sheet needs at least one picture")
     if captions is not None and len(captions) != len(images):
-        raise ValueError(f"{len(images)} pictures but {len(captions)} captions")
+        raise InputError(f"{len(images)} pictures but {len(captions)} captions")
     columns = max(1, min(columns, len(images)))
     gap = max(4, width // 100)
     cell = (width - gap * (columns + 1)) // columns
     if cell < 8:
-        raise ValueError(f"{columns} columns do not fit into {width} pixels")
+        raise InputError(f"{columns} columns do not fit into {width} pixels")
     letters = max(11, min(18, cell // 18))
     font, line = ImageFont.load_default(letters), round(letters * 1.35)
     thumbs = [_fit(image, cell) for image in images]

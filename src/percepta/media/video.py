@@ -19,6 +19,8 @@ import numpy as np
 from av.stream import Disposition
 from jaxtyping import Float32, UInt8
 
+from percepta.errors import InputError, MissingFileError
+
 Frame = UInt8[np.ndarray, "h w 3"]
 Real = int | float
 
@@ -29,7 +31,7 @@ _PLANAR = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p")
 _BINS, _HIGH, _WIDE = 8, 24, 32  # of a signature: bins a channel, pixels looked at
 
 
-class VideoError(ValueError):
+class VideoError(InputError):
     """A file that is no whole video. The text says what it is instead.
 
     Attributes:
@@ -80,7 +82,7 @@ def info(path: str | Path) -> VideoInfo:
     """What a video is; its first frame is decoded, so that a file without any is found out.
 
     Raises:
-        FileNotFoundError, IsADirectoryError: no such file; a folder.
+        MissingFileError, IsADirectoryError: no such file; a folder.
         VideoError: not a video, one without pictures, or one cut off at its start.
     """
     with _opened(Path(path)) as film:
@@ -106,11 +108,11 @@ def frames(path: str | Path, times_s: Sequence[Real]) -> list[Frame]:
     """The frames on show at some times, in the order of the times; seeks, so a few of a long video are cheap.
 
     Raises:
-        ValueError: a time before the start or after the end.
-        FileNotFoundError, IsADirectoryError, VideoError: as `info`.
+        InputError: a time before the start or after the end.
+        MissingFileError, IsADirectoryError, VideoError: as `info`.
     """
     if not all(np.isfinite(time) and time >= 0 for time in times_s):
-        raise ValueError(f"times are seconds from the start, 0 or more, not {list(times_s)}")
+        raise InputError(f"times are seconds from the start, 0 or more, not {list(times_s)}")
     found: dict[Real, Frame] = {}
     with _opened(Path(path)) as film:
         shown: tuple[float, Any] | None = None
@@ -128,7 +130,7 @@ def frames(path: str | Path, times_s: Sequence[Real]) -> list[Frame]:
                     break
                 shown, ahead = ahead, None
             if ahead is None and time > film.end_s(*shown) + 0.05:
-                raise ValueError(f"{path}: no frame at {time:g} s, the video ends at {film.end_s(*shown):.2f} s")
+                raise InputError(f"{path}: no frame at {time:g} s, the video ends at {film.end_s(*shown):.2f} s")
             found[time] = _pixels(shown[1])
     return [found[time] for time in times_s]
 
@@ -153,11 +155,11 @@ def walk(
         fast: leave out H.264's deblocking, whose effect is gone once a frame is made small.
 
     Raises:
-        FileNotFoundError, IsADirectoryError, VideoError: as `info`; also after the last sample, where the file is
+        MissingFileError, IsADirectoryError, VideoError: as `info`; also after the last sample, where the file is
             truncated (`decoded_s` says how far it went).
     """
     if not every_s > 0:
-        raise ValueError(f"every_s must be positive, not {every_s}")
+        raise InputError(f"every_s must be positive, not {every_s}")
     with _opened(Path(path), fast) as film:
         index, shown, end = 0, None, 0.0
         pixels: Frame | None = None  # of `shown`, once they were asked for
@@ -268,7 +270,7 @@ class Writer:
 
     def __init__(self, path: str | Path, fps: Real, *, crf: int = 20, keyframe_s: Real = 2.0) -> None:
         if not fps > 0:
-            raise ValueError(f"fps must be positive, not {fps}")
+            raise InputError(f"fps must be positive, not {fps}")
         self.path, self.fps = Path(path), fps
         self._rate = Fraction(fps).limit_denominator(1001)
         self._crf, self._gap = crf, max(1, round(keyframe_s * fps))
@@ -285,24 +287,24 @@ class Writer:
         """
         frame = np.ascontiguousarray(frame)
         if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or 0 in frame.shape:
-            raise ValueError(f"a frame is uint8, h w 3, not {frame.dtype} {frame.shape}")
+            raise InputError(f"a frame is uint8, h w 3, not {frame.dtype} {frame.shape}")
         frame = np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), mode="edge")
         stream = self._stream or self._open(*frame.shape[:2])
         if (stream.height, stream.width) != frame.shape[:2]:
             size = f"{stream.height} x {stream.width}"
-            raise ValueError(f"frames of a video have one size: {size}, then {frame.shape[0]} x {frame.shape[1]}")
+            raise InputError(f"frames of a video have one size: {size}, then {frame.shape[0]} x {frame.shape[1]}")
         ticks = round((self._count / self._rate if time_s is None else Fraction(time_s)) / _TICK)
         if ticks <= self._last:
-            raise ValueError(f"frame {self._count} at {time_s} s comes no later than the one before")
+            raise InputError(f"frame {self._count} at {time_s} s comes no later than the one before")
         picture = av.VideoFrame.from_ndarray(frame, "rgb24")
         picture.pts, picture.time_base = ticks, _TICK
         self._container.mux(stream.encode(picture))
         self._count, self._last = self._count + 1, ticks
 
     def close(self) -> None:
-        """Finishes the file. Raises ValueError where no frame was added."""
+        """Finishes the file. Raises InputError where no frame was added."""
         if self._container is None or self._stream is None:
-            raise ValueError(f"{self.path}: a video needs at least one frame")
+            raise InputError(f"{self.path}: a video needs at least one frame")
         self._container.mux(self._stream.encode())
         self._container.close()
         self._temporary.replace(self.path)
@@ -451,7 +453,7 @@ def _opened(path: Path, fast: bool = False) -> Iterator[_Film]:
     if path.is_dir():
         raise IsADirectoryError(f"{path}: this is a folder; give one video")
     if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file")
+        raise MissingFileError(f"{path}: no such file")
     if path.stat().st_size == 0:
         raise VideoError(path, "the file is empty (0 bytes)")
     try:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
 
+from percepta.errors import InputError
+
 THRESHOLDS_M = (0.2, 0.4, 0.6, 0.9, float("inf"))
 
 
@@ -72,7 +74,7 @@ def average_precision(hits: Bool[np.ndarray, " n"], count: int) -> float:
         hits: whether each prediction, the surest first, is right. count: how many true ones there are, at least one.
     """
     if count < 1:
-        raise ValueError("average precision is not defined without true instances")
+        raise InputError("average precision is not defined without true instances")
     if not len(hits):
         return 0.0
     right = np.cumsum(hits)
@@ -154,7 +156,7 @@ def depth_errors(estimate_m: Float[np.ndarray, "*any"], true_m: Float[np.ndarray
         AbsRel, SqRel (m), RMSE (m), logRMSE, log10, silog, δ1, δ2, δ3; NaN each where there is no such pixel.
 
     Raises:
-        ValueError: an estimate that is not above 0 where there is truth.
+        InputError: an estimate that is not above 0 where there is truth.
     """
     known = np.asarray(true_m) > 0
     names = ("AbsRel", "SqRel", "RMSE", "logRMSE", "log10", "silog", "δ1", "δ2", "δ3")
@@ -162,7 +164,7 @@ def depth_errors(estimate_m: Float[np.ndarray, "*any"], true_m: Float[np.ndarray
         return dict.fromkeys(names, float("nan"))
     d, t = np.asarray(estimate_m)[known].astype(np.float64), np.asarray(true_m)[known].astype(np.float64)
     if not (d > 0).all():
-        raise ValueError("an estimate of depth has to be above 0 wherever there is truth")
+        raise InputError("an estimate of depth has to be above 0 wherever there is truth")
     gap, logs, ratio = d - t, np.log(d) - np.log(t), np.maximum(d / t, t / d)
     values = (
         (np.abs(gap) / t).mean(), (gap**2 / t).mean(), np.sqrt((gap**2).mean()), np.sqrt((logs**2).mean()),

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int64, Integer
 
+from percepta.errors import InputError
+
 THRESHOLDS = (*(round(0.5 + 0.05 * i, 2) for i in range(9 + 1)),)
 
 
@@ -22,13 +24,13 @@ def confusion(
     """How often class i (row) was called j. Points with a truth below 0 are left out.
 
     Raises:
-        ValueError: numbers that are no class, or arrays of different length.
+        InputError: numbers that are no class, or arrays of different length.
     """
     if truth.shape != answer.shape:
-        raise ValueError(f"truth and answer are of one length; got {truth.shape} and {answer.shape}")
+        raise InputError(f"truth and answer are of one length; got {truth.shape} and {answer.shape}")
     t, a = truth[truth >= 0].astype(np.int64), answer[truth >= 0].astype(np.int64)
     if len(t) and (t.max() >= classes or a.min() < 0 or a.max() >= classes):
-        raise ValueError(f"classes are 0..{classes - 1}; found {t.max()} as truth, {a.min()}..{a.max()} as answer")
+        raise InputError(f"classes are 0..{classes - 1}; found {t.max()} as truth, {a.min()}..{a.max()} as answer")
     return np.bincount(t * classes + a, minlength=classes**2).reshape(classes, classes)
 
 
@@ -91,12 +93,12 @@ def overlaps(
         least: predicted instances with fewer points are left out.
 
     Raises:
-        ValueError: arrays that do not fit.
+        InputError: arrays that do not fit.
     """
     if not truth_label.shape == truth_instance.shape == found.instance.shape:
-        raise ValueError("truth and answer have one number a point")
+        raise InputError("truth and answer have one number a point")
     if len(found.label) != len(found.score) or int(found.instance.max(initial=0)) > len(found.label):
-        raise ValueError("every predicted instance needs its label and its score")
+        raise InputError("every predicted instance needs its label and its score")
     counted = np.isin(truth_label, list(classes))
     here = counted & (truth_instance > 0)
     wide = int(truth_label.max(initial=0)) + 1

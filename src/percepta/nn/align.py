@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from percepta.errors import InputError
 from percepta.nn.efficientnet import EfficientNetLite0
 from percepta.nn.text import TextEncoder, tokenise
 
@@ -121,10 +122,10 @@ def picture_views(encoder: EfficientNetLite0, images: Float[Tensor, "b 3 h w"]) 
     """The numbers that version 2 reads off one forward pass, block by block as in `VIEWS`.
 
     Raises:
-        ValueError: the encoder was built without its classifier.
+        InputError: the encoder was built without its classifier.
     """
     if not isinstance(encoder.classifier, nn.Linear):
-        raise ValueError(
+        raise InputError(
             "version 2 of the image-text space reads ImageNet's classes: build EfficientNetLite0 with them"
         )
     seen = encoder(images)
@@ -268,10 +269,10 @@ def fit2(
         names_weight: what a class counts against a caption, whose picture then is the direction of its row.
 
     Raises:
-        ValueError: there are too few pictures or captions for a space of `WIDTH` dimensions.
+        InputError: there are too few pictures or captions for a space of `WIDTH` dimensions.
     """
     if min(len(looks[0]), len(captions)) <= WIDTH:
-        raise ValueError(
+        raise InputError(
             f"a space of {WIDTH} dimensions is fitted on more than {WIDTH} pictures and as many captions, "
             f"got {len(looks[0])} and {len(captions)}: add captioned pictures"
         )

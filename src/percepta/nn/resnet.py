@@ -14,6 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from percepta.errors import InputError
+
 STAGES = ((16, 1), (32, 2), (64, 2))  # channels and the first block's stride
 
 
@@ -97,10 +99,10 @@ def resnet(depth: int, stem: int = 1) -> ResNet:
     `stem`: stride of the first convolution, 1 as published.
 
     Raises:
-        ValueError: another depth.
+        InputError: another depth.
     """
     if depth < 8 or (depth - 2) % 6:
-        raise ValueError(f"a CIFAR ResNet has 6m + 2 layers (8, 14, 20, 26, 32, ...), not {depth}")
+        raise InputError(f"a CIFAR ResNet has 6m + 2 layers (8, 14, 20, 26, 32, ...), not {depth}")
     return ResNet((depth - 2) // 6, stem=stem)
 
 
@@ -110,8 +112,8 @@ def wide_resnet(depth: int, widen: int, stem: int = 1) -> ResNet:
     `stem`: stride of the first convolution, 1 as published.
 
     Raises:
-        ValueError: another depth, or widen below 1.
+        InputError: another depth, or widen below 1.
     """
     if depth < 10 or (depth - 4) % 6 or widen < 1:
-        raise ValueError(f"a wide ResNet has 6m + 4 layers (10, 16, 22, 28, ...) and widen >= 1, not {depth}, {widen}")
+        raise InputError(f"a wide ResNet has 6m + 4 layers (10, 16, 22, 28, ...) and widen >= 1, not {depth}, {widen}")
     return ResNet((depth - 4) // 6, widen, wide=True, stem=stem)

@@ -9,6 +9,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from percepta.errors import InputError
+
 
 class Attention(nn.Module):
     """Multi-head attention of `x` to `y` (Vaswani et al. 2017)."""
@@ -16,7 +18,7 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()
         if width % heads:
-            raise ValueError(f"width {width} is no multiple of {heads} heads")
+            raise InputError(f"width {width} is no multiple of {heads} heads")
         self.heads, self.dropout = heads, dropout
         self.query, self.key = nn.Linear(width, width), nn.Linear(width, width)
         self.value, self.out = nn.Linear(width, width), nn.Linear(width, width)

@@ -26,11 +26,12 @@ from torch import Tensor, nn
 
 from percepta.datasets import album as files
 from percepta.datasets.ratings import Number, Scale, nearest
+from percepta.errors import InputError, InputTypeError, MissingFileError
 from percepta.files import write_atomically
 from percepta.media import image as media
 from percepta.media.draw import write_picture
 from percepta.systems.aesthetics.cache import Cache, Look, look_at
-from percepta.systems.aesthetics.model import BATCH, Aesthetics, at_once, square
+from percepta.systems.aesthetics.model import BATCH, Aesthetics, at_once
 from percepta.systems.aesthetics.people import traits
 from percepta.systems.aesthetics.why import Reason, reasons
 
@@ -70,7 +71,7 @@ class Result:
         """The picture, RGB, at most 480 pixels long; read when it is asked for.
 
         Raises:
-            FileNotFoundError, ValueError: the file is gone, or another by now.
+            MissingFileError, InputError: the file is gone, or another by now.
         """
         return thumbnail(self.source) if isinstance(self.source, Path) else self.source
 
@@ -162,7 +163,7 @@ class Album:
             anew: forget those before.
 
         Raises:
-            ValueError: a name that is no picture of the album; no score of the scale. Nothing is changed then.
+            InputError: a name that is no picture of the album; no score of the scale. Nothing is changed then.
         """
         known = {*self.files, *(name for name, _ in self.skipped)}
         _check(ratings, known, self.scale)
@@ -213,11 +214,11 @@ class Album:
         """What raised or lowered a picture's score for this person, in points of the scale; see `why.py`.
 
         Raises:
-            ValueError: no such picture.
-            FileNotFoundError: its file is gone.
+            InputError: no such picture.
+            MissingFileError: its file is gone.
         """
         if name not in self._place:
-            raise ValueError(f"no picture {name!r} in the album{nearest(name, self.files)}")
+            raise InputError(f"no picture {name!r} in the album{nearest(name, self.files)}")
         return self.explain([name], count)[0]
 
     def explain(self, chosen: Sequence[str], count: int = 6) -> list[list[Reason]]:
@@ -225,7 +226,7 @@ class Album:
         points, model = _points(self._model, self.scale), self._model
 
         def find(index: int) -> list[Reason]:
-            image = square(self._sources[chosen[index]], model.config.size).to(self._looks.device)
+            image = media.squeeze_square(self._sources[chosen[index]], model.config.size).to(self._looks.device)
             return reasons(model, image, self._person, self._nobody, points, count)
 
         return list(at_once(find, len(chosen)))
@@ -336,15 +337,15 @@ def open_album(
         progress: called with (pictures done, pictures in all).
 
     Raises:
-        FileNotFoundError, NotADirectoryError: no such folder, no pictures in it, no such file of ratings or profile.
-        ValueError: no picture can be looked at; a profile, a name or a score that does not fit; fewer than two
+        MissingFileError, NotADirectoryError: no such folder, no pictures in it, no such file of ratings or profile.
+        InputError: no picture can be looked at; a profile, a name or a score that does not fit; fewer than two
             different scores.
     """
     if not isinstance(model, Aesthetics):
-        raise TypeError(f"expected a network that aesthetics.task.build made, got {type(model).__name__}")
+        raise InputTypeError(f"expected a network that aesthetics.task.build made, got {type(model).__name__}")
     if model.mean.dtype != torch.float32:
         kind = str(model.mean.dtype).removeprefix("torch.")
-        raise ValueError(f"a taste is worked out in float32, and this model is {kind}; load it without dtype")
+        raise InputError(f"a taste is worked out in float32, and this model is {kind}; load it without dtype")
     sources, skipped = _sources(pictures)
     folder = isinstance(pictures, str | Path) and Path(pictures).is_dir()
     scale = scale or (STARS if folder else model.config.scale)
@@ -362,7 +363,7 @@ def open_album(
         files.need_variety(ratings)
     good, features, cached = _look(model, sources, skipped, cache, progress)
     if not good:
-        raise ValueError(f"none of {len(names)} pictures can be looked at; {skipped[0][0]}: {skipped[0][1]}")
+        raise InputError(f"none of {len(names)} pictures can be looked at; {skipped[0][0]}: {skipped[0][1]}")
     album = Album(model, good, features, skipped, scale, profile, cached)
     if ratings is not None:
         files.need_variety({name: score for name, score in ratings.items() if name in good})
@@ -384,13 +385,13 @@ def _sources(pictures: Any) -> tuple[dict[str, Any], list[tuple[str, str]]]:
         path = Path(pictures).expanduser()
         listed: list[Any] = [path] if path.is_file() else list(files.pictures(path))
         if not listed:
-            raise FileNotFoundError(f"{path}: no pictures in this folder (subfolders are not looked into)")
+            raise MissingFileError(f"{path}: no pictures in this folder (subfolders are not looked into)")
     else:
         if isinstance(pictures, Image.Image) or getattr(pictures, "ndim", 4) <= 3:
             pictures = [pictures]
         listed = list(pictures)
         if not listed:
-            raise ValueError("an album needs at least one picture, got none")
+            raise InputError("an album needs at least one picture, got none")
     paths = [Path(item).expanduser() if isinstance(item, str | Path) else None for item in listed]
     short = [path.name for path in paths if path is not None]
     sources: dict[str, Any] = {}
@@ -400,7 +401,7 @@ def _sources(pictures: Any) -> tuple[dict[str, Any], list[tuple[str, str]]]:
         if name != name.encode("utf-8", "ignore").decode():
             skipped.append((ascii(name)[1:-1], "the name is not valid Unicode text; rename the file"))
         elif name in sources:
-            raise ValueError(f"the picture {name} comes twice")
+            raise InputError(f"the picture {name} comes twice")
         else:
             sources[name] = item if path is None else path
     return sources, skipped
@@ -466,7 +467,7 @@ def _batch(model: Aesthetics, sources: Mapping[str, Any], store: Cache | None) -
                     part.rows[name] = row.to(model.mean.device)
                     part.fresh.append((looked[name], row))  # so that next time the file need not be read
                     continue
-            images[name] = square(source, model.config.size)
+            images[name] = media.squeeze_square(source, model.config.size)
         except Exception as error:  # decoders raise all kinds at damaged files; the others must go on
             part.failed.append((name, _reason(error, source)))
     if images:
@@ -486,13 +487,13 @@ def _reason(error: Exception, source: Any) -> str:
 
 
 def _check(ratings: Mapping[str, Any], names: Collection[str], scale: Scale) -> None:
-    """Raises ValueError where a rating names no picture, or is none of the scale."""
+    """Raises InputError where a rating names no picture, or is none of the scale."""
     for name, score in ratings.items():
         if name not in names:
-            raise ValueError(f"a rating of {name!r}, which is no picture of the album{nearest(name, names)}")
+            raise InputError(f"a rating of {name!r}, which is no picture of the album{nearest(name, names)}")
         number = isinstance(score, Real) and not isinstance(score, bool)
         if score is not None and not (number and scale.has(float(score))):
-            raise ValueError(f"{name}: a score is a number from {scale}, not {score!r}")
+            raise InputError(f"{name}: a score is a number from {scale}, not {score!r}")
 
 
 def _points(model: Aesthetics, scale: Scale) -> float:

@@ -11,6 +11,7 @@ from PIL import Image
 from percepta.datasets import album, flickr_aes, oasis, para
 from percepta.datasets.problem import Findings, Problem
 from percepta.datasets.ratings import Study
+from percepta.errors import InputError, MissingFileError
 from percepta.media import draw, image
 
 # name -> (what it is, what is looked for), in the order in which they are tried
@@ -45,10 +46,10 @@ class Report(Findings[tuple[Path, float, int]]):
         """Contact sheet of the examples, from the lowest to the highest mean, with the mean below.
 
         Raises:
-            ValueError: there is no good example to show.
+            InputError: there is no good example to show.
         """
         if not self.examples:
-            raise ValueError(f"{self.root}: no picture that is rated and can be read")
+            raise InputError(f"{self.root}: no picture that is rated and can be read")
         pictures = [image.read(path, long_side=640) for path, _, _ in self.examples]
         captions = [f"{mean:.2f} ({count} rating{'s' if count > 1 else ''})" for _, mean, count in self.examples]
         return draw.sheet(pictures, columns, width, captions)
@@ -58,13 +59,13 @@ def layout(root: Path) -> str:
     """Which of `LAYOUTS` a folder is.
 
     Raises:
-        FileNotFoundError: no such path.
-        ValueError: none of them; says what was looked for.
+        MissingFileError: no such path.
+        InputError: none of them; says what was looked for.
     """
     if not root.exists():
-        raise FileNotFoundError(f"{root}: no such folder")
+        raise MissingFileError(f"{root}: no such folder")
     if root.is_file():
-        raise ValueError(f"{root}: give the folder that holds the data, not a file in it")
+        raise InputError(f"{root}: give the folder that holds the data, not a file in it")
     if (para.home(root) / "annotation").is_dir():
         return "para"
     if (root / flickr_aes.TABLE).is_file():
@@ -74,7 +75,7 @@ def layout(root: Path) -> str:
     if (root / album.RATINGS).is_file() or album.pictures(root):
         return "album"
     looked = "".join(f"\n  {name}: {files}" for name, files in LAYOUTS.values())
-    raise ValueError(f"{root}: no layout of ratings that is known. Looked for{looked}")
+    raise InputError(f"{root}: no layout of ratings that is known. Looked for{looked}")
 
 
 def check(root: Path | str, *, examples: int = 12, progress: Callable[[int, int], None] | None = None) -> Report:
@@ -86,7 +87,7 @@ def check(root: Path | str, *, examples: int = 12, progress: Callable[[int, int]
         progress: called with (pictures done, pictures in all).
 
     Raises:
-        FileNotFoundError, ValueError: no such folder; no known layout. What is wrong inside is in the report.
+        MissingFileError, InputError: no such folder; no known layout. What is wrong inside is in the report.
     """
     root = Path(root)
     kind = layout(root)

@@ -16,6 +16,7 @@ from rich.markup import escape
 from percepta import shell
 from percepta.datasets.album import PROFILE, RATINGS, STARS
 from percepta.datasets.ratings import Scale
+from percepta.errors import MissingFileError
 from percepta.systems import TABLE
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def opened(options: Person, where: Path, screen: Console, ratings: Path | None) 
     if options.cache is not None and options.no_cache:
         raise shell.UsageError("--cache and --no-cache exclude each other")
     if not where.exists():
-        raise FileNotFoundError(f"{where}: no such folder or picture")
+        raise MissingFileError(f"{where}: no such folder or picture")
     profile = found(options.profile, where, PROFILE)
     if options.profile is None and profile is not None:
         screen.print(escape(f"profile: {profile}"), soft_wrap=True)

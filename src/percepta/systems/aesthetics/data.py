@@ -22,6 +22,7 @@ from torch import Tensor
 
 from percepta.datasets import album, flickr_aes, oasis, para
 from percepta.datasets.ratings import Scale, Study
+from percepta.errors import InputError
 from percepta.systems.aesthetics import Config, check
 from percepta.systems.aesthetics.people import traits
 from percepta.systems.aesthetics.world import world
@@ -41,18 +42,18 @@ def study(config: Config, root: Path) -> Study:
     """The ratings in a folder of any layout that is known.
 
     Raises:
-        FileNotFoundError, ValueError: no such folder or layout, a bad row (file and line), or a study with other scores
+        MissingFileError, InputError: no such folder or layout, a bad row (file and line), or a study with other scores
             or other facts about people than the model's.
     """
     kind = check.layout(root)
     if kind == "album":
-        raise ValueError(
+        raise InputError(
             f"{root}: an album of one person, which is nothing to train on; "
             f"`percepta predict aesthetics {root} --ratings {album.RATINGS}` adapts to it"
         )
     found = READERS[kind](root)
     if found.name != config.study:
-        raise ValueError(
+        raise InputError(
             f"{root} is laid out as {found.name}, these settings are for {config.study} (another scale, other facts "
             f"about people); say --study {found.name}"
         )
@@ -115,10 +116,10 @@ def people(config: Config, split: str, root: Path | None) -> People:
     """Samples of a split: "train", "val" (held-out people on held-out pictures) or "all".
 
     Raises:
-        ValueError: no such split; a study of too few people or pictures to be divided.
+        InputError: no such split; a study of too few people or pictures to be divided.
     """
     if split not in ("train", "val", "test", "all"):
-        raise ValueError(f"no split {split!r}; there are train, val and all")
+        raise InputError(f"no split {split!r}; there are train, val and all")
     if root is None:
         images, found = world(config.size, config.seed)
         pictures: Any = images
@@ -128,7 +129,7 @@ def people(config: Config, split: str, root: Path | None) -> People:
     person_fold = parts(found.people, config.folds, config.seed, "people")
     picture_fold = parts(found.groups, config.folds, config.seed, "pictures")
     if len(found.people) < 2 * config.folds or len(set(found.groups)) < 2 * config.folds:
-        raise ValueError(
+        raise InputError(
             f"{root or 'the world'}: {len(found.people)} people and {len(set(found.groups))} groups of pictures are "
             f"too few for {config.folds} parts; at least {2 * config.folds} of each, or lower --folds"
         )
@@ -146,7 +147,7 @@ def people(config: Config, split: str, root: Path | None) -> People:
     else:
         rows = [(w, m) for m, fold in enumerate(config.members) for w in np.flatnonzero(person_fold == fold)]
         if not rows:
-            raise ValueError(
+            raise InputError(
                 "nothing is held out: members are judged by the parts that they did not see, and there is none"
             )
     return People(

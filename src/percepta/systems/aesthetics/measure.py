@@ -19,6 +19,7 @@ from jaxtyping import Float
 from scipy.stats import rankdata
 from torch import Tensor
 
+from percepta.errors import InputError
 from percepta.metrics import Metric, interval
 from percepta.systems.aesthetics.model import Aesthetics
 from percepta.systems.aesthetics.taste import ridge
@@ -70,7 +71,7 @@ def tests(model: Aesthetics, loader: Iterable[dict[str, Any]]) -> list[Outcome]:
     """The test of every person who has an order to be guessed.
 
     Raises:
-        ValueError: there is nobody.
+        InputError: there is nobody.
     """
     outcomes: list[Outcome] = []
     ridges: dict[int, Ridge] = {}
@@ -85,7 +86,7 @@ def tests(model: Aesthetics, loader: Iterable[dict[str, Any]]) -> list[Outcome]:
             else:
                 outcomes.append(outcome)
     if not outcomes:
-        raise ValueError(f"nobody can be tested: all {skipped} people have fewer than {LEAST} different test ratings")
+        raise InputError(f"nobody can be tested: all {skipped} people have fewer than {LEAST} different test ratings")
     return outcomes
 
 

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import torch
 from jaxtyping import Float, UInt8
@@ -65,25 +65,16 @@ class Aesthetics(nn.Module):
         self.head = make(config, width, traits)
         self.width = width
         self._seen: tuple[Pictures, Tensor] | None = None
-        self._fast: tuple[Any, EfficientNetLite0] | None = None
 
     def features(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
         """The row of features of RGB pictures 0..1, the attributes last."""
         if self.config.encoder == "plain":
             tiles = functional.adaptive_avg_pool2d(images, TILES).flatten(1)
             return torch.cat([tiles, attributes(images)], 1)
-        maps = self._encoder()(images.contiguous(memory_format=torch.channels_last))
+        maps = self.image.fast()(images.contiguous(memory_format=torch.channels_last))
         pooled = [part for m in (maps.s16, maps.s32, maps.head) for part in _pool(m)]
         concepts = self.concepts(self.image.classifier(pooled[-2]))
         return torch.cat([*pooled, concepts, attributes(images)], 1)
-
-    def _encoder(self) -> EfficientNetLite0:
-        """The encoder as it looks fastest; made again when its weights, their place or their type have changed."""
-        weight = self.image.head.conv.weight
-        state = weight.data_ptr(), weight._version, weight.dtype
-        if self._fast is None or self._fast[0] != state:
-            self._fast = (state, self.image.folded())  # in a tuple: no part of the model's state
-        return self._fast[1]
 
     @property
     def head_mean(self) -> slice:
@@ -132,7 +123,7 @@ class Aesthetics(nn.Module):
         """Features of many pictures: files, or a stack of bytes. The last many that were seen are remembered.
 
         Raises:
-            FileNotFoundError, ValueError: a file is no picture.
+            MissingFileError, InputError: a file is no picture.
         """
         if self._seen is not None and _same(self._seen[0], pictures):
             return self._seen[1]
@@ -175,17 +166,11 @@ def load(pictures: Pictures, size: int) -> Float[Tensor, "b 3 size size"]:
     """Pictures as the encoder takes them: the whole picture, squeezed into a square.
 
     Raises:
-        FileNotFoundError, ValueError: a file is no picture.
+        MissingFileError, InputError: a file is no picture.
     """
     if isinstance(pictures, Tensor):
         return pictures.float() / 255
-    return torch.stack([square(path, size) for path in pictures])
-
-
-def square(source: Any, size: int) -> Float[Tensor, "3 size size"]:
-    """One picture, anything that `media.image.read` takes, as the encoder takes it; errors as there."""
-    # A JPEG comes at a half, a quarter, ... of its size, averaged; that is as sharp as what the weights were taught on.
-    return media.resize(media.read(source, at_least=size), size, size)
+    return torch.stack([media.squeeze_square(path, size) for path in pictures])
 
 
 def _sizes(config: Config) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from percepta.datasets import oasis, para
 from percepta.datasets.ratings import Field, Number, Scale
+from percepta.errors import InputError
 
 WORLD = (Field("age", "number", low=18, high=80), Field("gender", "choice", ("male", "female", "other")))
 SCALES = {"oasis": oasis.SCALE, "para": para.SCALE, "flickr-aes": Scale(1, 5, 1), "world": Scale(1, 7, 1)}
@@ -31,11 +32,11 @@ def traits(profile: Mapping[str, str | Number], fields: Sequence[Field]) -> Floa
     A number with a known range is scaled to −1..1, a choice becomes one 0 or 1 for each of its options.
 
     Raises:
-        ValueError: a key that is no field, or a value that is none of its; names what is valid.
+        InputError: a key that is no field, or a value that is none of its; names what is valid.
     """
     if unknown := sorted(set(profile) - {about.name for about in fields}):
         valid = ", ".join(about.name for about in fields) or "nothing: these weights know nothing about people"
-        raise ValueError(f"no field {unknown[0]!r} in a profile; it may hold {valid}")
+        raise InputError(f"no field {unknown[0]!r} in a profile; it may hold {valid}")
     out: list[float] = []
     for about in fields:
         if about.name not in profile:

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from percepta.datasets.ratings import Scale
+from percepta.errors import InputError
 from percepta.systems.aesthetics import Config
 from percepta.systems.aesthetics.attributes import ATTRIBUTES
 from percepta.systems.aesthetics.taste import draw, standardise, trait_statistics
@@ -397,12 +398,12 @@ def make(config: Config, width: int, traits: int) -> Network:
         traits: numbers that are known about a person.
 
     Raises:
-        ValueError: several members, or a study that tells nothing about people for a design that asks who they are.
+        InputError: several members, or a study that tells nothing about people for a design that asks who they are.
     """
     if len(config.members) != 1:
-        raise ValueError(f"{config.design} has one member, not {config.members}; say which part it leaves out: (0,)")
+        raise InputError(f"{config.design} has one member, not {config.members}; say which part it leaves out: (0,)")
     if config.design in ("conditional", "mir", "ici") and not traits:
-        raise ValueError(
+        raise InputError(
             f"{config.design} asks who somebody is, and {config.study} says nothing about people; take control or giaa"
         )
     if config.design == "control":

@@ -60,7 +60,7 @@ def predict(model: nn.Module, picture: Any, **options: Any) -> Result:
         options: `profile`, `ratings` and `scale`, as for `album.open_album`; without them: the crowd's answer.
 
     Raises:
-        FileNotFoundError, ValueError: no picture; a profile or ratings that do not fit.
+        MissingFileError, InputError: no picture; a profile or ratings that do not fit.
     """
     return open_album(model, [picture], **options).results()[0]
 

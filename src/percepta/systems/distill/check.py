@@ -14,6 +14,7 @@ from PIL import Image
 
 from percepta.datasets import cifar, class_folder
 from percepta.datasets.problem import Findings, Problem
+from percepta.errors import InputError
 from percepta.media import draw, image
 
 UNEVEN = 10  # times as many pictures as the smallest class has: worth a warning
@@ -32,10 +33,10 @@ class Report(Findings[tuple[Any, str]]):
         """Contact sheet of the examples with their classes below.
 
         Raises:
-            ValueError: there is no good picture to show.
+            InputError: there is no good picture to show.
         """
         if not self.examples:
-            raise ValueError(f"{self.root}: no good picture to show")
+            raise InputError(f"{self.root}: no good picture to show")
         shown = [image.read(picture, long_side=320) for picture, _ in self.examples]
         return draw.sheet(shown, columns, width, [name for _, name in self.examples])
 
@@ -49,7 +50,7 @@ def check(root: Path | str, *, examples: int = 12, progress: Callable[[int, int]
         progress: called with (pictures done, pictures in all); for CIFAR with splits.
 
     Raises:
-        FileNotFoundError: no such folder. What is wrong inside is in the report.
+        MissingFileError: no such folder. What is wrong inside is in the report.
     """
     root = Path(root)
     found = cifar.find(root)

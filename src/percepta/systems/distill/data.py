@@ -21,6 +21,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from percepta.datasets import cifar, class_folder
+from percepta.errors import InputError
 from percepta.media import image
 from percepta.nn import selfdistill
 from percepta.systems.distill import SIGNS, Config
@@ -80,12 +81,12 @@ def pool(config: Config, split: str, root: Path | None) -> Pool:
     it is empty). A folder without any splits is "test" and "all" as a whole; otherwise "all" is the training part.
 
     Raises:
-        FileNotFoundError, ValueError: no data, other classes than the network has, no such split, a bad picture.
+        MissingFileError, InputError: no data, other classes than the network has, no such split, a bad picture.
     """
     if split not in ("train", "val", "test", "all"):
-        raise ValueError(f'the splits are "train", "val", "test" and "all", not {split!r}')
+        raise InputError(f'the splits are "train", "val", "test" and "all", not {split!r}')
     if (found := classes(root)) != config.classes:
-        raise ValueError(
+        raise InputError(
             f"{root or 'the synthetic world'} has the classes {_listed(found)}, the network {_listed(config.classes)}; "
             f"train one on these data, or give their names in order: --classes {' '.join(found)}"
         )
@@ -110,7 +111,7 @@ def choose(config: Config, split: str, source: Source) -> tuple[Int64[np.ndarray
         return everything[held], source.labels
     rest = everything[~held]
     if config.samples > len(rest):
-        raise ValueError(f"samples {config.samples}: there are only {len(rest)} pictures to train on")
+        raise InputError(f"samples {config.samples}: there are only {len(rest)} pictures to train on")
     if config.samples:
         rest = np.sort(np.random.default_rng((config.split_seed, 1)).permutation(rest)[: config.samples])
     wrong = mislabel(source.labels, len(config.classes), config.noise, config.noise_kind, config.noise_seed)
@@ -174,18 +175,18 @@ def decode(paths: Sequence[Path], size: int) -> UInt8[Tensor, "n 3 s s"]:
     """Middle squares of pictures, in bytes.
 
     Raises:
-        ValueError: they would not fit into memory; or one cannot be read: names the file.
+        InputError: they would not fit into memory; or one cannot be read: names the file.
     """
     need = len(paths) * 3 * size * size
     if need > MOST_BYTES:
-        raise ValueError(f"{len(paths)} pictures of {size} pixels take {need / 1e9:.0f} GB of memory; lower --size")
+        raise InputError(f"{len(paths)} pictures of {size} pixels take {need / 1e9:.0f} GB of memory; lower --size")
     pixels = torch.empty(len(paths), 3, size, size, dtype=torch.uint8)
     for i, path in enumerate(paths):
         try:
-            pixels[i] = image.to_bytes(image.square(path, size))
+            pixels[i] = image.to_bytes(image.crop_square(path, size))
         except (OSError, ValueError) as error:
             text = str(error).removeprefix(f"{path}: ")
-            raise ValueError(f"{path}: {text}; `percepta data distill check` lists all such files") from error
+            raise InputError(f"{path}: {text}; `percepta data distill check` lists all such files") from error
     return pixels
 
 

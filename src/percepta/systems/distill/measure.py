@@ -11,6 +11,7 @@ from jaxtyping import Float, Int64, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
+from percepta.errors import InputError
 from percepta.metrics import Metric, interval
 from percepta.systems.distill.data import unit
 
@@ -25,7 +26,7 @@ def answers(
     """Probabilities of every picture that a loader gives, and the labels.
 
     Raises:
-        ValueError: it gives none.
+        InputError: it gives none.
     """
     logits: list[Tensor] = []
     labels: list[Tensor] = []
@@ -33,7 +34,7 @@ def answers(
         logits.append(model(unit(batch["image"])).logits.double().cpu())
         labels.append(batch["label"].cpu())
     if not labels:
-        raise ValueError("no pictures to measure on (with held_out 0 nothing is kept for val); name another --split")
+        raise InputError("no pictures to measure on (with held_out 0 nothing is kept for val); name another --split")
     return torch.cat(logits).softmax(1).numpy(), torch.cat(labels).numpy()
 
 

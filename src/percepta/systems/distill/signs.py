@@ -10,6 +10,7 @@ import zlib
 import numpy as np
 from jaxtyping import Bool, Float, Int64, UInt8
 
+from percepta.errors import InputError
 from percepta.systems.distill import SIGNS
 
 LENGTH = {"train": 1024, "val": 256, "test": 512}
@@ -20,10 +21,10 @@ def signs(size: int, split: str, seed: int = 0) -> tuple[UInt8[np.ndarray, "n 3 
     """The pictures of a split, size × size pixels, and their labels: equally many of each of `SIGNS`.
 
     Raises:
-        ValueError: no such split.
+        InputError: no such split.
     """
     if split not in LENGTH:
-        raise ValueError(f"the synthetic world has the splits {', '.join(LENGTH)}, not {split!r}")
+        raise InputError(f"the synthetic world has the splits {', '.join(LENGTH)}, not {split!r}")
     rng = np.random.default_rng((seed, zlib.crc32(split.encode())))
     labels = rng.permutation(np.arange(LENGTH[split], dtype=np.int64) % len(SIGNS))
     pixels = np.stack([_picture(SIGNS[label], size, rng) for label in labels])

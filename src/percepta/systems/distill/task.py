@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
 from percepta.media.draw import write_picture
-from percepta.media.image import square, to_bytes
+from percepta.media.image import crop_square, to_bytes
 from percepta.nn import selfdistill
 from percepta.systems.distill import Config
 from percepta.systems.distill import data as pictures
@@ -128,11 +128,11 @@ def predict(model: nn.Module, picture: Any) -> Result:
         picture: a path, a PIL image, an array (h w, h w 3, h w 4) or a tensor (c h w), of any size; EXIF is applied.
 
     Raises:
-        FileNotFoundError, ValueError: no picture (a video, a damaged file).
+        MissingFileError, InputError: no picture (a video, a damaged file).
     """
     config = cast(Classifier, model).config
     weight = cast(Classifier, model).head.weight
-    seen = square(picture, config.size)
+    seen = crop_square(picture, config.size)
     logits = model(seen[None].to(weight.device, weight.dtype)).logits[0]
     probability = logits.float().softmax(0).cpu().numpy()
     best = int(probability.argmax())

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from percepta.config import TrainConfig
+from percepta.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,10 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.bits < 8 or self.bits % 8:
-            raise ValueError(f"bits has to be a multiple of 8 from 8 on, got {self.bits}")
+            raise InputError(f"bits has to be a multiple of 8 from 8 on, got {self.bits}")
         for name, least in (("hidden", 1), ("mixed", 1), ("inner", 1), ("frames", 1), ("held_out", 2)):
             if getattr(self, name) < least:
-                raise ValueError(f"{name} has to be at least {least}, got {getattr(self, name)}")
+                raise InputError(f"{name} has to be at least {least}, got {getattr(self, name)}")
 
 
 PRESETS: dict[str, Config] = {

@@ -12,6 +12,7 @@ from PIL import Image
 from percepta.datasets import didemo
 from percepta.datasets.captioned import Clip
 from percepta.datasets.problem import Findings, Problem
+from percepta.errors import InputError
 from percepta.media import draw, image, video
 from percepta.systems.hashing import data
 
@@ -36,10 +37,10 @@ class Report(Findings[Clip]):
         """Contact sheet of the examples (of a video: its middle) with a sentence below each.
 
         Raises:
-            ValueError: there is no good example to show.
+            InputError: there is no good example to show.
         """
         if not self.examples:
-            raise ValueError(f"{self.root}: nothing good to show")
+            raise InputError(f"{self.root}: nothing good to show")
         shown = [data.looks(clip, 1, 320)[0] for clip in self.examples]
         return draw.sheet(shown, columns, width, [clip.sentences[0] for clip in self.examples])
 
@@ -53,7 +54,7 @@ def check(root: Path | str, *, examples: int = 12, progress: Callable[[int, int]
         progress: called with (clips done, clips in all).
 
     Raises:
-        FileNotFoundError, ValueError: no such folder; no known layout. What is wrong inside is in the report.
+        MissingFileError, InputError: no such folder; no known layout. What is wrong inside is in the report.
     """
     root = Path(root)
     kind = data.layout(root)

@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Int32, Int64, UInt8, UInt64
 
 from percepta import scale
+from percepta.errors import InputError, MissingExtraError
 
 Engine = Literal["auto", "faiss", "numpy"]
 FEW = 100_000  # codes that NumPy has looked through before faiss is loaded
@@ -46,7 +47,7 @@ class Exact:
         engine: auto takes faiss where it is installed and the codes are many.
 
     Raises:
-        ModuleNotFoundError: faiss is asked for and not installed.
+        MissingExtraError: faiss is asked for and not installed.
     """
 
     def __init__(self, codes: UInt8[np.ndarray, "n w"], engine: Engine = "auto") -> None:
@@ -90,7 +91,7 @@ class Shards:
         engine: Engine = "auto",
     ) -> None:
         if not sources:
-            raise ValueError("a search over shards needs at least one shard")
+            raise InputError("a search over shards needs at least one shard")
         self._workers = scale.Workers(_Shard, [(source, engine) for source in sources], remote=actors)
         self._starts = np.cumsum([0, *self._workers.call("__len__")])
 
@@ -131,14 +132,14 @@ class Lists:
         seed: of the choice of the first centres.
 
     Raises:
-        ModuleNotFoundError: faiss is not installed.
+        MissingExtraError: faiss is not installed.
     """
 
     def __init__(
         self, codes: UInt8[np.ndarray, "n w"], lists: int, *, probes: int = 32, rounds: int = 8, seed: int = 0
     ) -> None:
         if not 1 <= lists <= len(codes):
-            raise ValueError(f"{len(codes)} codes cannot be put into {lists} lists")
+            raise InputError(f"{len(codes)} codes cannot be put into {lists} lists")
         faiss = _need_faiss()
         self._count, self._width = codes.shape
         self._quantizer = faiss.IndexBinaryFlat(8 * self._width)
@@ -265,15 +266,15 @@ def _centres(codes: UInt8[np.ndarray, "n w"], lists: int, rounds: int, seed: int
 
 def _check(queries: UInt8[np.ndarray, "q w"], k: int, count: int, width: int) -> int:
     if queries.ndim != 2 or queries.shape[1] != width or queries.dtype != np.uint8:
-        raise ValueError(f"codes here have {8 * width} bits, q {width} of uint8; got {queries.dtype} {queries.shape}")
+        raise InputError(f"codes here have {8 * width} bits, q {width} of uint8; got {queries.dtype} {queries.shape}")
     if k < 1:
-        raise ValueError(f"k must be at least 1, not {k}")
+        raise InputError(f"k must be at least 1, not {k}")
     return min(k, count)
 
 
 def _need_faiss() -> Any:
     if not has_faiss():
-        raise ModuleNotFoundError("a search by lists needs faiss: pip install 'percepta[search]'")
+        raise MissingExtraError("a search by lists needs faiss: pip install 'percepta[search]'")
     import faiss  # type: ignore[import-not-found]
 
     return faiss

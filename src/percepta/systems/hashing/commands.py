@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from percepta import shell
+from percepta.errors import InputError, MissingExtraError, MissingFileError
 
 if TYPE_CHECKING:
     from percepta.systems.hashing.encode import Looker
@@ -160,7 +161,7 @@ def add(options: Add, screen: Console) -> int:
 
     for path in options.paths:
         if not path.expanduser().exists():
-            raise FileNotFoundError(f"{path}: no such file or folder")
+            raise MissingFileError(f"{path}: no such file or folder")
     settings = Settings(options.moment_s, options.every_s, options.frames_as_video)
     where = folder_of(options.index)
     if settings.moment_s <= 0 or settings.every_s <= 0 or settings.frames_fps < 0:
@@ -252,7 +253,7 @@ def remove(options: Remove, screen: Console) -> int:
             inside = path.rstrip(os.sep) + os.sep
             gone = [name for name in writer.paths if name == path or name.startswith(inside)]
             if not gone and path not in writer.roots:
-                raise FileNotFoundError(f"{path} is not in the index")
+                raise MissingFileError(f"{path} is not in the index")
             for name in gone:
                 writer.drop(name)
             for root in [root for root in writer.roots if root == path or root.startswith(inside)]:
@@ -430,7 +431,7 @@ def _looking(
         yield partial(moments.look, encoder=looker, settings=settings, threads=threads)
         return
     if not scale.available():
-        raise ModuleNotFoundError("--ray needs Ray: pip install 'percepta[scale]'")
+        raise MissingExtraError("--ray needs Ray: pip install 'percepta[scale]'")
     import ray  # type: ignore[import-not-found]
 
     rest = {"include_dashboard": False} if options.ray == "auto" else {"address": options.ray}
@@ -493,7 +494,7 @@ def _some_pictures(roots: Sequence[Path], settings: Settings, side: int) -> list
             else:
                 found += [sample.frame for sample in islice(video.walk(path, 2.0, size=(side, side)), 4)]
     if not found:
-        raise ValueError("int8 takes its ranges from pictures of the folder, and none there can be read")
+        raise InputError("int8 takes its ranges from pictures of the folder, and none there can be read")
     return found[: 2 * encode.CALIBRATION]
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from percepta.datasets import captioned, didemo, msrvtt, msvd
 from percepta.datasets.captioned import Clip
 from percepta.datasets.problem import Problem
+from percepta.errors import InputError, MissingFileError
 from percepta.media import image as pictures
 from percepta.media import video
 from percepta.systems.hashing import Config, quilts
@@ -62,11 +63,11 @@ def layout(root: Path) -> str:
     """Which of LAYOUTS a folder is, or "collection".
 
     Raises:
-        FileNotFoundError: no such folder.
-        ValueError: none of them; says what was looked for.
+        MissingFileError: no such folder.
+        InputError: none of them; says what was looked for.
     """
     if not root.is_dir():
-        raise FileNotFoundError(f"{root}: no such folder")
+        raise MissingFileError(f"{root}: no such folder")
     if any((root / name).is_dir() for name in COLLECTION):
         return "collection"
     table = root / captioned.TABLE
@@ -87,7 +88,7 @@ def layout(root: Path) -> str:
         if found:
             return name
     looked = "".join(f"\n  {name}: {files}" for name, (_, files, _) in LAYOUTS.items())
-    raise ValueError(f"{root}: no layout of data that is known. Looked for{looked}")
+    raise InputError(f"{root}: no layout of data that is known. Looked for{looked}")
 
 
 def clips(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> list[Clip]:
@@ -140,19 +141,19 @@ def library(config: Config, split: str, root: Path | None = None) -> Library:
     """The library of a split: "train", "val", "test" or "all"; without a folder: of the synthetic world.
 
     Raises:
-        FileNotFoundError, ValueError: no such folder, layout or split; something wrong in the data (file, line).
+        MissingFileError, InputError: no such folder, layout or split; something wrong in the data (file, line).
     """
     if root is None:
         if split not in ("train", "val", "test", "all"):
-            raise ValueError(f"no split {split!r}; there are train, val, test and all")
+            raise InputError(f"no split {split!r}; there are train, val, test and all")
         return make_library(*quilts.world(split, config.train.seed))
     if config.space == "quilts":
-        raise ValueError("these settings look at quilts, which no real picture is; take --preset small or paper")
+        raise InputError("these settings look at quilts, which no real picture is; take --preset small or paper")
     found = captioned.of_split(clips(Path(root)), split, config.held_out)
     if any(clip.source == "didemo" for clip in found):
         found = captioned.joined(found)
     if not found:
-        raise ValueError(f"{root}: nothing in the split {split!r}")
+        raise InputError(f"{root}: nothing in the split {split!r}")
     return make_library(found, [clip.sentences for clip in found])
 
 
@@ -207,7 +208,7 @@ def looks(clip: Clip, frames: int, side: int) -> Float[Tensor, "f 3 side side"]:
     """What is looked at of a clip: the picture, or `frames` frames at most, squeezed into a square.
 
     Raises:
-        FileNotFoundError, ValueError: a file is missing or cannot be decoded.
+        MissingFileError, InputError: a file is missing or cannot be decoded.
     """
     if clip.is_video:
         assert isinstance(clip.media, Path)
@@ -215,7 +216,7 @@ def looks(clip: Clip, frames: int, side: int) -> Float[Tensor, "f 3 side side"]:
     files = [clip.media] if isinstance(clip.media, Path) else list(clip.media)
     if len(files) > frames:
         files = [files[place] for place in middles(frames, 0.0, float(len(files))).astype(int)]
-    return torch.stack([square(file, side) for file in files])
+    return torch.stack([pictures.squeeze_square(file, side) for file in files])
 
 
 def video_looks(
@@ -224,7 +225,7 @@ def video_looks(
     """Frames of a video in the middles of equal parts of it, squeezed into a square.
 
     Raises:
-        FileNotFoundError, ValueError: no such file, no video, or a part that is not in it.
+        MissingFileError, InputError: no such file, no video, or a part that is not in it.
     """
     duration = video.info(path).duration_s
     if duration <= 0:  # the file does not say: look through it
@@ -232,18 +233,14 @@ def video_looks(
         duration = times[-1] if times else 0.0
     end_s = min(end_s or duration, duration)
     if start_s >= max(end_s, 1e-9):
-        raise ValueError(f"{path}: no part from {start_s:g} s on, the video ends at {duration:.2f} s")
-    return torch.stack([square(f, side) for f in video.frames(path, middles(frames, start_s, end_s).tolist())])
+        raise InputError(f"{path}: no part from {start_s:g} s on, the video ends at {duration:.2f} s")
+    times = middles(frames, start_s, end_s).tolist()
+    return torch.stack([pictures.squeeze_square(frame, side) for frame in video.frames(path, times)])
 
 
 def middles(count: int, start: float, end: float) -> Float[np.ndarray, " count"]:
     """The middles of `count` equal parts of start..end."""
     return start + (end - start) * (np.arange(count) + 0.5) / count
-
-
-def square(source: Any, side: int) -> Float[Tensor, "3 side side"]:
-    """Anything that `media.image.read` takes, whole, squeezed into a square."""
-    return pictures.resize(pictures.read(source, at_least=side), side, side)
 
 
 def in_batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

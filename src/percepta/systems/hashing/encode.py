@@ -26,6 +26,7 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
+from percepta.errors import MissingExtraError, MissingFileError
 from percepta.systems.hashing.model import Hasher
 
 KINDS = ("float32", "onnx", "int8")
@@ -113,10 +114,10 @@ def write_graph(model: Hasher, path: Path, pixels: UInt8[np.ndarray, "n side sid
         pixels: pictures that the ranges of int8 are taken from (weights by channel); None: float32.
 
     Raises:
-        ModuleNotFoundError: the extra is not installed.
+        MissingExtraError: the extra is not installed.
     """
     if missing := [name for name in _NEEDED if find_spec(name) is None]:
-        raise ModuleNotFoundError(f"{', '.join(missing)} missing: run pip install 'percepta[export]'")
+        raise MissingExtraError(f"{', '.join(missing)} missing: run pip install 'percepta[export]'")
     path.parent.mkdir(parents=True, exist_ok=True)
     plain, rounded = path.with_name(f".{path.name}.float"), path.with_name(f".{path.name}.tmp")
     try:
@@ -178,11 +179,11 @@ def _quiet() -> Iterator[None]:
 
 def _session(graph: Path) -> Any:
     if find_spec("onnxruntime") is None:
-        raise ModuleNotFoundError("this index was made with onnxruntime: pip install 'percepta[export]'")
+        raise MissingExtraError("this index was made with onnxruntime: pip install 'percepta[export]'")
     import onnxruntime  # type: ignore[import-not-found]
 
     if not graph.is_file():
-        raise FileNotFoundError(f"{graph}: missing; the index was made with it")
+        raise MissingFileError(f"{graph}: missing; the index was made with it")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3

@@ -34,6 +34,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 
 from percepta import __version__
+from percepta.errors import InputError, MissingFileError
 from percepta.systems.hashing.codes import Engine, Exact, Hits
 
 FORMAT = 1
@@ -47,7 +48,7 @@ _RECORD = struct.Struct("<4sIII")  # mark, length of the payload, its crc32, crc
 _MARK = b"pcp1"
 
 
-class IndexFormatError(ValueError):
+class IndexFormatError(InputError):
     """An index that cannot be used as it is. The text says why and what to do."""
 
 
@@ -80,7 +81,7 @@ class Entry:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS or len(self.times) != len(self.codes):
-            raise ValueError(f"{self.path}: a {self.kind} with {len(self.times)} times and {len(self.codes)} codes")
+            raise InputError(f"{self.path}: a {self.kind} with {len(self.times)} times and {len(self.codes)} codes")
 
 
 class Known(NamedTuple):
@@ -189,7 +190,7 @@ class Index:
             verify: compare the checksums of all parts; None: of those below 1 GB.
 
         Raises:
-            FileNotFoundError: there is no index.
+            MissingFileError: there is no index.
             CorruptIndexError: a part is not what was written.
             IndexFormatError: another version of percepta, or another model wrote it.
         """
@@ -345,7 +346,7 @@ def read_header(folder: Path, model: str | None = None) -> Header:
     """The header of an index, checked; errors as `Index.open`."""
     path = folder / HEADER
     if not path.is_file():
-        raise FileNotFoundError(f"{folder}: no index here; make one with `percepta index add FOLDER --index {folder}`")
+        raise MissingFileError(f"{folder}: no index here; make one with `percepta index add FOLDER --index {folder}`")
     try:
         content = json.loads(path.read_bytes())
         seal, fields = content.pop("seal"), content
@@ -380,7 +381,7 @@ def verify(folder: str | Path) -> Header:
     """Reads an index whole and compares every checksum.
 
     Raises:
-        FileNotFoundError, CorruptIndexError, IndexFormatError: as `Index.open`.
+        MissingFileError, CorruptIndexError, IndexFormatError: as `Index.open`.
     """
     return Index.open(folder, verify=True).header
 
@@ -396,7 +397,7 @@ class Writer:
         model, bits, encoder, settings: of what will be put in, see `Header`. Left out: as in the index that is there.
 
     Raises:
-        FileNotFoundError: no index, and `model` or `bits` are left out.
+        MissingFileError: no index, and `model` or `bits` are left out.
         BlockingIOError: another process writes to it.
         CorruptIndexError, IndexFormatError: as `Index.open`.
     """
@@ -476,7 +477,7 @@ class Writer:
         """Adds a file, or replaces what is there under its path. It is safe once this returns."""
         if entry.codes.shape[1:] != (self.header.bits // 8,) or entry.codes.dtype != np.uint8:
             width = self.header.bits // 8
-            raise ValueError(f"{entry.path}: codes are uint8 m {width}, got {entry.codes.dtype} {entry.codes.shape}")
+            raise InputError(f"{entry.path}: codes are uint8 m {width}, got {entry.codes.dtype} {entry.codes.shape}")
         head = {k: getattr(entry, k) for k in ("path", "kind", "size", "mtime_ns", "hash", "taken")}
         self._append("put", head, entry.times.astype("<f4").tobytes(), entry.codes.tobytes())
         self._changed[entry.path] = entry

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Num
 
+from percepta.errors import InputError
 from percepta.metrics import Metric, ranking
 from percepta.systems.hashing import peers
 
@@ -89,14 +90,14 @@ def measure(model: Any, loader: Iterable[dict[str, Any]]) -> dict[str, Metric]:
     """ "R@1 text to video" ... "mAP video to text" of the codes; "R@10 kept, text to video": share of cosine's.
 
     Raises:
-        ValueError: there is nothing to search.
+        InputError: there is nothing to search.
     """
     library, chosen = None, []
     for batch in loader:
         library = batch["library"]
         chosen += batch["video"].tolist()
     if library is None:
-        raise ValueError("no videos to measure on; name another --split")
+        raise InputError("no videos to measure on; name another --split")
     seen, said = model.see(library)
     place = {video: index for index, video in enumerate(chosen)}
     asked = [i for i, video in enumerate(library.owner.tolist()) if video in place]

@@ -53,7 +53,6 @@ class Hasher(nn.Module):
             self.align = Align2().requires_grad_(False)
             self.side = SIDE
         self.net = nets.make(self.align.width, config)
-        self._fast: tuple[Any, EfficientNetLite0] | None = None
         self._exact: tuple[Any, nets.HashNet | nets.SharedNet] | None = None
         self._seen: tuple[str, Tensor, Tensor] | None = None
 
@@ -70,7 +69,7 @@ class Hasher(nn.Module):
         if isinstance(self.image, EfficientNetLite0):
             weight = self.image.head.conv.weight
             images = images.to(weight.dtype).contiguous(memory_format=torch.channels_last)
-            return self.align.pictures(self._encoder(), images)
+            return self.align.pictures(self.image.fast(), images)
         return self.align.pictures(self.image or self.clip, images)
 
     @torch.no_grad()
@@ -121,7 +120,7 @@ class Hasher(nn.Module):
         """Unit vectors of a library's videos and of its sentences. The last library that was seen is remembered.
 
         Raises:
-            FileNotFoundError, ValueError: a file cannot be read.
+            MissingFileError, InputError: a file cannot be read.
         """
         if self._seen is None or self._seen[0] != library.key:
             said = [self.sentences(list(part)) for part in in_batches(library.sentences, SENTENCES)]
@@ -137,11 +136,3 @@ class Hasher(nn.Module):
             if progress is not None:
                 progress(done, len(library))
         return torch.cat(rows)
-
-    def _encoder(self) -> EfficientNetLite0:
-        """The picture encoder as it looks fastest; made again when its weights, their place or type have changed."""
-        weight = self.image.head.conv.weight
-        state = weight.data_ptr(), weight._version, weight.dtype
-        if self._fast is None or self._fast[0] != state:
-            self._fast = (state, self.image.folded())  # in a tuple: no part of the model's state
-        return self._fast[1]

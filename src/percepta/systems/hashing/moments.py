@@ -26,6 +26,7 @@ from jaxtyping import Float32, UInt8
 from PIL import Image
 
 from percepta.datasets.problem import Problem
+from percepta.errors import InputError, MissingFileError
 from percepta.media import image, video
 from percepta.systems.hashing.index import Entry, Known, Writer, absolute, hash_file
 
@@ -102,16 +103,16 @@ def listing(root: str | Path, settings: Settings, problems: list[Problem]) -> li
     `problems`.
 
     Raises:
-        FileNotFoundError: no such file or folder.
-        ValueError: a file that is neither photo nor video by its name.
+        MissingFileError: no such file or folder.
+        InputError: a file that is neither photo nor video by its name.
     """
     root = absolute(root)
     if not Path(root).is_dir():
         if not Path(root).exists():
-            raise FileNotFoundError(f"{root}: no such file or folder")
+            raise MissingFileError(f"{root}: no such file or folder")
         kind = kind_of(root)
         if kind is None:
-            raise ValueError(f"{root}: neither a photo nor a video by its name")
+            raise InputError(f"{root}: neither a photo nor a video by its name")
         return [_item(Path(root), kind)]
     found: list[Item] = []
     _list(root, settings, found, problems, frozenset())
@@ -397,10 +398,10 @@ def _photo_vector(path: str, encoder: Encoder) -> Float32[np.ndarray, "1 d"]:
 
 
 def _unchanged(item: Item) -> None:
-    """Raises ValueError where a file is no longer what was listed."""
+    """Raises InputError where a file is no longer what was listed."""
     now = _item(Path(item.path), item.kind)
     if (now.size, now.mtime_ns) != (item.size, item.mtime_ns):
-        raise ValueError(f"{item.path}: changed while it was read; add it again when it is finished")
+        raise InputError(f"{item.path}: changed while it was read; add it again when it is finished")
 
 
 def content_of(item: Item) -> str:
@@ -437,7 +438,7 @@ def add(
         progress: called with (files done, files in all, name).
 
     Raises:
-        FileNotFoundError, ValueError: a root is not there, or is no photo and no video. Nothing is changed then.
+        MissingFileError, InputError: a root is not there, or is no photo and no video. Nothing is changed then.
     """
     report = Report()
     listed: dict[str, Item] = {}
@@ -556,7 +557,7 @@ def example(path: str | Path, encoder: Encoder, settings: Settings) -> UInt8[np.
     """The code of a photo, or of a whole clip: the hash of the mean of its frames' vectors.
 
     Raises:
-        FileNotFoundError, ValueError: no such file; neither a photo nor a video, or a broken one.
+        MissingFileError, InputError: no such file; neither a photo nor a video, or a broken one.
     """
     path = Path(path).expanduser()
     kind = kind_of(path)

@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from percepta.errors import InputError
 from percepta.systems.hashing import Config, nets
 
 
@@ -39,7 +40,7 @@ def pca_sign(seen: Float[Tensor, "v d"], said: Float[Tensor, "s d"], bits: int) 
     """Sign of the first principal components of pictures' and sentences' vectors together.
 
     Raises:
-        ValueError: more bits than dimensions.
+        InputError: more bits than dimensions.
     """
     return _linear(*principal(torch.cat([seen, said]), bits))
 
@@ -57,10 +58,10 @@ def principal(rows: Float[Tensor, "r d"], count: int) -> tuple[Float[Tensor, " d
     """Mean and the first principal components of some rows.
 
     Raises:
-        ValueError: more components than dimensions.
+        InputError: more components than dimensions.
     """
     if count > rows.shape[1]:
-        raise ValueError(f"vectors of {rows.shape[1]} dimensions have no {count} principal components")
+        raise InputError(f"vectors of {rows.shape[1]} dimensions have no {count} principal components")
     mean = rows.mean(0)
     values, vectors = torch.linalg.eigh((rows - mean).double().T @ (rows - mean).double())
     return mean, vectors[:, values.argsort(descending=True)[:count]].float()

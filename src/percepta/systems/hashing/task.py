@@ -13,11 +13,12 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
+from percepta.errors import InputError
 from percepta.media import image as media
 from percepta.media.draw import write_picture
 from percepta.media.image import SUFFIXES, VIDEO_SUFFIXES
 from percepta.systems.hashing import Config
-from percepta.systems.hashing.data import Pairs, Whole, library, square, video_looks
+from percepta.systems.hashing.data import Pairs, Whole, library, video_looks
 from percepta.systems.hashing.measure import measure
 from percepta.systems.hashing.model import Hasher
 
@@ -132,7 +133,7 @@ def predict(model: nn.Module, given: Any, sentences: str | Sequence[str] | None 
         one Result, or a list of them where a list, or several sentences, were given.
 
     Raises:
-        FileNotFoundError, ValueError: no such file, a damaged one, or an empty sentence.
+        MissingFileError, InputError: no such file, a damaged one, or an empty sentence.
     """
     hasher = cast(Hasher, model)
     if isinstance(given, list | tuple):
@@ -152,7 +153,7 @@ def predict(model: nn.Module, given: Any, sentences: str | Sequence[str] | None 
 def _code(hasher: Hasher, given: Any, is_text: bool = False) -> Result:
     if isinstance(given, str) and (is_text or not _is_file(given)):
         if not given.strip():
-            raise ValueError("the sentence is empty; say what to look for, such as 'a dog jumps over a hurdle'")
+            raise InputError("the sentence is empty; say what to look for, such as 'a dog jumps over a hurdle'")
         vectors, bits = hasher.sentence_codes([given])
         return _result(given, "sentence", vectors, bits, None)
     path = Path(given) if isinstance(given, str | Path) else None
@@ -161,7 +162,7 @@ def _code(hasher: Hasher, given: Any, is_text: bool = False) -> Result:
         vectors = hasher.video(frames)
         return _result(path.name, "video", vectors, hasher.hash(vectors), frames[len(frames) // 2])
     shown = media.read(given, long_side=SHOWN)
-    vectors, bits = hasher.picture_codes(square(given, hasher.side)[None].to(hasher.device))
+    vectors, bits = hasher.picture_codes(media.squeeze_square(given, hasher.side)[None].to(hasher.device))
     return _result("" if path is None else path.name, "picture", vectors, bits, shown)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from percepta.config import TrainConfig
+from percepta.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -78,14 +79,14 @@ class Config:
     def __post_init__(self) -> None:
         for name in ("real", "turned", "mix", "lost"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is a share from 0 to 1, got {getattr(self, name)}")
+                raise InputError(f"{name} is a share from 0 to 1, got {getattr(self, name)}")
         for name in ("voxel_m", "cluster_m"):
             if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is a length above 0, got {getattr(self, name)}")
+                raise InputError(f"{name} is a length above 0, got {getattr(self, name)}")
         if not 1 <= self.views <= 4:
-            raise ValueError(f"views is 1 to 4, got {self.views}")
+            raise InputError(f"views is 1 to 4, got {self.views}")
         if self.rooms < 0:
-            raise ValueError(f"rooms is at least 0, got {self.rooms}")
+            raise InputError(f"rooms is at least 0, got {self.rooms}")
 
 
 PRESETS: dict[str, Config] = {

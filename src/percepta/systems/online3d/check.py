@@ -14,6 +14,7 @@ from percepta.datasets import nyu40, posed, scannet, seven_scenes
 from percepta.datasets.posed import Recording
 from percepta.datasets.problem import Findings, Problem
 from percepta.datasets.scannet import LabelledScan
+from percepta.errors import InputError, MissingFileError
 from percepta.geometry import ply
 from percepta.systems.online3d.data import scans_in
 from percepta.systems.online3d.shown import Result
@@ -46,14 +47,14 @@ def recording(root: Path) -> Recording:
     """The frames in a folder of any layout.
 
     Raises:
-        FileNotFoundError: no such folder. ValueError: a layout that is not known.
+        MissingFileError: no such folder. InputError: a layout that is not known.
     """
     root = Path(root)
     if not root.exists():
-        raise FileNotFoundError(f"{root}: no such file or folder")
+        raise MissingFileError(f"{root}: no such file or folder")
     kind = layout(root)
     if kind not in _READERS:
-        raise ValueError(f"{root}: no recording; expected {', '.join(_READERS)} ({'a scan' if kind else 'not known'})")
+        raise InputError(f"{root}: no recording; expected {', '.join(_READERS)} ({'a scan' if kind else 'not known'})")
     return _READERS[kind](root)
 
 
@@ -69,25 +70,25 @@ def source(given: Any) -> Any:
     """What `predict` takes, opened: a `Recording`, or something with xyz and rgb.
 
     Raises:
-        FileNotFoundError, ValueError: nothing that can be read.
+        MissingFileError, InputError: nothing that can be read.
     """
     if not isinstance(given, (str, Path)):
         if hasattr(given, "xyz") or hasattr(given, "frames"):
             return given
-        raise ValueError(f"expected a scan, a recording or a path of one; got {type(given).__name__}")
+        raise InputError(f"expected a scan, a recording or a path of one; got {type(given).__name__}")
     path = Path(given)
     if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file or folder")
+        raise MissingFileError(f"{path}: no such file or folder")
     if path.suffix == ".ply":
         cloud = ply.read(path)
         try:
             return Bare(cloud.columns("x", "y", "z"), cloud.columns("red", "green", "blue"))
-        except KeyError as error:
-            raise ValueError(f"{path}: {error.args[0]}") from None
+        except InputError as error:
+            raise InputError(f"{path}: {error.args[0]}") from None
     if layout(path) == "scan":
         files = list(scans_in(path).values())
         if len(files) > 1:
-            raise ValueError(f"{path}: {len(files)} scans; name one of them, such as {files[0].name}")
+            raise InputError(f"{path}: {len(files)} scans; name one of them, such as {files[0].name}")
         return source(files[0]) if files[0].suffix == ".ply" else scannet.read(files[0])
     return recording(path)
 
@@ -103,12 +104,12 @@ class Report(Findings[tuple[Image.Image, str]]):
         """Contact sheet of frames with their depth, or of scans.
 
         Raises:
-            ValueError: there is nothing good to show.
+            InputError: there is nothing good to show.
         """
         from percepta.media import draw, image
 
         if not self.examples:
-            raise ValueError(f"{self.root}: nothing good to show")
+            raise InputError(f"{self.root}: nothing good to show")
         shown = [image.read(picture, long_side=480) for picture, _ in self.examples]
         return draw.sheet(shown, columns, width, [text for _, text in self.examples])
 
@@ -117,17 +118,17 @@ def check(root: Path | str, *, examples: int = 8, progress: Callable[[int, int],
     """Poses (rigid, scale, jumps), the unit and sizes of depth, missing frames; or labels of scans.
 
     Raises:
-        FileNotFoundError: no such folder, or nothing in it that is known.
+        MissingFileError: no such folder, or nothing in it that is known.
     """
     root = Path(root)
     if not root.exists():
-        raise FileNotFoundError(f"{root}: no such file or folder")
+        raise MissingFileError(f"{root}: no such file or folder")
     kind = layout(root)
     if kind == "scan":
         return _scans(root, examples, progress)
     if not kind:
         known = ", ".join(_READERS)
-        raise FileNotFoundError(f"{root}: neither a recording ({known}) nor scans (.npz, *_vh_clean_2.ply)")
+        raise MissingFileError(f"{root}: neither a recording ({known}) nor scans (.npz, *_vh_clean_2.ply)")
     try:
         found = recording(root)
     except (OSError, ValueError) as error:

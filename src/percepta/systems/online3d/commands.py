@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from percepta import shell
+from percepta.errors import InputError
 from percepta.systems import TABLE
 
 
@@ -90,6 +91,6 @@ def _streamed(system: Any, recording: Any, options: Predict, screen: Console) ->
             options.out.mkdir(parents=True, exist_ok=True)
             film(options.out / "room.mp4", shots)
     if not taken:
-        raise ValueError(f"{options.source}: none of its {left_out} frames could be taken; see percepta data check")
+        raise InputError(f"{options.source}: none of its {left_out} frames could be taken; see percepta data check")
     text = f"{taken} frames ({left_out} left out), {1000 * taken / spent:.1f} a second, {active / voxels:.1%} anew"
     return session, text

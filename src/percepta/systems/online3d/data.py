@@ -18,11 +18,13 @@ import torch
 from jaxtyping import Float, Float32, Int32, Int64, UInt8
 from scipy import ndimage
 
-from percepta.datasets import nyu40, rooms, scannet
+from percepta.datasets import nyu40, scannet
 from percepta.datasets.scannet import LabelledScan
+from percepta.errors import InputError, MissingFileError
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics
 from percepta.systems.online3d import Config
+from percepta.worlds import rooms
 
 FIRST = {"train": 0, "val": 1_000_000, "test": 2_000_000}  # seeds of the synthetic rooms of each split
 COUNT = {"val": 12, "test": 40}
@@ -85,13 +87,13 @@ def scans_in(root: Path) -> dict[str, Path]:
     """Labelled scans below a folder by name: .npz files and folders with a _vh_clean_2.ply.
 
     Raises:
-        FileNotFoundError: there is none.
+        MissingFileError: there is none.
     """
     root = Path(root)
     files = [root] if root.suffix in (".npz", ".ply") else [*root.rglob("*.npz"), *root.rglob("*_vh_clean_2.ply")]
     out = {path.name.removesuffix(".npz").removesuffix("_vh_clean_2.ply"): path for path in sorted(files)}
     if not out:
-        raise FileNotFoundError(f"{root}: no labelled scan (.npz with xyz, rgb, nyu40, instance; *_vh_clean_2.ply)")
+        raise MissingFileError(f"{root}: no labelled scan (.npz with xyz, rgb, nyu40, instance; *_vh_clean_2.ply)")
     return out
 
 
@@ -99,13 +101,13 @@ def real(config: Config, split: str, root: Path | None) -> list[LabelledScan]:
     """Scans of a folder in a split: `config.held_out` names those of "val" and "test"; "all" has every one.
 
     Raises:
-        ValueError: a name in `held_out` that is not there.
+        InputError: a name in `held_out` that is not there.
     """
     if root is None:
         return []
     files = scans_in(root)
     if missing := [name for name in config.held_out if name not in files]:
-        raise ValueError(f"held_out: no scan {', '.join(missing)} in {root}; there are {', '.join(files)}")
+        raise InputError(f"held_out: no scan {', '.join(missing)} in {root}; there are {', '.join(files)}")
     chosen = [p for name, p in files.items() if split == "all" or (name in config.held_out) == (split != "train")]
     return [scannet.read(path) for path in chosen]
 

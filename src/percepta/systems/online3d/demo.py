@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from percepta.datasets import rooms
 from percepta.datasets.posed import RgbdFrame
 from percepta.geometry.camera import Intrinsics
 from percepta.systems.online3d import PRESETS, task
 from percepta.systems.online3d.online import Online
 from percepta.systems.online3d.shown import instance_colours, label_colours, slanted
+from percepta.worlds import rooms
 
 FRAMES, SEED = 60, 2_000_003
 CAMERA = Intrinsics.field_of_view(120, 90, 58.0)

@@ -9,6 +9,7 @@ from jaxtyping import Float, Float32, Int32, Int64
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from percepta.errors import InputError
 from percepta.systems.online3d.data import THINGS
 
 # Half of the 26 neighbours: the other half finds the same pairs.
@@ -43,7 +44,7 @@ def cluster(
     cell -= cell.min(0) - 1  # so that no neighbour of an occupied cell has a negative number
     side = cell.max(0) + 2
     if np.prod(side.astype(np.float64)) * 32 > 2.0**62:
-        raise ValueError(f"offsets reach over {side.max() * cell_m:.3g} m; was the network trained?")
+        raise InputError(f"offsets reach over {side.max() * cell_m:.3g} m; was the network trained?")
     step = np.array([side[1] * side[2], side[2], 1])
     key = label[rows] * int(side.prod()) + cell @ step
     found, of = np.unique(key, return_inverse=True)

@@ -25,6 +25,7 @@ from torch.nn import functional
 
 from percepta.datasets import nyu40
 from percepta.datasets.posed import RgbdFrame
+from percepta.errors import InputError
 from percepta.files import write_atomically
 from percepta.geometry import camera as cameras
 from percepta.geometry import pose as poses
@@ -156,7 +157,7 @@ class Online:
         **options: Any,
     ) -> None:
         if memory < 0 or cluster_every < 1 or not 0 <= near_m < far_m:
-            raise ValueError("memory is at least 0, cluster_every at least 1, and near_m lies below far_m")
+            raise InputError("memory is at least 0, cluster_every at least 1, and near_m lies below far_m")
         self.model, self.stream = model, Stream(model, mode, **options)
         config = model.config
         self.map = VoxelMap(config.voxel_m)
@@ -184,7 +185,7 @@ class Online:
         are NaN, infinite, or outside of near_m and far_m are none.
 
         Raises:
-            ValueError: the pose is no rigid motion or leads too far away, or pictures that do not fit. The session is
+            InputError: the pose is no rigid motion or leads too far away, or pictures that do not fit. The session is
                 then as it was.
         """
         start = time.perf_counter()
@@ -243,16 +244,16 @@ class Online:
         poses.check(pose, f"the pose of frame {getattr(frame, 'name', len(self.stats))}")
         colour, depth = np.asarray(frame.colour), np.asarray(frame.depth_m)
         if colour.dtype != np.uint8 or colour.shape != (*depth.shape, 3):
-            raise ValueError(
+            raise InputError(
                 f"a frame has colour h w 3 as bytes and depth h w, registered; got {colour.shape} of {colour.dtype} "
                 f"and {depth.shape}"
             )
         if depth.dtype.kind != "f":
-            raise ValueError(f"depth_m is in metres as floats, got {depth.dtype}; divide millimetres by 1000")
+            raise InputError(f"depth_m is in metres as floats, got {depth.dtype}; divide millimetres by 1000")
         camera = frame.intrinsics
         if depth.shape != (camera.height, camera.width):
             size = f"{depth.shape[1]}×{depth.shape[0]}"
-            raise ValueError(
+            raise InputError(
                 f"the pictures are {size} but the intrinsics are for {camera.width}×{camera.height}; use "
                 "intrinsics.resized()"
             )
@@ -284,7 +285,7 @@ class Online:
         xyz = poses.transform(pose, local) @ turn.T
         reach = REACH * self.map.voxel_m
         if len(xyz) and (far := float(np.abs(xyz).max())) >= reach:
-            raise ValueError(
+            raise InputError(
                 f"frame {getattr(frame, 'name', len(self.stats))} sees points {far:.3g} m from the origin; a map of "
                 f"{100 * self.map.voxel_m:g} cm voxels reaches {reach:.0f} m. Is its pose in metres?"
             )
@@ -391,20 +392,20 @@ class Online:
 
     @classmethod
     def load(cls, path: Path, model: OnlineNet) -> Online:
-        """A session that `save` wrote, with the same weights; ValueError for anything else."""
+        """A session that `save` wrote, with the same weights; InputError for anything else."""
         path = Path(path)
         try:
             with safe_open(path, "np") as file:
                 header = json.loads((file.metadata() or {}).get("session", "{}"))
                 held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except SafetensorError as error:
-            raise ValueError(f"{path} is no saved session: {error}") from error
+            raise InputError(f"{path} is no saved session: {error}") from error
         if header.get("format") != _FORMAT:
-            raise ValueError(f"{path} is no saved session of this version")
+            raise InputError(f"{path} is no saved session of this version")
         out = cls(model, **header["settings"])
         out.stream = Stream.load(path.with_name(path.name + ".stream"), model)
         if out.stream.steps != header["steps"]:
-            raise ValueError(f"{path} and {path.name}.stream were not written together")
+            raise InputError(f"{path} and {path.name}.stream were not written together")
         out.map = VoxelMap.restored(model.config.voxel_m, held)
         out._probability, out._offset = held["probability"], held["offset"]
         out._weight, out._instance = held["weight"], held["instance"]
@@ -419,15 +420,15 @@ def _turn_to_up(up: str | Sequence[float] | np.ndarray) -> Float[np.ndarray, "3 
     """The rotation that takes a direction to z by the shortest way; None for "camera".
 
     Raises:
-        ValueError: no direction.
+        InputError: no direction.
     """
     if isinstance(up, str):
         if up not in ("z", "camera"):
-            raise ValueError(f'up is "z", "camera" or a direction; got {up!r}')
+            raise InputError(f'up is "z", "camera" or a direction; got {up!r}')
         return np.eye(3) if up == "z" else None
     v = np.asarray(up, np.float64)
     if v.shape != (3,) or not np.isfinite(v).all() or np.linalg.norm(v) < 1e-9:
-        raise ValueError(f"up is a direction of three numbers; got {up}")
+        raise InputError(f"up is a direction of three numbers; got {up}")
     return _turned_to_z(v / np.linalg.norm(v))
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Float, Float32, Int32, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from percepta.datasets import nyu40
+from percepta.errors import MissingExtraError
 from percepta.files import write_atomically
 from percepta.geometry import ply
 from percepta.geometry import pose as poses
@@ -191,14 +192,14 @@ class Live:
     """A live view in the browser (viser, in the extra `viz`): `show(result)` after each step that is worth it.
 
     Raises:
-        ImportError: viser is not installed.
+        MissingExtraError: viser is not installed.
     """
 
     def __init__(self, port: int = 8080) -> None:
         try:
             import viser  # pyright: ignore[reportMissingImports]
         except ImportError as error:
-            raise ImportError("the live view needs viser: pip install percepta[viz]") from error
+            raise MissingExtraError("the live view needs viser: pip install percepta[viz]") from error
         self.server = viser.ViserServer(port=port, verbose=False)
         self.server.scene.set_up_direction("+z")
 

@@ -36,6 +36,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
+from percepta.errors import InputError
 from percepta.files import write_atomically
 from percepta.nn.sparse import (
     Rules,
@@ -186,12 +187,12 @@ class Stream:
         drift_bound: float = math.inf,
     ) -> None:
         if mode not in get_args(Mode) or rule not in get_args(Rule):
-            raise ValueError(f"mode is one of {get_args(Mode)} and rule of {get_args(Rule)}; got {mode!r}, {rule!r}")
+            raise InputError(f"mode is one of {get_args(Mode)} and rule of {get_args(Rule)}; got {mode!r}, {rule!r}")
         threshold = model.config.threshold if threshold is None else threshold
         coarse = model.config.coarse if coarse is None else coarse
         growth = model.config.growth if growth is None else growth
         if not (min(threshold, coarse, growth, anchor_every) >= 0 and 0 <= refresh <= 1 and drift_bound > 0):
-            raise ValueError(
+            raise InputError(
                 "threshold, coarse, growth and anchor_every are at least 0, refresh is 0..1, drift_bound above 0"
             )
         self.model, self.mode, self.rule = model.eval(), mode, rule
@@ -248,7 +249,7 @@ class Stream:
             features: their new inputs (averages, not increments), finite.
 
         Raises:
-            ValueError: for any other input. The stream is then as it was.
+            InputError: for any other input. The stream is then as it was.
         """
         start = time.perf_counter()
         coords, features = self._checked(coords, features)
@@ -296,14 +297,14 @@ class Stream:
     def _checked(self, coords: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         inputs = self.model.config.inputs
         if coords.ndim != 2 or coords.shape[1] != 3 or tuple(features.shape) != (len(coords), inputs):
-            raise ValueError(
+            raise InputError(
                 f"a step takes coordinates n × 3 and features n × {inputs}; got {tuple(coords.shape)} and "
                 f"{tuple(features.shape)}"
             )
         check_coords(nn.functional.pad(coords, (1, 0)))
         if not bool(features.isfinite().all()):
             bad = int((~features.isfinite().all(1)).nonzero()[0, 0])
-            raise ValueError(f"features have to be finite; voxel {coords[bad].tolist()} has {features[bad].tolist()}")
+            raise InputError(f"features have to be finite; voxel {coords[bad].tolist()} has {features[bad].tolist()}")
         coords = nn.functional.pad(coords.to(self._device, torch.int32), (1, 0))
         keys = pack(coords)
         if not bool((keys[1:] > keys[:-1]).all()):
@@ -311,7 +312,7 @@ class Stream:
             twice = (keys[1:] == keys[:-1]).nonzero()[:, 0]
             if len(twice):
                 voxel = coords[order[twice[0]], 1:].tolist()
-                raise ValueError(f"voxel {voxel} was given more than once; average what falls into one voxel")
+                raise InputError(f"voxel {voxel} was given more than once; average what falls into one voxel")
         return coords, features.to(self._device, torch.float32)
 
     def _insert(self, level: int, coords: Int[Tensor, "n 4"]) -> Int[Tensor, " n"]:
@@ -456,17 +457,17 @@ class Stream:
 
     @classmethod
     def load(cls, path: Path, model: OnlineNet) -> Stream:
-        """A stream that `save` wrote, for the same weights; ValueError for anything else."""
+        """A stream that `save` wrote, for the same weights; InputError for anything else."""
         try:
             with safe_open(path, "pt") as file:
                 header = json.loads((file.metadata() or {}).get("stream", "{}"))
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except SafetensorError as error:
-            raise ValueError(f"{path} is no state of a stream: {error}") from error
+            raise InputError(f"{path} is no state of a stream: {error}") from error
         if header.get("format") != _FORMAT:
-            raise ValueError(f"{path} is no state of a stream of this version")
+            raise InputError(f"{path} is no state of a stream of this version")
         if header["weights"] != _fingerprint(model):
-            raise ValueError(f"{path} was written with other weights; load it with those")
+            raise InputError(f"{path} was written with other weights; load it with those")
         settings = header["settings"]
         bound = settings.pop("drift_bound")
         stream = cls(model, **settings, drift_bound=math.inf if bound is None else bound)

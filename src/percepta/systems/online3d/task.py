@@ -14,6 +14,7 @@ from scipy.special import softmax
 from torch import Tensor, nn
 
 from percepta.datasets import nyu40
+from percepta.errors import InputError
 from percepta.geometry import pose as poses
 from percepta.metrics import Metric, interval, scenes
 from percepta.nn.sparse import SparseTensor
@@ -33,9 +34,9 @@ CLASSES = len(nyu40.SCANNET20)
 def build(config: Config) -> OnlineNet:
     """The network with random weights."""
     if config.embedding:
-        raise ValueError("embedding: there is no loss for one here; set 0 and use the offsets")
+        raise InputError("embedding: there is no loss for one here; set 0 and use the offsets")
     if config.classes != CLASSES:
-        raise ValueError(f"classes has to be {CLASSES}, those of ScanNet's benchmark; got {config.classes}")
+        raise InputError(f"classes has to be {CLASSES}, those of ScanNet's benchmark; got {config.classes}")
     return OnlineNet(config)
 
 
@@ -47,14 +48,14 @@ def data(config: Config, split: str, root: Path | None = None) -> Any:
     split.
 
     Raises:
-        ValueError: an unknown split; nothing to train on.
+        InputError: an unknown split; nothing to train on.
     """
     if split not in (*scans.FIRST, "all"):
-        raise ValueError(f"split is train, val, test or all; got {split!r}")
+        raise InputError(f"split is train, val, test or all; got {split!r}")
     found = scans.real(config, split, root)
     if split == "train":
         if not found and not config.rooms:
-            raise ValueError("rooms is 0 and there is no folder of scans (or all are held out): nothing to train on")
+            raise InputError("rooms is 0 and there is no folder of scans (or all are held out): nothing to train on")
         return scans.Training(config, found)
     return scans.Whole(config, "val" if split == "all" else split, found)
 
@@ -101,10 +102,10 @@ def answer(net: OnlineNet, xyz: Float[np.ndarray, "n 3"], rgb: np.ndarray, views
             the points, and instances are found among the voxels of the first grid.
 
     Raises:
-        ValueError: there are not so many grids.
+        InputError: there are not so many grids.
     """
     if not 1 <= views <= len(GRIDS):
-        raise ValueError(f"views is 1 to {len(GRIDS)}, got {views}")
+        raise InputError(f"views is 1 to {len(GRIDS)}, got {views}")
     config, device = net.config, next(net.parameters()).device
     xyz, nothing, size = np.asarray(xyz, np.float64), np.zeros(len(xyz), np.int64), config.voxel_m
     views_said, middle, of = list[np.ndarray](), np.zeros((0, 3)), nothing
@@ -216,7 +217,7 @@ def predict(model: nn.Module, source: Any, **options: Any) -> Result:
             many grids it is looked at; left out, as configured.
 
     Raises:
-        FileNotFoundError, ValueError: what cannot be read, or has no points.
+        MissingFileError, InputError: what cannot be read, or has no points.
     """
     net = cast(OnlineNet, model)
     scan = check.source(source)
@@ -229,7 +230,7 @@ def predict(model: nn.Module, source: Any, **options: Any) -> Result:
     scan = cast(Any, scan)
     xyz, rgb = np.asarray(scan.xyz), np.asarray(scan.rgb)
     if len(xyz) == 0 or not np.isfinite(xyz).all():
-        raise ValueError(f"a scan has at least one point and finite places; this one has {len(xyz)} points")
+        raise InputError(f"a scan has at least one point and finite places; this one has {len(xyz)} points")
     said = answer(net, xyz, rgb, options.get("views", net.config.views))
     return Result(
         xyz.astype(np.float32), rgb.astype(np.uint8), np.array(nyu40.SCANNET20, np.uint8)[said.label],

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from percepta.config import TrainConfig
+from percepta.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -89,30 +90,30 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.width % 16 or self.height % 16 or min(self.width, self.height) < 32:
-            raise ValueError(f"width and height are multiples of 16 from 32 on, got {self.width}×{self.height}")
+            raise InputError(f"width and height are multiples of 16 from 32 on, got {self.width}×{self.height}")
         if len(self.ranges) != 3 or any(len(row) != 2 or row[0] >= row[1] for row in self.ranges):
-            raise ValueError(f"ranges are three pairs (lowest, highest), got {self.ranges}")
+            raise InputError(f"ranges are three pairs (lowest, highest), got {self.ranges}")
         if min(self.counts) < 1 or self.chunk < 1:
-            raise ValueError(f"counts and chunk have to be at least 1, got {self.counts} and {self.chunk}")
+            raise InputError(f"counts and chunk have to be at least 1, got {self.counts} and {self.chunk}")
         if self.cost == "correlation" and self.matching % self.groups:
-            raise ValueError(f"matching {self.matching} channels cannot be shared by {self.groups} groups")
+            raise InputError(f"matching {self.matching} channels cannot be shared by {self.groups} groups")
         if not 0 < self.near_m < self.far_m:
-            raise ValueError(f"near_m has to be above 0 and below far_m, got {self.near_m} and {self.far_m}")
+            raise InputError(f"near_m has to be above 0 and below far_m, got {self.near_m} and {self.far_m}")
         if self.levels == 1 or min(self.levels, self.polish, self.context) < 0:
-            raise ValueError(
+            raise InputError(
                 "levels is 0 or from 2 on, polish and context from 0 on, "
                 f"got {self.levels}, {self.polish} and {self.context}"
             )
         if self.levels and (self.cost != "correlation" or not self.fine):
-            raise ValueError(
+            raise InputError(
                 'levels are for cost "correlation" with fine=True: other volumes hold no costs to read off'
             )
         if self.polish and not self.levels:
-            raise ValueError("polish reads the costs again that levels keep: give levels as well")
+            raise InputError("polish reads the costs again that levels keep: give levels as well")
         if self.shaken_deg < 0:
-            raise ValueError(f"shaken_deg is an angle of at least 0, got {self.shaken_deg}")
+            raise InputError(f"shaken_deg is an angle of at least 0, got {self.shaken_deg}")
         if not 0 < self.baseline_m[0] < self.baseline_m[1]:
-            raise ValueError(f"baseline_m is (shortest, longest) in metres, got {self.baseline_m}")
+            raise InputError(f"baseline_m is (shortest, longest) in metres, got {self.baseline_m}")
 
 
 PRESETS: dict[str, Config] = {

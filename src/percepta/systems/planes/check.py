@@ -12,6 +12,7 @@ from PIL import Image
 from percepta.datasets import colmap, plane_annotations, posed, posed_folder
 from percepta.datasets.nyu40 import PLANEMVS_NAMES
 from percepta.datasets.problem import Findings, Problem
+from percepta.errors import InputError, MissingFileError
 from percepta.geometry import pose as poses
 from percepta.media import draw
 from percepta.systems.planes import PRESETS, data
@@ -34,10 +35,10 @@ class Report(Findings[tuple[Image.Image, str]]):
         """Contact sheet of the examples.
 
         Raises:
-            ValueError: there is no good picture to show.
+            InputError: there is no good picture to show.
         """
         if not self.examples:
-            raise ValueError(f"{self.root}: no good picture to show")
+            raise InputError(f"{self.root}: no good picture to show")
         return draw.sheet([p for p, _ in self.examples], columns, width, [text for _, text in self.examples])
 
 
@@ -49,11 +50,11 @@ def check(root: Path | str, *, examples: int = 8, progress: Callable[[int, int],
         progress: called with (pictures done, pictures in all).
 
     Raises:
-        FileNotFoundError: no such folder, or a layout that is not known.
+        MissingFileError: no such folder, or a layout that is not known.
     """
     root = Path(root)
     if not root.is_dir():
-        raise FileNotFoundError(f"{root}: no such folder")
+        raise MissingFileError(f"{root}: no such folder")
     if colmap.find(root) is not None or posed_folder.is_one(root):
         return _pictures(root, examples, progress)
     problems: list[Problem] = []

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from percepta import shell
+from percepta.errors import InputError, MissingFileError
 from percepta.systems import TABLE
 
 SHOWN = 24  # pictures on the page
@@ -38,7 +39,7 @@ def predict(words: list[str], screen: Console) -> int:
     """Goes through the pictures in order; 1 where no two of them could be compared."""
     options = shell.parse(Predict, words, "percepta predict planes", f"planes: {TABLE['planes']}")
     if not options.folder.is_dir():
-        raise FileNotFoundError(f"{options.folder}: no such folder; planes need pictures with their poses")
+        raise MissingFileError(f"{options.folder}: no such folder; planes need pictures with their poses")
     from percepta import report
     from percepta.systems.planes.data import views_of
     from percepta.systems.planes.task import View
@@ -105,16 +106,16 @@ def keep(words: list[str], screen: Console) -> int:
     from percepta.systems.planes import PRESETS, data
 
     if options.preset not in PRESETS:
-        raise ValueError(f"no preset {options.preset!r} of planes; there are {', '.join(PRESETS)}")
+        raise InputError(f"no preset {options.preset!r} of planes; there are {', '.join(PRESETS)}")
     number, count = options.part
     if not 1 <= number <= count:
-        raise ValueError(f"--part is I N with I from 1 to N, got {number} {count}")
+        raise InputError(f"--part is I N with I from 1 to N, got {number} {count}")
     config = PRESETS[options.preset]
     config = replace(config, rooms=config.rooms if options.rooms is None else options.rooms)
     source = data.source(config, options.split, options.data)
     if options.apart_m or options.mend:
         if not isinstance(source, data.Frames):
-            raise ValueError("--apart-m and --mend are for recordings; give one with --data")
+            raise InputError("--apart-m and --mend are for recordings; give one with --data")
         source = replace(source, mend=options.mend)
     if options.apart_m and isinstance(source, data.Frames):
         chosen: set[tuple[int, int]] = set()

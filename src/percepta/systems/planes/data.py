@@ -20,13 +20,15 @@ import torch
 from jaxtyping import Float32, Float64, Int, Int64, UInt8
 from scipy import ndimage
 
-from percepta.datasets import colmap, plane_annotations, posed, posed_folder, rooms, seven_scenes, tum_rgbd
+from percepta.datasets import colmap, plane_annotations, posed, posed_folder, seven_scenes, tum_rgbd
 from percepta.datasets.posed import Recording
+from percepta.errors import InputError, MissingFileError
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics, plane_in, short_plane
 from percepta.systems.planes import Config
 from percepta.systems.planes.pseudo import planes_of_depth, turned_to_fit
 from percepta.systems.planes.world import LABELS, Box
+from percepta.worlds import rooms
 
 MOST = 48
 Key = tuple[int, int]
@@ -259,7 +261,7 @@ class _KeptPart:
     def __init__(self, folder: Path) -> None:
         about = json.loads((folder / "pairs.json").read_text())
         if about.get("format") != 1:
-            raise ValueError(f"{folder / 'pairs.json'}: format {about.get('format')}, this percepta reads 1")
+            raise InputError(f"{folder / 'pairs.json'}: format {about.get('format')}, this percepta reads 1")
         self.count = int(about["pairs"])
         self.arrays = {
             name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("image", "sources", "depth", "segments")
@@ -269,7 +271,7 @@ class _KeptPart:
         self.groups = self.truth["groups"]
         for name, array in {**self.arrays, **self.truth}.items():
             if len(array) != self.count:
-                raise ValueError(f"{folder}: {name} has {len(array)} rows, not {self.count}; write the folder again")
+                raise InputError(f"{folder}: {name} has {len(array)} rows, not {self.count}; write the folder again")
 
     def __getitem__(self, i: int) -> Pair:
         depth = self.arrays["depth"][i]
@@ -297,7 +299,7 @@ def blocks(count: int, split: str) -> list[range]:
     """
     parts = {"train": (0, 15), "val": (17, 21), "test": (23, 30), "all": (0, 30)}
     if split not in parts:
-        raise ValueError(f'the splits are "train", "val", "test" and "all", not {split!r}')
+        raise InputError(f'the splits are "train", "val", "test" and "all", not {split!r}')
     low, high = (share * count // 30 for share in parts[split])
     return [range(low, high)]
 
@@ -350,7 +352,7 @@ def recording_of(root: Path) -> Recording:
     """The recording in a folder: 7-Scenes, TUM RGB-D or a plain posed folder.
 
     Raises:
-        FileNotFoundError: none of these.
+        MissingFileError: none of these.
     """
     if any(root.glob("frame-*.pose.txt")) or any(root.glob("seq-*/frame-*.pose.txt")):
         return seven_scenes.read(root)
@@ -358,7 +360,7 @@ def recording_of(root: Path) -> Recording:
         return tum_rgbd.read(root)
     if (root / "depth").is_dir():
         return posed.folder(root)
-    raise FileNotFoundError(
+    raise MissingFileError(
         f"{root}: no recording; expected frame-000000.pose.txt (7-Scenes), rgb.txt (TUM RGB-D), or color/, depth/,"
         " pose/ and intrinsics.txt"
     )
@@ -391,15 +393,15 @@ def source(config: Config, split: str, root: Path | None) -> Source:
     """The pairs of a split, of a folder or of the synthetic world.
 
     Raises:
-        FileNotFoundError, ValueError: a layout that is not known, no such split, no pairs.
+        MissingFileError, InputError: a layout that is not known, no such split, no pairs.
     """
     if split not in _FIRST:
-        raise ValueError(f'the splits are "train", "val", "test" and "all", not {split!r}')
+        raise InputError(f'the splits are "train", "val", "test" and "all", not {split!r}')
     if root is None:
         return Boxes(config, split) if config.world == "boxes" else Rooms(config, split)
     root = Path(root)
     if not root.is_dir():
-        raise FileNotFoundError(f"{root}: no such folder")
+        raise MissingFileError(f"{root}: no such folder")
     if any(root.glob("**/pairs.json")):
         return Kept(root, split)
     if scenes := plane_annotations.find(root):
@@ -410,7 +412,7 @@ def source(config: Config, split: str, root: Path | None) -> Source:
     ]
     if not chosen:
         low, high = config.baseline_m
-        raise ValueError(
+        raise InputError(
             f"{root}: no two frames of {split} whose cameras are {low} to {high} m apart and look the same way; "
             "are the poses in metres? give another baseline_m"
         )
@@ -553,7 +555,7 @@ def views_of(root: Path, limit: int | None = None) -> list[posed_folder.PosedPic
     """Posed pictures of a folder without need of depth: COLMAP, a plain posed folder, or any recording.
 
     Raises:
-        FileNotFoundError, ValueError: a layout that is not known, a damaged file.
+        MissingFileError, InputError: a layout that is not known, a damaged file.
     """
     root = Path(root)
     if colmap.find(root) is not None:

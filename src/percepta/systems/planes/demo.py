@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from percepta.datasets import rooms
 from percepta.datasets.nyu40 import PLANEMVS_NAMES
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import back_project
 from percepta.systems.planes import PRESETS, data
 from percepta.systems.planes.fusion import Fusion, glb
 from percepta.systems.planes.task import View, overlay, shaded
+from percepta.worlds import rooms
 
 ROOM = 900_001  # no room of any split
 FRAMES = 6

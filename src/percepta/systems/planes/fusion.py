@@ -24,6 +24,7 @@ from scipy import ndimage
 from scipy.spatial import KDTree
 
 from percepta.datasets.nyu40 import PLANEMVS_NAMES
+from percepta.errors import InputError
 from percepta.files import write_atomically
 from percepta.geometry import ply
 from percepta.geometry.camera import fit_plane
@@ -307,7 +308,7 @@ class Scene:
         """By the ending of the name: .ply and .glb (coloured mesh), .json (polygons), .png (floor plan).
 
         Raises:
-            ValueError: another ending.
+            InputError: another ending.
         """
         path = Path(path)
         match path.suffix.lower():
@@ -322,7 +323,7 @@ class Scene:
             case ".png":
                 write_picture(path, self.draw())
             case ending:
-                raise ValueError(f"{path}: a scene is saved as .ply, .glb, .json or .png, not {ending!r}")
+                raise InputError(f"{path}: a scene is saved as .ply, .glb, .json or .png, not {ending!r}")
 
     def table(self) -> dict[str, object]:
         """Plain numbers for JSON, metres."""

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float32, Float64, Int32, Int64
 from torch import Tensor
 from torch.nn import functional
 
+from percepta.errors import InputError
 from percepta.metrics import Metric, interval
 from percepta.metrics import planes as scores
 from percepta.systems.planes import sweep
@@ -119,7 +120,7 @@ def measure(model: PlaneNet, loader: Iterable[dict[str, Any]]) -> dict[str, Metr
             kept = np.where(np.isin(index, numbers), index, -1)
             segments.append(scores.agreement(found.index, kept))
     if not tables:
-        raise ValueError("no pictures with depth to measure on; name another --split")
+        raise InputError("no pictures with depth to measure on; name another --split")
     return _metrics(tables, pixel, matches, segments, groups, medians, truths)
 
 

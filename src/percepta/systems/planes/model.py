@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from percepta.datasets.nyu40 import PLANEMVS_NAMES
+from percepta.errors import InputError
 from percepta.nn.efficientnet import EfficientNetLite0
 from percepta.systems.planes import Config, sweep
 from percepta.systems.planes.head import Found, PlaneHead, block
@@ -172,7 +173,7 @@ class Regulariser(nn.Module):
             out.append(self.entry([torch.cat([held, piece[:, :, :1]], 2)]))
             held = torch.cat([held[:, :, -1:], piece], 2)
         if held is None:
-            raise ValueError("a volume without hypotheses")
+            raise InputError("a volume without hypotheses")
         out.append(self.entry([functional.pad(held, (0, 0, 0, 0, 0, 1))]))
         score = self.rest(torch.cat(out, 2))
         return score if self.direct is None else score + self.direct * torch.cat(means, 1)

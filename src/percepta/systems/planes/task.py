@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from percepta.datasets.nyu40 import PLANEMVS_NAMES
 from percepta.datasets.posed_folder import PosedPicture
+from percepta.errors import InputError
 from percepta.files import write_atomically
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics, unit_plane
@@ -179,11 +180,11 @@ def prepare(config: Config, reference: View, sources: Sequence[View]) -> tuple[d
     """One batch of one reference picture, and how far a point at 2 m moves between it and the sources, in pixels.
 
     Raises:
-        ValueError: no source; pictures of several sizes; intrinsics of another size; a pose that is no rotation;
+        InputError: no source; pictures of several sizes; intrinsics of another size; a pose that is no rotation;
             cameras at one place; pictures that do not overlap. Says which.
     """
     if not sources:
-        raise ValueError("planes need at least one source picture beside the reference: one view has no parallax")
+        raise InputError("planes need at least one source picture beside the reference: one view has no parallax")
     views = [reference, *sources]
     names = ["the reference", *(f"source {i + 1}" for i in range(len(sources)))]
     pixels = [image.read(view.picture) for view in views]
@@ -191,14 +192,14 @@ def prepare(config: Config, reference: View, sources: Sequence[View]) -> tuple[d
     for name, view, (w, h) in zip(names, views, sizes, strict=True):
         camera = view.intrinsics
         if (camera.width, camera.height) != (w, h):
-            raise ValueError(
+            raise InputError(
                 f"{name} is {w}×{h} pixels but its intrinsics are for {camera.width}×{camera.height}; "
                 "use intrinsics.resized(), or those of the picture"
             )
         poses.check(view.world_from_camera, f"the pose of {name}")
     if len(set(sizes)) > 1:
         listed = ", ".join(f"{name} {w}×{h}" for name, (w, h) in zip(names, sizes, strict=True))
-        raise ValueError(
+        raise InputError(
             f"pictures of one call have one size, got {listed}; resize them, and their intrinsics with them"
         )
     moves = [poses.inverse(view.world_from_camera) @ reference.world_from_camera for view in sources]
@@ -207,12 +208,12 @@ def prepare(config: Config, reference: View, sources: Sequence[View]) -> tuple[d
     for name, view, move, camera in zip(names[1:], sources, moves, small[1:], strict=True):
         apart = float(np.linalg.norm(view.world_from_camera[:3, 3] - reference.world_from_camera[:3, 3]))
         if apart < SHORTEST_M:
-            raise ValueError(
+            raise InputError(
                 f"{name} was taken {1000 * apart:.1f} mm from the reference: without a baseline (best 0.05 to 0.15 m) "
                 "nothing tells how far things are"
             )
         if (share := overlap(small[0], camera, move)) < 0.1:
-            raise ValueError(
+            raise InputError(
                 f"{name} does not overlap with the reference: of points 0.5 to 5 m away it sees {share:.0%}; "
                 "are the poses world_from_camera, and in metres?"
             )
@@ -249,7 +250,7 @@ def predict(model: nn.Module, reference: View, *sources: View) -> Result:
         reference, sources: of one size, overlapping, some centimetres apart.
 
     Raises:
-        FileNotFoundError, ValueError: no picture, or what `prepare` says.
+        MissingFileError, InputError: no picture, or what `prepare` says.
     """
     net = cast(PlaneNet, model)
     batch, parallax = prepare(net.config, reference, sources)

@@ -14,6 +14,7 @@ from PIL import Image
 from percepta.datasets import coco, davis, folder, refcoco
 from percepta.datasets.problem import Findings, Problem
 from percepta.datasets.scene import PngMask, Region, Scene
+from percepta.errors import InputError, MissingFileError
 from percepta.media import draw, image
 
 # name -> (what it is, what is looked for), in the order in which they are tried
@@ -51,10 +52,10 @@ class Report(Findings[tuple[Scene, Region]]):
         """Contact sheet of the examples with their masks drawn and their sentences below.
 
         Raises:
-            ValueError: there is no good example to show.
+            InputError: there is no good example to show.
         """
         if not self.examples:
-            raise ValueError(f"{self.root}: no picture with a good mask to show")
+            raise InputError(f"{self.root}: no picture with a good mask to show")
         pictures, captions = [], []
         for scene, region in self.examples:
             pixels = image.read(scene.image, long_side=640)
@@ -68,18 +69,18 @@ def layout(root: Path) -> str:
     """Which of `LAYOUTS` a folder (or a COCO JSON) is.
 
     Raises:
-        FileNotFoundError: no such path.
-        ValueError: none of them; says what was looked for.
+        MissingFileError: no such path.
+        InputError: none of them; says what was looked for.
     """
     if not root.exists():
-        raise FileNotFoundError(f"{root}: no such folder")
+        raise MissingFileError(f"{root}: no such folder")
     found = {part.splitter for part in refcoco.parts(root)}
     if found:
         return "prepared" if "" in found else "published"
     if root.is_file():
         if root.suffix.lower() == ".json":
             return "coco"
-        raise ValueError(f"{root}: give the folder that holds the data, an instances JSON or a refs(...).p")
+        raise InputError(f"{root}: give the folder that holds the data, an instances JSON or a refs(...).p")
     if (root / folder.TABLE).is_file():
         return "folder"
     if (root / "JPEGImages").is_dir() and (root / "Annotations").is_dir():
@@ -87,7 +88,7 @@ def layout(root: Path) -> str:
     if [*root.glob("instances*.json"), *root.glob("annotations/instances*.json")]:
         return "coco"
     looked = "".join(f"\n  {name}: {files}" for name, files in LAYOUTS.values())
-    raise ValueError(f"{root}: no layout of data that is known. Looked for{looked}")
+    raise InputError(f"{root}: no layout of data that is known. Looked for{looked}")
 
 
 def check(root: Path | str, *, examples: int = 12, progress: Callable[[int, int], None] | None = None) -> Report:
@@ -99,7 +100,7 @@ def check(root: Path | str, *, examples: int = 12, progress: Callable[[int, int]
         progress: called with (scenes done, scenes in all).
 
     Raises:
-        FileNotFoundError, ValueError: no such folder; no known layout. What is wrong inside is in the report.
+        MissingFileError, InputError: no such folder; no known layout. What is wrong inside is in the report.
     """
     root = Path(root)
     kind = layout(root)

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from percepta.errors import InputError
 from percepta.nn.clip import CLIP, MEAN, Bottleneck, ModifiedResNet
 from percepta.nn.transformer import sine_line
 
@@ -268,7 +269,7 @@ class CRIS(nn.Module):
         }
         broken = [rule for rule, holds in rules.items() if not holds]
         if broken:
-            raise ValueError("these sizes do not make a CRIS: " + "; ".join(broken))
+            raise InputError("these sizes do not make a CRIS: " + "; ".join(broken))
         self.word_len, self.image_size = word_len, image_size
         self.backbone = CLIP(
             embed_dim=word_dim,
@@ -290,7 +291,7 @@ class CRIS(nn.Module):
         """Features of a normalised picture (`percepta.nn.clip.normalise`), sides multiples of 32."""
         height, width = image.shape[-2:]
         if height % 32 or width % 32:
-            raise ValueError(f"the picture is {width}×{height}; expected sides that are multiples of 32")
+            raise InputError(f"the picture is {width}×{height}; expected sides that are multiples of 32")
         visual = self.backbone.visual
         kernel = visual.conv1.weight
         if not kernel.is_contiguous() and kernel.is_contiguous(memory_format=torch.channels_last):
@@ -406,7 +407,7 @@ class Letterbox:
 def letterbox(image: Float[Tensor, "3 h w"], size: int) -> tuple[Float[Tensor, "3 size size"], Letterbox]:
     """A picture 0..1 in a square of `size` (not normalised yet), and what brings maps of the square back."""
     if image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:
-        raise ValueError(f"expected a picture of shape (3, height, width), got {tuple(image.shape)}")
+        raise InputError(f"expected a picture of shape (3, height, width), got {tuple(image.shape)}")
     box = Letterbox(image.shape[-2], image.shape[-1], size)
     return box.image(image), box
 

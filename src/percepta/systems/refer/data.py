@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from percepta.datasets import ccp, coco, coco_small, davis, flickr8k, folder, foregrounds, oasis, refcoco, voc
 from percepta.datasets.scene import PngMask, Scene
+from percepta.errors import InputError
 from percepta.media import image as pictures
 from percepta.systems.refer import Config
 from percepta.systems.refer.sentences import Ask, Thing, centre, compose
@@ -79,7 +80,7 @@ def scenes(root: Path, split: str) -> list[Scene]:
     the checksum of each group's name; "test" of a collection is the DAVIS validation videos, which "val" holds too.
 
     Raises:
-        FileNotFoundError, ValueError: no layout that is known; says what was looked for.
+        MissingFileError, InputError: no layout that is known; says what was looked for.
     """
     from percepta.systems.refer.check import layout
 
@@ -156,7 +157,7 @@ class Pictures:
                 pixels = jitter(seen.pixels, rng) if self.config.augment else plain(seen.pixels)
                 return {"image": pixels, "asks": asks}
             index = int(rng.integers(len(self.found)))
-        raise ValueError(f"ten pictures in a row have nothing in them that can be asked for, e.g. {self.found[index]}")
+        raise InputError(f"ten pictures in a row have nothing in them that can be asked for, e.g. {self.found[index]}")
 
     def _view(self, index: int, rng: np.random.Generator) -> Seen:
         size, scene = self.config.size, self.found[index]
@@ -238,7 +239,7 @@ def view(scene: Scene, rng: np.random.Generator, width: int, height: int, *, who
         whole: all of the picture, in the middle, as it is.
 
     Raises:
-        ValueError: a mask of another shape than its picture.
+        InputError: a mask of another shape than its picture.
     """
     with Image.open(scene.image) as file:
         if max(file.size) > 4 * max(width, height):  # JPEG files are then decoded at a fraction of their size
@@ -251,7 +252,7 @@ def view(scene: Scene, rng: np.random.Generator, width: int, height: int, *, who
     kept: dict[str, int] = {}
     for region, source in zip(scene.regions, _masks(scene), strict=True):
         if abs(source.shape[1] / source.shape[0] * picture.height / picture.width - 1) > 0.05:
-            raise ValueError(f"{scene.image}: a mask of {source.shape[1]}×{source.shape[0]} for {picture.size} pixels")
+            raise InputError(f"{scene.image}: a mask of {source.shape[1]}×{source.shape[0]} for {picture.size} pixels")
         sentences = tuple(map(mirror, region.sentences)) if window.mirrored else region.sentences
         if not source.any():
             denied += sentences

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
+from percepta.errors import InputError, InputTypeError
 from percepta.media import draw
 from percepta.media import image as pictures
 from percepta.metrics.masks import coco_rle_encode
@@ -76,12 +77,12 @@ class Session:
         """The answer to a sentence, or to each of several.
 
         Raises:
-            ValueError: a sentence is empty, or no string.
+            InputError: a sentence is empty, or no string.
         """
         sentences = [sentence] if isinstance(sentence, str) else list(sentence)
         for s in sentences:
             if not isinstance(s, str) or not s.strip():
-                raise ValueError(f"expected a sentence that names something, such as 'the red skirt'; got {s!r}")
+                raise InputError(f"expected a sentence that names something, such as 'the red skirt'; got {s!r}")
         if not sentences:
             return []
         probability, score = self.answer(sentences)
@@ -153,7 +154,7 @@ def open_session(model: nn.Module, config: Config, picture: Any) -> Session:
         return CrisSession(model, config, picture)
     if isinstance(model, LateText):
         return LateSession(model, config, picture)
-    raise TypeError(f"expected a network that refer.task.build made, got {type(model).__name__}")
+    raise InputTypeError(f"expected a network that refer.task.build made, got {type(model).__name__}")
 
 
 @functools.cache

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool
 
+from percepta.errors import InputError
 from percepta.systems.refer import Config
 from percepta.systems.refer.data import training_batch
 from percepta.systems.refer.sentences import Ask
@@ -65,7 +66,7 @@ class Shapes:
 
     def __post_init__(self) -> None:
         if self.split not in LENGTH:
-            raise ValueError(f"the synthetic world has the splits {', '.join(LENGTH)}, not {self.split!r}")
+            raise InputError(f"the synthetic world has the splits {', '.join(LENGTH)}, not {self.split!r}")
 
     def __len__(self) -> int:
         return LENGTH[self.split]

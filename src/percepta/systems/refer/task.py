@@ -114,7 +114,7 @@ def predict(model: nn.Module, picture: Any, sentence: str | Sequence[str]) -> Re
         one Result, or a list of them.
 
     Raises:
-        FileNotFoundError, ValueError: no picture (a video, a damaged file), or an empty sentence.
+        MissingFileError, InputError: no picture (a video, a damaged file), or an empty sentence.
     """
     return session(model, picture).predict(sentence)
 

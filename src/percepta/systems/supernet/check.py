@@ -12,6 +12,7 @@ from PIL import Image
 
 from percepta.datasets import cifar, class_folder, nasbench
 from percepta.datasets.problem import Findings, Problem
+from percepta.errors import InputError, MissingFileError
 from percepta.media import draw, image
 from percepta.systems.supernet.data import pictures_in, table_beside
 from percepta.systems.supernet.space import Macro
@@ -30,10 +31,10 @@ class Report(Findings[tuple[Any, str]]):
         """Contact sheet of the examples with their classes below.
 
         Raises:
-            ValueError: there is no good picture to show.
+            InputError: there is no good picture to show.
         """
         if not self.examples:
-            raise ValueError(f"{self.root}: no good picture to show")
+            raise InputError(f"{self.root}: no good picture to show")
         shown = [image.read(picture) for picture, _ in self.examples]
         return draw.sheet(shown, columns, width, [name for _, name in self.examples])
 
@@ -46,11 +47,11 @@ def check(root: Path | str, *, examples: int = 12, progress: Callable[[int, int]
         progress: called with (things read, things in all).
 
     Raises:
-        FileNotFoundError: no such folder. What is wrong inside is in the report.
+        MissingFileError: no such folder. What is wrong inside is in the report.
     """
     root = Path(root)
     if not root.is_dir():
-        raise FileNotFoundError(f"{root}: no such folder")
+        raise MissingFileError(f"{root}: no such folder")
     folder, problems, warnings = pictures_in(root), [], []
     counts: dict[str, int] = {}
     shown: list[tuple[Any, str]] = []

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from percepta import shell
+from percepta.errors import InputError
 from percepta.files import write_atomically
 from percepta.systems import TABLE
 
@@ -245,7 +246,7 @@ def _kept(path: Path | None) -> dict[str, float] | None:
         content = json.loads(path.read_text())
         return dict(zip(content["codes"], content["score"], strict=True))
     except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: expected scores.json of `percepta supernet rank` ({error})") from None
+        raise InputError(f"{path}: expected scores.json of `percepta supernet rank` ({error})") from None
 
 
 def _looked_up(table: dict[str, float], codes: Sequence[str], path: Path | None) -> Any:
@@ -253,7 +254,7 @@ def _looked_up(table: dict[str, float], codes: Sequence[str], path: Path | None)
 
     missing = [code for code in codes if code not in table]
     if missing:
-        raise ValueError(f"{path}: no score of {missing[0]!r}; rank the same space first")
+        raise InputError(f"{path}: no score of {missing[0]!r}; rank the same space first")
     return np.array([table[code] for code in codes])
 
 
@@ -300,7 +301,7 @@ def submit(words: list[str], screen: Console) -> int:
         try:
             known = {str(code): float(value) for code, value in json.loads(options.known.read_text()).items()}
         except (json.JSONDecodeError, AttributeError, TypeError, ValueError) as error:
-            raise ValueError(f"{options.known}: expected JSON {{code: accuracy}} ({error})") from None
+            raise InputError(f"{options.known}: expected JSON {{code: accuracy}} ({error})") from None
     path = challenge.write(options.out, entries, challenge.score(entries, known))
     how = "multiply-adds alone" if known is None else f"a predictor fitted on {len(known):,} known accuracies"
     screen.print(escape(f"{len(entries.codes):,} architectures are valid; scored by {how}\n{path}"), soft_wrap=True)

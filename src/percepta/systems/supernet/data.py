@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from percepta.datasets import cifar, class_folder
+from percepta.errors import InputError
 from percepta.media import image
 from percepta.systems.supernet import STRIPES, Config
 
@@ -67,13 +68,13 @@ def pool(config: Config, split: str, root: Path | None) -> Pool:
     """The pictures of "train", "val" (kept back from the training pictures), "test", or "all" (train and val).
 
     Raises:
-        FileNotFoundError, ValueError: no data, other classes than the network has, no such split, a bad picture.
+        MissingFileError, InputError: no data, other classes than the network has, no such split, a bad picture.
     """
     if split not in ("train", "val", "test", "all"):
-        raise ValueError(f'the splits are "train", "val", "test" and "all", not {split!r}')
+        raise InputError(f'the splits are "train", "val", "test" and "all", not {split!r}')
     found = classes(root)
     if found != config.classes:
-        raise ValueError(
+        raise InputError(
             f"{root or 'the synthetic world'} has {len(found)} classes ({', '.join(found[:5])} ...), the network "
             f"{len(config.classes)} ({', '.join(config.classes[:5])} ...); train one on these data"
         )
@@ -96,8 +97,8 @@ def _folder(config: Config, split: str, folder: Path, table: Path | None) -> Poo
     chosen = np.arange(len(labels)) if split in ("test", "val") and split in parts else _chosen(config, split, labels)
     side = config.side
     if len(chosen) * 3 * side * side > MOST_BYTES:
-        raise ValueError(f"{len(chosen)} pictures of {side} pixels do not fit into memory; lower --side or --samples")
-    pixels = torch.stack([image.to_bytes(image.square(parts[name][i][0], side)) for i in chosen])
+        raise InputError(f"{len(chosen)} pictures of {side} pixels do not fit into memory; lower --side or --samples")
+    pixels = torch.stack([image.to_bytes(image.crop_square(parts[name][i][0], side)) for i in chosen])
     return Pool(pixels, torch.from_numpy(labels[chosen]), table)
 
 
@@ -110,7 +111,7 @@ def _chosen(config: Config, split: str, labels: Int64[np.ndarray, " n"]) -> Int6
     if split == "val":
         return np.sort(order[:cut])
     if config.samples > len(labels) - cut:
-        raise ValueError(f"samples {config.samples}: there are only {len(labels) - cut} pictures to train on")
+        raise InputError(f"samples {config.samples}: there are only {len(labels) - cut} pictures to train on")
     return np.sort(order[cut:][: config.samples or None])
 
 
@@ -127,10 +128,10 @@ def stripes(side: int, split: str) -> tuple[UInt8[np.ndarray, "n 3 s s"], Int64[
     """The synthetic world: six patterns in any two colours, width and place, under grain. Colours say nothing.
 
     Raises:
-        ValueError: no such split.
+        InputError: no such split.
     """
     if split not in LENGTH:
-        raise ValueError(f"the synthetic world has the splits {', '.join(LENGTH)}, not {split!r}")
+        raise InputError(f"the synthetic world has the splits {', '.join(LENGTH)}, not {split!r}")
     rng = np.random.default_rng(zlib.crc32(split.encode()))
     labels = rng.permutation(np.arange(LENGTH[split], dtype=np.int64) % len(STRIPES))
     return np.stack([_pattern(STRIPES[label], side, rng) for label in labels]), labels

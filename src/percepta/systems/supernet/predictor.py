@@ -16,6 +16,7 @@ from jaxtyping import Float
 from scipy import linalg, stats
 from torch import nn
 
+from percepta.errors import InputError
 from percepta.metrics.correlation import kendall
 
 LENGTHS = (0.5, 1.0, 2.0, 4.0)  # of the kernel, in medians of the distance between features
@@ -56,10 +57,10 @@ class Predictor:
         """Accuracies and their deviations, in the unit of what was fitted.
 
         Raises:
-            ValueError: inherited accuracies are missing, or given to a predictor that was fitted without.
+            InputError: inherited accuracies are missing, or given to a predictor that was fitted without.
         """
         if (inherited is None) != (self.inherited is None):
-            raise ValueError("inherited accuracies go either into fitting and predicting, or into neither")
+            raise InputError("inherited accuracies go either into fitting and predicting, or into neither")
         z = (features - self.centre) / self.spread
         kernel = _kernel(z, self.known, inherited, self.inherited, self.length, self.linear)
         mean = kernel @ self.weights
@@ -79,12 +80,12 @@ def fit(features: Features, accuracy: Values, inherited: Values | None = None) -
         inherited: accuracies with a supernet's weights, or any other guess; standardised by itself.
 
     Raises:
-        ValueError: fewer than four networks, lengths that differ, numbers that are not finite.
+        InputError: fewer than four networks, lengths that differ, numbers that are not finite.
     """
     if len(accuracy) < 4 or len(features) != len(accuracy):
-        raise ValueError(f"expected at least four known networks, got {len(features)} with {len(accuracy)} accuracies")
+        raise InputError(f"expected at least four known networks, got {len(features)} with {len(accuracy)} accuracies")
     if not (np.isfinite(features).all() and np.isfinite(accuracy).all()):
-        raise ValueError("features and accuracies have to be finite numbers")
+        raise InputError("features and accuracies have to be finite numbers")
     centre, spread = features.mean(0), features.std(0)
     spread = np.where(spread > 1e-9, spread, 1.0)
     z = (features - centre) / spread

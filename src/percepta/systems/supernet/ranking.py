@@ -45,7 +45,7 @@ def truth_of(table: nasbench.Macro, codes: Sequence[str]) -> Truth:
     """The truth of codes.
 
     Raises:
-        ValueError: the table lacks one; names it.
+        InputError: the table lacks one; names it.
     """
     seeds = table.accuracy[table.rows(codes)]
     return Truth(tuple(codes), seeds.mean(1), seeds)

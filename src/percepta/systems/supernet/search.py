@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import nn
 
+from percepta.errors import InputError
 from percepta.systems.supernet.model import MacroNet, network
 from percepta.systems.supernet.space import OPS, Macro, Space
 
@@ -35,7 +36,7 @@ class Budget:
         """Whether a code is within all limits.
 
         Raises:
-            ValueError: a limit of latency without a table.
+            InputError: a limit of latency without a table.
         """
         cost = space.cost(code)
         if cost.flops > self.flops or cost.parameters > self.parameters:
@@ -43,7 +44,7 @@ class Budget:
         if self.latency_ms == float("inf"):
             return True
         if latency is None:
-            raise ValueError("a limit of latency needs a latency table: measure one on this machine")
+            raise InputError("a limit of latency needs a latency table: measure one on this machine")
         return latency.of(code) <= self.latency_ms
 
 
@@ -54,7 +55,7 @@ def evolve(
     """The codes that were looked at and fit the budget, the best first, with their scores.
 
     Raises:
-        ValueError: the budget allows no network that can be found; says what the smallest costs.
+        InputError: the budget allows no network that can be found; says what the smallest costs.
     """
     rng, limit = np.random.default_rng(seed), budget or Budget()
     seen: dict[str, float] = {}
@@ -92,7 +93,7 @@ def _sampled(space: Space, budget: Budget, latency: Latency | None, count: int, 
             break
     if not found:
         cost = space.cost(space.smallest())
-        raise ValueError(
+        raise InputError(
             f"no network fits the budget {budget}; the smallest has {cost.parameters:,} parameters and "
             f"{cost.flops:,} multiply-adds"
         )

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int64
 
+from percepta.errors import InputError
+
 # Kernel and expansion of a choice; None is the identity (NAS-Bench-Macro's digits 0, 1, 2).
 OPS: tuple[tuple[int, int] | None, ...] = (None, (3, 3), (5, 6))
 IDENTITY = "0"
 
 
-class CodeError(ValueError):
+class CodeError(InputError):
     """A code that is no network of the space; the message names the character."""
 
 

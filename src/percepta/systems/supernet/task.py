@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from percepta.datasets import nasbench
 from percepta.media.draw import write_picture
-from percepta.media.image import square, to_bytes
+from percepta.media.image import crop_square, to_bytes
 from percepta.metrics import Metric, interval
 from percepta.metrics.correlation import bootstrap, kendall
 from percepta.systems.supernet import Config, ranking, strategies
@@ -351,6 +351,6 @@ def _look(net: Supernet, code: str, picture: Any, calibration: Any) -> Float[np.
     path = net.extract(code).eval()
     if calibration is not None:
         path = calibrate(path, net.prepare(torch.as_tensor(calibration)).split(BATCH))
-    seen = to_bytes(square(picture, net.space.side))
+    seen = to_bytes(crop_square(picture, net.space.side))
     weight = next(path.parameters())
     return path(net.prepare(seen[None].to(weight.device)).to(weight.dtype))[0].float().softmax(0).cpu().numpy()

@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from percepta.datasets import furniture, interiors, nyu40, rooms, textures
+from percepta.datasets import nyu40
 from percepta.geometry import camera as cameras
 from percepta.geometry import pose as poses
-from percepta.geometry import render as renderer
 from percepta.geometry.camera import Intrinsics
+from percepta.worlds import raster as renderer
+from percepta.worlds import rooms
+from percepta.worlds.rooms import furniture, interiors, textures
 
 SMALL = Intrinsics.field_of_view(96, 72, 58.0)
 SEEDS = (1, 2, 3, 4)

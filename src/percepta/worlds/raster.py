@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int32, Int64, UInt8, UInt32
 
+from percepta.errors import InputError
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics
 
@@ -107,7 +108,7 @@ def rasterise(
 def _visible(faces: Faces, camera: Intrinsics, world_from_camera: np.ndarray) -> Int64[np.ndarray, " m"]:
     """Numbers of the faces that show their front and touch the view's pyramid."""
     if len(faces) >= 1 << _FACE_BITS:
-        raise ValueError(f"at most {(1 << _FACE_BITS) - 1} faces can be drawn, not {len(faces)}")
+        raise InputError(f"at most {(1 << _FACE_BITS) - 1} faces can be drawn, not {len(faces)}")
     front = np.flatnonzero(faces.normal @ world_from_camera[:3, 3] + faces.offset > 1e-9)
     x, y, z = np.moveaxis(_in_camera(faces.corners[front], world_from_camera), -1, 0)
     left, right = -(camera.cx + 0.5) / camera.fx, (camera.width - 0.5 - camera.cx) / camera.fx

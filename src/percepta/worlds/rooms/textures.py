@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float64, UInt8
 
-from percepta.geometry.render import TEXTURE as SIDE
-from percepta.geometry.render import Atlas
+from percepta.worlds.raster import TEXTURE as SIDE
+from percepta.worlds.raster import Atlas
 
 Grey = Float[np.ndarray, "256 256"]
 Colour = Float[np.ndarray, "256 256 3"]

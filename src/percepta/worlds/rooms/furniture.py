@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 from jaxtyping import Float64
 
-from percepta.datasets.textures import Material, Palette
+from percepta.worlds.rooms.textures import Material, Palette
 
 Rng = np.random.Generator
 Polygon = Float64[np.ndarray, "k 3"]

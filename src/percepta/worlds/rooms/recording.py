@@ -22,10 +22,11 @@ from scipy.interpolate import PchipInterpolator
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import dijkstra
 
-from percepta.datasets.interiors import CLASSES, KINDS, Boxes, Planes, Room, Thing, room
+from percepta.errors import InputError
 from percepta.geometry import pose as poses
-from percepta.geometry import render as renderer
 from percepta.geometry.camera import Intrinsics, rays
+from percepta.worlds import raster as renderer
+from percepta.worlds.rooms.interiors import CLASSES, KINDS, Boxes, Planes, Room, Thing, room
 
 __all__ = [
     "CAMERA", "CLASSES", "KINDS", "SCAN_CAMERA", "Boxes", "Planes", "Room", "Scan", "Sensor", "Thing", "View", "free",
@@ -91,7 +92,7 @@ def render(
         smooth: colours are the mean of `smooth`² samples a pixel; 1 leaves jagged edges and is fastest.
 
     Raises:
-        ValueError: the pose is no rigid motion.
+        InputError: the pose is no rigid motion.
     """
     poses.check(world_from_camera)
     pose = np.asarray(world_from_camera, np.float64)
@@ -254,7 +255,7 @@ def _ground(world: Room, height: float) -> tuple[np.ndarray, float]:
         sizes = np.bincount(parts.ravel())[1:]
         if len(sizes) and (sizes.max() * _CELL**2 > 0.8 or clearance == 0.1):
             return parts == 1 + int(sizes.argmax()), clearance
-    raise ValueError(f"room {world.seed} has no free space for a camera")
+    raise InputError(f"room {world.seed} has no free space for a camera")
 
 
 def _route(rng: Rng, grid: np.ndarray, length_m: float) -> np.ndarray:

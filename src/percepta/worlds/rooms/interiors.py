@@ -12,14 +12,15 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from jaxtyping import Float64, Int32, Int64, UInt8
 
-from percepta.datasets import furniture as make
 from percepta.datasets import nyu40
-from percepta.datasets.furniture import Maker, Number, Piece, Place, Top, pick
-from percepta.datasets.textures import Material, Palette, colour
+from percepta.errors import InputError
 from percepta.geometry import pose as poses
-from percepta.geometry import render as renderer
 from percepta.geometry.camera import Intrinsics
-from percepta.geometry.render import Atlas, Faces, Lamp, Light
+from percepta.worlds import raster as renderer
+from percepta.worlds.raster import Atlas, Faces, Lamp, Light
+from percepta.worlds.rooms import furniture as make
+from percepta.worlds.rooms.furniture import Maker, Number, Piece, Place, Top, pick
+from percepta.worlds.rooms.textures import Material, Palette, colour
 
 Rng = np.random.Generator
 
@@ -112,14 +113,14 @@ def room(seed: int, kind: str | None = None) -> Room:
         kind: one of KINDS; None draws one.
 
     Raises:
-        ValueError: an unknown kind.
+        InputError: an unknown kind.
     """
     rng = np.random.default_rng([seed, 11])
     if kind is None:
         names = list(KINDS)
         kind = names[int(rng.choice(len(names), p=[KINDS[name].weight for name in names]))]
     if kind not in KINDS:
-        raise ValueError(f"no kind of room {kind!r}; there are {', '.join(KINDS)}")
+        raise InputError(f"no kind of room {kind!r}; there are {', '.join(KINDS)}")
     plan = KINDS[kind]
     size = np.array([rng.uniform(*plan.side), rng.uniform(*plan.side), rng.uniform(2.35, 3.0)])
     build = _Builder(rng, Palette(rng), size)

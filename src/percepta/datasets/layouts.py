@@ -1,0 +1,127 @@
+"""Finds out which public data set a folder is, for training, `check` and prediction alike.
+
+Each file of this package that reads a set has
+
+    NAME            what it is called
+    FILES           what is looked for, in words
+    is_one(root)    whether a folder (or a file) is such a set; opens as little as it can
+    READS           {what it can be read as: a function of the folder}; splits and strides are applied afterwards
+
+A folder may also be the parent of several sets, which are then read one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar, cast
+
+from percepta.datasets import (
+    album,
+    captioned,
+    ccp,
+    cifar,
+    class_folder,
+    coco,
+    coco_small,
+    colmap,
+    davis,
+    didemo,
+    flickr8k,
+    flickr_aes,
+    folder,
+    foregrounds,
+    msrvtt,
+    msvd,
+    oasis,
+    para,
+    plane_annotations,
+    posed,
+    refcoco,
+    scannet,
+    seven_scenes,
+    tum_rgbd,
+    voc,
+)
+from percepta.errors import InputError, MissingFileError
+
+T = TypeVar("T")
+
+
+class DataSet(Protocol):
+    """The names that a file which reads a public data set has."""
+
+    NAME: str
+    FILES: str
+    READS: Mapping[Any, Callable[..., Any]]
+
+    def is_one(self, root: Path, /) -> bool: ...
+
+
+# In the order in which they are tried: a set with a layout of its own comes before those that any folder might be.
+SETS: tuple[Any, ...] = (
+    refcoco, msrvtt, msvd, didemo, para, flickr_aes, oasis, plane_annotations, scannet, seven_scenes, tum_rgbd, colmap,
+    cifar, davis, coco_small, coco, voc, ccp, foregrounds, flickr8k, captioned, folder, posed, class_folder, album,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Found(Generic[T]):
+    """A folder whose layout is known.
+
+    Attributes:
+        root: the folder.
+        set: the module that reads it.
+        read: its function for what was asked for; gets the folder, and what else that function takes.
+    """
+
+    root: Path
+    set: DataSet
+    read: Callable[..., T]
+
+
+def readers(kind: type[Any]) -> list[DataSet]:
+    """The sets that can be read as something."""
+    return [one for one in SETS if kind in getattr(one, "READS", {})]
+
+
+def find(root: Path | str, kind: type[Any]) -> list[Found[Any]]:
+    """What a folder is, among the sets that can be read as `kind`.
+
+    Args:
+        root: a folder in one of the layouts, a file where a set is one, or a folder with several such folders in it.
+        kind: what it is to be read as, such as `Scene`: a key of READS.
+
+    Returns:
+        One set; or those of its sub-folders, by name, where the folder itself is none.
+
+    Raises:
+        MissingFileError: there is no such path.
+        InputError: nothing that is known; lists what every set would need.
+    """
+    root = Path(root).expanduser()
+    if not root.exists():
+        raise MissingFileError(f"{root}: no such file or folder")
+    sets = readers(kind)
+    if own := _which(root, kind, sets):
+        return [own]
+    if root.is_dir():
+        folders = sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] not in "._")
+        inside = [found for found in (_which(path, kind, sets) for path in folders) if found]
+        if inside:
+            return inside
+    raise InputError(unknown(root, sets))
+
+
+def unknown(root: Path, sets: list[DataSet]) -> str:
+    """The message for a folder that no set recognises: what each of them looks for."""
+    looked = "".join(f"\n  {one.NAME}: {one.FILES}" for one in sets)
+    return f"{root}: no layout of data that is known, here or one folder down. Looked for{looked}"
+
+
+def _which(root: Path, kind: type[Any], sets: list[DataSet]) -> Found[Any] | None:
+    for one in sets:
+        if one.is_one(root):
+            return Found(root, cast(DataSet, one), one.READS[kind])
+    return None
