@@ -253,6 +253,15 @@ def test_help_loads_no_torch() -> None:
         assert "torch" not in fresh(code), line
 
 
+def test_the_picture_of_the_layers_is_todays() -> None:
+    docs = ROOT.parents[1] / "docs"
+    if not docs.is_dir():
+        pytest.skip("installed without its repository")
+    code = "import layers; print(layers.svg(), end='')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=docs, capture_output=True, text=True, check=True)
+    assert done.stdout == (docs / "pictures" / "layers.svg").read_text(), "run: python docs/layers.py"
+
+
 def test_every_system_has_its_files() -> None:
     for system in TABLE:
         for file in (

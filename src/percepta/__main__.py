@@ -9,6 +9,7 @@ before it is needed: help comes at once.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import sys
 import time
@@ -390,6 +391,7 @@ def predict(system: str, words: list[str], screen: Console) -> int:
     options = parse(Predict, words, f"percepta predict {system}", f"{system}: {TABLE[system]}")
     files = inputs(options.input)
     model = load(system, options)
+    _check_words(model, options.words)
 
     stems = [file.stem for file in files]
     failed: list[tuple[Path, str]] = []
@@ -426,6 +428,17 @@ def predict(system: str, words: list[str], screen: Console) -> int:
     if failed:
         screen.print(f"{len(failed)} of {len(files)} files failed, the others are in {options.out}")
     return 1 if failed else 0
+
+
+def _check_words(model: System, words: Sequence[str]) -> None:
+    """Raises UsageError where a system asks for words that are not there, or takes none."""
+    arguments = list(inspect.signature(model.predict).parameters.values())[1:]
+    asked = [item for item in arguments if item.kind is item.POSITIONAL_OR_KEYWORD]
+    if words and not asked:
+        raise UsageError(f"{model.name} takes no words beside its input; got {' '.join(words)!r}")
+    if not words and asked and asked[0].default is inspect.Parameter.empty:
+        name = asked[0].name
+        raise UsageError(f'{model.name} needs {name}: percepta predict {model.name} FILE "{name.upper()}"')
 
 
 def inputs(text: str) -> list[Path]:
