@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
+import io
+import pickle
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -20,8 +21,9 @@ SIZES = ("input_resolution", "context_length", "vocab_size")
 def read_archive(path: Path) -> dict[str, Tensor]:
     """The tensors of a .safetensors, a torch.save file or one of OpenAI's TorchScript archives, on the CPU.
 
-    Nothing in the file is run: pickles are read with `weights_only`, of a TorchScript archive only the state is taken.
-    Dictionaries around the state ("state_dict", "model") are opened.
+    Nothing in the file is run: pickles are read with `weights_only`, and of a TorchScript archive, which is a program,
+    only the tensors, by an unpickler that knows nothing but containers and tensors. Dictionaries around the state
+    ("state_dict", "model") are opened.
 
     Raises:
         MissingFileError: there is no such file.
@@ -40,9 +42,7 @@ def read_archive(path: Path) -> dict[str, Tensor]:
             raise InputError(f"{path} is not a safetensors file: {error}") from error
     try:
         if _is_torchscript(path):
-            with warnings.catch_warnings():  # torch announces that TorchScript will go; these files will not change
-                warnings.simplefilter("ignore")
-                return dict(torch.jit.load(path, map_location="cpu").state_dict())
+            return _read_torchscript(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever its readers met: pickle, zip, runtime errors
         raise InputError(
@@ -88,6 +88,67 @@ def _is_torchscript(path: Path) -> bool:
         return False
     with zipfile.ZipFile(path) as archive:
         return any("code" in Path(name).parts[:-1] for name in archive.namelist())
+
+
+def _read_torchscript(path: Path) -> dict[str, Tensor]:
+    """{dotted name: tensor} of the modules in a TorchScript archive; its code is not looked at."""
+    with zipfile.ZipFile(path) as archive:
+        data = next(name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl")
+        root = _Tensors(archive, data.removesuffix(".pkl")).load()
+    state: dict[str, Tensor] = {}
+    todo: list[tuple[str, object]] = [("", root)]
+    while todo:
+        prefix, module = todo.pop(0)
+        if not isinstance(module, _Module):
+            continue
+        values = vars(module)
+        state |= {f"{prefix}{name}": value for name, value in values.items() if isinstance(value, Tensor)}
+        todo += [(f"{prefix}{name}.", value) for name, value in values.items() if isinstance(value, _Module)]
+    return state
+
+
+class _Module:
+    """What stands for an object of a TorchScript archive: its attributes, and nothing that could be called."""
+
+
+class _Tensors(pickle.Unpickler):
+    """Reads data.pkl of a TorchScript archive: containers, numbers, texts, tensors, and modules as `_Module`."""
+
+    def __init__(self, archive: zipfile.ZipFile, folder: str) -> None:
+        super().__init__(io.BytesIO(archive.read(f"{folder}.pkl")))
+        self.archive, self.folder = archive, folder
+
+    def find_class(self, module: str, name: str) -> object:
+        if module == "torch._utils" and name == "_rebuild_tensor_v2":
+            return _tensor
+        if module == "collections" and name == "OrderedDict":
+            return dict
+        if module == "torch" and name in _STORAGES:
+            return _STORAGES[name]
+        if module.startswith("__torch__"):
+            return _Module
+        if module == "torch.jit._pickle" and name.startswith("build_") and name.endswith("list"):
+            return list
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+
+    def persistent_load(self, pid: tuple[str, torch.dtype, str, str, int]) -> Tensor:
+        _, dtype, key, _, count = pid
+        data = self.archive.read(f"{self.folder}/{key}")
+        if not isinstance(dtype, torch.dtype) or len(data) != count * dtype.itemsize:
+            raise pickle.UnpicklingError(f"storage {key} has {len(data)} bytes, which are not {count} numbers")
+        return torch.frombuffer(bytearray(data), dtype=dtype) if count else torch.empty(0, dtype=dtype)
+
+
+_STORAGES = {
+    "FloatStorage": torch.float32, "HalfStorage": torch.float16, "DoubleStorage": torch.float64,
+    "BFloat16Storage": torch.bfloat16, "LongStorage": torch.int64, "IntStorage": torch.int32,
+    "ShortStorage": torch.int16, "CharStorage": torch.int8, "ByteStorage": torch.uint8, "BoolStorage": torch.bool,
+}  # fmt: skip
+
+
+def _tensor(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object) -> Tensor:
+    """A tensor from its storage; torch refuses sizes that reach beyond it."""
+    return torch.as_strided(storage, size, stride, offset).clone()
 
 
 def fingerprint(state: Mapping[str, Tensor]) -> str:
