@@ -14,16 +14,26 @@ from jaxtyping import Bool, Float, Num, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from percepta.errors import InputError, InputTypeError, MissingFileError
+from percepta.errors import InputError, InputTypeError, MissingExtraError, MissingFileError
+from percepta.files import check_regular, listed, matching
 
 SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif"}
-)
+    {
+        ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff",
+        ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif", ".tga", ".heic", ".heif", ".hif",
+    }
+)  # fmt: skip
 VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".ogv", ".3gp"}
-)
+    {
+        ".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".m2v", ".vob", ".wmv", ".asf", ".flv", ".ts",
+        ".mts", ".m2ts", ".ogv", ".ogm", ".3gp", ".3g2", ".mxf", ".mjpeg", ".qt",
+    }
+)  # fmt: skip
+RAW_SUFFIXES = frozenset({".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw"})
+HEIC_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 # MP4 and QuickTime share their container with still pictures (HEIC, AVIF); the brand tells them apart.
-_STILL_BRANDS = frozenset({b"avif", b"avis", b"heic", b"heix", b"heif", b"mif1", b"msf1"})
+_STILL_BRANDS = frozenset({b"avif", b"avis", b"heic", b"heix", b"heif", b"mif1", b"msf1", b"heim", b"heis", b"hevc"})
+_HEIC_BRANDS = frozenset({b"heic", b"heix", b"heif", b"mif1", b"msf1", b"heim", b"heis", b"hevc", b"hevx"})
 _CHANNELS = (1, 3, 4)
 
 Source: TypeAlias = str | Path | Image.Image | np.ndarray | Tensor
@@ -138,22 +148,22 @@ def paths(where: str | Path) -> list[Path]:
     """Picture files, sorted: of a folder (not its subfolders), of a glob ("trip/**/*.jpg"), or one file.
 
     Raises:
-        MissingFileError: nothing there, or no picture among it.
+        MissingFileError: nothing there, or no picture among it; says what there is instead.
     """
     path = Path(where).expanduser()
     if path.is_file():
         return [path]
     if path.is_dir():
-        found, kind = path.iterdir(), "folder"
+        found, kind = list(listed(path)), "folder"
     elif any(mark in str(path) for mark in "*?["):
-        parts = path.parts
-        first = next(i for i, part in enumerate(parts) if any(mark in part for mark in "*?["))
-        found, kind = Path(*parts[:first]).glob(str(Path(*parts[first:]))), "pattern"
+        found, kind = matching(path), "pattern"
     else:
         raise MissingFileError(f"{path}: no such file, folder or pattern")
-    pictures = sorted(p for p in found if p.suffix.lower() in SUFFIXES and p.is_file())
+    pictures = [one for one in found if one.suffix.lower() in SUFFIXES]
     if not pictures:
-        raise MissingFileError(f"{path}: no pictures in this {kind} (looked for {', '.join(sorted(SUFFIXES))})")
+        others = sorted({one.suffix.lower() or "no ending" for one in found})
+        there = f"; it has files with {', '.join(others[:8])}" if others else ""
+        raise MissingFileError(f"{path}: no pictures in this {kind} (looked for {', '.join(sorted(SUFFIXES))}){there}")
     return pictures
 
 
@@ -177,14 +187,16 @@ def _open(path: Path) -> Image.Image:
         raise IsADirectoryError(
             f"{path}: this is a folder; give one picture, or list the folder with media.image.paths"
         )
-    if not path.exists():
-        raise MissingFileError(f"{path}: no such file")
-    with path.open("rb") as file:
+    with check_regular(path).open("rb") as file:
         head = file.read(16)
     if not head:
         raise InputError(f"{path}: the file is empty (0 bytes)")
     if _is_video(head, path.suffix.lower()):
         raise InputError(f"{path}: this is a video; give a picture, for example one of its frames")
+    if path.suffix.lower() in RAW_SUFFIXES:
+        raise InputError(f"{path}: a raw photograph; develop it into JPEG or TIFF with your camera's program first")
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS:
+        _register_heic(path)
     try:
         return Image.open(path)
     except UnidentifiedImageError:
@@ -193,6 +205,15 @@ def _open(path: Path) -> Image.Image:
         raise InputError(f"{path}: too many pixels to open safely ({error})") from None
     except (OSError, SyntaxError, ValueError, struct.error) as error:
         raise InputError(f"{path}: the picture cannot be read ({error})") from None
+
+
+def _register_heic(path: Path) -> None:
+    """Lets Pillow read HEIC, which the extra `heic` brings."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        raise MissingExtraError(f"{path}: a HEIC picture; to read those run pip install 'percepta[heic]'") from None
+    register_heif_opener()
 
 
 def _is_video(head: bytes, suffix: str) -> bool:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +21,8 @@ import numpy as np
 from av.stream import Disposition
 from jaxtyping import Float32, UInt8
 
-from percepta.errors import InputError, MissingFileError
+from percepta.errors import InputError
+from percepta.files import check_regular
 
 Frame = UInt8[np.ndarray, "h w 3"]
 Real = int | float
@@ -184,6 +187,45 @@ def walk(
             raise VideoError(film.path, f"truncated or damaged: {end:.1f}{of} can be decoded", end)
 
 
+def every_frame(where: str | Path) -> Iterator[Sample]:
+    """Every frame of a video, or of a camera for as long as it runs.
+
+    Args:
+        where: a video file, or "camera:0" for the first camera of this machine.
+
+    Raises:
+        MissingFileError, IsADirectoryError, VideoError: as `info`; where the file is damaged, after its last frame.
+        InputError: there is no such camera.
+    """
+    if isinstance(where, str) and where.startswith("camera:"):
+        yield from _camera(where)
+        return
+    with _opened(Path(where)) as film:
+        count, time = 0, 0.0
+        for count, frame in enumerate(film.decoded(), 1):  # noqa: B007
+            time = film.time_s(frame)
+            yield Sample(time, _pixels(frame))
+        if not count:
+            raise VideoError(film.path, film.nothing())
+        if film.broken:
+            raise VideoError(film.path, f"truncated or damaged after {time:.1f} s", time)
+
+
+def _camera(name: str) -> Iterator[Sample]:
+    number = name.partition(":")[2]
+    kinds = {"linux": ("v4l2", "/dev/video{}"), "darwin": ("avfoundation", "{}"), "win32": ("dshow", "video={}")}
+    if sys.platform not in kinds:
+        raise InputError(f"{name}: cameras are not read on {sys.platform}")
+    kind, place = kinds[sys.platform]
+    try:
+        container = av.open(place.format(number), format=kind)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise InputError(f"{name}: no such camera ({getattr(error, 'strerror', None) or error})") from None
+    with container:
+        film = _Film(Path(name), container, container.streams.video[0])
+        yield from (Sample(film.time_s(frame), _pixels(frame)) for frame in film.decoded())
+
+
 # ---------------------------------------------------------------------------------------------------- shots
 
 
@@ -327,7 +369,7 @@ class Writer:
         codec = "libvpx-vp9" if suffix == ".webm" else "libx264" if "libx264" in av.codecs_available else "mpeg4"
         self.path.parent.mkdir(parents=True, exist_ok=True)
         fast = {"movflags": "+faststart"} if suffix in (".mp4", ".m4v", ".mov") else {}
-        self._container = av.open(str(self._temporary), "w", options=fast)
+        self._container = av.open(f"file:{self._temporary}", "w", options=fast)
         # One thread: the same frames always give the same bytes.
         options = {
             "libx264": {"crf": str(self._crf), "preset": "fast", "threads": "1"},
@@ -389,7 +431,7 @@ class _Film:
     def _restart(self) -> None:
         """Opens the file again."""
         self.container.close()
-        self.container = av.open(str(self.path))
+        self.container = _container(self.path)
         self.stream = self.container.streams[self._index]
         self.stream.thread_type = "AUTO"
         self._count, self.broken = 0, False
@@ -447,17 +489,28 @@ class _Film:
         return "a video without frames, or with none that can be decoded"
 
 
+@lru_cache(maxsize=1)
+def _formats() -> str:
+    """The formats that may be opened: none that is a list of other files or of addresses."""
+    lists = {"hls", "applehttp", "concat", "concatf", "dash", "imf", "sdp", "rtsp", "rtp", "webm_dash_manifest", "tty"}
+    return ",".join(sorted(name for name in av.formats_available if name not in lists))
+
+
+def _container(path: Path) -> Any:
+    """A file, opened as a file whatever its name looks like ("12:30.mp4"), and no other file or address with it."""
+    rules = {"protocol_whitelist": "file", "format_whitelist": _formats()}
+    return av.open(f"file:{path}", options=rules)
+
+
 @contextlib.contextmanager
 def _opened(path: Path, fast: bool = False) -> Iterator[_Film]:
     path = path.expanduser()
     if path.is_dir():
         raise IsADirectoryError(f"{path}: this is a folder; give one video")
-    if not path.exists():
-        raise MissingFileError(f"{path}: no such file")
-    if path.stat().st_size == 0:
+    if check_regular(path).stat().st_size == 0:
         raise VideoError(path, "the file is empty (0 bytes)")
     try:
-        container = av.open(str(path))
+        container = _container(path)
     except PermissionError:
         raise
     except (av.FFmpegError, OSError, ValueError) as error:
