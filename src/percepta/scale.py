@@ -5,6 +5,7 @@ The call, the order and the results are the same.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.util import find_spec
@@ -55,25 +56,33 @@ def stream(function: Callable[[In], Out], items: Iterable[In], *, processes: int
         return
     import ray  # type: ignore[import-not-found]
 
-    own = not ray.is_initialized()
-    if own:
-        ray.init(num_cpus=processes, include_dashboard=False, log_to_driver=False)
+    own = _start(ray, processes)
     try:
-
-        def call(item: In) -> Out:  # Ray takes functions and classes, and no partials
-            return function(item)
-
-        remote = ray.remote(call)
+        remote = ray.remote(_call)
         waiting: deque[Any] = deque()
         for item in items:
             if len(waiting) == 2 * processes:  # enough for nobody to wait; more would only fill memory
                 yield ray.get(waiting.popleft())
-            waiting.append(remote.remote(item))
+            waiting.append(remote.remote(function, item))
         while waiting:
             yield ray.get(waiting.popleft())
     finally:
         if own:
             ray.shutdown()
+
+
+def _start(ray: Any, processes: int) -> bool:
+    """Starts Ray on this machine, where none runs yet, with its usage statistics off; whether it did."""
+    if ray.is_initialized():
+        return False
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # read by the processes that Ray starts
+    ray.init(num_cpus=processes, include_dashboard=False, log_to_driver=False)
+    return True
+
+
+def _call(function: Callable[[In], Out], item: In) -> Out:
+    """Ray takes functions of a module, and no partials or nested ones."""
+    return function(item)
 
 
 class Workers:
@@ -99,9 +108,7 @@ class Workers:
             raise MissingExtraError("actors need Ray: pip install 'percepta[scale]'")
         import ray  # type: ignore[import-not-found]
 
-        self._own = not ray.is_initialized()
-        if self._own:
-            ray.init(num_cpus=max(1, len(arguments)), include_dashboard=False, log_to_driver=False)
+        self._own = _start(ray, max(1, len(arguments)))
         try:
             self._objects = [ray.remote(_Holder).remote(make, given) for given in arguments]
             ray.get([held.ready.remote() for held in self._objects])  # what `make` raises is raised here
