@@ -266,7 +266,13 @@ def _preset_in(words: Sequence[str]) -> str:
 
 
 def train(system: str, words: list[str], screen: Console) -> int:
-    """Trains, with a progress bar, and writes the page of curves."""
+    """Trains, with a progress bar, and writes the page of curves.
+
+    Args:
+        system: its name.
+        words: the words after it.
+        screen: where is printed.
+    """
     kind = train_options(system, _preset_in(words))
     parsed = parse(kind, words, f"percepta train {system}", f"Trains {system}: {TABLE[system]}")
     options: Train = parsed.options
@@ -328,7 +334,13 @@ def _examples(system: System, root: Path | None) -> list[Block]:
 
 
 def evaluate(system: str, words: list[str], screen: Console) -> int:
-    """Prints metrics with intervals and baselines; writes JSON, a page and, with --card, the card's table."""
+    """Prints metrics with intervals and baselines; writes JSON, a page and, with --card, the card's table.
+
+    Args:
+        system: its name.
+        words: the words after it.
+        screen: where is printed.
+    """
     options = parse(Evaluate, words, f"percepta evaluate {system}", f"Evaluates {system}: {TABLE[system]}")
     import json
     from dataclasses import asdict
@@ -387,7 +399,13 @@ def write_card(card: Path, metrics: Mapping[str, Metric], facts: Mapping[str, st
 
 
 def predict(system: str, words: list[str], screen: Console) -> int:
-    """Predicts for every input; writes drawings, results and predictions.json; lists files that failed."""
+    """Predicts for every input; writes drawings, results and predictions.json; lists files that failed.
+
+    Args:
+        system: its name.
+        words: the words after it.
+        screen: where is printed.
+    """
     options = parse(Predict, words, f"percepta predict {system}", f"{system}: {TABLE[system]}")
     files = inputs(options.input)
     model = load(system, options)
@@ -458,7 +476,13 @@ def inputs(text: str) -> list[Path]:
 
 
 def export(system: str, words: list[str], screen: Console) -> int:
-    """Writes ONNX graphs, each checked against torch."""
+    """Writes ONNX graphs, each checked against torch.
+
+    Args:
+        system: its name.
+        words: the words after it.
+        screen: where is printed.
+    """
     options = parse(Export, words, f"percepta export {system}", f"Exports {system}: {TABLE[system]}")
     model = load(system, options)
     from percepta import export as exporting
@@ -473,7 +497,13 @@ def export(system: str, words: list[str], screen: Console) -> int:
 
 
 def data(system: str, words: list[str], screen: Console) -> int:
-    """Checks a folder of data; exit code 1 where something is wrong with it."""
+    """Checks a folder of data; exit code 1 where something is wrong with it.
+
+    Args:
+        system: its name.
+        words: the words after it.
+        screen: where is printed.
+    """
     options = parse(Data, words, f"percepta data {system}")
     check = import_module(f"percepta.systems.{system}.check")
     with progress_bar(screen, f"reading {options.folder}") as bar:

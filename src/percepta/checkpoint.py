@@ -64,6 +64,11 @@ def save(
     """Writes a checkpoint: under a temporary name first, so that none is ever half-written.
 
     Args:
+        path: of the file.
+        model: whose tensors are written.
+        system: its name.
+        preset: the name of the preset that `config` is, or "custom".
+        step: optimizer steps that it was trained for.
         config: the system's Config.
         frozen: what `percepta.weights.fill` returned for the parts that are not to be stored.
         half: store 32-bit floats in 16 bits: half the size, three decimal digits.
@@ -178,6 +183,8 @@ def of_preset(
     """(config, model in eval mode) of a system's preset.
 
     Args:
+        system: its name.
+        preset: one of its PRESETS.
         path: a checkpoint of ours, or a published one, which the system's keys.py reads; None takes what
             ships.
         given: {name of a weight: file} for parts that stand on files of the user's.
@@ -225,7 +232,13 @@ def _published(system: str, config: Any, model: nn.Module, path: Path) -> None:
 
 
 def fill_frozen(model: nn.Module, frozen: Mapping[str, dict[str, Any]], given: Mapping[str, Path]) -> None:
-    """Fills the parts that a checkpoint leaves out; refuses other weights than those it was trained on."""
+    """Fills the parts that a checkpoint leaves out; refuses other weights than those it was trained on.
+
+    Args:
+        model: what `build` gave.
+        frozen: the field of a header: which weights each part stands on.
+        given: {name of a weight: file} for those of the user's.
+    """
     wanted = {part: entry["weights"] for part, entry in frozen.items()}
     got = weights.fill(model, wanted, {name: path for name, path in given.items() if name in wanted.values()})
     for part, entry in frozen.items():

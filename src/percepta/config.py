@@ -87,7 +87,13 @@ def from_json(cls: type[T], data: Mapping[str, Any]) -> T:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> dict[str, tuple[Any, Any]]:
-    """What differs between two results of `to_json`: {"train.lr": (old, new)}."""
+    """What differs between two results of `to_json`: {"train.lr": (old, new)}.
+
+    Args:
+        old: settings before.
+        new: settings now.
+        path: what stands before each name, for settings inside others.
+    """
     found: dict[str, tuple[Any, Any]] = {}
     for key in dict.fromkeys([*old, *new]):
         a, b = old.get(key), new.get(key)

@@ -167,15 +167,33 @@ class Task(Protocol):
         ...
 
     def data(self, config: Any, split: str, root: Path | None = None, /) -> Dataset | None:
-        """Samples of "train", "val", "test" or "all" of a folder; without one, of the synthetic world."""
+        """Samples of "train", "val", "test" or "all" of a folder; without one, of the synthetic world.
+
+        Args:
+            config: the settings.
+            split: "train", "val", "test" or "all".
+            root: a folder of data; None: the synthetic world.
+        """
         ...
 
     def loss(self, model: Any, batch: Batch, step: Step, /) -> dict[str, Tensor]:
-        """{"loss": what is made smaller, and other scalars for the log}."""
+        """{"loss": what is made smaller, and other scalars for the log}.
+
+        Args:
+            model: in training mode.
+            batch: what `collate` made.
+            step: number, epoch, generator and memory.
+        """
         ...
 
     def evaluate(self, model: Any, loader: Loader, /, *, examples: int = 0) -> Evaluation:
-        """Metrics, each beside a trivial baseline. One pass; blocks for a page only where `examples` is above 0."""
+        """Metrics, each beside a trivial baseline. One pass; blocks for a page only where `examples` is above 0.
+
+        Args:
+            model: in eval mode.
+            loader: batches; it is gone through once.
+            examples: how many pictures the blocks may show; 0: no blocks.
+        """
         ...
 
 

@@ -59,6 +59,7 @@ def export(system: System, path: Path, parts: Sequence[str] | None = None) -> li
     """Writes `<path>/<system>-<part>.onnx` for each part and compares it with torch.
 
     Args:
+        system: a loaded system.
         path: a folder; made where it is missing.
         parts: names in the system's EXPORTS; None for all.
 
@@ -96,6 +97,13 @@ def to_onnx(
 ) -> None:
     """Writes the graph of a module's forward pass.
 
+    Args:
+        module: whose forward pass is written.
+        inputs: an example of each input, by name, in the order of `forward`.
+        outputs: names of the outputs.
+        axes: {input: {axis: name of a size that may change}}.
+        path: of the file.
+
     Raises:
         InputError: a size that was to be free came out fixed.
     """
@@ -128,6 +136,12 @@ def parity(
     path: Path, module: nn.Module, inputs: Mapping[str, Tensor], axes: Mapping[str, Mapping[int, str]]
 ) -> tuple[float, float]:
     """Of onnxruntime from torch: (largest absolute difference, the same as a share of its output's largest).
+
+    Args:
+        path: of the graph.
+        module: the same in torch.
+        inputs: an example of each input, by name.
+        axes: {input: {axis: name of a size that may change}}; these are tried at twice their size too.
 
     Raises:
         InputError: the outputs have other shapes.

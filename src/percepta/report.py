@@ -125,7 +125,13 @@ def metric_rows(metrics: Mapping[str, Metric]) -> tuple[list[str], list[list[str
 
 
 def embed(picture: Picture, *, longest_px: int = 900, quality: int = 86) -> str:
-    """A picture as a data URI: JPEG, or PNG where it has transparency or few colours (masks, drawings)."""
+    """A picture as a data URI: JPEG, or PNG where it has transparency or few colours (masks, drawings).
+
+    Args:
+        picture: of PIL, an array of bytes, or something that draws itself.
+        longest_px: larger pictures are made smaller.
+        quality: of JPEG, 1..95.
+    """
     image = to_image(picture).copy()
     if max(image.size) > longest_px:
         image.thumbnail((longest_px, longest_px))
@@ -401,7 +407,13 @@ def _cell(value: Any) -> str:
 
 
 def ticks(low: Real, high: Real, about: int = 5) -> list[Real]:
-    """Round numbers (1, 2 or 5 times a power of ten apart) that lie inside [low, high]."""
+    """Round numbers (1, 2 or 5 times a power of ten apart) that lie inside [low, high].
+
+    Args:
+        low: lower end.
+        high: upper end.
+        about: how many are wanted.
+    """
     if not (math.isfinite(low) and math.isfinite(high)) or high <= low:
         return [low]
     rough = (high - low) / max(about, 1)

@@ -64,7 +64,13 @@ def averaged(model: nn.Module, ema: Mapping[str, Tensor]) -> Iterator[None]:
 
 
 def same_settings(old: Mapping[str, Any], config: Any, out: Path) -> None:
-    """Raises InputError where a run was made with other settings that change its result; names each."""
+    """Raises InputError where a run was made with other settings that change its result; names each.
+
+    Args:
+        old: config.json of the run.
+        config: today's Config.
+        out: the run folder, for the message.
+    """
     changed = {name: pair for name, pair in differences(old, to_json(config)).items() if name not in FREE}
     if changed:
         rows = ", ".join(f"{name} {before!r} → {after!r}" for name, (before, after) in changed.items())
@@ -93,7 +99,15 @@ class RunFolder:
             )
 
     def log(self, step: Step, phase: str, scalars: dict[str, float], lr: float, settings: TrainConfig) -> None:
-        """Adds the scalars of a step; every `log_every` steps writes a line with their means."""
+        """Adds the scalars of a step; every `log_every` steps writes a line with their means.
+
+        Args:
+            step: that was done.
+            phase: name of the phase.
+            scalars: what the loss gave.
+            lr: the learning rate.
+            settings: of the phase.
+        """
         for name, value in scalars.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
         self.count += 1

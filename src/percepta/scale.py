@@ -49,7 +49,13 @@ def map(
 
 
 def stream(function: Callable[[In], Out], items: Iterable[In], *, processes: int = 0) -> Iterator[Out]:
-    """As `map`, but each result comes as soon as it and those before it are there: what is done can be kept."""
+    """As `map`, but each result comes as soon as it and those before it are there: what is done can be kept.
+
+    Args:
+        function: a pure function; with `processes` it and the items have to be picklable.
+        items: read as they are needed.
+        processes: how many items are worked on at a time in Ray's processes; 0, or no Ray: one by one, here.
+    """
     if processes <= 0 or not available():
         for item in items:
             yield function(item)

@@ -45,6 +45,12 @@ class Which:
 def parse(kind: type[T], words: Sequence[str], prog: str, description: str | None = None) -> T:
     """Reads options into a dataclass. Wrong values end the program with tyro's explanation (exit code 2).
 
+    Args:
+        kind: a dataclass of options.
+        words: the command line.
+        prog: the command's name, for help.
+        description: what it does, for help.
+
     Raises:
         UsageError: an option is unknown; names the nearest and the valid ones.
     """
@@ -121,7 +127,13 @@ def one_line(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def progress_bar(screen: Console, text: str, shown: bool = True) -> Iterator[Callable[[int, int, str], None]]:
-    """A progress bar as a function of (done, in all, note); silent where nobody watches."""
+    """A progress bar as a function of (done, in all, note); silent where nobody watches.
+
+    Args:
+        screen: where it is drawn.
+        text: what is being done.
+        shown: False draws nothing.
+    """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (

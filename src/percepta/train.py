@@ -180,7 +180,13 @@ class Evaluator:
 
 
 def order(length: int, seed: int, epoch: int) -> Tensor:
-    """The permutation of 0 … length − 1 in which an epoch goes through the data."""
+    """The permutation of 0 … length − 1 in which an epoch goes through the data.
+
+    Args:
+        length: of the data.
+        seed: of the training.
+        epoch: which one.
+    """
     return torch.randperm(length, generator=torch.Generator().manual_seed(derive(seed, "order", epoch)))
 
 

@@ -240,6 +240,12 @@ def tensors(path: Path) -> dict[str, Tensor]:
 def load_strictly(module: nn.Module, state: Mapping[str, Tensor], what: str, skip: tuple[str, ...] = ()) -> None:
     """Copies a state dict into a module; names under a prefix of `skip` are not expected.
 
+    Args:
+        module: what is filled.
+        state: tensors by name.
+        what: what messages call them.
+        skip: prefixes of names that are not expected.
+
     Raises:
         InputError: names every tensor that is missing, odd or of a wrong shape; nothing is copied then.
     """

@@ -43,7 +43,13 @@ class Intrinsics:
 
     @classmethod
     def of(cls, matrix: np.ndarray, width: int, height: int) -> Intrinsics:
-        """From a 3×3 (or 4×4, as ScanNet writes it) matrix without skew."""
+        """From a 3×3 (or 4×4, as ScanNet writes it) matrix without skew.
+
+        Args:
+            matrix: 3×3 or 4×4, in pixels.
+            width: of the picture, in pixels.
+            height: of the picture, in pixels.
+        """
         matrix = np.asarray(matrix, np.float64)
         if matrix.shape not in ((3, 3), (4, 4)) or abs(matrix[0, 1]) > 1e-6 * abs(matrix[0, 0]):
             raise InputError(f"intrinsics are 3×3 or 4×4 without skew, not {matrix.tolist()}")
@@ -52,7 +58,13 @@ class Intrinsics:
 
     @classmethod
     def field_of_view(cls, width: int, height: int, horizontal_deg: float) -> Intrinsics:
-        """Square pixels, principal point in the middle of the picture."""
+        """Square pixels, principal point in the middle of the picture.
+
+        Args:
+            width: of the picture, in pixels.
+            height: of the picture, in pixels.
+            horizontal_deg: angle between its left and right border, 0..180.
+        """
         focal = width / 2 / np.tan(np.radians(horizontal_deg) / 2)
         return cls(float(focal), float(focal), (width - 1) / 2, (height - 1) / 2, width, height)
 
@@ -76,7 +88,14 @@ class Intrinsics:
         return Intrinsics(self.fx * sx, self.fy * sy, cx, cy, width, height)
 
     def cropped(self, left: int, top: int, width: int, height: int) -> Intrinsics:
-        """Of the part of the picture whose upper left pixel is (left, top)."""
+        """Of the part of the picture whose upper left pixel is (left, top).
+
+        Args:
+            left: first column of the part.
+            top: first row of the part.
+            width: of the part, in pixels.
+            height: of the part, in pixels.
+        """
         return Intrinsics(self.fx, self.fy, self.cx - left, self.cy - top, width, height)
 
 
@@ -113,7 +132,13 @@ def back_project(depth_m: Float[np.ndarray, "h w"], camera: Intrinsics) -> Float
 def points(
     depth_m: Float[np.ndarray, "h w"], camera: Intrinsics, world_from_camera: Float[np.ndarray, "4 4"]
 ) -> tuple[Float[np.ndarray, "n 3"], Bool[np.ndarray, "h w"]]:
-    """World coordinates of the n pixels that have a reading, row by row, and which these are."""
+    """World coordinates of the n pixels that have a reading, row by row, and which these are.
+
+    Args:
+        depth_m: along the optical axis; 0 where there is no reading.
+        camera: that measured it.
+        world_from_camera: its pose, metres.
+    """
     seen = np.isfinite(depth_m) & (depth_m > 0)
     return poses.transform(world_from_camera, back_project(depth_m, camera)[seen]), seen
 
@@ -137,6 +162,12 @@ def register(
     Every reading is carried over and covers the pixels that its own pixel covers there; the nearest reading wins. A
     pixel that this leaves empty, and whose neighbours on opposite sides are of one surface (within 3 %), is filled
     from them: the cracks that magnification opens. Shadows behind edges stay empty.
+
+    Args:
+        depth_m: of the depth camera; 0 where there is no reading.
+        depth_camera: its intrinsics.
+        colour_camera: intrinsics of the colour camera.
+        colour_from_depth: rigid motion from the depth camera's coordinates to the colour camera's, metres.
     """
     _same_size(depth_m, depth_camera)
     seen = np.isfinite(depth_m) & (depth_m > 0)
@@ -184,7 +215,13 @@ def unit_plane(plane: Array) -> tuple[Array, Array]:
 
 
 def plane_in(camera_from_world: Float[np.ndarray, "4 4"], normal: Any, offset: Any) -> tuple[Any, Any]:
-    """Planes n·x + d = 0 in the coordinates that a pose leads to: n' = R n, d' = d − n'·t; `... 3` and `...`."""
+    """Planes n·x + d = 0 in the coordinates that a pose leads to: n' = R n, d' = d − n'·t; `... 3` and `...`.
+
+    Args:
+        camera_from_world: the pose.
+        normal: of unit length, `... 3`.
+        offset: in metres, `...`.
+    """
     turned = normal @ camera_from_world[:3, :3].T
     return turned, offset - turned @ camera_from_world[:3, 3]
 

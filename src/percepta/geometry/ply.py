@@ -189,6 +189,7 @@ def write(
     """Writes columns of vertices, and triangles where there are any, under a temporary name that is then changed.
 
     Args:
+        path: of the file.
         vertices: by name, each of length n; types as in a PLY file (no 64-bit integers, no Booleans).
         triangles: `m 3`.
         binary: little endian; otherwise ASCII, which reads back to the same values.

@@ -39,6 +39,8 @@ def write_picture(path: Path | str, picture: Image.Image, numbers: Mapping[str, 
     """A drawing as a PNG, and beside it, of the same name, what it shows as JSON: each whole or not at all.
 
     Args:
+        picture: the drawing.
+        numbers: what the JSON holds; None writes none.
         path: with any ending; its folder is made.
     """
     path, content = Path(path), io.BytesIO()
@@ -184,7 +186,14 @@ def _signed_distance(inside: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"
 
 
 def with_bar(image: Image.Image, text: str, score: float | None, colour: Colour) -> Image.Image:
-    """The picture with a bar of text below it: a chip of the colour, the text in three lines at most, the score."""
+    """The picture with a bar of text below it: a chip of the colour, the text in three lines at most, the score.
+
+    Args:
+        image: what stands above the bar.
+        text: the words; three lines at most.
+        score: 0..1, written at the right; None for none.
+        colour: RGB, 0..255, of the chip.
+    """
     size = max(12, round(min(image.width / 22, 12 + image.width / 90)))
     font, pad = ImageFont.load_default(size), round(size * 0.6)
     number = "" if score is None else f"{score:.2f}"

@@ -81,7 +81,13 @@ def read(source: Source, *, long_side: int | None = None, at_least: int | None =
 
 
 def resize(image: Float[Tensor, "*c h w"], height: int, width: int) -> Float[Tensor, "*c height width"]:
-    """Bilinear with antialiasing: shrinking averages over the pixels that fall together."""
+    """Bilinear with antialiasing: shrinking averages over the pixels that fall together.
+
+    Args:
+        image: any numbers.
+        height: in pixels, 1 or more.
+        width: in pixels, 1 or more.
+    """
     if image.shape[-2:] == (height, width):
         return image
     flat = image.reshape(1, -1, *image.shape[-2:])
@@ -115,6 +121,7 @@ def crops(pixels: UInt8[Tensor, "n 3 s s"], draws: Float[np.ndarray, "n 3"], par
     """Pictures cut out of themselves with a black border around, half of them mirrored: the usual views for training.
 
     Args:
+        pixels: RGB bytes.
         draws: what decides, in 0..1: row, column, and whether a picture is mirrored.
         part: the border is `s // part` pixels wide: 4 of 32, unless told.
 

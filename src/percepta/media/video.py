@@ -152,6 +152,7 @@ def walk(
     stepped over.
 
     Args:
+        path: of the video.
         every_s: seconds between two samples.
         size: (height, width) that frames are squeezed to, which is cheaper here than later; None: as they are.
         watch: is called with time and `signature` of every frame, for `cuts`.
@@ -386,7 +387,13 @@ class Writer:
 
 
 def write(path: str | Path, frames: Iterable[Frame], fps: Real) -> Path:
-    """Writes frames as a clip, see `Writer`; returns where it is."""
+    """Writes frames as a clip, see `Writer`; returns where it is.
+
+    Args:
+        path: its ending says the format: .mp4, .webm, ...
+        frames: RGB bytes, all of one size.
+        fps: frames a second.
+    """
     with Writer(path, fps) as writer:
         for frame in frames:
             writer.add(frame)

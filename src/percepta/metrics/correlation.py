@@ -81,6 +81,14 @@ def bootstrap(
     """Interval of a correlation over networks drawn anew: basic bootstrap percentiles.
 
     A network that is drawn twice makes a tied pair on both sides, which tau-b leaves out.
+
+    Args:
+        guess: n numbers.
+        truth: n numbers.
+        statistic: function of (guess, truth).
+        draws: how often is resampled.
+        seed: of the draws.
+        level: share of the draws inside the interval.
     """
     a, b = _pair(guess, truth)
     rng = np.random.default_rng(seed)

@@ -167,6 +167,8 @@ def polygons_to_mask(
     """Mask of COCO polygons, pixel for pixel as the official toolkit fills them (union of all of them).
 
     Args:
+        height: of the mask, in pixels.
+        width: of the mask, in pixels.
         polygons: each [x0, y0, x1, y1, ...] in pixels, at least three points; where a polygon crosses
             itself the doubly covered part is outside (even-odd rule).
 

@@ -45,6 +45,11 @@ def compare(
     """Compares the predicted planes of a picture with the true ones.
 
     Args:
+        score: of each prediction, 0..1.
+        masks: of the predictions.
+        label: class of each prediction.
+        true_masks: of the true planes.
+        true_label: class of each true plane.
         depths_m: depth of each predicted plane in every pixel.
         true_depth_m: 0 where it is not known; these pixels count for the masks but not for the depth.
     """
@@ -101,6 +106,9 @@ def plane_ap(
     """Plane AP: a prediction is right with IoU > `over` and a mean depth error < `within_m` (infinite: any).
 
     Args:
+        pictures: what `compare` gave for each.
+        within_m: mean depth error below which a prediction is right, metres.
+        over: IoU above which a prediction is right, 0..1.
         pooled: the second reading: one curve over all pictures, as detection benchmarks have it. The published code
             averages over pictures; those without true planes are left out.
 
@@ -129,6 +137,9 @@ def class_map(
     """Mean AP over pictures and classes, of masks alone.
 
     Args:
+        pictures: what `compare` gave for each.
+        classes: those that count.
+        over: IoU above which a prediction is right, 0..1.
         skip_missing: as published: a class that a picture has but that was not predicted there, or was predicted
             without being there, is left out, which raises the number. False: it counts 0.
 

@@ -23,6 +23,11 @@ def confusion(
 ) -> Int64[np.ndarray, "classes classes"]:
     """How often class i (row) was called j. Points with a truth below 0 are left out.
 
+    Args:
+        truth: class of each point; below 0: not labelled.
+        answer: predicted class of each point.
+        classes: how many there are.
+
     Raises:
         InputError: numbers that are no class, or arrays of different length.
     """
@@ -87,6 +92,7 @@ def overlaps(
     """Counts of one scene.
 
     Args:
+        found: the predicted instances.
         truth_label: class of each point. truth_instance: its object, 0 none.
         classes: those with instances; points of others are "without a class". A true instance is what has one
             object and one class.
@@ -119,12 +125,25 @@ def overlaps(
 def precisions(
     scenes: Sequence[Overlaps], classes: Sequence[int], threshold: float, least: int = 100
 ) -> Float[np.ndarray, " classes"]:
-    """Average precision of each class at one IoU; NaN for a class that has no true instance of enough points."""
+    """Average precision of each class at one IoU; NaN for a class that has no true instance of enough points.
+
+    Args:
+        scenes: what `overlaps` gave for each scene.
+        classes: those with instances.
+        threshold: IoU from which a prediction is right, 0..1.
+        least: true instances with fewer points are left out.
+    """
     return np.array([_precision(scenes, c, threshold, least) for c in classes])
 
 
 def average_precision(scenes: Sequence[Overlaps], classes: Sequence[int], least: int = 100) -> dict[str, float]:
-    """{"AP", "AP50", "AP25"}: means over the classes that have true instances; NaN without any."""
+    """{"AP", "AP50", "AP25"}: means over the classes that have true instances; NaN without any.
+
+    Args:
+        scenes: what `overlaps` gave for each scene.
+        classes: those with instances.
+        least: true instances with fewer points are left out.
+    """
     table = {th: precisions(scenes, classes, th, least) for th in (0.25, *THRESHOLDS)}
     fine = np.stack([table[th] for th in THRESHOLDS]).mean(0)
     rows = {"AP": fine, "AP50": table[0.5], "AP25": table[0.25]}

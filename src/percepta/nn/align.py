@@ -142,7 +142,13 @@ def picture_views(encoder: EfficientNetLite0, images: Float[Tensor, "b 3 h w"]) 
 
 @torch.no_grad()
 def sentence_views(encoder: TextEncoder, words: Sequence[str], batch: int = 64) -> Float[Tensor, "m t"]:
-    """Means over the real tokens after each of `LAYERS`, every one of length 1, together of length 1."""
+    """Means over the real tokens after each of `LAYERS`, every one of length 1, together of length 1.
+
+    Args:
+        encoder: of sentences.
+        words: m sentences.
+        batch: how many at a time.
+    """
     device = encoder.embeddings.LayerNorm.weight.device
     rows = [torch.zeros(0, TEXT2, device=device)]
     for at in range(0, len(words), batch):
@@ -216,6 +222,9 @@ def correlate(
     the pictures (means over their looks), so that wide features cost little.
 
     Args:
+        texts: vectors of the captions.
+        width: dimensions of what the two share.
+        span: how many principal directions of the pictures are used.
         looks: the same pictures in several views (mirrored, cropped).
         owner: the picture of each text.
         ridges: what is added to every direction's variance, as a share of the total variance; pictures, texts.
@@ -327,7 +336,14 @@ def recall(
     owner: list[int],
     at: tuple[int, ...] = (1, 5, 10),
 ) -> dict[int, float]:
-    """Text-to-image recall@k: the share of sentences whose own picture is among the k nearest."""
+    """Text-to-image recall@k: the share of sentences whose own picture is among the k nearest.
+
+    Args:
+        image: unit vectors of n pictures.
+        text: unit vectors of m sentences.
+        owner: the picture of each sentence.
+        at: the values of k.
+    """
     scores = text @ image.T
     own = scores.gather(1, torch.tensor(owner)[:, None])
     rank = (scores > own).sum(1)

@@ -68,7 +68,14 @@ def state_of(content: object, source: str = "the checkpoint") -> dict[str, Tenso
 def check_keys(
     expected: Mapping[str, Tensor], given: Mapping[str, Tensor], source: str, *, optional: Iterable[str] = ()
 ) -> None:
-    """Compares names and shapes, and names everything that differs in one InputError."""
+    """Compares names and shapes, and names everything that differs in one InputError.
+
+    Args:
+        expected: tensors of the model, by name.
+        given: tensors of a file, by name.
+        source: what the message calls the file.
+        optional: names that the file need not have.
+    """
     optional = set(optional)
     problems = [f"missing {key}" for key in expected if key not in given and key not in optional]
     problems += [f"unexpected {key}" for key in given if key not in expected]

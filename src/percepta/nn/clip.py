@@ -377,7 +377,13 @@ class ClipSpace(nn.Module):
 
     @torch.no_grad()
     def sentences(self, encoder: CLIP, words: Sequence[str], batch: int = 64) -> Float[Tensor, "m d"]:
-        """Unit vectors of sentences, in their order; too long ones lose their tail."""
+        """Unit vectors of sentences, in their order; too long ones lose their tail.
+
+        Args:
+            encoder: CLIP with its text part.
+            words: m sentences.
+            batch: how many at a time.
+        """
         device, length = encoder.positional_embedding.device, len(encoder.positional_embedding)
         rows = [torch.zeros(0, self.width, device=device)]
         for at in range(0, len(words), batch):
@@ -394,6 +400,11 @@ def load_openai(model: CLIP, state: Mapping[str, Tensor], source: str = "the CLI
 
     The size entries of the archives are ignored. `visual.attnpool.connect`, which CRIS adds and CLIP does not have,
     keeps its random start.
+
+    Args:
+        model: what is filled.
+        state: tensors by name.
+        source: what messages call them.
 
     Raises:
         InputError: names every key that is missing, unexpected or of another shape.

@@ -20,6 +20,13 @@ STAGES = ((16, 1), (32, 2), (64, 2))  # channels and the first block's stride
 
 
 def conv3(c_in: int, c_out: int, stride: int = 1) -> nn.Conv2d:
+    """A 3×3 convolution without bias.
+
+    Args:
+        c_in: channels that come in.
+        c_out: channels that go out.
+        stride: of the convolution.
+    """
     return nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False)
 
 
@@ -96,8 +103,6 @@ class ResNet(nn.Module):
 def resnet(depth: int, stem: int = 1) -> ResNet:
     """ResNet-20, -32, -44, -56, -110 for CIFAR: any depth 6m + 2.
 
-    `stem`: stride of the first convolution, 1 as published.
-
     Raises:
         InputError: another depth.
     """
@@ -109,7 +114,10 @@ def resnet(depth: int, stem: int = 1) -> ResNet:
 def wide_resnet(depth: int, widen: int, stem: int = 1) -> ResNet:
     """WRN-depth-widen, such as WRN-16-4: any depth 6m + 4.
 
-    `stem`: stride of the first convolution, 1 as published.
+    Args:
+        depth: number of layers, 6m + 4.
+        widen: how many times as wide as the narrowest.
+        stem: stride of the first convolution, 1 as published.
 
     Raises:
         InputError: another depth, or widen below 1.

@@ -142,7 +142,13 @@ def passes(method: str) -> float:
 
 
 def distil(teacher: Float[Tensor, "n k"], student: Float[Tensor, "n k"], temperature: float) -> Float[Tensor, ""]:
-    """T² · KL(softmax(teacher / T) ‖ softmax(student / T)), mean over the batch; the teacher gets no gradient."""
+    """T² · KL(softmax(teacher / T) ‖ softmax(student / T)), mean over the batch; the teacher gets no gradient.
+
+    Args:
+        teacher: logits; they get no gradient.
+        student: logits.
+        temperature: T, above 0.
+    """
     target = functional.softmax(teacher.detach().float() / temperature, dim=1)
     answer = functional.log_softmax(student.float() / temperature, dim=1)
     return temperature**2 * functional.kl_div(answer, target, reduction="batchmean")

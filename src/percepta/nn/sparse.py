@@ -349,7 +349,13 @@ def padded(x: Float[Tensor, "n c"]) -> Float[Tensor, "n+1 c"]:
 def gather_mm(
     source: Float[Tensor, "n c"], table: Int[Tensor, "m k"], weight: Float[Tensor, "k c d"]
 ) -> Float[Tensor, "m d"]:
-    """y[i] = Σ_k source[table[i, k]] · weight[k]. No autograd; `source` is padded."""
+    """y[i] = Σ_k source[table[i, k]] · weight[k]. No autograd; `source` is padded.
+
+    Args:
+        source: rows, the first of them padding.
+        table: places in `source`, one for each output and kernel cell.
+        weight: a matrix for each kernel cell.
+    """
     (m, k), (_, c, d) = table.shape, weight.shape
     out = source.new_empty(m, d)
     for rows, gathered in _gathered(source, table):
@@ -382,7 +388,14 @@ def _weight_grad(source: Tensor, table: Tensor, grad: Tensor) -> Tensor:
 def spread_mm(
     x: Float[Tensor, "m c"], parent: Int[Tensor, " n"], octant: Int[Tensor, " n"], weight: Float[Tensor, "8 c d"]
 ) -> Float[Tensor, "n d"]:
-    """y[i] = x[parent[i] - 1] · weight[octant[i]]: every parent makes all its 8 children, and those that exist stay."""
+    """y[i] = x[parent[i] - 1] · weight[octant[i]]: every parent makes all its 8 children, and those that exist stay.
+
+    Args:
+        x: rows of the parents.
+        parent: place of each child's parent, from 1.
+        octant: which of 8 children each is.
+        weight: a matrix for each octant.
+    """
     c, d = weight.shape[1:]
     every = x @ weight.transpose(0, 1).reshape(c, 8 * d)
     return every.view(-1, d).index_select(0, (parent.long() - 1) * 8 + octant)

@@ -171,7 +171,13 @@ def dequantise(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def write_int8(published: Path, embeddings: Path, layers: Path) -> None:
-    """Write the two files that ship from the published model.safetensors."""
+    """Write the two files that ship from the published model.safetensors.
+
+    Args:
+        published: the published model.safetensors.
+        embeddings: file of the word embeddings to write.
+        layers: file of the layers to write.
+    """
     tensors = {k: v for k, v in load_file(published).items() if not k.startswith("pooler") and v.is_floating_point()}
     small = quantise(tensors)
     save_file({k: v for k, v in small.items() if k.startswith("embeddings.")}, embeddings)
