@@ -33,24 +33,25 @@ def uses() -> dict[str, set[str]]:
 
 def svg() -> str:
     """The picture: the last layer on top, and what each rests on below it."""
-    height = ROW * len(LAYERS) + 24
+    source = HERE.parent / "src" / "percepta"
+    there = [[n for n in names if (source / n).is_dir() or (source / f"{n}.py").is_file()] for names in LAYERS]
+    rows = [names for names in reversed(there) if names]
+    height = ROW * len(rows) + 24
     found = uses()
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
         'font-family="sans-serif" font-size="14">',
         f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
     ]
-    for row, names in enumerate(reversed(LAYERS)):
+    for row, names in enumerate(rows):
         y = 12 + ROW * row
-        shade = 250 - 6 * (len(LAYERS) - row)
+        shade = 250 - 6 * (len(rows) - row)
         out.append(
             f'<rect x="{LEFT}" y="{y}" width="{WIDTH - 2 * LEFT}" height="{ROW - 12}" rx="8" '
             f'fill="rgb({shade - 10},{shade},255)" stroke="#9fb3d1"/>'
         )
-        there = [name for name in names if (HERE.parent / "src" / "percepta" / name).is_dir()
-                 or (HERE.parent / "src" / "percepta" / f"{name}.py").is_file()]  # fmt: skip
-        step = (WIDTH - 2 * LEFT) / max(1, len(there))
-        for column, name in enumerate(there):
+        step = (WIDTH - 2 * LEFT) / len(names)
+        for column, name in enumerate(names):
             x = LEFT + step * (column + 0.5)
             out.append(f'<text x="{x:.0f}" y="{y + 21}" text-anchor="middle" fill="#16324f">{escape(name)}</text>')
             users = len(found[name])

@@ -91,7 +91,13 @@ def planes_of(corners: Float64[np.ndarray, "n k 3"]) -> tuple[Float64[np.ndarray
 def rasterise(
     faces: Faces, camera: Intrinsics, world_from_camera: Float[np.ndarray, "4 4"]
 ) -> tuple[Int32[np.ndarray, "h w"], Float64[np.ndarray, "h w"]]:
-    """The number of the nearest face in front of each pixel's centre (−1: none), and the depth there in metres (0)."""
+    """The number of the nearest face in front of each pixel's centre (−1: none), and the depth there in metres (0).
+
+    Args:
+        faces: what there is.
+        camera: intrinsics.
+        world_from_camera: the camera's pose, metres.
+    """
     visible = _visible(faces, camera, world_from_camera)
     rows, base, slope, face = _spans(faces, visible, camera, world_from_camera)
     pixel, inverse, face = _fragments(rows, base, slope, face, camera.width)
@@ -209,7 +215,14 @@ def _used(faces: Faces, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def cast(
     faces: Faces, camera: Intrinsics, world_from_camera: Float[np.ndarray, "4 4"], pixels: Int64[np.ndarray, "m 2"]
 ) -> tuple[Int32[np.ndarray, " m"], Float64[np.ndarray, " m"]]:
-    """What `rasterise` finds, for some pixels (u, v), by trying every ray against every face: slow and obvious."""
+    """What `rasterise` finds, for some pixels (u, v), by trying every ray against every face: slow and obvious.
+
+    Args:
+        faces: what there is.
+        camera: intrinsics.
+        world_from_camera: the camera's pose, metres.
+        pixels: (u, v) of each.
+    """
     local = np.concatenate([pixels, np.ones((len(pixels), 1))], 1) @ camera.inverse.T
     direction, eye = local @ world_from_camera[:3, :3].T, world_from_camera[:3, 3]
     best, depth = np.full(len(pixels), -1, np.int32), np.full(len(pixels), np.inf)
@@ -265,7 +278,14 @@ class Atlas:
         v: Float[np.ndarray, " n"],
         level: Int64[np.ndarray, " n"],
     ) -> Float32[np.ndarray, "n 3"]:
-        """Bilinear values 0..255 at texture coordinates (1 = one repeat; texel centres at (i + ½)/size)."""
+        """Bilinear values 0..255 at texture coordinates (1 = one repeat; texel centres at (i + ½)/size).
+
+        Args:
+            texture: number of each texture.
+            u: across, 1 = one repeat.
+            v: down, 1 = one repeat.
+            level: of detail: 0 the finest.
+        """
         bits = _SIDE_BITS - level
         size = (1 << bits).astype(np.float32)
         # levels lie one after the other: 4 + ... texels of all textures before this one
@@ -329,6 +349,13 @@ def bake(
 
     Shadows come from a depth picture of 126° that each lamp takes along its direction; what lies outside of it is lit.
     Many weak lamps together give soft shadows.
+
+    Args:
+        faces: what is lit.
+        lamps: where light comes from.
+        ambient: RGB of the light from everywhere, linear.
+        grid_m: distance of the points where light is computed, metres.
+        shadow: side of a lamp's depth picture, in pixels.
     """
     size = np.clip(np.ceil(faces.extent / grid_m).astype(np.int64) + 1, 2, 64)
     count = size.prod(1)
@@ -384,6 +411,13 @@ def shade(
     """The picture that belongs to what `rasterise` found; black where there is no face.
 
     Args:
+        faces: what there is.
+        atlas: the textures.
+        light: what `bake` gave.
+        camera: intrinsics.
+        world_from_camera: the camera's pose, metres.
+        index: face of each pixel, −1 none.
+        depth_m: of each pixel.
         gain: exposure and white balance, multiplies linear light.
     """
     used, place = _used(faces, index)

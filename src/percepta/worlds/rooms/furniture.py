@@ -56,7 +56,14 @@ class Piece:
     parts: list[tuple[Piece, Place]] = field(default_factory=list)
 
     def loft(self, low: Polygon, high: Polygon, side: Material, top: Material | None = None) -> None:
-        """A solid between two polygons, both counter-clockwise seen from above, whose sides are flat."""
+        """A solid between two polygons, both counter-clockwise seen from above, whose sides are flat.
+
+        Args:
+            low: corners of the lower polygon, metres.
+            high: corners of the upper one, as many.
+            side: material of the sides.
+            top: material of the upper polygon; None: as the sides.
+        """
         count = len(low)
         for i in range(count):
             j = (i + 1) % count
@@ -84,7 +91,18 @@ class Piece:
         lean: Pair = (0.0, 0.0),
         taper: Pair = (0.0, 0.0),
     ) -> None:
-        """A cuboid; `lean` moves its top by (dx, dy), `taper` draws each edge of the top in by (dx, dy)."""
+        """A cuboid; `lean` moves its top by (dx, dy), `taper` draws each edge of the top in by (dx, dy).
+
+        Args:
+            x: (left, right), metres.
+            y: (front, back), metres.
+            z: (below, above), metres.
+            side: material of the sides.
+            top: material of the upper face; None: as the sides.
+            front: material of the front; None: as the sides.
+            lean: shift of the top, metres.
+            taper: by how much each edge of the top is drawn in, metres.
+        """
         (x0, x1), (y0, y1), (z0, z1) = x, y, z
         low = np.array([[x0, y0, z0], [x1, y0, z0], [x1, y1, z0], [x0, y1, z0]])
         inward = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) * taper
@@ -108,7 +126,19 @@ class Piece:
         widen: float = 1.0,
         lean: Pair = (0.0, 0.0),
     ) -> None:
-        """An upright cylinder with radius (below, above); `widen` stretches it along y."""
+        """An upright cylinder with radius (below, above); `widen` stretches it along y.
+
+        Args:
+            x: of the axis, metres.
+            y: of the axis, metres.
+            z: (below, above), metres.
+            radius: (below, above), metres.
+            side: material of the sides.
+            top: material of the upper face; None: as the sides.
+            corners: of the polygon that stands for the circle.
+            widen: factor along y.
+            lean: shift of the top, metres.
+        """
         turn = (np.arange(corners) + 0.5) * 2 * np.pi / corners
         circle = np.stack([np.cos(turn), widen * np.sin(turn)], -1)
         low = np.concatenate([circle * radius[0] + (x, y), np.full((corners, 1), z[0])], 1)
@@ -116,7 +146,15 @@ class Piece:
         self.loft(low, np.concatenate([above, np.full((corners, 1), z[1])], 1), side, top)
 
     def cushion(self, x: Pair, y: Pair, z: Pair, cloth: Material, lean: float = 0.0) -> None:
-        """Something soft: a box whose upper and lower edges are drawn in."""
+        """Something soft: a box whose upper and lower edges are drawn in.
+
+        Args:
+            x: (left, right), metres.
+            y: (front, back), metres.
+            z: (below, above), metres.
+            cloth: material.
+            lean: shift of the top, metres.
+        """
         (x0, x1), (y0, y1), (z0, z1) = x, y, z
         edge = 0.3 * min(z1 - z0, x1 - x0, y1 - y0)
         middle = z0 + (z1 - z0) * 0.5
@@ -126,14 +164,28 @@ class Piece:
         self.box((x0, x1), (y0 + half[1], y1 + half[1]), (middle, z1), cloth, lean=half, taper=(edge, edge))
 
     def card(self, corners: Polygon, front: Material, back: Material | None = None) -> None:
-        """A sheet without thickness, seen from both sides."""
+        """A sheet without thickness, seen from both sides.
+
+        Args:
+            corners: four, in order, metres.
+            front: material of the front.
+            back: material of the back; None: as the front.
+        """
         self._face(corners, front)
         self._face(corners[::-1], back or front)
         (x0, y0, z0), (x1, y1, z1) = corners.min(0), corners.max(0)
         self.boxes.append((x0, x1, y0, y1, z0, z1))
 
     def legs(self, x: float, y: float, height: float, thick: float, material: Material) -> None:
-        """Four legs below a rectangle of half sizes x and y."""
+        """Four legs below a rectangle of half sizes x and y.
+
+        Args:
+            x: half the length between them, metres.
+            y: half the width between them, metres.
+            height: metres.
+            thick: thickness, metres.
+            material: of the legs.
+        """
         for a in (-1, 1):
             for b in (-1, 1):
                 middle = a * (x - thick / 2), b * (y - thick / 2)
@@ -206,6 +258,13 @@ def bed(rng: Rng, look: Palette) -> Piece:
 
 
 def pillow(rng: Rng, look: Palette, width: float = 0.45) -> Piece:
+    """A pillow.
+
+    Args:
+        rng: where the draws come from.
+        look: materials of the room.
+        width: metres.
+    """
     out, w, d = Piece("pillow"), width / 2, rng.uniform(0.16, 0.22)
     cloth = _cloth(rng, look, _either(rng, "bedding", "white", "bold"))
     out.cushion((-w, w), (-d, d), (0, rng.uniform(0.1, 0.16)), cloth)
@@ -482,7 +541,13 @@ def rack(rng: Rng, look: Palette) -> Piece:
 
 
 def counter(rng: Rng, look: Palette, width: float = 0.0) -> Piece:
-    """A counter on kitchen cabinets, with a basin in it."""
+    """A counter on kitchen cabinets, with a basin in it.
+
+    Args:
+        rng: where the draws come from.
+        look: materials of the room.
+        width: metres; 0: drawn.
+    """
     out = Piece("counter")
     w, d, height = (width or rng.uniform(1.2, 2.8)) / 2, 0.31, rng.uniform(0.86, 0.94)
     stone = look.material(
@@ -785,6 +850,14 @@ def window(rng: Rng, look: Palette) -> Piece:
 
 
 def curtain(rng: Rng, look: Palette, width: float = 0.0, tall: float = 0.0) -> Piece:
+    """A curtain in folds.
+
+    Args:
+        rng: where the draws come from.
+        look: materials of the room.
+        width: metres; 0: drawn.
+        tall: metres; 0: drawn.
+    """
     cloth = look.material(_either(rng, "folds", "folds", "stripes", "blobs", "weave"), "curtain", rng.uniform(0.4, 0.9))
     return _pleats(rng, "curtain", width or rng.uniform(0.4, 1.2), tall or rng.uniform(1.6, 2.2), cloth)
 
@@ -829,6 +902,13 @@ def whiteboard(rng: Rng, look: Palette) -> Piece:
 
 
 def wall_cabinet(rng: Rng, look: Palette, width: float = 0.0) -> Piece:
+    """A cabinet that hangs on a wall.
+
+    Args:
+        rng: where the draws come from.
+        look: materials of the room.
+        width: metres; 0: drawn.
+    """
     w, tall = (width or rng.uniform(0.6, 2.0)) / 2, rng.uniform(0.5, 0.75)
     body = _board(rng, look)
     out = Piece("kitchen cabinet")

@@ -86,6 +86,9 @@ def render(
     """What a camera sees.
 
     Args:
+        world: the room.
+        world_from_camera: the pose, metres.
+        intrinsics: the camera.
         exposed_at: where the camera is while the shutter is open, evenly spaced in time: colours are the mean of the
             pictures there, everything else is of `world_from_camera`, which therefore belongs into their middle.
         exposure: multiplies the light.
@@ -147,7 +150,14 @@ class Sensor:
 
 
 def measure(world: Room, view: View, rng: Rng, sensor: Sensor | None = None) -> View:
-    """The view with a sensor's noise; depth 0 where the sensor gives nothing. Labels stay exact."""
+    """The view with a sensor's noise; depth 0 where the sensor gives nothing. Labels stay exact.
+
+    Args:
+        world: the room.
+        view: an exact one.
+        rng: where the noise comes from.
+        sensor: its kind; None: the usual one.
+    """
     sensor = sensor or Sensor()
     h, w = view.depth_m.shape
     noisy = view.colour + rng.normal(0, sensor.colour_noise, (h, w, 3)) if sensor.colour_noise else view.colour
@@ -185,7 +195,14 @@ _CELL = 0.1
 
 
 def free(world: Room, low: float, high: float, clearance: float) -> Bool[np.ndarray, "nx ny"]:
-    """Cells of 10 cm whose middle is at least `clearance` away from walls and from everything between two heights."""
+    """Cells of 10 cm whose middle is at least `clearance` away from walls and from everything between two heights.
+
+    Args:
+        world: the room.
+        low: metres above the floor.
+        high: metres above the floor.
+        clearance: metres.
+    """
     nx, ny = (int(world.size[0] / _CELL), int(world.size[1] / _CELL))
     x = (np.arange(nx) + 0.5) * _CELL
     y = (np.arange(ny) + 0.5) * _CELL
@@ -220,6 +237,11 @@ def walk(
     frames a second give the same walk at larger steps: fps = 1.5 and 60 frames are a scan of 40 seconds.
 
     Args:
+        world: the room.
+        seed: the same seed gives the same walk.
+        frames: how many poses.
+        fps: poses a second.
+        speed_m_s: metres a second.
         shake: multiplies the unrest of the hand.
 
     Returns:
@@ -337,7 +359,13 @@ def _gaze(rng: Rng, world: Room, at_s: np.ndarray, eyes: np.ndarray) -> tuple[np
 def pairs(
     path: Float64[np.ndarray, "n 4 4"], baseline_m: tuple[float, float] = (0.05, 0.15), most_frames: int = 20
 ) -> Int64[np.ndarray, "m 2"]:
-    """For each frame the nearest later one whose centre is as far away as asked: (reference, source)."""
+    """For each frame the nearest later one whose centre is as far away as asked: (reference, source).
+
+    Args:
+        path: world_from_camera of each frame.
+        baseline_m: (shortest, longest) distance of the centres, metres.
+        most_frames: how many frames later the source may be.
+    """
     centre = path[:, :3, 3]
     out = []
     for i in range(len(path) - 1):
@@ -366,6 +394,11 @@ def scan(
     """The part of the room that a camera saw on its way, fused into voxels: what a real scan looks like.
 
     Args:
+        world: the room.
+        path: world_from_camera of each frame.
+        voxel_m: side of a voxel, metres.
+        camera: intrinsics.
+        seed: of the sensor's noise.
         sensor: adds its noise and holes (drawn from `seed`); None keeps the surface exact.
         far_m: readings beyond are left out.
 
@@ -394,7 +427,15 @@ def fuse(
     instance: Int32[np.ndarray, " n"],
     voxel_m: float,
 ) -> Scan:
-    """One point a voxel: mean place and colour, the object with most points (the first on a tie) and its label."""
+    """One point a voxel: mean place and colour, the object with most points (the first on a tie) and its label.
+
+    Args:
+        xyz: points, metres.
+        rgb: colour of each.
+        label: class of each.
+        instance: object of each.
+        voxel_m: side of a voxel, metres.
+    """
     cell = np.floor(xyz / voxel_m).astype(np.int64)
     cell -= cell.min(0)
     spread = cell.max(0) + 1

@@ -500,7 +500,15 @@ class Palette:
         gloss: float = 0.0,
         glow: float = 0.0,
     ) -> Material:
-        """A material of a kind of texture in a colour, or in a colour of a family."""
+        """A material of a kind of texture in a colour, or in a colour of a family.
+
+        Args:
+            kind: of texture.
+            family: a colour, or the name of a family of colours.
+            metres: length of one repeat; None: drawn for the kind.
+            gloss: 0..1.
+            glow: light that it gives off itself.
+        """
         tint = colour(self.rng, family) if isinstance(family, str) else family
         tint = np.full(3, 255.0) if kind in _OWN_COLOURS else np.minimum(tint * 1.08, 255)
         grain = kind in ("wood", "planks", "metal")
