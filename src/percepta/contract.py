@@ -54,6 +54,7 @@ class Step:
     memory: dict[str, Any] = field(default_factory=dict)
 
 
+@runtime_checkable
 class Loader(Protocol):
     """Batches of a data set in its own order, on the model's device. It can be gone through once."""
 
@@ -73,6 +74,7 @@ class Dataset(Protocol):
     def collate(self, samples: list[Any], /) -> Batch: ...
 
 
+@runtime_checkable
 class Block(Protocol):
     """A part of a page that knows how to write itself; `percepta.report` has the ones that there are."""
 
@@ -105,6 +107,7 @@ class Result(Protocol):
         ...
 
 
+@runtime_checkable
 class Evaluate(Protocol):
     """The `evaluate` of a loaded system."""
 
@@ -120,6 +123,7 @@ class Evaluate(Protocol):
     ) -> Evaluation: ...
 
 
+@runtime_checkable
 class System(Protocol):
     """A system with its weights, ready to use: what every class that `percepta.load` gives has.
 
@@ -149,6 +153,7 @@ class System(Protocol):
 # ---------------------------------------------------------------------------------------------- the names of task.py
 
 
+@runtime_checkable
 class Task(Protocol):
     """The names that every `task.py` has.
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast, runtime_checkable
 
 from percepta.datasets import (
     album,
@@ -49,6 +49,7 @@ from percepta.errors import InputError, MissingFileError
 T = TypeVar("T")
 
 
+@runtime_checkable
 class DataSet(Protocol):
     """The names that a file which reads a public data set has."""
 
