@@ -10,10 +10,14 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from percepta.datasets.captioned import Clip, Missing, frames_of
+from percepta.datasets.problem import Problem
 from percepta.datasets.scene import PngMask, Region, Scene
 from percepta.errors import InputError, MissingFileError
 from percepta.media.image import SUFFIXES
 
+NAME = "DAVIS"
+FILES = "JPEGImages/ with a folder a video, and Annotations/ or expressions.csv (video,expression)"
 # What is marked, as one sees in the frames: many folders are named after an action, not after a thing.
 NAMES = {
     "bear": "bear", "bmx-bumps": "person on a bicycle", "boat": "boat", "breakdance-flare": "person",
@@ -29,6 +33,14 @@ NAMES = {
     "dog": "dog", "drift-chicane": "car", "drift-straight": "car", "goat": "goat", "libby": "dog",
     "parkour": "person",
 }  # fmt: skip
+
+
+def is_one(root: Path) -> bool:
+    """Whether JPEGImages/ holds folders of frames, and masks or expressions lie beside it."""
+    pictures = root / "JPEGImages"
+    if not pictures.is_dir() or not ((root / "Annotations").is_dir() or (root / "expressions.csv").is_file()):
+        return False
+    return any(path.is_dir() for path in pictures.iterdir())
 
 
 def read(root: Path, *, split: str | None = None, every: int = 1, expressions: Path | None = None) -> list[Scene]:
@@ -100,3 +112,33 @@ def _listed(root: Path, split: str) -> set[str]:
             first = [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
             return {entry.split("/")[-2] if "/" in entry else entry for entry in first}
     raise MissingFileError(f"{root}/ImageSets: no {split}.txt, neither in 480p/ nor in 2016/")
+
+
+def clips(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> list[Clip]:
+    """The videos that expressions.csv has sentences for; always for testing. Without that file there are none.
+
+    Args:
+        root: folder with JPEGImages/.
+        problems: a list to add to; None: the first problem is raised.
+        warnings: a list to add to; None: they are dropped.
+    """
+    table = root / "expressions.csv"
+    if not table.is_file():
+        if warnings is not None:
+            warnings.append(Problem(table, None, "no such file, so that no video here has a sentence"))
+        return []
+    folder = root / "JPEGImages"
+    folder = folder / "480p" if (folder / "480p").is_dir() else folder
+    missing = Missing(table, problems)
+    out = []
+    for video, sentences in read_expressions(table).items():
+        frames = frames_of(folder / video) if (folder / video).is_dir() else ()
+        if not frames:
+            missing.add(video, None)
+            continue
+        out.append(Clip(video, frames, sentences, f"davis/{video}", "davis", "test", table=table))
+    missing.close()
+    return out
+
+
+READS = {Scene: read, Clip: clips}

@@ -12,10 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from percepta.datasets import flickr8k
+from percepta.datasets.captioned import Clip, picture_clips
 from percepta.datasets.problem import Problem
 from percepta.datasets.ratings import Field, Scale, Study, Tally, note, read_profiles, read_table, to_number
 from percepta.datasets.scene import Scene
 
+NAME = "OASIS"
+FILES = "images.csv (item,file,theme,caption), raters.csv and ratings.csv with images/"
 SCALE = Scale(1, 7, 1)
 _GENDERS = {"1": "male", "2": "female", "3": "other"}
 # Columns of raters.csv. TEPS is a questionnaire on how much somebody enjoys things ahead of them and at hand.
@@ -27,6 +30,11 @@ COLUMNS = {
     "TEPS_ant": Field("teps_anticipatory", "number", low=1, high=6),
     "TEPS_con": Field("teps_consummatory", "number", low=1, high=6),
 }
+
+
+def is_one(root: Path) -> bool:
+    """Whether images.csv or raters.csv is there."""
+    return (root / "images.csv").is_file() or (root / "raters.csv").is_file()
 
 
 def read(root: Path) -> list[Scene]:
@@ -87,3 +95,20 @@ def study(root: Path, problems: list[Problem] | None = None, warnings: list[Prob
         line=np.asarray(line, np.int64),
         source=path,
     )
+
+
+def clips(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> list[Clip]:
+    """The pictures with the first sentence of their captions, as `read` has them.
+
+    `problems` gets what is wrong; without a list the first is raised.
+    """
+    table = root / "images.csv"
+    captions: dict[str, list[str]] = {}
+    lines: dict[str, int] = {}
+    for line, (file, caption) in read_table(table, ("file", "caption"), problems=problems):
+        if file and caption:
+            captions[file], lines[file] = [caption.split(".")[0].strip()], line
+    return picture_clips(root, captions, "oasis", table, lines, problems)
+
+
+READS = {Scene: read, Study: study, Clip: clips}

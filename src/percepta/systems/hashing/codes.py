@@ -3,9 +3,9 @@
 Everywhere the order is (distance, row): two codes at the same distance come in the order of their rows. So results are
 the same whether faiss or NumPy counts, and whether codes lie in one place or in many shards.
 
-    Exact    looks at every code. With faiss (`pip install percepta[search]`) a few times faster than with NumPy.
+    Exact    compares every code. With faiss (`pip install percepta[search]`) a few times faster than with NumPy.
     Shards   the same over several Exact, each in a Ray actor where asked for.
-    Lists    looks at the lists of codes nearest to the query only (an inverted file); needs faiss.
+    Lists    compares only the lists of codes that are nearest to the query (an inverted file); needs faiss.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from percepta import scale
 from percepta.errors import InputError, MissingExtraError
 
 Engine = Literal["auto", "faiss", "numpy"]
-FEW = 100_000  # codes that NumPy has looked through before faiss is loaded
+FEW = 100_000  # codes that NumPy has compared before faiss is loaded
 _BLOCK = 16_384  # codes at a time: what is worked on stays in a core's cache
 _LOW_BYTES, _ONES = np.uint64(0x00FF00FF00FF00FF), np.uint64(0x0001000100010001)
 
@@ -40,7 +40,7 @@ def has_faiss() -> bool:
 
 
 class Exact:
-    """All codes are looked at.
+    """Every code is compared with the query.
 
     Args:
         codes: packed bits, as np.packbits makes them; may be mapped from a file.
@@ -122,12 +122,12 @@ class _Shard(Exact):
 
 
 class Lists:
-    """Codes in lists around centres; a query looks through the nearest lists only, and may miss some of its nearest.
+    """Codes in lists around centres; a query is compared with the nearest lists only, and may miss some of its nearest.
 
     Args:
         codes: packed bits.
         lists: how many; about √n is usual.
-        probes: lists that a query looks through; more find more and take longer.
+        probes: lists that a query is compared with; more find more and take longer.
         rounds: of the clustering (k-majority), on at most 64 codes a list.
         seed: of the choice of the first centres.
 

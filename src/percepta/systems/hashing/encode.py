@@ -1,11 +1,11 @@
-"""The model as `moments.Encoder`: pictures to vectors to packed codes, as fast as two cores give.
+"""The model as `moments.Encoder`: pictures to vectors to packed codes, for many files.
 
-Batch norms are folded, and pictures go one at a time through a thread each: a code then depends on its picture alone,
-not on what was looked at beside it, and an index does not depend on where a run was stopped.
+Batch norms are folded, and each thread encodes few pictures at a time: a code then depends on its picture alone, not on
+what is encoded beside it, and an index does not depend on where a run was stopped.
 
 There are three kinds: `float32` is torch; `onnx` the same arithmetic by onnxruntime (extra `export`), about twice as
-fast; `int8` rounds weights and what lies between to 8 bits, with ranges taken from pictures of the collection. The
-graph is made once and kept in the index: all that is compared there was looked at by the same.
+fast; `int8` rounds weights and activations to 8 bits, with ranges taken from pictures of the collection. The graph is
+made once and kept in the index, so that all codes of an index come from the same graph.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
+from percepta.contract import weights_hash
 from percepta.errors import MissingExtraError, MissingFileError
 from percepta.systems.hashing.model import Hasher
 
@@ -38,23 +39,30 @@ FLOAT_FIRST = 6
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
 
-class Looker:
-    """A trained model that looks at pictures.
+class ModelEncoder:
+    """A trained model as `moments.Encoder`.
 
     Args:
         model: a Hasher; its weights are not changed.
         graph: what `write_graph` wrote; None: torch.
+
+    Attributes:
+        model: as given, in eval mode.
+        side: of the pictures that it takes, in pixels.
+        bits: of a code.
+        weights: hash of the model's weights.
     """
 
     def __init__(self, model: Hasher, graph: Path | None = None) -> None:
         self.model, self.side, self.bits = model.eval(), model.side, model.config.bits
+        self.weights = weights_hash(model)
         self._graph, self._session, self._digest = graph, None, b""
         if graph is not None:
             self._session = _session(graph)
             self._digest = hashlib.sha256(graph.read_bytes()).digest()
 
     def fingerprint(self) -> str:
-        """Names whatever a code follows from."""
+        """A hash of all that a code depends on: the model, its settings and the graph."""
         own = self.model.fingerprint()
         return own if self._graph is None else hashlib.sha256(own.encode() + self._digest).hexdigest()
 
@@ -98,7 +106,7 @@ class _PictureSide(nn.Module):
 
 @contextlib.contextmanager
 def single_threaded() -> Iterator[None]:
-    """torch with one thread in each of our own threads, which is faster than all of them on one picture."""
+    """torch with one thread in each of our own threads, which is faster than all threads on one picture."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -111,6 +119,8 @@ def write_graph(model: Hasher, path: Path, pixels: UInt8[np.ndarray, "n side sid
     """Writes the picture side as an ONNX graph.
 
     Args:
+        model: whose picture side it is.
+        path: of the graph.
         pixels: pictures that the ranges of int8 are taken from (weights by channel); None: float32.
 
     Raises:
@@ -166,7 +176,7 @@ class _Reader:  # what onnxruntime.quantization.CalibrationDataReader asks for, 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Exporters talk a lot about themselves."""
+    """Without the messages that exporters print."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
