@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from percepta.nn.clip import Tokenizer, normalise
-from percepta.systems.refer import cris
+from percepta.systems.refer import cris, folding
 
 SIZE = 416
 SENTENCES = [
@@ -105,7 +105,7 @@ def overlap(one: Tensor, other: Tensor) -> float:
 
 def memory() -> None:
     """What a process that only predicts needs at most, in MB."""
-    model = cris.fast(cris.CRIS())
+    model = folding.fast(cris.CRIS())
     with torch.inference_mode():
         model(torch.zeros(1, 3, SIZE, SIZE), Tokenizer()(SENTENCES[:1], 17))
     # Linux hands ru_maxrss on from the process that started this one; VmHWM begins anew.
@@ -126,9 +126,9 @@ def compare(rounds: int, clock: str) -> None:
     realistic(plain, images, masks, words)
     expected = plain(images, words)
     print(f"float32 masks find the red disc with IoU {overlap(wanted(masks), expected):.2f}")
-    folded = cris.fuse(copy.deepcopy(plain))
+    folded = folding.fuse(copy.deepcopy(plain))
     error = ((folded(images, words) - expected).abs().max() / expected.std()).item()
-    quick = cris.fast(copy.deepcopy(folded))
+    quick = folding.fast(copy.deepcopy(folded))
     iou = overlap(expected, quick(images, words))
 
     image, sentence = images[:1], words[:1]

@@ -7,16 +7,20 @@ of that form and any folder. A segmentation is a list of polygons, or run length
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
 
+from percepta.datasets.problem import Problem, noting
 from percepta.datasets.scene import MaskSource, Region, Scene
 from percepta.errors import InputError, MissingFileError
 from percepta.metrics.masks import coco_rle_decode, polygons_to_mask
+
+NAME = "COCO instances"
+FILES = "instances*.json, here or in annotations/, with a folder of pictures; or one such JSON"
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,18 @@ class UnionMask:
         return np.logical_or.reduce([part.read() for part in self.parts])
 
 
-def read(annotations: Path, images: Path | None = None) -> list[Scene]:
+def is_one(root: Path) -> bool:
+    """Whether it is a JSON file, or a folder with instances*.json in it or in annotations/."""
+    return root.suffix.lower() == ".json" if root.is_file() else bool(_jsons(root))
+
+
+def read(
+    root: Path,
+    problems: list[Problem] | None = None,
+    warnings: list[Problem] | None = None,
+    *,
+    images: Path | None = None,
+) -> list[Scene]:
     """One scene a picture, one region an object; pictures without objects stay: they show what is absent.
 
     A crowd is a patch of many objects that nobody counted. Where a class has one in a picture, its objects
@@ -56,14 +71,29 @@ def read(annotations: Path, images: Path | None = None) -> list[Scene]:
     `every` set.
 
     Args:
-        annotations: the JSON, or a folder that holds exactly one instances*.json (itself or in annotations/).
+        root: the JSON, or a folder that holds exactly one instances*.json (itself or in annotations/).
+        problems, warnings: as `scene.py` says. With a list of problems all files of a folder are read.
         images: folder of the pictures; None looks beside the JSON (`find_images`).
 
     Raises:
         MissingFileError: no JSON, or no folder with the pictures.
         InputError: it is not COCO's instances form, or an annotation names an unknown picture or category.
     """
-    path = find_json(annotations)
+    if problems is None:
+        return _read(find_json(root), images)
+    paths = [root] if root.is_file() else _jsons(root)
+    out: list[Scene] = []
+    for path in paths:
+        with noting(problems, path):
+            part = path.name if len(paths) > 1 else ""
+            out += [replace(scene, part=part) for scene in _read(path, images)]
+    if len(paths) > 1 and warnings is not None:
+        names = ", ".join(path.name for path in paths)
+        warnings.append(Problem(root, None, f"more than one instances JSON ({names}); name the one to train on"))
+    return out
+
+
+def _read(path: Path, images: Path | None) -> list[Scene]:
     table = load(path)
     folder = images or find_images(path, [picture["file_name"] for picture in table["images"]])
     names = {category["id"]: str(category["name"]) for category in table["categories"]}
@@ -106,13 +136,17 @@ def find_json(where: Path) -> Path:
     """The instances JSON that a path means: itself, or the only one in a folder or its annotations/."""
     if where.is_file():
         return where
-    found = sorted([*where.glob("instances*.json"), *where.glob("annotations/instances*.json")])
+    found = _jsons(where)
     if not found:
         raise MissingFileError(f"{where}: no instances*.json here or in annotations/")
     if len(found) > 1:
         listed = ", ".join(str(path.relative_to(where)) for path in found)
         raise InputError(f"{where}: more than one instances JSON ({listed}); name the one to read")
     return found[0]
+
+
+def _jsons(where: Path) -> list[Path]:
+    return sorted([*where.glob("instances*.json"), *where.glob("annotations/instances*.json")])
 
 
 def find_images(annotations: Path, names: list[str]) -> Path:
@@ -154,3 +188,6 @@ def load(path: Path) -> dict[str, Any]:
             if missing:
                 raise InputError(f"{path}: {name}[{i}] has no {', '.join(missing)}")
     return table
+
+
+READS = {Scene: read}

@@ -22,7 +22,7 @@ def is_one(root: Path) -> bool:
     return (root / "objects.json").is_file() and (root / "images").is_dir()
 
 
-def read(root: Path) -> list[Scene]:
+def read(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> list[Scene]:
     """One scene a picture, one region an object; a class with a crowd in the picture is left out of it.
 
     A crowd's pixels are not marked, so "every person" of such a picture would be wrong, and so would "no person".

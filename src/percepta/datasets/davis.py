@@ -1,8 +1,8 @@
 """DAVIS-2016: videos in which one foreground is marked in every frame (Perazzi et al. 2016).
 
 Layout: JPEGImages/480p/<video>/00000.jpg and Annotations/480p/<video>/00000.png (0 or 255), optionally
-ImageSets/480p/<split>.txt. The folder 480p may be missing, pictures may be of any kind, frames may be left
-out. Sentences: expressions.csv (video, expression, ...) beside them, one or several rows a video.
+ImageSets/480p/train.txt and val.txt, the official splits. The folder 480p may be missing, pictures may be of any kind,
+frames may be left out. Sentences: expressions.csv (video, expression, ...) beside them, one or several rows a video.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import csv
 from pathlib import Path
 
 from percepta.datasets.captioned import Clip, Missing, frames_of
-from percepta.datasets.problem import Problem
-from percepta.datasets.scene import PngMask, Region, Scene
+from percepta.datasets.problem import Problem, noting
+from percepta.datasets.scene import PngMask, Region, Scene, unused
 from percepta.errors import InputError, MissingFileError
 from percepta.media.image import SUFFIXES
 
-NAME = "DAVIS"
-FILES = "JPEGImages/ with a folder a video, and Annotations/ or expressions.csv (video,expression)"
+NAME = "DAVIS-2016"
+FILES = "JPEGImages/ with Annotations/ (masks) or expressions.csv (sentences)"
+
 # What is marked, as one sees in the frames: many folders are named after an action, not after a thing.
 NAMES = {
     "bear": "bear", "bmx-bumps": "person on a bicycle", "boat": "boat", "breakdance-flare": "person",
@@ -43,39 +44,37 @@ def is_one(root: Path) -> bool:
     return any(path.is_dir() for path in pictures.iterdir())
 
 
-def read(root: Path, *, split: str | None = None, every: int = 1, expressions: Path | None = None) -> list[Scene]:
-    """One scene a frame with one region, its group being the video.
+def read(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> list[Scene]:
+    """One scene a frame with one region, its group being the video, its split that of the lists in ImageSets/.
 
     Args:
         root: folder with JPEGImages/ and Annotations/.
-        split: "train" or "val": only the videos of that list in ImageSets/; None for all.
-        every: only frames 0, every, 2·every, ... of each video.
-        expressions: CSV with columns video and expression; None takes expressions.csv where there is one.
+        problems, warnings: as `scene.py` says.
 
     Raises:
-        MissingFileError: a folder, a list or a frame's mask is missing.
+        MissingFileError: a folder or a frame's mask is missing.
         InputError: a damaged CSV (naming the line).
     """
-    if every < 1:
-        raise InputError(f"every must be 1 or more, not {every}")
     pictures, masks = (_folder(root, name) for name in ("JPEGImages", "Annotations"))
     videos = sorted(folder.name for folder in pictures.iterdir() if folder.is_dir())
-    if split is not None:
-        listed = _listed(root, split)
-        videos = [video for video in videos if video in listed]
     if not videos:
-        raise MissingFileError(f"{pictures}: no folders with videos{f' of the split {split}' if split else ''}")
-    table = expressions or root / "expressions.csv"
-    sentences = read_expressions(table) if expressions is not None or table.is_file() else {}
+        raise MissingFileError(f"{pictures}: no folders with videos")
+    table = root / "expressions.csv"
+    sentences = read_expressions(table) if table.is_file() else {}
+    splits = {video: split for split in ("train", "val") for video in _listed(root, split)}
     out = []
     for video in videos:
         frames = sorted(p for p in (pictures / video).iterdir() if p.suffix.lower() in SUFFIXES)
-        for frame in frames[::every]:
+        for frame in frames:
             mask = masks / video / f"{frame.stem}.png"
             if not mask.is_file():
-                raise MissingFileError(f"{mask}: no such file; {frame} needs it")
+                with noting(problems, mask):
+                    raise MissingFileError(f"{mask}: no such file; {frame} needs it")
+                continue
             region = Region(PngMask(mask), NAMES.get(video, ""), sentences.get(video, ()), every=True)
-            out.append(Scene(frame, (region,), "davis", f"davis/{video}"))
+            out.append(Scene(frame, (region,), "davis", f"davis/{video}", split=splits.get(video, "")))
+    if warnings is not None:
+        warnings += unused(root, ("Annotations",), out)
     return out
 
 
@@ -105,13 +104,14 @@ def _folder(root: Path, name: str) -> Path:
 
 
 def _listed(root: Path, split: str) -> set[str]:
+    """The videos of a list in ImageSets/; none where there is no such list."""
     for folder in ("480p", "2016", ""):
         path = root / "ImageSets" / folder / f"{split}.txt"
         if path.is_file():
             # Lines are a video's name, or "/JPEGImages/480p/bear/00000.jpg /Annotations/480p/bear/00000.png".
             first = [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
             return {entry.split("/")[-2] if "/" in entry else entry for entry in first}
-    raise MissingFileError(f"{root}/ImageSets: no {split}.txt, neither in 480p/ nor in 2016/")
+    return set()
 
 
 def clips(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> list[Clip]:

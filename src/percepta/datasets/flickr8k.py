@@ -35,7 +35,7 @@ def is_one(root: Path) -> bool:
         return "image" in file.readline().lower()
 
 
-def read(root: Path) -> list[Scene]:
+def read(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> list[Scene]:
     """Every picture of `root` that has something marked. Raises MissingFileError naming what is missing."""
     captions: dict[str, list[str]] = defaultdict(list)
     with (root / "captions.csv").open(newline="") as file:

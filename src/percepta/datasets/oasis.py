@@ -37,7 +37,7 @@ def is_one(root: Path) -> bool:
     return (root / "images.csv").is_file() or (root / "raters.csv").is_file()
 
 
-def read(root: Path) -> list[Scene]:
+def read(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> list[Scene]:
     """Every picture of `root` that has something marked; the caption's first sentence is its sentence."""
     with (root / "images.csv").open(newline="") as file:
         captions = {row["file"]: [row["caption"].split(".")[0].strip()] for row in csv.DictReader(file)}

@@ -1,4 +1,4 @@
-"""CRIS: the network of the paper, its loss, its letterbox, and a faster form of it.
+"""CRIS: the network of the paper, its word ids and its letterbox.
 
 Source: Wang et al., "CRIS: CLIP-Driven Referring Image Segmentation", CVPR 2022 (numbers in brackets are its
 equations); reference code MIT. Every parameter has the name it has in published checkpoints.
@@ -10,10 +10,9 @@ sentence and slides it over the grid brought up to s/4: one logit a place.
 
 from __future__ import annotations
 
-import itertools
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -21,13 +20,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from percepta.errors import InputError
-from percepta.nn.clip import CLIP, MEAN, Bottleneck, ModifiedResNet
+from percepta.nn.clip import CLIP, MEAN, Tokenizer
 from percepta.nn.transformer import sine_line
 
 # A place belongs to the mask from this probability on (the reference's evaluation).
 THRESHOLD = 0.35
 
-Module = TypeVar("Module", bound=nn.Module)
 # Grids at 1/8, 1/16 and 1/32 of the picture.
 Features = tuple[Tensor, Tensor, Tensor]
 
@@ -222,12 +220,21 @@ class CRIS(nn.Module):
         word_len: ids a sentence is tokenized to: 17 (RefCOCO, RefCOCO+) or 22 (G-Ref). Not a limit of the network.
         fpn_in: channels of the three features: 8 and 16 times `vision_width`, and `word_dim`.
         fpn_out: channels inside the neck; the middle one is `vis_dim`.
-        num_layers, vis_dim, num_head, dim_ffn, dropout: of the decoder.
+        num_layers: layers of the decoder.
+        vis_dim: width of the decoder, a multiple of 4 and of `num_head`.
+        num_head: attention heads of the decoder.
+        dim_ffn: width inside the decoder's feed-forward parts.
+        dropout: of the decoder.
         intermediate: only False: published networks read the last layer of the decoder.
         word_dim: width of CLIP's shared space and thus of the sentence state, 1024 (RN50) or 512 (RN101).
-        vision_layers, vision_width: of CLIP's image tower.
+        vision_layers: blocks in the four stages of CLIP's image tower.
+        vision_width: channels of the first stage of CLIP's image tower.
         image_size: side of the square picture in pixels, a multiple of 32. Not a limit of the network.
-        vocab, context_length, text_width, text_layers, text_heads: of CLIP's text transformer.
+        vocab: word pieces that CLIP's text transformer knows.
+        context_length: the longest sentence that it takes, in word pieces.
+        text_width: its width.
+        text_layers: its layers.
+        text_heads: its attention heads; None: text_width / 64.
         grid: side of the grid of positions that CLIP's attention pool has learnt.
     """
 
@@ -340,12 +347,14 @@ class CRIS(nn.Module):
         return self.head(self.encode_image(image), tokens, state, words)
 
 
-def loss(logits: Float[Tensor, "b 1 h w"], mask: Float[Tensor, "b 1 H W"]) -> Float[Tensor, ""]:
-    """The text-to-pixel loss [10-11]: binary cross entropy, the mask (0..1) brought to the logits' size (nearest)."""
-    mask = mask.to(logits.dtype)
-    if mask.shape[-2:] != logits.shape[-2:]:
-        mask = F.interpolate(mask, size=logits.shape[-2:], mode="nearest")
-    return F.binary_cross_entropy_with_logits(logits, mask)
+@functools.cache
+def _tokenizer() -> Tokenizer:
+    return Tokenizer()
+
+
+def tokenize(sentences: Sequence[str], length: int) -> Int[Tensor, "n length"]:
+    """CLIP's word ids; a sentence that is too long keeps its end token."""
+    return _tokenizer()(list(sentences), length)
 
 
 # -------------------------------------------------------------------------------------------------------- letterbox
@@ -439,50 +448,3 @@ def _warp(x: Tensor, axis: int, length: int, scale: float, shift: float, cubic: 
     shape[axis] = length
     parts = (x.index_select(axis, taps[:, place]) * weight[:, place].reshape(shape) for place in range(len(offsets)))
     return torch.stack(list(parts)).sum(0)
-
-
-# ------------------------------------------------------------------------------------------------------------ speed
-
-
-def fuse(model: Module) -> Module:
-    """Folds every batch norm that follows a convolution or a linear layer into it: for inference, in place.
-
-    Results change by rounding alone. The model can no longer be trained or filled from a published checkpoint; the norm
-    behind the product of picture and sentence, which follows no layer, stays.
-    """
-    model.eval()
-    for module in list(model.modules()):
-        if isinstance(module, ModifiedResNet | Bottleneck):
-            for number in "123":
-                folded = _fold(getattr(module, f"conv{number}"), getattr(module, f"bn{number}"))
-                if folded is not None:
-                    setattr(module, f"conv{number}", folded)
-                    setattr(module, f"bn{number}", nn.Identity())
-        elif isinstance(module, nn.Sequential):
-            names = list(module._modules)
-            for name, following in itertools.pairwise(names):
-                folded = _fold(module._modules[name], module._modules[following])
-                if folded is not None:
-                    module._modules[name] = folded
-                    module._modules[following] = nn.Identity()
-    return model
-
-
-def fast(model: CRIS, dtype: torch.dtype = torch.bfloat16) -> CRIS:
-    """The network for inference, in place: norms folded, and everything that sees the picture in `dtype`.
-
-    The text transformer and the layer that makes the kernel stay as they are (a few per cent of the time, and every
-    place of the mask depends on them). bfloat16 is worth it where the processor multiplies in it.
-    """
-    fuse(model)
-    for part in (model.backbone.visual, model.neck, model.decoder, model.proj.vis):
-        part.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return model
-
-
-def _fold(layer: nn.Module | None, norm: nn.Module | None) -> nn.Conv2d | nn.Linear | None:
-    if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-        return torch.nn.utils.fuse_conv_bn_eval(layer, norm)
-    if isinstance(layer, nn.Linear) and isinstance(norm, nn.BatchNorm1d):
-        return torch.nn.utils.fuse_linear_bn_eval(layer, norm)
-    return None

@@ -16,8 +16,7 @@ from jaxtyping import Bool
 
 from percepta.errors import InputError
 from percepta.systems.refer import Config
-from percepta.systems.refer.data import training_batch
-from percepta.systems.refer.sentences import Ask
+from percepta.systems.refer.sentences import Ask, training_batch
 
 COLOURS = {
     "red": (214, 48, 49), "green": (46, 160, 67), "blue": (41, 98, 220), "yellow": (240, 200, 40),
@@ -34,6 +33,16 @@ LENGTH = {"train": 4096, "val": 256, "test": 256}
 
 @dataclass(frozen=True)
 class Shape:
+    """One shape of a picture.
+
+    Attributes:
+        colour: a key of COLOURS.
+        form: one of FORMS.
+        size: a key of SIZES.
+        x: its middle, as a share of the picture's width.
+        y: its middle, as a share of the picture's height.
+    """
+
     colour: str
     form: str
     size: str
@@ -56,8 +65,10 @@ class Shape:
 class Shapes:
     """Samples of the synthetic world; training ones as `data.Pictures` gives them, others as `data.Questions`.
 
-    Args:
+    Attributes:
+        config: its size and its number of sentences are used.
         split: "train", "val" or "test": disjoint worlds.
+        seed: of the training pictures.
     """
 
     config: Config
