@@ -20,7 +20,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ import percepta
 from percepta.nn.sparse import Rules, Sites, SparseTensor
 from percepta.systems.online3d import PRESETS
 from percepta.systems.online3d.model import OnlineNet, Prediction
-from percepta.systems.online3d.stream import Stream, Update
+from percepta.systems.online3d.stream import COARSE, THRESHOLD, Stream, Update
 
 COLOUR_FROM_DEPTH = np.array(
     [
@@ -164,9 +164,9 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=25)
     parser.add_argument("--voxels", type=int, default=100_000, help="map size from which on seconds count")
     parser.add_argument(
-        "--thresholds", type=float, nargs="*", help="pairs: threshold and coarse; default: 0 0 and the configuration's"
+        "--thresholds", type=float, nargs="*", help="pairs: threshold and coarse; default: 0 0 and those of a session"
     )
-    parser.add_argument("--growth", type=float, help="of the map, until all is computed anew; default: as configured")
+    parser.add_argument("--growth", type=float, default=0.1, help="of the map, until all is computed anew")
     parser.add_argument("--rules", action="store_true")
     parser.add_argument("--drift", action="store_true")
     args = parser.parse_args()
@@ -177,7 +177,7 @@ def main() -> None:
         calibration.add(*points(folder, number))
     model = network(args.preset, calibration, args.weights)
     config = model.config
-    pairs = args.thresholds or [0.0, 0.0, config.threshold, config.coarse]
+    pairs = args.thresholds or [0.0, 0.0, THRESHOLD, COARSE]
     tracks: dict[str, Track] = {}
     for threshold, coarse in zip(pairs[::2], pairs[1::2], strict=True):
         name = f"threshold {threshold:g}, coarse {coarse:g}"
@@ -190,7 +190,7 @@ def main() -> None:
             )
         if args.drift:
             for other in ({}, {"refresh": 0.005}, {"anchor_every": 50}, {"growth": 0.2}):
-                settings = {"growth": 0.0, **other}
+                settings: dict[str, Any] = {"growth": 0.0, **other}
                 title = ", ".join(f"{key} {value:g}" for key, value in settings.items())
                 tracks[f"{name}, {title}"] = Track(Stream(model, threshold=threshold, coarse=coarse, **settings))
     maps, map_s, full_s, rules_s, first = VoxelMap(args.voxel_m), [], [], [], None

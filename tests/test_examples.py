@@ -128,7 +128,7 @@ def test_online3d(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = {"room.png", "room.ply", "room.json", "room.html"}
     assert {file.name for file in (tmp_path / "out").iterdir()} == made
     words = ["--weights", str(path), "--device", "cpu", "--out", str(tmp_path / "command")]
-    streamed = ["--every", "3", "--size", "160", "120"]
+    streamed = ["--stride", "3", "--size", "160", "120"]
     assert main(["predict", "online3d", str(tmp_path / "in"), *words, *streamed]) == 0
     assert "2 frames (0 left out)" in capsys.readouterr().out
     assert {file.name for file in (tmp_path / "command").iterdir()} == made

@@ -40,6 +40,8 @@ from percepta.datasets import (
     posed,
     refcoco,
     scannet,
+    scannet_frames,
+    scenenn,
     seven_scenes,
     tum_rgbd,
     voc,
@@ -62,8 +64,9 @@ class DataSet(Protocol):
 
 # In the order in which they are tried: a set with a layout of its own comes before those that any folder might be.
 SETS: tuple[Any, ...] = (
-    refcoco, msrvtt, msvd, didemo, para, flickr_aes, oasis, plane_annotations, scannet, seven_scenes, tum_rgbd, colmap,
-    cifar, davis, coco_small, coco, voc, ccp, foregrounds, flickr8k, captioned, folder, posed, class_folder, album,
+    refcoco, msrvtt, msvd, didemo, para, flickr_aes, oasis, plane_annotations, scannet, scannet_frames, scenenn,
+    seven_scenes, tum_rgbd, colmap, cifar, davis, coco_small, coco, voc, ccp, foregrounds, flickr8k, captioned, folder,
+    posed, class_folder, album,
 )  # fmt: skip
 
 

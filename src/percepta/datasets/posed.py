@@ -6,6 +6,8 @@ A recording is a list of references to files; pictures are read one by one. `fol
     depth/                          0.png, ... 16 bit, millimetres unless `unit_m` says otherwise; 0 = no reading
     pose/ or poses/                 0.txt, ... world_from_camera, 4×4
     intrinsics.txt                  3×3 or 4×4, of the colour pictures; depth is registered to them
+
+`datasets.recordings.open_recording` opens a folder in this or any other layout.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
@@ -35,8 +37,10 @@ class RgbdFrame:
     """One frame, depth registered to colour.
 
     Attributes:
-        colour: RGB. depth_m: along the optical axis; 0 where there is no reading.
-        world_from_camera: of the colour camera. intrinsics: of both pictures.
+        colour: RGB, 0..255.
+        depth_m: along the optical axis, metres; 0 where there is no reading.
+        world_from_camera: pose of the colour camera.
+        intrinsics: of both pictures.
         name: the frame's file name without its ending.
     """
 
@@ -52,13 +56,16 @@ class Recording:
     """References to the frames of one recording; iterating reads them.
 
     Attributes:
-        colours, depths: files, one of each a frame, in the order of time.
+        colours: picture files, one a frame, in the order of time.
+        depths: depth files, one a frame.
         poses: a file for each frame, or one for all of them: then `matrices` holds what it says.
-        colour_matrix, depth_matrix: K of the two cameras at the size of their files.
+        colour_matrix: K of the colour camera at the size of its files.
+        depth_matrix: K of the depth camera at the size of its files.
         colour_from_depth: where the depth camera stands before the colour camera; None: depth is registered already.
         pose_of: "colour" or "depth": whose pose the files give.
         unit_m: metres of one step of the depth files.
         alone: files that belong to no frame, since another one of their number is missing.
+        up: what is up in the world of the poses: "z", or "camera" for what is up in the first picture.
     """
 
     colours: tuple[Path, ...]
@@ -71,6 +78,7 @@ class Recording:
     unit_m: float = 0.001
     matrices: Float64[np.ndarray, "n 4 4"] | None = None
     alone: tuple[Path, ...] = ()
+    up: Literal["z", "camera"] = "z"
 
     def __len__(self) -> int:
         return len(self.colours)
@@ -79,18 +87,19 @@ class Recording:
         return self.frames()
 
     def frames(
-        self, size: tuple[int, int] | None = None, every: int = 1, *, skip_untracked: bool = True
+        self, size: tuple[int, int] | None = None, stride: int = 1, *, skip_untracked: bool = True
     ) -> Iterator[RgbdFrame]:
-        """Frames 0, every, 2·every, ...
+        """Frames 0, stride, 2·stride, ...
 
         Args:
             size: (width, height) to bring them to; None: the depth picture's size.
+            stride: take every n-th frame.
             skip_untracked: leave out frames whose pose is not finite, as ScanNet writes it; else they are an error.
 
         Raises:
             InputError: a damaged file or a pose that is no rigid motion, naming the file.
         """
-        for i in range(0, len(self), every):
+        for i in range(0, len(self), stride):
             if skip_untracked and not np.isfinite(self.pose(i)).all():
                 continue
             yield self.read(i, size)
@@ -100,7 +109,7 @@ class Recording:
         return read_matrix(self.poses[i], (4, 4)) if self.matrices is None else self.matrices[i]
 
     def read(self, i: int, size: tuple[int, int] | None = None) -> RgbdFrame:
-        """Frame i; see `frames`."""
+        """Frame i, at a size (width, height); see `frames`."""
         pose = self.pose(i)
         poses.check(pose, f"{self.poses[i]}, frame {self.colours[i].stem}")
         depth = read_depth(self.depths[i], self.unit_m)
@@ -195,8 +204,12 @@ def read_intrinsics(root: Path) -> Float64[np.ndarray, "3 3"]:
     return read_matrix(path)[:3, :3]
 
 
-def folder(root: Path, unit_m: float = 0.001) -> Recording:
+def folder(root: Path, *, unit_m: float = 0.001) -> Recording:
     """A plain posed folder, see above.
+
+    Args:
+        root: the folder.
+        unit_m: metres of one step of the depth files.
 
     Raises:
         MissingFileError: a folder, a file or intrinsics.txt is missing.
@@ -269,11 +282,11 @@ def numbered(where: Path, suffixes: frozenset[str] | set[str]) -> dict[str, Path
 
 def check(
     recording: Recording,
-    every: int = 10,
-    longest_step_m: float = 0.3,
+    stride: int = 10,
+    max_step_m: float = 0.3,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Problem], list[Problem]]:
-    """(problems, warnings) of a recording: all poses, the pictures of every n-th frame, and whether frames overlap.
+    """Reads all poses and the pictures of every n-th frame, and compares frames that overlap.
 
     Problems: damaged files, poses that are no rigid motion or follow another convention, depth in another unit, sizes
     that change.
@@ -281,13 +294,19 @@ def check(
     reading, a principal point far from the middle.
 
     Args:
-        progress: called with (frames looked at, frames).
+        recording: what is checked.
+        stride: the pictures of every n-th frame are read.
+        max_step_m: a longer way from one frame to the next is a jump.
+        progress: called with (frames that were read, frames).
+
+    Returns:
+        (problems, warnings).
     """
     problems: list[Problem] = []
     warnings: list[Problem] = []
-    _check_poses(recording, longest_step_m, problems, warnings)
+    _check_poses(recording, max_step_m, problems, warnings)
     _check_numbers(recording, warnings)
-    _check_pictures(recording, every, progress, problems, warnings)
+    _check_pictures(recording, stride, progress, problems, warnings)
     if not problems:
         _check_overlap(recording, problems)
     return problems, warnings
@@ -295,14 +314,14 @@ def check(
 
 def _check_pictures(
     recording: Recording,
-    every: int,
+    stride: int,
     progress: Callable[[int, int], None] | None,
     problems: list[Problem],
     warnings: list[Problem],
 ) -> None:
     sizes: set[tuple[int, ...]] = set()
     middles = []
-    for i in range(0, len(recording), every):
+    for i in range(0, len(recording), stride):
         path = recording.depths[i]
         try:
             depth = read_depth(path, recording.unit_m)
@@ -313,7 +332,7 @@ def _check_pictures(
             continue
         finally:
             if progress is not None:
-                progress(min(i + every, len(recording)), len(recording))
+                progress(min(i + stride, len(recording)), len(recording))
         seen = depth[depth > 0]
         if seen.size < 0.05 * depth.size:
             warnings.append(Problem(recording.depths[i], None, "fewer than 5 % of the pixels have a reading"))
@@ -417,7 +436,7 @@ def _agreement(
     return agree / max(inside, 200)  # a few pixels at the edge tell nothing
 
 
-def _check_poses(recording: Recording, longest_step_m: float, problems: list[Problem], warnings: list[Problem]) -> None:
+def _check_poses(recording: Recording, max_step_m: float, problems: list[Problem], warnings: list[Problem]) -> None:
     last: tuple[int, np.ndarray] | None = None
     steps = []
     for i, path in enumerate(recording.poses):
@@ -435,7 +454,7 @@ def _check_poses(recording: Recording, longest_step_m: float, problems: list[Pro
         if last is not None and i == last[0] + 1:
             step = float(np.linalg.norm(pose[:3, 3] - last[1][:3, 3]))
             steps.append(step)
-            if step > longest_step_m:
+            if step > max_step_m:
                 warnings.append(Problem(path, None, f"the camera jumps by {step:.2f} m since the frame before"))
         last = (i, pose)
     if steps and np.median(steps) > 1.0:
@@ -455,3 +474,15 @@ def _check_numbers(recording: Recording, warnings: list[Problem]) -> None:
         what = "this file belongs" if count == 1 else f"this and {count - 1} other files belong"
         text = f"{what} to no frame: a frame has a colour, a depth and a pose of one number; left out"
         warnings.append(Problem(recording.alone[0], None, text))
+
+
+NAME = "recording with depth"
+FILES = "color/ (or rgb/), depth/, pose/ and intrinsics.txt"
+
+
+def is_one(root: Path) -> bool:
+    """Whether a folder is a plain posed folder with depth."""
+    return (root / "depth").is_dir() and any((root / name).is_dir() for name in POSES)
+
+
+READS = {Recording: folder}

@@ -3,7 +3,7 @@
 Layout: <scene>/seq-01/frame-000000.{color.png,depth.png,pose.txt}, or one sequence's frames in a folder (colour may be
 JPEG). Depth is in millimetres, 65535 (in some copies 0) where there is no reading. Poses and the intrinsics that the
 authors give (585, 320, 240) are the depth camera's, and depth is not registered to colour: `read` does that with the
-offsets below, which were fitted to the red kitchen by photometric correlation.
+offsets below, which were fitted to the red kitchen by photometric correlation. The world begins at a camera.
 """
 
 from __future__ import annotations
@@ -25,10 +25,20 @@ COLOUR_FROM_DEPTH = (
 )
 
 
+NAME = "7-Scenes"
+FILES = "frame-000000.pose.txt with colour and depth, in the folder or in seq-01, ..."
+
+
+def is_one(root: Path) -> bool:
+    """Whether a folder is a scene or a sequence of 7-Scenes."""
+    return any(root.glob("frame-*.pose.txt")) or any(root.glob("seq-*/frame-*.pose.txt"))
+
+
 def read(root: Path, *, registered: bool = False) -> Recording:
     """The frames of one sequence, or of all sequences of a scene one after the other.
 
     Args:
+        root: a sequence's folder, or a scene's.
         registered: the depth files were registered to colour already, poses are the colour camera's.
 
     Raises:
@@ -52,5 +62,8 @@ def read(root: Path, *, registered: bool = False) -> Recording:
     colour_matrix = np.array(COLOUR_MATRIX)
     files = tuple(colours), tuple(depths), tuple(places)
     if registered:
-        return Recording(*files, colour_matrix, colour_matrix)
-    return Recording(*files, colour_matrix, depth_matrix, np.array(COLOUR_FROM_DEPTH), pose_of="depth")
+        return Recording(*files, colour_matrix, colour_matrix, up="camera")
+    return Recording(*files, colour_matrix, depth_matrix, np.array(COLOUR_FROM_DEPTH), pose_of="depth", up="camera")
+
+
+READS = {Recording: read}

@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypedDict, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -55,8 +55,22 @@ from percepta.systems.online3d.model import Block, Level, NormReLU, OnlineNet, P
 
 Mode = Literal["paper", "exact", "full"]
 Rule = Literal["values", "residuals"]
+THRESHOLD, COARSE = 0.08, 1.0  # defaults of `Stream`; 0.08 is 10 of 255 steps of a colour
 LASTING = ("features", "outputs")  # buffers that are no layer's
 STEM = "stem"  # name of the first convolution, whose kept values are the input as the network last saw it
+
+
+class StreamOptions(TypedDict, total=False):
+    """What `Stream` takes besides the network and the mode; its docstring explains each."""
+
+    rule: Rule
+    threshold: float | None
+    coarse: float | None
+    halo: bool
+    growth: float
+    anchor_every: int
+    refresh: float
+    drift_bound: float
 
 
 @dataclass(frozen=True)
@@ -156,16 +170,17 @@ class Stream:
         model: is put into eval mode; its weights must not change while the stream lives.
         mode: see the module.
         rule: see the module; `full` has none.
-        threshold: smallest change of any channel of a voxel's input, since the network last saw it, that is computed;
-            None takes the configuration's. `exact` and `full` know none.
+        threshold: smallest change of any channel of a voxel's input (-1..1), since the network last saw it, that is
+            computed; None: 0.08, and 0 for the network as it was published, which has no instance head: every change
+            counts there. `exact` and `full` know none.
         coarse: smallest change of a coarse voxel, in standard deviations of its channels, that is passed on to the
-            levels below; None takes the configuration's. Only for the rule `values` in the mode `paper`.
+            levels below; None: 1, and 0 for the network as it was published. Only for the rule `values` in the mode
+            `paper`.
         halo: whether voxels beside new ones are computed too, and so on each level: not in the published rule, little
             work, and most of what a frame changes elsewhere. Only in the mode `paper`.
-        growth: everything is computed anew when the map has grown by this share since it last was; None takes the
-            configuration's; 0: never. What a voxel lacks is above all the surroundings that were seen after it, so this
-            follows the need; and as the maps so computed grow geometrically, a scan pays for a few full passes, however
-            long it is. Only in the mode `paper`.
+        growth: everything is computed anew when the map has grown by this share since it last was; 0: never. A voxel
+            above all lacks the surroundings that were seen after it, so this follows the need; and as the maps so
+            computed grow geometrically, a scan has few full passes, however long it is. Only in the mode `paper`.
         anchor_every: everything is computed anew every that many steps, too; 0: never.
         refresh: share of all voxels that each step computes anew although they did not change, in turn: an anchoring
             that is spread over many frames.
@@ -181,16 +196,16 @@ class Stream:
         threshold: float | None = None,
         coarse: float | None = None,
         halo: bool = True,
-        growth: float | None = None,
+        growth: float = 0.1,
         anchor_every: int = 0,
         refresh: float = 0.0,
         drift_bound: float = math.inf,
     ) -> None:
         if mode not in get_args(Mode) or rule not in get_args(Rule):
             raise InputError(f"mode is one of {get_args(Mode)} and rule of {get_args(Rule)}; got {mode!r}, {rule!r}")
-        threshold = model.config.threshold if threshold is None else threshold
-        coarse = model.config.coarse if coarse is None else coarse
-        growth = model.config.growth if growth is None else growth
+        published = model.instance is None
+        threshold = (0.0 if published else THRESHOLD) if threshold is None else threshold
+        coarse = (0.0 if published else COARSE) if coarse is None else coarse
         if not (min(threshold, coarse, growth, anchor_every) >= 0 and 0 <= refresh <= 1 and drift_bound > 0):
             raise InputError(
                 "threshold, coarse, growth and anchor_every are at least 0, refresh is 0..1, drift_bound above 0"

@@ -1,9 +1,8 @@
-"""A labelled cloud as pictures, PLY file, page and live view."""
+"""The answer: a labelled cloud, with its pictures, its PLY file and its list of instances."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,11 @@ from jaxtyping import Float, Float32, Int32, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from percepta.datasets import nyu40
-from percepta.errors import MissingExtraError
 from percepta.files import write_atomically
 from percepta.geometry import ply
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics
-from percepta.media import draw, video
+from percepta.media import draw
 from percepta.media.draw import write_picture
 
 _EMPTY = 246
@@ -43,7 +41,15 @@ def picture(
     world_from_camera: Float[np.ndarray, "4 4"],
     size_m: float,
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Points as upright squares of that side, the nearest one in front; empty is nearly white."""
+    """Points as upright squares, the nearest one in front, on a nearly white ground.
+
+    Args:
+        xyz: places, metres.
+        colour: of the points.
+        camera: of the picture.
+        world_from_camera: its pose.
+        size_m: side of a square.
+    """
     local = poses.transform(poses.inverse(world_from_camera), np.asarray(xyz, np.float64))
     z = local[:, 2]
     front = np.flatnonzero(z > 0.1)
@@ -71,7 +77,14 @@ def picture(
 def from_above(
     xyz: Float[np.ndarray, "n 3"], colour: UInt8[np.ndarray, "n 3"], side_px: int = 480, cut: float = 0.97
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """The cloud from above; the highest points (share 1 - `cut`: a ceiling would hide all) are left out."""
+    """The cloud from above.
+
+    Args:
+        xyz: places, metres, z up.
+        colour: of the points.
+        side_px: of the picture.
+        cut: share of the points that is drawn: the highest ones, such as a ceiling, would hide the others.
+    """
     xyz = np.asarray(xyz, np.float64)
     low, high = np.quantile(xyz, [0.002, 0.998], axis=0)
     away = 60.0  # nearly parallel
@@ -82,7 +95,7 @@ def from_above(
     pose[:3, :3], pose[:3, 3] = np.diag([1.0, -1.0, -1.0]), eye
     focal = 0.94 * side_px * away / max(float((high - low)[:2].max()), 0.1)
     camera = Intrinsics(focal, focal, (side_px - 1) / 2, (side_px - 1) / 2, side_px, side_px)
-    return picture(xyz[kept], colour[kept], camera, pose, _spacing(xyz))
+    return picture(xyz[kept], colour[kept], camera, pose, spacing(xyz))
 
 
 def slanted(
@@ -92,7 +105,15 @@ def slanted(
     yaw_deg: float = 35.0,
     cut: float = 0.97,
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """The cloud in perspective, from outside and above; an empty one is an empty picture."""
+    """The cloud in perspective, from outside and above; an empty one is an empty picture.
+
+    Args:
+        xyz: places, metres, z up.
+        colour: of the points.
+        size_px: width and height of the picture.
+        yaw_deg: from which side it is seen.
+        cut: as for `from_above`.
+    """
     if not len(xyz):
         return np.full((size_px[1], size_px[0], 3), _EMPTY, np.uint8)
     xyz = np.asarray(xyz, np.float64)
@@ -103,11 +124,11 @@ def slanted(
     away = np.array([np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), np.sin(pitch)])
     camera = Intrinsics.field_of_view(*size_px, 48.0)
     pose = poses.look_at(middle + 1.15 * reach * away, middle)
-    return picture(xyz[kept], colour[kept], camera, pose, _spacing(xyz))
+    return picture(xyz[kept], colour[kept], camera, pose, spacing(xyz))
 
 
-def _spacing(xyz: Float[np.ndarray, "n 3"]) -> float:
-    """About how far points of a surface lie apart: few of them are enough to tell."""
+def spacing(xyz: Float[np.ndarray, "n 3"]) -> float:
+    """About how far points of a surface lie apart, metres, estimated from a part of them."""
     few = xyz[:: max(1, len(xyz) // 20_000)]
     cells = len(np.unique(np.floor(few / 0.1).astype(np.int64), axis=0))
     return float(np.clip(1.5 * 0.1 / np.sqrt(max(len(xyz) / max(cells, 1), 1)), 0.01, 0.2))
@@ -118,8 +139,12 @@ class Result:
     """A labelled cloud.
 
     Attributes:
-        xyz: metres. rgb: 0..255.
-        label: NYU-40 class, 0 unknown. instance: stable id, 1 and up, 0 none. score: probability of the label.
+        xyz: places, metres.
+        rgb: colours, 0..255.
+        label: NYU-40 class, 0 unknown.
+        instance: stable id, 1 and up, 0 none.
+        score: probability of the label.
+        weights: hash of the network's weights.
     """
 
     xyz: Float32[np.ndarray, "n 3"]
@@ -127,6 +152,11 @@ class Result:
     label: UInt8[np.ndarray, " n"]
     instance: Int32[np.ndarray, " n"]
     score: Float32[np.ndarray, " n"]
+    weights: str = ""
+
+    def __repr__(self) -> str:
+        classes, things = len(np.unique(self.label)), len(np.unique(self.instance[self.instance > 0]))
+        return f"Result({len(self.xyz):,} points, {classes} classes, {things} instances)"
 
     def draw(self, side_px: int = 420) -> Image.Image:
         """From above: colours, classes with their names, instances."""
@@ -151,8 +181,8 @@ class Result:
             x += 36 + font.getlength(name)
 
     def save(self, path: Path | str) -> None:
-        """A .ply (places, colours of the classes, `label`, `instance`), or a picture with the .ply beside it; and a
-        JSON of the same name that lists the instances."""
+        """A .ply (places, colours of the classes, `label`, `instance`), or a picture with the .ply beside it; and
+        `to_dict` as a JSON file of the same name."""
         path = Path(path)
         if path.suffix.lower() != ".ply":
             write_picture(path, self.draw())
@@ -160,7 +190,11 @@ class Result:
         tone = label_colours()[self.label]
         columns |= {name: tone[:, i] for i, name in enumerate(("red", "green", "blue"))}
         ply.write(path.with_suffix(".ply"), {**columns, "label": self.label, "instance": self.instance})
-        write_atomically(path.with_suffix(".json"), json.dumps(self.instances(), indent=1) + "\n")
+        write_atomically(path.with_suffix(".json"), json.dumps(self.to_dict(), indent=1) + "\n")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON: number of points, the instances, hash of the weights."""
+        return {"points": len(self.xyz), "instances": self.instances(), "weights": self.weights}
 
     def instances(self) -> list[dict[str, Any]]:
         """Id, class, points, middle and box (metres) of each instance."""
@@ -173,41 +207,3 @@ class Result:
             row = {"id": int(own), "label": nyu40.NAMES[label], "points": int(mine.sum())}
             out.append(row | dict(zip(("middle_m", "low_m", "high_m"), box, strict=True)))
         return out
-
-    def page(self) -> list[Any]:
-        """Items for `report.Page.extend`: pictures and the table of instances."""
-        tones = {"classes": label_colours()[self.label], "instances": instance_colours(self.instance)}
-        shown = [(Image.fromarray(slanted(self.xyz, tone)), name) for name, tone in tones.items()]
-        rows = [[r["id"], r["label"], r["points"], *r["middle_m"]] for r in self.instances()]
-        columns = ["id", "class", "points", "x m", "y m", "z m"]
-        return [("pictures", [(self.draw(), "colours, classes, instances"), *shown]), ("table", columns, rows, "")]
-
-
-def film(path: Path | str, shots: Iterable[UInt8[np.ndarray, "h w 3"]], fps: float = 10.0) -> Path:
-    """An MP4 of pictures of one size, such as `slanted` makes after each step of a session."""
-    return video.write(path, shots, fps)
-
-
-class Live:
-    """A live view in the browser (viser, in the extra `viz`): `show(result)` after each step that is worth it.
-
-    Raises:
-        MissingExtraError: viser is not installed.
-    """
-
-    def __init__(self, port: int = 8080) -> None:
-        try:
-            import viser  # pyright: ignore[reportMissingImports]
-        except ImportError as error:
-            raise MissingExtraError("the live view needs viser: pip install percepta[viz]") from error
-        self.server = viser.ViserServer(port=port, verbose=False)
-        self.server.scene.set_up_direction("+z")
-
-    def show(self, result: Result, by: str = "label") -> None:
-        """The cloud in colours of its "label", "instance" or "rgb"."""
-        tones = {"label": label_colours()[result.label], "instance": instance_colours(result.instance)}
-        tone = tones.get(by, result.rgb)
-        self.server.scene.add_point_cloud("map", result.xyz, tone, point_size=_spacing(result.xyz))
-
-    def close(self) -> None:
-        self.server.stop()
