@@ -29,9 +29,9 @@ ARMS: dict[str, dict[str, Any]] = {
     "slanted, soft pooling": {},
     "fronto": {"sweep": "fronto"},
     "hard pooling": {"soft_pooling": False},
-    "levels": {"levels": 32},
-    "levels, polish": {"levels": 32, "polish": 2},
-    "context": {"context": 16},
+    "levels": {"depth_levels": 32},
+    "levels, polish": {"depth_levels": 32, "polish_steps": 2},
+    "context": {"context_channels": 16},
 }
 NUMBERS = {"AbsRel": "AbsRel", "pixel": "AbsRel of pixel planes", "near": "plane AP 0.2 m", "every": "plane AP"}
 PAIRS = (
@@ -69,7 +69,7 @@ def run(job: Job, args: argparse.Namespace) -> None:
     if run_table.is_done(folder, config):
         return
     path = train("planes", config, root=args.data, out=folder, device=args.device)
-    found = percepta.load(path, device=args.device).evaluate(args.data, split="test", batch_size=4)
+    found = percepta.load(path, device=args.device).evaluate(args.data, split="test", batch_size=4).metrics
     values = {
         "AbsRel": found["AbsRel"].value,
         "pixel": found["AbsRel"].baselines["pixel planes"],

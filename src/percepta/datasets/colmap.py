@@ -27,15 +27,28 @@ _COUNTS = dict(_MODELS.values())
 
 
 class Camera(NamedTuple):
-    """One camera: intrinsics and k1, k2, p1, p2."""
+    """One camera.
+
+    Attributes:
+        intrinsics: of its pictures without distortion.
+        distortion: k1, k2, p1, p2 of OpenCV's model.
+    """
 
     intrinsics: Intrinsics
     distortion: tuple[float, float, float, float]
 
 
-def find(root: Path) -> Path | None:
+NAME = "COLMAP model"
+FILES = "cameras.bin and images.bin (or .txt), in the folder, in sparse/0 or in sparse; and images/"
+
+
+def is_one(root: Path) -> bool:
+    """Whether a folder holds a COLMAP model."""
+    return _model(Path(root)) is not None
+
+
+def _model(root: Path) -> Path | None:
     """The folder of the model below `root`; None where there is none."""
-    root = Path(root)
     for folder in (root, root / "sparse" / "0", root / "sparse"):
         if any(
             (folder / f"images{end}").is_file() and (folder / f"cameras{end}").is_file() for end in (".bin", ".txt")
@@ -47,12 +60,16 @@ def find(root: Path) -> Path | None:
 def views(root: Path, scale: float = 1.0) -> list[PosedPicture]:
     """The registered pictures, ordered by name.
 
+    Args:
+        root: the folder of the reconstruction.
+        scale: metres of one unit of it.
+
     Raises:
         MissingFileError: no model, or a picture that it names.
         InputError: a damaged file, or a camera model that is not straightened here: names it.
     """
     root = Path(root)
-    folder = find(root)
+    folder = _model(root)
     if folder is None:
         raise MissingFileError(f"{root}: no cameras.bin and images.bin (or .txt), nor in sparse/0")
     binary = (folder / "images.bin").is_file()
@@ -175,3 +192,6 @@ def _images_bin(path: Path) -> list[tuple[str, int, tuple, tuple]]:
         data.take(f"{24 * points}x")
         out.append((name, camera, tuple(values[:4]), tuple(values[4:])))
     return out
+
+
+READS = {PosedPicture: views}

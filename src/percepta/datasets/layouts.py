@@ -12,7 +12,7 @@ A folder may also be the parent of several sets, which are then read one after t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, cast, runtime_checkable
@@ -38,6 +38,7 @@ from percepta.datasets import (
     para,
     plane_annotations,
     posed,
+    posed_folder,
     refcoco,
     scannet,
     scannet_frames,
@@ -66,7 +67,7 @@ class DataSet(Protocol):
 SETS: tuple[Any, ...] = (
     refcoco, msrvtt, msvd, didemo, para, flickr_aes, oasis, plane_annotations, scannet, scannet_frames, scenenn,
     seven_scenes, tum_rgbd, colmap, cifar, davis, coco_small, coco, voc, ccp, foregrounds, flickr8k, captioned, folder,
-    posed, class_folder, album,
+    posed, posed_folder, class_folder, album,
 )  # fmt: skip
 
 
@@ -76,26 +77,28 @@ class Found(Generic[T]):
 
     Attributes:
         root: the folder.
+        kind: what it is read as, one of those that were asked for.
         set: the module that reads it.
         read: its function for what was asked for; gets the folder, and what else that function takes.
     """
 
     root: Path
+    kind: type[Any]
     set: DataSet
     read: Callable[..., T]
 
 
-def readers(kind: type[Any]) -> list[DataSet]:
-    """The sets that can be read as something."""
-    return [one for one in SETS if kind in getattr(one, "READS", {})]
+def readers(*kinds: type[Any]) -> list[DataSet]:
+    """The sets that can be read as one of some kinds."""
+    return [one for one in SETS if any(kind in getattr(one, "READS", {}) for kind in kinds)]
 
 
-def find(root: Path | str, kind: type[Any]) -> list[Found[Any]]:
-    """What a folder is, among the sets that can be read as `kind`.
+def find(root: Path | str, *kinds: type[Any]) -> list[Found[Any]]:
+    """What a folder is, among the sets that can be read as one of `kinds`.
 
     Args:
         root: a folder in one of the layouts, a file where a set is one, or a folder with several such folders in it.
-        kind: what it is to be read as, such as `Scene`: a key of READS.
+        kinds: what it may be read as, such as `Scene`: keys of READS. Where a set has several of them the first counts.
 
     Returns:
         One set; or those of its sub-folders, by name, where the folder itself is none.
@@ -107,12 +110,12 @@ def find(root: Path | str, kind: type[Any]) -> list[Found[Any]]:
     root = Path(root).expanduser()
     if not root.exists():
         raise MissingFileError(f"{root}: no such file or folder")
-    sets = readers(kind)
-    if own := _which(root, kind, sets):
+    sets = readers(*kinds)
+    if own := _which(root, kinds, sets):
         return [own]
     if root.is_dir():
         folders = sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] not in "._")
-        inside = [found for found in (_which(path, kind, sets) for path in folders) if found]
+        inside = [found for found in (_which(path, kinds, sets) for path in folders) if found]
         if inside:
             return inside
     raise InputError(unknown(root, sets))
@@ -124,8 +127,9 @@ def unknown(root: Path, sets: list[DataSet]) -> str:
     return f"{root}: no layout of data that is known, here or one folder down. Looked for{looked}"
 
 
-def _which(root: Path, kind: type[Any], sets: list[DataSet]) -> Found[Any] | None:
+def _which(root: Path, kinds: Sequence[type[Any]], sets: list[DataSet]) -> Found[Any] | None:
     for one in sets:
         if one.is_one(root):
-            return Found(root, cast(DataSet, one), one.READS[kind])
+            kind = next(kind for kind in kinds if kind in one.READS)
+            return Found(root, kind, cast(DataSet, one), one.READS[kind])
     return None

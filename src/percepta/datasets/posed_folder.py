@@ -28,7 +28,9 @@ class PosedPicture:
     """A picture file with its camera.
 
     Attributes:
-        intrinsics: of the picture without distortion. world_from_camera: its pose, metres (COLMAP: any unit).
+        path: the file.
+        intrinsics: of the picture without distortion.
+        world_from_camera: its pose, metres (COLMAP: any unit).
         distortion: k1, k2, p1, p2 of OpenCV's model; zeros for none.
     """
 
@@ -66,6 +68,10 @@ def straightened(
     v = (y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y) * camera.fy + camera.cy
     channels = [ndimage.map_coordinates(colour[..., i], [v, u], order=1, mode="constant") for i in range(3)]
     return np.stack(channels, -1)
+
+
+NAME = "posed pictures without depth"
+FILES = "color/ (or rgb/, images/), pose/ and intrinsics.txt"
 
 
 def is_one(root: Path) -> bool:
@@ -116,3 +122,6 @@ def of_recording(recording: Recording) -> list[PosedPicture]:
                 size = picture.size
         out.append(PosedPicture(path, Intrinsics.of(recording.colour_matrix, *size), pose))
     return out
+
+
+READS = {PosedPicture: read}

@@ -24,11 +24,21 @@ MATRICES = {
 }
 
 
-def read(root: Path, apart_s: float = 0.02) -> Recording:
+NAME = "TUM RGB-D"
+FILES = "rgb.txt, depth.txt and groundtruth.txt"
+
+
+def is_one(root: Path) -> bool:
+    """Whether a folder is a sequence of TUM RGB-D."""
+    return (Path(root) / "rgb.txt").is_file()
+
+
+def read(root: Path, max_difference_s: float = 0.02) -> Recording:
     """The frames of one sequence.
 
     Args:
-        apart_s: how far apart in time a picture and its depth or pose may be.
+        root: the folder of the sequence.
+        max_difference_s: how far apart in time a picture and its depth or pose may be.
 
     Raises:
         MissingFileError: a list, or a picture that it names, is missing.
@@ -39,12 +49,12 @@ def read(root: Path, apart_s: float = 0.02) -> Recording:
     times, matrices = _poses(root / "groundtruth.txt")
     rows = []
     for time, colour in colours:
-        i = _nearest(np.array([t for t, _ in depths]), time, apart_s)
-        j = _nearest(times, time, apart_s)
+        i = _nearest(np.array([t for t, _ in depths]), time, max_difference_s)
+        j = _nearest(times, time, max_difference_s)
         if i is not None and j is not None:
             rows.append((colour, depths[i][1], j))
     if not rows:
-        raise InputError(f"{root}: no picture has a depth picture and a pose within {apart_s} s of it")
+        raise InputError(f"{root}: no picture has a depth picture and a pose within {max_difference_s} s of it")
     fx, fy, cx, cy = next((m for name, m in MATRICES.items() if name in root.resolve().name), MATRICES["default"])
     k = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
     files = [tuple(row[i] for row in rows) for i in (0, 1)]
@@ -93,8 +103,11 @@ def _poses(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return table[:, 0], poses.compose(poses.from_quaternion(table[:, 4:]), table[:, 1:4])
 
 
-def _nearest(times: np.ndarray, time: float, apart_s: float) -> int | None:
+def _nearest(times: np.ndarray, time: float, max_difference_s: float) -> int | None:
     if not len(times):
         return None
     best = int(np.abs(times - time).argmin())
-    return best if abs(times[best] - time) <= apart_s else None
+    return best if abs(times[best] - time) <= max_difference_s else None
+
+
+READS = {Recording: read}
