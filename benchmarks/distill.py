@@ -19,7 +19,7 @@ import torch
 
 from percepta.nn import selfdistill
 from percepta.systems.distill import PRESETS, SIGNS, task
-from percepta.systems.distill.data import unit
+from percepta.systems.distill.data import TrainingSet, pool, unit
 
 METHODS = ("none", "views", "dlb", "recall")
 BATCH = 64
@@ -32,15 +32,15 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     config = replace(PRESETS[args.preset], self_distill="recall", classes=SIGNS)
-    world, model = task.data(config, "train"), task.build(config).train()
+    pictures, model = pool(config, "train", None), task.build(config).train()
     optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
     memories: dict[str, dict[str, Any]] = {method: {} for method in METHODS}
     seconds: dict[str, list[float]] = {method: [] for method in METHODS}
     for step in range(args.steps + 2):
-        keys = [(step, (step * BATCH + i) % len(world)) for i in range(BATCH)]
+        keys = [(step, (step * BATCH + i) % len(pictures)) for i in range(BATCH)]
         for method in METHODS:
             began = time.perf_counter()
-            batch = replace(world, method=method).collate(keys)
+            batch = TrainingSet(pictures, method).collate(keys)
             values = selfdistill.objective(method, lambda pixels: model(unit(pixels)), batch, memories[method])
             optimizer.zero_grad()
             values["loss"].backward()

@@ -106,7 +106,7 @@ def run(job: Job, args: argparse.Namespace) -> None:
     path = train("distill", config, root=args.data, out=folder, device=args.device)
     seconds = time.perf_counter() - began
     measured = percepta.load(path, device=args.device).evaluate(args.data, split=args.split, batch_size=250)
-    values = {name: measured[name].value for name in NUMBERS}
+    values = {name: measured.metrics[name].value for name in NUMBERS}
     run_table.finish(folder, job, config, {"split": args.split, "seconds": seconds, **values})
     shown = " ".join(f"{name} {value:.4f}" for name, value in values.items())
     print(f"{job.name}: {shown}, {seconds:.0f} s", flush=True)

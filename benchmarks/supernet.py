@@ -29,10 +29,12 @@ from percepta.datasets import nasbench
 from percepta.files import write_atomically
 from percepta.metrics import Metric
 from percepta.metrics.correlation import bootstrap, kendall
-from percepta.systems.supernet import PRESETS, ranking, strategies, task
-from percepta.systems.supernet.model import DEVIATION, MEAN, scores
+from percepta.systems.supernet import PRESETS, ledger, ranking, task
+from percepta.systems.supernet.data import pool
+from percepta.systems.supernet.model import DEVIATION, MEAN
 from percepta.systems.supernet.predictor import METHODS, Method, curve, fit
-from percepta.systems.supernet.search import Budget, by_hand, evolve, measure, measure_network
+from percepta.systems.supernet.scores import scores
+from percepta.systems.supernet.search import Budget, by_hand, evolve, measure_latency, network_latency
 from percepta.systems.supernet.space import Macro
 
 PENALTIES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
@@ -43,27 +45,28 @@ def rank(args: argparse.Namespace) -> None:
     """Scores, penalty, report; with --ship what the demo shows of it."""
     codes, likelihoods, trainings = Macro().distinct(), [], []
     for path in args.weights:
-        system = percepta.load(path, device="cpu")
-        net: Any = system.model
-        pool = task.data(system.config, "val", args.data).pool
+        system = percepta.load(path, system="supernet", device="cpu")
+        net = system.model
+        pictures = pool(system.config, "val", args.data)
         kept = args.out / f"scores-{Path(path).name}.npz"
         if not kept.is_file():
             began = time.perf_counter()
             found = scores(
-                net, codes, pool.pixels[: args.pictures], pool.labels[: args.pictures], processes=args.processes,
+                net, codes, pictures.pixels[: args.pictures], pictures.labels[: args.pictures],
+                processes=args.processes,
                 progress=lambda done, total, path=path: print(f"{path}: batch {done} of {total}", flush=True),
             )  # fmt: skip
             kept.parent.mkdir(parents=True, exist_ok=True)
             np.savez_compressed(kept, likelihood=found.likelihood, accuracy=found.accuracy)
             print(f"{path}: {len(codes):,} networks in {time.perf_counter() - began:.0f} s")
         likelihoods.append(np.load(kept)["likelihood"])
-        trainings.append(strategies.ledger(net, codes)[0])
-    truth = ranking.truth_of(nasbench.read_macro(pool.truth), codes)
+        trainings.append(ledger.expected(net, codes)[0])
+    truth = ranking.truth_of(nasbench.read_macro(pictures.truth or args.data), codes)
     chosen = ranking.declared(codes)
-    raw, training = (np.mean([ranking.standard(row) for row in rows], 0) for rows in (likelihoods, trainings))
+    raw, training = (np.mean([ranking.standardise(row) for row in rows], 0) for rows in (likelihoods, trainings))
     candidates: dict[str, np.ndarray] = {"raw": raw, "training": training}
     for penalty in PENALTIES:
-        smoothed = ranking.standard(ranking.smooth(Macro(), codes, raw, penalty))
+        smoothed = ranking.standardise(ranking.smooth(Macro(), codes, raw, penalty))
         candidates[f"smoothed {penalty}"] = smoothed
         candidates[f"smoothed {penalty} + training"] = ranking.combined(Macro(), codes, raw, training, penalty)
         candidates[f"training smoothed {penalty}"] = ranking.smooth(Macro(), codes, training, penalty)
@@ -71,23 +74,25 @@ def rank(args: argparse.Namespace) -> None:
     best = max(declared, key=lambda name: declared[name])
     print("on the declared 200: " + ", ".join(f"{name} {value:.3f}" for name, value in declared.items()))
     print(f"chosen there: {best}")
-    others = ranking.free(Macro(), codes)
+    others = ranking.cost_baselines(Macro(), codes)
     rest = ~chosen
 
     def part(places: np.ndarray, more: dict[str, np.ndarray] | None = None) -> dict[str, Metric]:
         """The report over some of the networks."""
         few = ranking.Truth(tuple(np.array(codes)[places]), truth.accuracy[places], truth.seeds[places])
-        return ranking.against(candidates[best][places], few, {k: v[places] for k, v in others.items()} | (more or {}))
+        return ranking.rank_metrics(
+            candidates[best][places], few, {k: v[places] for k, v in others.items()} | (more or {})
+        )
 
     tables = {
-        "all distinct networks": ranking.against(candidates[best], truth, others),
-        "all, raw": ranking.against(raw, truth, others),
-        "all, training's losses": ranking.against(training, truth, others),
+        "all distinct networks": ranking.rank_metrics(candidates[best], truth, others),
+        "all, raw": ranking.rank_metrics(raw, truth, others),
+        "all, training's losses": ranking.rank_metrics(training, truth, others),
         "without the declared": part(np.flatnonzero(rest)),
     }
     if args.proxies:  # seconds a network: a sample has to do
         drawn = np.sort(np.random.default_rng(0).permutation(np.flatnonzero(rest))[: args.proxies])
-        whole = task.data(replace(system.config, side=32), "val", args.data).pool.pixels[:32].float() / 255
+        whole = pool(replace(system.config, side=32), "val", args.data).pixels[:32].float() / 255
         mean, deviation = (torch.tensor(row).view(3, 1, 1) for row in (MEAN, DEVIATION))
         few = [codes[i] for i in drawn]
         found = ranking.proxies(Macro(), few, (whole - mean) / deviation, processes=args.processes)
@@ -95,10 +100,10 @@ def rank(args: argparse.Namespace) -> None:
     page = report.Page("Supernet against NAS-Bench-Macro")
     text = []
     for title, metrics in tables.items():
-        page.heading(title).metrics(metrics)
+        page.add(report.Heading(title), report.Metrics(metrics))
         text.append(f"### {title}\n\n" + report.markdown_table(*report.metric_rows(metrics)))
     picture = ranking.scatter(candidates[best], truth.accuracy, ("score", "accuracy when trained alone, %"), best)
-    page.pictures([(picture, best)]).write(args.out / "ranking.html")
+    page.add(report.Gallery([(picture, best)])).write(args.out / "ranking.html")
     write_atomically(args.out / "ranking.md", "\n\n".join(text) + "\n")
     print("\n\n".join(text))
     rows = {
@@ -116,11 +121,11 @@ def latency(args: argparse.Namespace) -> None:
     """Predicted against measured milliseconds of whole networks; the aim is 10 % off at most in the median."""
     rng = np.random.default_rng(0)
     space = Macro()
-    table = measure(space, batch=args.batch)
+    table = measure_latency(space, batch=args.batch)
     errors = []
     for _ in range(args.networks):
         code = space.canonical(space.sample(rng))
-        took = measure_network(space, code, batch=args.batch)
+        took = network_latency(space, code, batch=args.batch)
         errors.append(table.of(code) / took - 1)
         print(f"{code}: table {table.of(code):.2f} ms, measured {took:.2f} ms, {errors[-1]:+.1%}")
     size = np.abs(errors)

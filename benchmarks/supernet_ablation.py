@@ -23,12 +23,15 @@ import run_table
 import torch
 
 import percepta
+from percepta.contract import Step
 from percepta.datasets import nasbench
 from percepta.metrics.correlation import kendall
-from percepta.systems.supernet import PRESETS, Config, ranking, strategies, task
-from percepta.systems.supernet.model import scores
+from percepta.optim import make_optimizer
+from percepta.systems.supernet import PRESETS, Config, ledger, ranking, task
+from percepta.systems.supernet.data import TrainingSet, pool
+from percepta.systems.supernet.scores import scores
 from percepta.systems.supernet.space import Macro
-from percepta.train import Step, keep_memory, make_optimizer, train
+from percepta.train import keep_memory, train
 
 # What each arm changes of one common base: the preset small with a single random path.
 ARMS: dict[str, dict[str, Any]] = {
@@ -92,7 +95,7 @@ def base(job: Job, args: argparse.Namespace) -> Config:
         "distill": "none",
         "canonical": True,
     }
-    return task.settle(replace(start, train=settings, **{**plain, **change}), args.data)
+    return task.fit_config(replace(start, train=settings, **{**plain, **change}), args.data)
 
 
 def seconds_per_step(job: Job, args: argparse.Namespace) -> float:
@@ -101,7 +104,8 @@ def seconds_per_step(job: Job, args: argparse.Namespace) -> float:
     if not path.is_file():
         config = base(replace(job, seed=0), args)
         torch.manual_seed(0)
-        model, data = task.build(config).train(), task.data(replace(config, samples=2000), "train", args.data)
+        model = task.build(config).train()
+        data = TrainingSet(pool(replace(config, samples=2000), "train", args.data), config.train.seed)
         optimizer, memory = make_optimizer(model, config.train), {}
         last = config.train.steps - 1 if config.distill == "teacher" else config.train.steps // 2
         for number in range(TIMED + 2):
@@ -142,24 +146,24 @@ def run(job: Job, args: argparse.Namespace) -> None:
     began = time.process_time()
     path = train("supernet", config, root=args.data, out=folder, device=args.device)
     seconds = time.process_time() - began
-    values, kept = judge(path, args)
+    values, kept = correlations(path, args)
     np.savez_compressed(folder / "scores.npz", **kept)
     run_table.finish(folder, job, config, {"cpu_seconds": seconds, **values})
     print(f"{job.name}: " + " ".join(f"{k} {values[k]:.3f}" for k in NUMBERS) + f", {seconds:.0f} CPU s", flush=True)
 
 
-def judge(path: Path, args: argparse.Namespace) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+def correlations(path: Path, args: argparse.Namespace) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Correlations of the raw scores, of `ranking.combined` and of the ledger, over all networks and the best.
 
     The declared part, by which settings may have been chosen, is left out.
     """
-    system = percepta.load(path, device=args.device)
-    net: Any = system.model
-    pool = task.data(system.config, "val", args.data).pool
+    system = percepta.load(path, system="supernet", device=args.device)
+    net = system.model
+    pictures = pool(system.config, "val", args.data)
     codes = Macro().distinct()
-    found = scores(net, codes, pool.pixels[: args.pictures], pool.labels[: args.pictures])
-    truth = ranking.truth_of(nasbench.read_macro(pool.truth), codes)
-    training = strategies.ledger(net, codes)[0]
+    found = scores(net, codes, pictures.pixels[: args.pictures], pictures.labels[: args.pictures])
+    truth = ranking.truth_of(nasbench.read_macro(pictures.truth or args.data), codes)
+    training = ledger.expected(net, codes)[0]
     guesses = {
         "tau": found.likelihood,
         "combined": ranking.combined(net.space, codes, found.likelihood, training, args.penalty),

@@ -1,6 +1,6 @@
 """CIFAR-10 and CIFAR-100 (Krizhevsky 2009): 32 × 32 pictures of 10 or 100 classes, as published and as Parquet.
 
-Read as they are unpacked, from the folder itself or the one above it:
+Read as they are unpacked, from the folder itself or the one above it (which may hold it as cifar10 or cifar100):
 
     binary    data_batch_1..5.bin, test_batch.bin, batches.meta.txt          (CIFAR-10)
               train.bin, test.bin, fine_label_names.txt                      (CIFAR-100)
@@ -13,6 +13,7 @@ The python files are pickles: only plain containers and numpy's arrays are let i
 
 from __future__ import annotations
 
+import functools
 import io
 import pickle
 from collections.abc import Sequence
@@ -22,13 +23,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Int64, UInt8
 from PIL import Image
+from torch import Tensor
 
+from percepta.datasets.classified import Classified, Part
+from percepta.datasets.problem import Problem
 from percepta.errors import InputError, MissingExtraError, MissingFileError
 
 SIDE = 32
 PIXELS = 3 * SIDE * SIDE
+NAME = "CIFAR"
+PARENTS = ("", "cifar10", "cifar100")
 FOLDERS = ("", "cifar-10-batches-bin", "cifar-10-batches-py", "cifar-100-binary", "cifar-100-python")
 TRAIN, TEST = tuple(f"data_batch_{i}" for i in range(1, 6)), ("test_batch",)
 # layout: files of each split, file of the class names, (place of the label in the head of a record, length of the head)
@@ -47,6 +54,10 @@ PYTHON = {
 }
 PARQUET = {"train": "train.parquet", "test": "test.parquet"}
 CLASSES = "classes.txt"
+FILES = (
+    "batches.meta.txt, batches.meta, meta, fine_label_names.txt or classes.txt beside the files of pictures, here or "
+    f"in {', '.join(FOLDERS[1:])}"
+)
 
 
 @dataclass(frozen=True)
@@ -66,8 +77,7 @@ class Cifar:
 
 def find(root: Path) -> tuple[Path, str] | None:
     """(folder of the files, layout) of CIFAR in this folder or in a published one inside it; None: there is none."""
-    for name in FOLDERS:
-        folder = Path(root) / name
+    for folder in (Path(root) / parent / name for parent in PARENTS for name in FOLDERS):
         for layout, (splits, names, _) in BINARY.items():
             if (folder / names).is_file() and (folder / splits["test"][0]).is_file():
                 return folder, layout
@@ -77,6 +87,33 @@ def find(root: Path) -> tuple[Path, str] | None:
         if (folder / CLASSES).is_file() and (folder / PARQUET["test"]).is_file():
             return folder, "parquet"
     return None
+
+
+def is_one(root: Path) -> bool:
+    """Whether a folder holds CIFAR in one of its layouts."""
+    return find(root) is not None
+
+
+def classified(root: Path, problems: list[Problem] | None = None) -> Classified:
+    """The set, for systems that classify pictures. A split's files are read when it is listed, see `read`.
+
+    Args:
+        root: the folder.
+        problems: as other sets take it; a wrong file of CIFAR is found when its split is listed.
+    """
+    return Classified(classes(root), tuple(PARQUET), functools.partial(_part, root))
+
+
+def _part(root: Path, split: str) -> Part:
+    found = read(root, split)
+
+    def pixels(places: Int64[np.ndarray, " m"], size: int) -> UInt8[Tensor, "m 3 32 32"]:
+        return torch.from_numpy(found.pixels[places]).permute(0, 3, 1, 2)
+
+    return Part(found.labels, [f"{split} {place}" for place in range(len(found.labels))], pixels)
+
+
+READS = {Classified: classified}
 
 
 def read(root: Path, split: str) -> Cifar:
@@ -121,10 +158,7 @@ def classes(root: Path) -> tuple[str, ...]:
 def _found(root: Path) -> tuple[Path, str]:
     found = find(root)
     if found is None:
-        raise MissingFileError(
-            f"{root}: no CIFAR here; looked for batches.meta.txt, batches.meta, meta, fine_label_names.txt or "
-            f"classes.txt beside the files of pictures, here and in {', '.join(FOLDERS[1:])}"
-        )
+        raise MissingFileError(f"{root}: no CIFAR here; looked for {FILES}")
     return found
 
 

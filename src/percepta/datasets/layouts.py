@@ -34,6 +34,7 @@ from percepta.datasets import (
     foregrounds,
     msrvtt,
     msvd,
+    nasbench,
     oasis,
     para,
     plane_annotations,
@@ -67,7 +68,7 @@ class DataSet(Protocol):
 SETS: tuple[Any, ...] = (
     refcoco, msrvtt, msvd, didemo, para, flickr_aes, oasis, plane_annotations, scannet, scannet_frames, scenenn,
     seven_scenes, tum_rgbd, colmap, cifar, davis, coco_small, coco, voc, ccp, foregrounds, flickr8k, captioned, folder,
-    posed, posed_folder, class_folder, album,
+    posed, posed_folder, class_folder, album, nasbench,
 )  # fmt: skip
 
 
@@ -119,6 +120,18 @@ def find(root: Path | str, *kinds: type[Any]) -> list[Found[Any]]:
         if inside:
             return inside
     raise InputError(unknown(root, sets))
+
+
+def find_one(root: Path | str, kind: type[Any]) -> Found[Any]:
+    """The one set that a folder is or holds, for who cannot join several; arguments and errors as in `find`.
+
+    Raises:
+        InputError: also where the folder holds several.
+    """
+    first, *others = find(root, kind)
+    if others:
+        raise InputError(f"{root} holds several sets ({first.root.name}, {others[0].root.name}); name one of them")
+    return first
 
 
 def unknown(root: Path, sets: list[DataSet]) -> str:

@@ -20,6 +20,10 @@ from jaxtyping import Float, Int64
 
 from percepta.errors import InputError, MissingFileError
 
+NAME = "NAS-Bench-Macro"
+TABLE = "nas-bench-macro_cifar10.json"
+FOLDERS = (".", "nas", "../nas")  # where the table may lie, from the folder of data
+FILES = f"{TABLE}, here, in nas/, or in a nas/ beside the folder"
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 SOURCES = (0, 0, 1, 0, 1, 2)  # the node that each of a cell's six edges comes from
 SETS = {
@@ -36,7 +40,9 @@ class Macro:
     Attributes:
         codes: in the order of the file.
         accuracy: test accuracy in percent of each training seed.
-        parameters, flops: as the table counts them.
+        parameters: as the table counts them.
+        flops: as the table counts them.
+        path: of the table.
     """
 
     codes: tuple[str, ...]
@@ -60,14 +66,29 @@ class Macro:
         return np.array([place[code] for code in codes], np.int64)
 
 
+def find(root: Path) -> Path | None:
+    """NAS-Bench-Macro's table in a folder of data, in its `nas`, or in a `nas` beside it; None: there is none."""
+    return next((root / folder / TABLE for folder in FOLDERS if (root / folder / TABLE).is_file()), None)
+
+
+def is_one(root: Path) -> bool:
+    """Whether NAS-Bench-Macro's table lies in a folder or beside it."""
+    return find(root) is not None
+
+
 def read_macro(path: Path | str) -> Macro:
     """NAS-Bench-Macro's table.
+
+    Args:
+        path: the file, or a folder that it lies in or beside.
 
     Raises:
         MissingFileError: no such file.
         InputError: no JSON of that form: names the entry.
     """
     path = Path(path)
+    if path.is_dir():
+        path = find(path) or path / TABLE
     if not path.is_file():
         raise MissingFileError(f"{path}: no such file; expected NAS-Bench-Macro's nas-bench-macro_cifar10.json")
     try:
@@ -109,6 +130,9 @@ def _entry_problem(code: str, entry: Any) -> str | None:
     ):
         return f"test_acc has to be a list of percentages, got {values!r}"
     return None
+
+
+READS = {Macro: read_macro}
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from percepta.files import write_atomically
 from percepta.systems.supernet.predictor import fit
 from percepta.systems.supernet.space import CodeError, ResNet48
 
-ENOUGH = 8  # known scores that a predictor needs
+MIN_KNOWN = 8  # known scores that a predictor needs
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class Entries:
     """Architectures that are to be scored.
 
     Attributes:
-        names, codes: in the order of the file.
+        names: in the order of the file.
+        codes: of the architectures, in the same order.
         accuracy: what the file says, 0 where it is asked for.
     """
 
@@ -69,6 +70,11 @@ def read(path: Path | str, space: ResNet48 | None = None) -> Entries:
 def write(path: Path | str, entries: Entries, score: Float[np.ndarray, " n"]) -> Path:
     """Writes a submission, whole or not at all.
 
+    Args:
+        path: of the file.
+        entries: the architectures.
+        score: of each.
+
     Raises:
         InputError: not one finite score an entry.
     """
@@ -86,7 +92,9 @@ def score(
     """A score of every entry: multiply-adds alone (0..1), or, with some inherited accuracies known, a predictor's.
 
     Args:
+        entries: the architectures.
         known: accuracy by code, of at least eight networks.
+        space: of the codes; None: the challenge's.
 
     Raises:
         CodeError, InputError: a known code is no network, or there are too few.
@@ -95,8 +103,8 @@ def score(
     if known is None:
         flops = space.costs(entries.codes)[1].astype(float)
         return flops / space.cost(space.largest()).flops
-    if len(known) < ENOUGH:
-        raise InputError(f"a predictor needs at least {ENOUGH} known accuracies, got {len(known)}")
+    if len(known) < MIN_KNOWN:
+        raise InputError(f"a predictor needs at least {MIN_KNOWN} known accuracies, got {len(known)}")
     codes = [space.validate(code) for code in known]
     predictor = fit(space.features(codes), np.array([known[code] for code in codes], float))
     features = space.features(entries.codes)

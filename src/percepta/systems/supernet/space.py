@@ -40,7 +40,14 @@ class Cost:
 
 @dataclass(frozen=True)
 class Layer:
-    """A place in the chain: channels in and out, stride, and the side of the map that comes in."""
+    """A place in the chain.
+
+    Attributes:
+        c_in: channels in.
+        c_out: channels out.
+        stride: 1 or 2.
+        side: of the map that comes in.
+    """
 
     c_in: int
     c_out: int

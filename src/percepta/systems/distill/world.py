@@ -5,11 +5,14 @@ Colours say nothing, so a network has to see the form. All signs are the same wh
 
 from __future__ import annotations
 
+import functools
 import zlib
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 
+from percepta.datasets.classified import Classified, Part
 from percepta.errors import InputError
 from percepta.systems.distill import SIGNS
 
@@ -17,8 +20,25 @@ LENGTH = {"train": 1024, "val": 256, "test": 512}
 GRAIN = 0.06  # deviation of the grain, of 0..1
 
 
+def classified(size: int, seed: int = 0) -> Classified:
+    """The world as a set of classified pictures, size × size pixels."""
+    return Classified(SIGNS, tuple(LENGTH), functools.partial(_part, size, seed))
+
+
+def _part(size: int, seed: int, split: str) -> Part:
+    pixels, labels = signs(size, split, seed)
+    return Part(
+        labels, [f"{split} {i}" for i in range(len(labels))], lambda places, _: torch.from_numpy(pixels[places])
+    )
+
+
 def signs(size: int, split: str, seed: int = 0) -> tuple[UInt8[np.ndarray, "n 3 s s"], Int64[np.ndarray, " n"]]:
     """The pictures of a split, size × size pixels, and their labels: equally many of each of `SIGNS`.
+
+    Args:
+        size: side of the pictures, in pixels.
+        split: "train", "val" or "test".
+        seed: decides the pictures.
 
     Raises:
         InputError: no such split.
@@ -40,7 +60,13 @@ def _picture(sign: str, size: int, rng: np.random.Generator) -> UInt8[np.ndarray
 
 
 def shape(sign: str, size: int, rng: np.random.Generator) -> Bool[np.ndarray, "s s"]:
-    """The pixels of a sign, at a random place and size; of patterns, with a random width and start."""
+    """The pixels of a sign, at a random place and size; of patterns, with a random width and start.
+
+    Args:
+        sign: one of `SIGNS`.
+        size: side of the picture, in pixels.
+        rng: decides place, size, width.
+    """
     y, x = (np.mgrid[:size, :size] + 0.5) / size
     if sign in ("rows", "columns", "checks"):
         width, down, across = rng.uniform(0.16, 0.26), *rng.random(2)
@@ -53,13 +79,13 @@ def shape(sign: str, size: int, rng: np.random.Generator) -> Bool[np.ndarray, "s
 
 def _figure(sign: str, x: Float[np.ndarray, "s s"], y: Float[np.ndarray, "s s"]) -> Bool[np.ndarray, "s s"]:
     """A sign around (0, 0) that reaches to −1..1."""
-    far, most, least = np.hypot(x, y), np.maximum(abs(x), abs(y)), np.minimum(abs(x), abs(y))
+    radius, larger, smaller = np.hypot(x, y), np.maximum(abs(x), abs(y)), np.minimum(abs(x), abs(y))
     if sign == "disc":
-        return far <= 1
+        return radius <= 1
     if sign == "ring":
-        return (far <= 1) & (far > 0.55)
+        return (radius <= 1) & (radius > 0.55)
     if sign == "frame":
-        return (most <= 0.9) & (most > 0.5)
+        return (larger <= 0.9) & (larger > 0.5)
     if sign == "cross":
-        return (most <= 1) & (least <= 0.3)
+        return (larger <= 1) & (smaller <= 0.3)
     return (y <= 0.8) & (y >= -1 + 1.8 * abs(x))  # triangle
