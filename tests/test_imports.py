@@ -35,7 +35,12 @@ ORDER = (
 LATE = ("percepta", "percepta.__main__", "percepta.shell")
 # What has to be opened to understand one answer: files, and lines of code (no docstrings, comments, blank lines).
 MOST_FILES, MOST_LINES = 15, 2500
-CEILINGS: dict[str, tuple[int, int, str]] = {}  # {system: (files, lines, the reason)} of those that need more
+CEILINGS: dict[str, tuple[int, int, str]] = {  # {system: (files, lines, the reason)} of those that need more
+    "hashing": (20, 2400, "pictures, videos and sentences in three image-text spaces: align, CLIP, synthetic"),
+    "online3d": (23, 2950, "the incremental network (834 lines), the session with its map (336), poses, cameras, PLY"),
+    "planes": (19, 2500, "a scene from a walk needs poses, cameras, fusion and meshes beside the network"),
+    "refer": (19, 2500, "two networks: ours on EfficientNet and MiniLM, and the paper's on CLIP"),
+}
 HEAVY = (
     "torch",
     "torchvision",
@@ -111,7 +116,11 @@ def violations(module: str, imports: set[str]) -> list[str]:
         elif parts[1] == target[1] == "systems" and len(parts) > 3 and len(target) > 3:
             if place(parts[3]) < place(target[3]):
                 out.append(f"{module} imports {name}, which stands below it in the order of a system's files")
-        elif parts[1] == "systems" and parts[3:4] == ["predict"] and target[1:3] in (["media", "source"], ["worlds"]):
+        elif (
+            parts[1] == "systems"
+            and parts[3:4] == ["predict"]
+            and (target[1] == "worlds" or target[1:3] == ["media", "source"])
+        ):
             out.append(f"{module} imports {name}: a prediction needs neither worlds nor sources")
     return out
 

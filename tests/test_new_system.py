@@ -30,7 +30,7 @@ def tint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         (folder / name).write_text(source, encoding="utf-8")
     monkeypatch.setattr(systems, "__path__", [*systems.__path__, str(tmp_path)])
     monkeypatch.setitem(systems.TABLE, "tint", "Names the colour of a picture.")
-    monkeypatch.setitem(contract.INPUTS, "tint", lambda: (contract.disc(),))
+    monkeypatch.setitem(contract.INPUTS, "tint", lambda system: (contract.disc(),))
     invalidate_caches()
     yield folder
     for name in [name for name in sys.modules if name.startswith("percepta.systems.tint")]:
