@@ -1,4 +1,4 @@
-"""Times albums of `aesthetics`: looking at JPEGs, looking again with the cache, taking in ratings; and memory.
+"""Times albums of `aesthetics`: reading JPEGs, reading again with the cache, taking in ratings; and memory.
 
     python benchmarks/aesthetics.py [--pictures 2000] [--side 640]
 
@@ -49,7 +49,7 @@ def look(folder: Path, cache: Path | None) -> float:
             times = []
             for _ in range(7):
                 began = time.perf_counter()
-                album.rate(ratings, anew=True)
+                album.rate(ratings, replace=True)
                 times.append(time.perf_counter() - began)
             print(f"  {shots} ratings taken in: {1000 * statistics.median(times):.1f} ms")
     began = time.perf_counter()

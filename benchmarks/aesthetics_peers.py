@@ -19,18 +19,18 @@ import percepta
 from percepta import report
 from percepta.metrics import interval
 from percepta.systems import aesthetics
-from percepta.systems.aesthetics.data import people
-from percepta.systems.aesthetics.measure import SHOTS, Outcome, tests
-from percepta.systems.aesthetics.model import Aesthetics
+from percepta.systems.aesthetics.data import data as samples
+from percepta.systems.aesthetics.evaluate import SHOTS, Outcome, tests
+from percepta.systems.aesthetics.model import AestheticsNetwork
 from percepta.train import train
 
 PRESETS = ("giaa", "control", "conditional", "mir", "ici")
 PAIRS = (("conditional", "control"), ("small", "control"), ("small", "conditional"))
 
 
-def test(model: Aesthetics, data: Path) -> dict[str, Outcome]:
+def test(model: AestheticsNetwork, data: Path) -> dict[str, Outcome]:
     """Outcomes by person of part 0, whatever parts the model holds out."""
-    found = people(model.config, "val", data)
+    found = samples(model.config, "val", data)
     found = replace(found, rows=found.rows[found.rows[:, 1] == 0])
     step = 16
     rows = (range(start, min(start + step, len(found))) for start in range(0, len(found), step))
@@ -58,7 +58,7 @@ def main() -> None:
     results = {"small": test(percepta.load("aesthetics", device="cpu").model, args.data)}
     for preset in PRESETS:
         path = train("aesthetics", aesthetics.PRESETS[preset], root=args.data, out=args.out / preset, device="cpu")
-        results[preset] = test(percepta.load(path, device="cpu").model, args.data)
+        results[preset] = test(percepta.load(path, system="aesthetics", device="cpu").model, args.data)
         print(preset, "done", flush=True)
     everybody = sorted(set.intersection(*(set(found) for found in results.values())))
 

@@ -20,6 +20,14 @@ _SYSTEM_NAMES = frozenset(
     }
 )  # fmt: skip
 
+PICTURE_SUFFIXES = frozenset(
+    {
+        ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff",
+        ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif", ".tga", ".heic", ".heif", ".hif",
+    }
+)  # fmt: skip
+"""Endings of the files that are taken for pictures."""
+
 
 def write_atomically(path: Path | str, content: str | bytes) -> Path:
     """Writes a file whole or not at all: under a temporary name beside it, then renamed. Makes the folder.

@@ -24,12 +24,21 @@ import numpy as np
 
 from percepta.datasets.problem import Problem
 from percepta.datasets.ratings import Field, Number, Scale, Study, nearest, note, read_table, to_number
+from percepta.datasets.studies import OASIS_FIELDS
 from percepta.errors import InputError, MissingFileError
+from percepta.files import PICTURE_SUFFIXES
 
+NAME = "an album of your own"
+FILES = "pictures, and ratings.csv (file,score) where some are rated"
 RATINGS = "ratings.csv"
 PROFILE = "profile.json"
 STARS = Scale(1, 5, 0.5)
 _GUESSES = 20  # names suggested for names that are unknown; each compares with the whole album
+
+
+def is_one(root: Path) -> bool:
+    """Whether a folder holds pictures, or ratings of pictures."""
+    return root.is_dir() and ((root / RATINGS).is_file() or bool(pictures(root)))
 
 
 def pictures(album: Path) -> tuple[Path, ...]:
@@ -38,14 +47,16 @@ def pictures(album: Path) -> tuple[Path, ...]:
     Raises:
         MissingFileError, NotADirectoryError: no such folder; a file.
     """
-    from percepta.media.image import SUFFIXES  # brings torch along, which whoever only saves a rating need not wait for
-
     if not album.exists():
         raise MissingFileError(Problem(album, None, "no such folder; give the folder that holds the pictures"))
     if not album.is_dir():
         raise NotADirectoryError(Problem(album, None, "a file; give the folder that holds the pictures"))
     # Files that start with a dot are leftovers of systems and cameras ("._beach.jpg" on macOS).
-    found = (p for p in album.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file())
+    found = (
+        p
+        for p in album.iterdir()
+        if p.suffix.lower() in PICTURE_SUFFIXES and not p.name.startswith(".") and p.is_file()
+    )
     return tuple(sorted(found))
 
 
@@ -266,3 +277,11 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _described(album: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> Study:
+    """The study with a profile in the words of OASIS, as the people have it whose scores ship with the package."""
+    return study(album, problems, warnings, fields=OASIS_FIELDS)
+
+
+READS = {Study: _described}

@@ -20,17 +20,30 @@ import numpy as np
 from jaxtyping import Float
 
 from percepta.datasets.problem import Problem
-from percepta.datasets.ratings import Scale, Study, note, read_table, to_number
+from percepta.datasets.ratings import Study, note, read_table, to_number
+from percepta.datasets.studies import FLICKR_AES_SCALE
 from percepta.errors import InputError, MissingFileError
 
-SCALE = Scale(1, 5, 1)
 TABLE = "FLICKR-AES_image_labeled_by_each_worker.csv"
+NAME = "FLICKR-AES"
+FILES = f"{TABLE} with 40K/"
+SCALE = FLICKR_AES_SCALE
 SCORES = "FLICKR-AES_image_score.txt"
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 
 
+def is_one(root: Path) -> bool:
+    """Whether a folder holds the official table of ratings."""
+    return (root / TABLE).is_file()
+
+
 def study(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> Study:
     """All ratings. Every picture is a group of its own; `crowd["score"]` is the official weighted mean, 0..1.
+
+    Args:
+        root: the folder with the table of ratings.
+        problems: see `ratings.py`.
+        warnings: see `ratings.py`.
 
     Raises:
         MissingFileError: the table is missing, or no folder of pictures.
@@ -104,3 +117,6 @@ def _crowd(
         elif name in pictures:
             out[pictures[name]] = value
     return {"score": out}
+
+
+READS = {Study: study}

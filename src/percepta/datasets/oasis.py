@@ -14,22 +14,18 @@ import numpy as np
 from percepta.datasets import flickr8k
 from percepta.datasets.captioned import Clip, picture_clips
 from percepta.datasets.problem import Problem
-from percepta.datasets.ratings import Field, Scale, Study, Tally, note, read_profiles, read_table, to_number
+from percepta.datasets.rater_tables import Tally, read_profiles
+from percepta.datasets.ratings import Field, Study, note, read_table, to_number
 from percepta.datasets.scene import Scene
+from percepta.datasets.studies import OASIS_FIELDS, OASIS_SCALE
 
 NAME = "OASIS"
 FILES = "images.csv (item,file,theme,caption), raters.csv and ratings.csv with images/"
-SCALE = Scale(1, 7, 1)
+SCALE = OASIS_SCALE
 _GENDERS = {"1": "male", "2": "female", "3": "other"}
-# Columns of raters.csv. TEPS is a questionnaire on how much somebody enjoys things ahead of them and at hand.
-COLUMNS = {
-    "age": Field("age", "number", low=0, high=120),
-    "gender": Field("gender", "choice", tuple(_GENDERS.values())),
-    "education": Field("education", "choice", ("1", "2", "3", "4", "5")),
-    "mood_1": Field("mood", "number", low=0, high=100),
-    "TEPS_ant": Field("teps_anticipatory", "number", low=1, high=6),
-    "TEPS_con": Field("teps_consummatory", "number", low=1, high=6),
-}
+# Columns of raters.csv, in the order of the fields.
+_TABLE = ("age", "gender", "education", "mood_1", "TEPS_ant", "TEPS_con")
+COLUMNS: dict[str, Field] = dict(zip(_TABLE, OASIS_FIELDS, strict=True))
 
 
 def is_one(root: Path) -> bool:
@@ -48,6 +44,11 @@ def study(root: Path, problems: list[Problem] | None = None, warnings: list[Prob
     """Beauty scores 1..7 of ratings.csv with the people of raters.csv and the pictures of images.csv.
 
     Pictures that share a theme ("Acorns 1", "Acorns2") share a group.
+
+    Args:
+        root: the folder with the three tables.
+        problems: see `ratings.py`.
+        warnings: see `ratings.py`.
 
     Raises:
         MissingFileError: a table is missing.

@@ -21,21 +21,22 @@ import numpy as np
 from jaxtyping import Float
 
 from percepta.datasets.problem import Problem
+from percepta.datasets.rater_tables import Tally, read_profiles
 from percepta.datasets.ratings import (
-    Field,
     Number,
     Scale,
     Study,
-    Tally,
     note,
     read_columns,
-    read_profiles,
     read_table,
     to_number,
 )
+from percepta.datasets.studies import PARA_FIELDS, PARA_SCALE
 from percepta.errors import InputError
 
-SCALE = Scale(1, 5, 0.5)
+NAME = "PARA"
+FILES = "annotation/PARA-Images.csv and PARA-UserInfo.csv with imgs/, here or in PARA/"
+SCALE, FIELDS = PARA_SCALE, PARA_FIELDS
 QUALITY = Scale(1, 5, 1)
 _WHOLE = Scale(1, 5, 1)
 # The eight scores beside the aesthetic one, in the order in which re-implementations put them into PIAA-MIR.
@@ -52,19 +53,11 @@ ATTRIBUTES = (
 # Further judgements, which have other values: is the object emphasised; was it easy (-1), normal or difficult (1).
 _FURTHER = {"isObjectEmphasis": Scale(0, 1, 1), "difficultyOfJudgment": Scale(-1, 1, 1)}
 _NAMED = ("imgEmotion", "semantic")  # an emotion and a kind of scene, as words
-EXPERIENCE = ("beginner", "competent", "proficient", "expert")
-FIELDS = (
-    Field("age", "choice", ("18-21", "22-25", "26-29", "30-34", "35-40")),
-    Field("gender", "choice", ("female", "male")),
-    Field(
-        "EducationalLevel",
-        "choice",
-        ("junior_high_school", "senior_high_school", "technical_secondary_school", "junior_college", "university"),
-    ),
-    Field("artExperience", "choice", EXPERIENCE),
-    Field("photographyExperience", "choice", EXPERIENCE),
-    *(Field(f"personality-{letter}", "number", low=1, high=10) for letter in "EANOC"),
-)
+
+
+def is_one(root: Path) -> bool:
+    """Whether a folder, or PARA/ in it, has the official layout."""
+    return (home(root) / "annotation").is_dir()
 
 
 def home(root: Path) -> Path:
@@ -283,3 +276,6 @@ def _crowd(
                     values = out.setdefault(column.removesuffix("_mean"), np.full(len(pictures), math.nan))
                     values[place] = value
     return out
+
+
+READS = {Study: study}

@@ -99,7 +99,8 @@ class Field:
         name: key in a profile.
         kind: "number", or "choice": one of `choices`, in their order where they have one.
         choices: what may be chosen.
-        low, high: range of a number; NaN where it is not known.
+        low: the smallest number; NaN where it is not known.
+        high: the largest number; NaN where it is not known.
     """
 
     name: str
@@ -143,7 +144,9 @@ class Study:
         profiles: one per person: name of a field -> value; what is not known is left out.
         fields: what a profile may hold.
         scale: the scores that are allowed.
-        rater, picture, score: one per rating: index into `people`, index into `pictures`, the score.
+        rater: one per rating: index into `people`.
+        picture: one per rating: index into `pictures`.
+        score: one per rating.
         line: line of the rating in `source`, counted from 1.
         attributes: further numbers per rating, NaN where missing.
         crowd: numbers per picture that the official files state, NaN where missing.
@@ -204,7 +207,8 @@ class Study:
         """The study of these people and pictures alone, in this order, with the ratings between them.
 
         Args:
-            people, pictures: indices; None: all.
+            people: indices; None: all.
+            pictures: indices; None: all.
 
         Raises:
             InputError: an index out of range, or one that comes twice.
@@ -234,31 +238,18 @@ class Study:
 
 
 def note(problems: list[Problem] | None, file: Path, line: int | None, message: str) -> None:
-    """Adds to the list; without a list raises InputError, whose first argument is the `Problem`."""
+    """Adds to the list; without a list raises InputError, whose first argument is the `Problem`.
+
+    Args:
+        problems: the list; None: raise.
+        file: where it is.
+        line: counted from 1; None where lines mean nothing.
+        message: what is wrong.
+    """
     problem = Problem(file, line, message)
     if problems is None:
         raise InputError(problem)
     problems.append(problem)
-
-
-@dataclass
-class Tally:
-    """Notes once what many rows share: its first line and how often it comes. `close` writes the notes."""
-
-    file: Path
-    notes: list[Problem] | None
-    found: dict[str, list[int]] = field(default_factory=dict)
-
-    def add(self, line: int, message: str) -> None:
-        """One more row; without a list raises InputError as `note` does."""
-        if self.notes is None:
-            note(None, self.file, line, message)
-        self.found.setdefault(message, [line, 0])[1] += 1
-
-    def close(self) -> None:
-        more = {1: "", 2: " (and 1 more row)"}
-        for message, (line, count) in self.found.items():
-            note(self.notes, self.file, line, message + more.get(count, f" (and {count - 1:,} more rows)"))
 
 
 def to_number(text: str) -> float | None:
@@ -274,44 +265,6 @@ def nearest(name: str, names: Collection[str]) -> str:
     """The end of a message, " (did you mean X?)"; empty where no name comes close."""
     close = difflib.get_close_matches(name, names, 1, 0.6) if name else []
     return f" (did you mean {close[0]!r}?)" if close else ""
-
-
-def read_profiles(
-    path: Path,
-    key: str,
-    columns: Mapping[str, Field],
-    problems: list[Problem] | None = None,
-    codes: Mapping[str, Mapping[str, str]] | None = None,
-) -> tuple[tuple[str, ...], tuple[dict[str, str | float], ...]]:
-    """A table with one person a row: identifiers and profiles. A blank cell is left out of the profile.
-
-    Args:
-        path: CSV whose first line names its columns.
-        key: column of the identifiers.
-        columns: column -> the field it fills.
-        problems: see the top of this file; a wrong value is left out, a person who comes twice counts once.
-        codes: column -> {what the table holds: which choice that is}.
-
-    Raises:
-        MissingFileError, InputError: no such file; no such column; a bad row where `problems` is None.
-    """
-    profiles: dict[str, dict[str, str | float]] = {}
-    lines: dict[str, int] = {}
-    for line, (person, *cells) in read_table(path, (key, *columns), problems=problems):
-        if not person:
-            note(problems, path, line, f"the {key} is empty")
-        elif person in profiles:
-            note(problems, path, line, f"{key} {person!r} is in line {lines[person]} already")
-        else:
-            lines[person] = line
-            profile = profiles[person] = {}
-            for (column, about), cell in zip(columns.items(), cells, strict=True):
-                if cell:
-                    try:
-                        profile[about.name] = about.read((codes or {}).get(column, {}).get(cell, cell))
-                    except ValueError as error:
-                        note(problems, path, line, str(error))
-    return tuple(profiles), tuple(profiles.values())
 
 
 def read_table(

@@ -15,14 +15,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from percepta.errors import InputError, InputTypeError, MissingExtraError, MissingFileError
-from percepta.files import check_regular, listed, matching
+from percepta.files import PICTURE_SUFFIXES, check_regular, listed, matching
 
-SUFFIXES = frozenset(
-    {
-        ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff",
-        ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif", ".tga", ".heic", ".heif", ".hif",
-    }
-)  # fmt: skip
+SUFFIXES = PICTURE_SUFFIXES
 VIDEO_SUFFIXES = frozenset(
     {
         ".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".m2v", ".vob", ".wmv", ".asf", ".flv", ".ts",

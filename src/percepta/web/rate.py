@@ -1,6 +1,6 @@
 """A local page to give stars to one's own pictures, and the session behind it.
 
-    album = Album(Path("holidays"), rank=rank)
+    album = RatingSession(Path("holidays"), rank=rank)
     serve(album, on_ready=print)
 
 The session keeps one promise: a rating that was answered is on the disk. It also never overwrites what it has not
@@ -76,7 +76,7 @@ Rank = Callable[[Mapping[str, float]], Ranking]
 # ------------------------------------------------------------------------------------------------- session
 
 
-class Album:
+class RatingSession:
     """One person's ratings of one folder of pictures. Every method may be called from any thread.
 
     Args:
@@ -474,7 +474,7 @@ class Undo(BaseModel):
     version: int | None = None
 
 
-def app(album: Album) -> FastAPI:
+def app(album: RatingSession) -> FastAPI:
     """The page and its API over one album. It answers to 127.0.0.1 and localhost only, see `refusal`."""
     page = Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
     policy = _content_policy(page)
@@ -589,11 +589,12 @@ def _content_policy(page: str) -> str:
 
 
 def serve(
-    album: Album, port: int = 8765, open_browser: bool = True, on_ready: Callable[[str], None] | None = None
+    album: RatingSession, port: int = 8765, open_browser: bool = True, on_ready: Callable[[str], None] | None = None
 ) -> None:
     """Serves the page on 127.0.0.1 until Ctrl-C, then closes the album. Prints nothing.
 
     Args:
+        album: the session; closed at the end.
         port: 0 to 65535; where it is 0 or cannot be had, a free one is used.
         open_browser: opens the page in the user's browser, where there is a screen.
         on_ready: called with the page's address once it can be opened.

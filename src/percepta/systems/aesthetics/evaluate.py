@@ -11,22 +11,23 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.stats import rankdata
 from torch import Tensor
 
+from percepta.contract import Batch, Block, Evaluation
 from percepta.errors import InputError
 from percepta.metrics import Metric, interval
-from percepta.systems.aesthetics.model import Aesthetics
+from percepta.metrics.correlation import pearson, spearman
+from percepta.report import Dots, Heading
+from percepta.systems.aesthetics.model import AestheticsNetwork
 from percepta.systems.aesthetics.taste import ridge
 
 SHOTS = (0, 10, 100)
 DRAWS = 10
-LEAST = 5  # test ratings that a person needs
+MIN_TEST_RATINGS = 5  # test ratings that a person needs
 AGES = {"age below 30": 30, "age 30 to 44": 45, "age 45 and more": float("inf")}
 CROWD_PENALTY, OWN_PENALTY = 1.0, 3.0  # of the ridge baseline: the best of those tried on OASIS, for its own good
 Numbers = dict[str, dict[int, float]]  # model -> ratings -> number
@@ -37,7 +38,11 @@ class Outcome:
     """What one person's test gave.
 
     Attributes:
-        srocc, plcc, mae: "model", "no profile", "ridge" -> ratings -> mean over draws.
+        name: of the person.
+        profile: what is known of the person.
+        srocc: rank correlation: "model", "no profile", "ridge" -> ratings -> mean over draws.
+        plcc: linear correlation, in the same way.
+        mae: mean absolute error, in the same way.
         oracle: SROCC of the crowd's true mean of the same pictures.
         bias: "model", "crowd" -> mean of prediction minus score, after 10 ratings and before any.
         held: share of the ratings inside the 80 % interval after 10 ratings; NaN where the head gives none.
@@ -55,19 +60,28 @@ class Outcome:
     held: float = float("nan")
 
 
-def measure(model: Aesthetics, loader: Iterable[dict[str, Any]]) -> dict[str, Metric]:
+def evaluate(model: AestheticsNetwork, loader: Iterable[Batch], *, examples: int = 0) -> Evaluation:
     """Tests every person of every batch and sums up; see the top of this file.
+
+    Args:
+        model: in eval mode.
+        loader: batches of `data.People`.
+        examples: above 0: also plots of error and bias for each group of people.
 
     Returns:
         "SROCC, k ratings", "PLCC, ...", "MAE, ..." for k of 0, 10 and 100, beside the same model that is told nothing
         about the person ("no profile"; at 0 ratings that is the crowd's model), ridge regression on frozen features,
-        and the crowd's true mean; "gain over ..." as paired differences; the ridge on seen pictures; the share of 80 %
-        intervals that hold; errors and biases by age, gender and education.
+        and the crowd's true mean; "gained over ..." as paired differences; the ridge on pictures that it saw; the
+        share of ratings within their 80 % intervals; errors and biases by age, gender and education.
+
+    Raises:
+        InputError: nobody can be tested.
     """
-    return summary(tests(model, loader))
+    metrics = summary(tests(model, loader))
+    return Evaluation(metrics, fairness(metrics) if examples else ())
 
 
-def tests(model: Aesthetics, loader: Iterable[dict[str, Any]]) -> list[Outcome]:
+def tests(model: AestheticsNetwork, loader: Iterable[Batch]) -> list[Outcome]:
     """The test of every person who has an order to be guessed.
 
     Raises:
@@ -77,24 +91,26 @@ def tests(model: Aesthetics, loader: Iterable[dict[str, Any]]) -> list[Outcome]:
     ridges: dict[int, Ridge] = {}
     skipped = 0
     for batch in loader:
-        features = model.see(batch["pictures"])
-        looks, judged = model.looks(features), model.judged(features)
+        rows = model.extract(batch["pictures"])
+        features, attributes = model.normalise(rows), model.attributes(rows)
         for row in range(len(batch["names"])):
-            outcome = _person(model, looks, judged, batch, row, ridges)
+            outcome = _person(model, features, attributes, batch, row, ridges)
             if outcome is None:
                 skipped += 1
             else:
                 outcomes.append(outcome)
     if not outcomes:
-        raise InputError(f"nobody can be tested: all {skipped} people have fewer than {LEAST} different test ratings")
+        raise InputError(
+            f"nobody can be tested: all {skipped} people have fewer than {MIN_TEST_RATINGS} different test ratings"
+        )
     return outcomes
 
 
 def _person(
-    model: Aesthetics,
-    looks: Float[Tensor, "n w"],
-    judged: Float[Tensor, "n 8"],
-    batch: dict[str, Any],
+    model: AestheticsNetwork,
+    features: Float[Tensor, "n w"],
+    attributes: Float[Tensor, "n 8"],
+    batch: Batch,
     row: int,
     ridges: dict[int, Ridge],
 ) -> Outcome | None:
@@ -104,13 +120,13 @@ def _person(
     rated, hidden = ~scores.isnan(), batch["picture_fold"] == own_fold
     test, pool = torch.where(rated & hidden)[0], torch.where(rated & ~hidden)[0]
     truth = scores[test].numpy()
-    if len(test) < LEAST or len(set(truth.tolist())) < 2:
+    if len(test) < MIN_TEST_RATINGS or len(set(truth.tolist())) < 2:
         return None
     member = int(batch["member"][row])
-    judges = None if batch["ensemble"] else (member,)
+    members = None if batch["ensemble"] else (member,)
     place = next((i for i, fold in enumerate(model.config.members) if fold == own_fold), 0)
     if place not in ridges:
-        ridges[place] = Ridge(_plain(model, looks), batch["means"][place])
+        ridges[place] = Ridge(_plain(model, features), batch["means"][place])
     outcome = Outcome(batch["names"][row], batch["profiles"][row])
     crowd = batch["crowd"][place]
     outcome.oracle = srocc(crowd[test].numpy(), truth)
@@ -124,10 +140,10 @@ def _person(
             shown = pool[torch.from_numpy(rng.permutation(len(pool))[:shots].astype(np.int64))]
             answers = {"ridge": ridges[place].predict(test, shown, scores)}
             for name, traits in (("model", batch["traits"][row]), ("no profile", None)):
-                person = model.head.person(traits, looks[shown], judged[shown], scores[shown], judges)
-                mean, deviation = person.predict(looks[test], judged[test])
+                person = model.head.person(traits, features[shown], attributes[shown], scores[shown], members)
+                mean, deviation = person.predict(features[test], attributes[test])
                 answers[name] = mean.numpy()
-                if name == "model" and shots == 10 and hasattr(person, "rating_deviation"):
+                if name == "model" and shots == 10:
                     wide = 1.2816 * person.rating_deviation(deviation).numpy()
                     outcome.held = float((np.abs(answers[name] - truth) <= wide).mean())
             low, high = model.config.scale.low, model.config.scale.high
@@ -147,10 +163,10 @@ def hash_of(name: str) -> int:
     return int.from_bytes(name.encode()[-8:].rjust(8, b"\0"), "big")
 
 
-def _plain(model: Aesthetics, looks: Float[Tensor, "n w"]) -> Float[Tensor, "n f"]:
+def _plain(model: AestheticsNetwork, features: Float[Tensor, "n w"]) -> Float[Tensor, "n f"]:
     """What the ridge baseline stands on: the pooled head features of the frozen encoder, each with variance 1 /
     width."""
-    rows = looks[:, model.head_mean] if model.config.encoder == "lite0" else looks
+    rows = features[:, model.head_mean] if model.config.encoder == "lite0" else features
     return torch.nn.functional.normalize(rows - rows.mean(0), dim=0) * (len(rows) / rows.shape[1]) ** 0.5
 
 
@@ -164,7 +180,13 @@ class Ridge:
         self.crowd = rows @ ridge(rows[known], means[known] - self.level, CROWD_PENALTY)[0] + self.level
 
     def predict(self, wanted: Tensor, shown: Tensor, scores: Float[Tensor, " n"]) -> Float[np.ndarray, " w"]:
-        """Scores of `wanted` pictures for somebody whose `scores` of `shown` pictures may be used."""
+        """Scores of `wanted` pictures for somebody whose `scores` of `shown` pictures may be used.
+
+        Args:
+            wanted: places of the pictures to score.
+            shown: places of the pictures whose scores may be used.
+            scores: the person's, of all pictures.
+        """
         answer = self.crowd[wanted]
         if len(shown):
             left = scores[shown] - self.crowd[shown]
@@ -173,22 +195,23 @@ class Ridge:
         return answer.numpy()
 
 
-def srocc(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float:
-    """Spearman's rank correlation, ties at their mean rank; NaN where either is constant."""
-    return plcc(rankdata(a), rankdata(b))
-
-
-def plcc(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float:
-    """Pearson's linear correlation; 0 where a is constant, NaN where b is."""
-    a, b = a.astype(np.float64) - a.mean(), b.astype(np.float64) - b.mean()
-    if not b.any():
+def srocc(guess: Float[np.ndarray, " n"], truth: Float[np.ndarray, " n"]) -> float:
+    """Spearman's rank correlation; 0 where guesses order nothing (constant or not known), NaN where the truth is
+    constant."""
+    if len(truth) == 0 or np.ptp(truth) == 0:
         return float("nan")
-    both = np.sqrt((a @ a) * (b @ b))
-    return float(a @ b / both) if both > 1e-12 else 0.0
+    return spearman(guess, truth, constant=0.0) if np.isfinite(guess).all() else 0.0
+
+
+def plcc(guess: Float[np.ndarray, " n"], truth: Float[np.ndarray, " n"]) -> float:
+    """Pearson's linear correlation; 0 and NaN as in `srocc`."""
+    if len(truth) == 0 or np.ptp(truth) == 0:
+        return float("nan")
+    return pearson(guess, truth) if np.ptp(guess) > 0 else 0.0
 
 
 def summary(outcomes: list[Outcome]) -> dict[str, Metric]:
-    """Means over people with intervals; see `measure`."""
+    """Means over people with intervals; see `evaluate`."""
     out: dict[str, Metric] = {}
     oracle = float(np.nanmean([o.oracle for o in outcomes]))
     for shots in SHOTS:
@@ -221,10 +244,9 @@ def summary(outcomes: list[Outcome]) -> dict[str, Metric]:
     return out
 
 
-def fairness(metrics: Mapping[str, Metric]) -> list[Any]:
-    """Items for `report.Page.extend`: mean error and bias of every group of people, the personal model beside the
-    crowd's."""
-    items: list[Any] = []
+def fairness(metrics: Mapping[str, Metric]) -> list[Block]:
+    """Mean error and bias of every group of people, the personal model beside the crowd's."""
+    blocks: list[Block] = []
     for kind, text in (
         ("MAE", "mean absolute error"),
         ("bias", "bias: above 0, scores are guessed too high"),
@@ -232,8 +254,8 @@ def fairness(metrics: Mapping[str, Metric]) -> list[Any]:
         start = f"{kind}, 10 ratings, "
         rows = {name.removeprefix(start): metric for name, metric in metrics.items() if name.startswith(start)}
         if rows:
-            items.append(("dots", f"{text}, in points of the scale, after 10 ratings", rows))
-    return [("heading", "Who is served how well"), *items] if items else []
+            blocks.append(Dots(f"{text}, in points of the scale, after 10 ratings", rows))
+    return [Heading("Error and bias by group of people"), *blocks] if blocks else []
 
 
 def groups(outcomes: list[Outcome]) -> Iterator[tuple[str, list[Outcome]]]:

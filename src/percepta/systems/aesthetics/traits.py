@@ -1,24 +1,16 @@
-"""Studies' scales and what they know about people; who somebody is, as numbers. No torch."""
+"""Who somebody is, as numbers: a profile becomes a row of traits, and a head centres and scales them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 from jaxtyping import Float
+from torch import Tensor, nn
 
-from percepta.datasets import oasis, para
-from percepta.datasets.ratings import Field, Number, Scale
+from percepta.datasets.ratings import Field, Number
 from percepta.errors import InputError
-
-WORLD = (Field("age", "number", low=18, high=80), Field("gender", "choice", ("male", "female", "other")))
-SCALES = {"oasis": oasis.SCALE, "para": para.SCALE, "flickr-aes": Scale(1, 5, 1), "world": Scale(1, 7, 1)}
-FIELDS: dict[str, tuple[Field, ...]] = {
-    "oasis": tuple(oasis.COLUMNS.values()),
-    "para": para.FIELDS,
-    "flickr-aes": (),
-    "world": WORLD,
-}
 
 
 def trait_names(fields: Sequence[Field]) -> list[str]:
@@ -53,3 +45,29 @@ def traits(profile: Mapping[str, str | Number], fields: Sequence[Field]) -> Floa
 
 def _names(about: Field) -> list[str]:
     return [f"{about.name}={choice}" for choice in about.choices] if about.kind == "choice" else [about.name]
+
+
+class TraitNorm(nn.Module):
+    """What every head knows about traits: their mean and spread over the people of training."""
+
+    trait_mean: Tensor
+    trait_gain: Tensor
+
+    def __init__(self, traits: int) -> None:
+        super().__init__()
+        self.register_buffer("trait_mean", torch.zeros(traits))
+        self.register_buffer("trait_gain", torch.ones(traits))
+
+    @torch.no_grad()
+    def fit_traits(self, traits: Float[Tensor, "people p"]) -> None:
+        """Takes mean and spread of each trait where it is known; a trait that never differs counts for nothing."""
+        if traits.numel():
+            count = (~traits.isnan()).sum(0).clamp_min(1)
+            mean = traits.nan_to_num().sum(0) / count
+            spread = (traits - mean).nan_to_num().square().sum(0) / count
+            self.trait_mean.copy_(mean)
+            self.trait_gain.copy_(torch.where(spread > 1e-6, spread.clamp_min(1e-6).rsqrt(), 0))
+
+    def normalise_traits(self, traits: Float[Tensor, "*b p"]) -> Float[Tensor, "*b p"]:
+        """Traits centred and scaled; 0 where unknown, so that nothing is expected from them."""
+        return ((traits - self.trait_mean) * self.trait_gain).nan_to_num().clamp(-3, 3)
