@@ -126,6 +126,7 @@ def blobs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
         data=lambda config, split, root=None: Samples(),
         System=Blobs,
         evaluate=evaluate,
+        loss=lambda model, batch, step: {},
     )
     check = ModuleType(f"percepta.systems.{SYSTEM}.check")
 

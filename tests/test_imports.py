@@ -36,11 +36,11 @@ LATE = ("percepta", "percepta.__main__", "percepta.shell")
 # What has to be opened to understand one answer: files, and lines of code (no docstrings, comments, blank lines).
 MOST_FILES, MOST_LINES = 15, 2500
 CEILINGS: dict[str, tuple[int, int, str]] = {  # {system: (files, lines, the reason)} of those that need more
-    "aesthetics": (23, 2500, "an album reads ratings and profiles, keeps a cache of features and gives reasons"),
-    "hashing": (20, 2400, "pictures, videos and sentences in three image-text spaces: align, CLIP, synthetic"),
-    "online3d": (23, 2950, "the incremental network (834 lines), the session with its map (336), poses, cameras, PLY"),
-    "planes": (19, 2500, "a scene from a walk needs poses, cameras, fusion and meshes beside the network"),
-    "refer": (19, 2500, "two networks: ours on EfficientNet and MiniLM, and the paper's on CLIP"),
+    "aesthetics": (23, 2600, "an album reads ratings and profiles, keeps a cache of features and gives reasons"),
+    "hashing": (20, 2500, "pictures, videos and sentences in three image-text spaces: align, CLIP, synthetic"),
+    "online3d": (23, 3050, "the incremental network (834 lines), the session with its map (336), poses, cameras, PLY"),
+    "planes": (19, 2600, "a scene from a walk needs poses, cameras, fusion and meshes beside the network"),
+    "refer": (19, 2600, "two networks: ours on EfficientNet and MiniLM, and the paper's on CLIP"),
 }
 HEAVY = (
     "torch",

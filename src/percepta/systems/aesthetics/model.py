@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol, TypeVar, cast
+from typing import Protocol, TypeVar, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float, UInt8
@@ -42,6 +42,7 @@ T = TypeVar("T")
 Pictures = Sequence[Path] | UInt8[Tensor, "n 3 h w"]
 
 
+@runtime_checkable
 class Person(Protocol):
     """What a head knows of one person after their ratings: `taste.Person`, or `piaa.Person` of the papers' networks."""
 
@@ -56,6 +57,7 @@ class Person(Protocol):
         ...
 
 
+@runtime_checkable
 class PeopleHead(Protocol):
     """What maps a picture's normalised features to scores: `taste.TasteHead`, or a `piaa.Network`."""
 

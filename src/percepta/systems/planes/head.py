@@ -71,7 +71,7 @@ class PlaneHead(nn.Module):
         nn.init.normal_(self.kernels.weight, std=0.02)
 
     def forward(
-        self, s4: Float[Tensor, "b c h4 w4"], s8: Float[Tensor, "b c h8 w8"], plane: Float[Tensor, "b 3 h w"]
+        self, s4: Float[Tensor, "b c h4 w4"], s8: Float[Tensor, "b d h8 w8"], plane: Float[Tensor, "b 3 h w"]
     ) -> HeadOutput:
         """Logits for every place.
 
