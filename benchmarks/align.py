@@ -21,12 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from record import record
 from torch import Tensor
 from torch.nn import functional
 
 from percepta import weights
 from percepta.datasets import coco_small
 from percepta.media import image as pictures
+from percepta.metrics import Metric
 from percepta.nn.align import SIDE, fit, fit2, picture_views, sentence_views
 from percepta.nn.efficientnet import EfficientNetLite0
 from percepta.nn.text import TextEncoder
@@ -197,8 +199,9 @@ def interval(values: Tensor, draws: int = 2000) -> tuple[float, float, float]:
     return float(values.mean()), low, high
 
 
-def table(results: dict[str, Ranks], reference: str) -> None:
+def table(results: dict[str, Ranks], reference: str) -> dict[str, Metric]:
     """Both directions of every space, and its paired difference to the reference."""
+    values: dict[str, Metric] = {}
     for direction in ("text", "image"):
         print(f"{direction} to {'image' if direction == 'text' else 'text'}")
         for name, ranks in results.items():
@@ -207,11 +210,13 @@ def table(results: dict[str, Ranks], reference: str) -> None:
                 hit, base = ((getattr(r, direction) < k).float() for r in (ranks, results[reference]))
                 hit, base = hit.view(len(hit), -1).mean(1), base.view(len(base), -1).mean(1)
                 mean, low, high = interval(hit)
+                values[f"R@{k} of {direction}, {name}"] = Metric(mean, low, high, len(hit))
                 cell = f"R@{k} {mean:.3f} [{low:.3f}, {high:.3f}]"
                 if name != reference:
                     cell += " ({:+.3f} [{:+.3f}, {:+.3f}])".format(*interval(hit - base))
                 cells.append(cell)
             print(f"  {name:24} " + "  ".join(cells))
+    return values
 
 
 def main() -> None:
@@ -230,7 +235,8 @@ def main() -> None:
         "ridge and names (v1)": version1(known, 3.0),
         "version 2": version2(known),
     }
-    table({name: searched(known, folds, make) for name, make in makers.items()}, "ridge and names (v1)")
+    values = table({name: searched(known, folds, make) for name, make in makers.items()}, "ridge and names (v1)")
+    record("align", "folds", values)
     size = len(folds[0])
     print("chance, text to image: " + ", ".join(f"R@{k} {k / size:.3f}" for k in AT))
     if args.write:

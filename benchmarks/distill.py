@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from record import record
 
 from percepta.nn import selfdistill
 from percepta.systems.distill import PRESETS, SIGNS, task
@@ -52,6 +53,8 @@ def main() -> None:
         print(f"{method:8} {1000 * value:7.1f} ms a step   {BATCH / value:6.0f} pictures/s on one thread")
     for method in ("dlb", "recall"):
         print(f"{method} over views: {middle[method] / middle['views']:.3f}   goal: below 1.05")
+    values = {f"pictures a second, {method}": BATCH / value for method, value in middle.items()}
+    record("distill", "speed", values | {f"{m} over views": middle[m] / middle["views"] for m in ("dlb", "recall")})
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Length of a code against what it finds, beside other ways to make codes: 200 kept-back pictures at a time.
 
-    python benchmarks/hashing.py [DATA] [--bits 64 256 512] [--folds 4] [--inner] [--card]
+    python benchmarks/hashing.py [DATA] [--bits 64 256 512] [--folds 4] [--inner]
 
 DATA, else the folder that PERCEPTA_DATA names, holds flickr8k/, coco-small/ and oasis/. The 800 Flickr8k pictures are
 cut into folds of 200; the image-text space and every way to make codes are fitted on all pictures outside of a fold and
 asked for the fold's with all of its sentences. --inner keeps the fold out altogether and asks for the next one's:
-what settings are chosen by. --card writes the tables into the system's card.
+what settings are chosen by; that is not recorded.
 """
 
 from __future__ import annotations
@@ -21,14 +21,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from record import cell, record
 from torch import Tensor
 
-from percepta import report, systems, weights
+from percepta import weights
 from percepta.config import TrainConfig
+from percepta.metrics import Metric
 from percepta.nn import align
 from percepta.nn.efficientnet import EfficientNetLite0
 from percepta.nn.text import TextEncoder
 from percepta.optim import learning_rate, make_optimizer
+from percepta.report import Table, markdown_table, metric_rows
 from percepta.systems.hashing import PRESETS, Config, baselines, evaluate, losses, nets
 from percepta.systems.hashing.baselines import HashFunction
 from percepta.systems.hashing.data import read_clips
@@ -154,7 +157,6 @@ def main() -> None:
     parser.add_argument("--inner", action="store_true")
     parser.add_argument("--ways", nargs="+", help="only these ways to make codes")
     parser.add_argument("--set", nargs="*", default=[], help="NAME=NUMBER for settings of ours")
-    parser.add_argument("--card", action="store_true")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "percepta-bench")
     args = parser.parse_args()
     if args.data is None:
@@ -201,12 +203,11 @@ def main() -> None:
                 distances = evaluate.by_bits(peer(test[0]).numpy(), peer(test[1], sentences=True).numpy())
                 found.setdefault((name, bits), []).append(evaluate.search(distances, own, groups))
         print(f"fold {kept + 1} of {args.folds}: {time.perf_counter() - began:.0f} s", flush=True)
-    tables = [summary(found), compared(found)]
-    for rows in tables:
-        print(report.markdown_table(rows[0], rows[1:]), "\n")
-    if args.card:
-        card = Path(systems.__file__).with_name("hashing") / "CARD.md"
-        report.fill_markers(card, "bits", "\n\n".join(report.markdown_table(rows[0], rows[1:]) for rows in tables))
+    values: dict[str, Metric] = {}
+    tables = [summary(found, values), compared(found, values)]
+    print(markdown_table(*metric_rows(values)))
+    if not args.inner:
+        record("hashing", "bits", values, tables=tables)
 
 
 def joined(parts: list[evaluate.Search]) -> evaluate.Search:
@@ -223,37 +224,37 @@ def joined(parts: list[evaluate.Search]) -> evaluate.Search:
     )
 
 
-def summary(found: dict[tuple[str, int], list[evaluate.Search]]) -> list[list[str]]:
-    """A row a way and length: every number, text to picture / picture to text."""
-    rows = [["bits", "codes", "R@1", "R@5", "R@10", "95 % interval", "MedR", "mAP"]]
+def summary(found: dict[tuple[str, int], list[evaluate.Search]], values: dict[str, Metric]) -> Table:
+    """A row a way and length: every number, text to picture / picture to text. They are added to `values`."""
+    rows = []
     for name, bits in sorted(found, key=lambda key: (key[1], key[0])):
         whole = joined(found[name, bits])
-        ways = [whole.values(direction) for direction in (0, 1)]
-        cells = {
-            k: " / ".join(f"{s(v):.3g}" if k == "MedR" else f"{s(v):.3f}" for v, s in (w[k] for w in ways))
-            for k in ways[0]
-        }
-        low, high = evaluate.bootstrap(ways[0]["R@10"][0], whole.groups[0], ways[0]["R@10"][1])
-        rows.append(
-            [
-                str(bits or ""),
-                name,
-                cells["R@1"],
-                cells["R@5"],
-                cells["R@10"],
-                f"{low:.3f} to {high:.3f}",
-                cells["MedR"],
-                cells["mAP"],
-            ]
-        )
-    return rows
+        cells: dict[str, list[str]] = {}
+        for direction, title in enumerate(("text to picture", "picture to text")):
+            for number, (row, statistic) in whole.values(direction).items():
+                metric = Metric(float(statistic(row)), n=len(row))
+                own = f"{number}, {name} {bits or ''}, {title}"
+                if number == "R@10" and direction == 0:
+                    metric = replace(metric, **bounds(evaluate.bootstrap(row, whole.groups[0], statistic)))
+                values[own] = metric
+                form = ".3g" if number == "MedR" else ".3f"
+                cells.setdefault(number, []).append(cell(own, form, bounds=False))
+                if metric.low is not None:
+                    interval = cell(own).partition("(")[2].rstrip(")")
+        columns = (" / ".join(cells[number]) for number in ("R@1", "R@5", "R@10"))
+        rows.append([str(bits or ""), name, *columns, interval, *(" / ".join(cells[n]) for n in ("MedR", "mAP"))])
+    return Table(["bits", "codes", "R@1", "R@5", "R@10", "95 % interval", "MedR", "mAP"], rows)
 
 
-def compared(found: dict[tuple[str, int], list[evaluate.Search]]) -> list[list[str]]:
+def bounds(ends: Any) -> dict[str, float]:
+    """The ends of an interval as a Metric has them."""
+    return {"low": float(ends[0]), "high": float(ends[1])}
+
+
+def compared(found: dict[tuple[str, int], list[evaluate.Search]], values: dict[str, Metric]) -> Table:
     """Ours against the others, paired: differences of R@10 text to picture, and the share of cosine's that is kept."""
-    rows = [
-        ["bits", "kept of cosine's R@10", "minus ITQ", "minus random projections", "minus PCA + sign", "minus paper"]
-    ]
+    others = ("ITQ", "random projections", "PCA + sign", "paper")
+    rows = []
     ceiling = joined(found["cosine", 0])
 
     def hits(search: evaluate.Search) -> Any:
@@ -262,15 +263,17 @@ def compared(found: dict[tuple[str, int], list[evaluate.Search]]) -> list[list[s
     for bits in sorted({bits for name, bits in found if name == "ours"}):
         ours = joined(found["ours", bits])
         share = evaluate.ratio(hits(ours), hits(ceiling), ours.groups[0])
-        row = [str(bits), f"{share[0]:.3f} ({share[1]:.3f} to {share[2]:.3f})"]
-        for name in ("ITQ", "random projections", "PCA + sign", "paper"):
+        values[own := f"kept of cosine's R@10, {bits}"] = Metric(float(share[0]), **bounds(share[1:]))
+        row = [str(bits), cell(own)]
+        for name in others:
             if (name, bits) not in found:
                 row.append("")
                 continue
             difference = evaluate.paired(hits(ours), hits(joined(found[name, bits])), ours.groups[0])
-            row.append(f"{difference[0]:+.3f} ({difference[1]:+.3f} to {difference[2]:+.3f})")
+            values[own := f"R@10, ours minus {name}, {bits}"] = Metric(float(difference[0]), **bounds(difference[1:]))
+            row.append(cell(own, "+.3f"))
         rows.append(row)
-    return rows
+    return Table(["bits", "kept of cosine's R@10", *(f"minus {name}" for name in others)], rows)
 
 
 if __name__ == "__main__":

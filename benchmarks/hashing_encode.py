@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from record import record
 
 import percepta
 from percepta.media import video
@@ -84,8 +85,9 @@ def decoding(item: Item, side: int) -> None:
     print(f"  and the small frames are {apart:.2f}/255 apart")
 
 
-def loss(model: encode.Hasher, encoders: dict[str, ModelEncoder], data: Path) -> None:
+def loss(model: encode.Hasher, encoders: dict[str, ModelEncoder], data: Path) -> dict[str, float]:
     """How far the others are from float32."""
+    values: dict[str, float] = {}
     with (data / "flickr8k" / "captions.csv").open(encoding="utf-8") as file:
         rows = [(row["image"], row["caption"]) for row in csv.DictReader(file)][:1000]
     names = list(dict.fromkeys(name for name, _ in rows))
@@ -102,10 +104,15 @@ def loss(model: encode.Hasher, encoders: dict[str, ModelEncoder], data: Path) ->
         first = first or (vectors, bits)
         cosine = (vectors * first[0]).sum(1)
         agree = (bits == first[1]).mean()
+        values |= {
+            f"{name}, cosine to float32": cosine.mean(), f"{name}, bits that agree": agree,
+            f"{name}, R@10": (rank < 10).mean(),
+        }  # fmt: skip
         print(
             f"{name}: cosine {cosine.mean():.4f} (least {cosine.min():.4f}), {100 * agree:.2f} % of the bits agree, "
             f"text to image R@10 {(rank < 10).mean():.3f} among {len(names)} photos"
         )
+    return values
 
 
 def main() -> None:
@@ -119,7 +126,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         photos, clip = make(folder, args.photos)
-        encoders = {"float32": ModelEncoder(model)}
+        encoders, values = {"float32": ModelEncoder(model)}, {}
         decoding(clip, model.side)
         if all(find_spec(package) for package in ("onnx", "onnxscript", "onnxruntime")):
             shown = sorted((Path(args.data) / "flickr8k").rglob("*.jpg"))[-64:] if args.data else []
@@ -130,12 +137,16 @@ def main() -> None:
             timed(photos[:4], encoder, args.threads)  # what only the first call costs
             for what, items in (("photos", photos), ("video", [clip])):
                 wall, own, count = timed(items, encoder, args.threads)
+                values[f"{kind}, {what} a second"] = count / wall
+                values[f"{kind}, {what}, ms each"] = 1000 * wall / count
+                values[f"{kind}, {what}, ms of processor each"] = 1000 * own / count
                 print(
                     f"{kind}, {what}: {count / wall:.0f} a second with {args.threads} threads; "
                     f"{1000 * own / count:.1f} ms of processor each, so {args.threads * count / own:.0f} on idle cores"
                 )
         if args.data:
-            loss(model, encoders, Path(args.data))
+            values |= loss(model, encoders, Path(args.data))
+    record("hashing", "encode", values, model=model)
 
 
 if __name__ == "__main__":

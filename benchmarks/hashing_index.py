@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from record import record
 
 from percepta.systems.hashing import codes as searching
 from percepta.systems.hashing.codes import Exact, Lists, Shards
@@ -129,7 +130,8 @@ def main() -> None:
     kind = f"{len(vectors)} real pictures" if encoder is not None else "a synthetic mixture"
     print(f"{len(codes):,} codes of {8 * codes.shape[1]} bits from {kind}: {codes.nbytes / 1e6:.0f} MB")
 
-    truth = {}
+    truth: dict[str, Any] = {}
+    values: dict[str, float] = {"moments": len(codes)}
     for engine in ("numpy", "faiss"):
         if engine == "faiss" and not searching.has_faiss():
             print("faiss is not installed: pip install 'percepta[search]'")
@@ -142,6 +144,8 @@ def main() -> None:
         exact = Exact(codes, engine)
         loaded = time.perf_counter() - began
         wall, own = timed(lambda q, exact=exact: exact.search(q, 10), queries["pictures"], 60)
+        values[f"exact, {engine}, ms a query"] = wall
+        values[f"exact, {engine}, ms of the thread"] = own
         print(f"exact, {engine}: {wall:.2f} ms a query ({own:.2f} ms of the thread), loaded in {loaded:.2f} s")
         if not truth:
             truth = {name: exact.search(rows, 10) for name, rows in queries.items()}
@@ -165,13 +169,16 @@ def main() -> None:
             found = {
                 name: recall(made.search(rows, 10).distances, truth[name].distances) for name, rows in queries.items()
             }
+            values[f"{lists} lists, {probes} probes, ms a query"] = wall
+            values |= {f"{lists} lists, {probes} probes, recall@10 {name}": share for name, share in found.items()}
             shares = ", ".join(f"{name} {share:.3f}" for name, share in found.items())
             print(f"  {probes:>4} probes: {wall:.3f} ms ({own:.3f} ms of the thread), recall@10 {shares}")
 
-    adding(codes)
+    values |= adding(codes)
+    record("hashing", "index", values, model=None if encoder is None else encoder.model)
 
 
-def adding(codes: np.ndarray) -> None:
+def adding(codes: np.ndarray) -> dict[str, float]:
     """Writes codes to disk as files with 500 moments each, and opens the index."""
     bits, per = 8 * codes.shape[1], 500
     times = np.stack((np.arange(per) / 2, np.arange(1, per + 1) / 2), 1).astype(np.float32)
@@ -191,6 +198,7 @@ def adding(codes: np.ndarray) -> None:
         print(f"opened, checksums compared: {time.perf_counter() - began:.2f} s for {len(index):,} moments")
         size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
         print(f"on disk: {size / 1e6:.0f} MB, {size / len(index):.1f} bytes a moment")
+    return {"codes added a second": len(codes) / seconds, "bytes a moment": size / len(index)}
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from record import record
 from scipy.spatial import KDTree
 from torch.nn import functional
 
@@ -37,7 +38,7 @@ from percepta.datasets.scannet import LabelledScan
 from percepta.geometry import camera as cameras
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics
-from percepta.metrics import interval, scenes
+from percepta.metrics import Metric, interval, scenes
 from percepta.nn.sparse import SparseTensor
 from percepta.systems.online3d import data, world
 from percepta.systems.online3d.model import OnlineNet
@@ -108,8 +109,8 @@ def common(scans: Sequence[LabelledScan]) -> np.ndarray:
     return np.all([np.bincount(t[t >= 0], minlength=20) / (t >= 0).sum() >= 0.01 for t in truths], axis=0)
 
 
-def turned(system: Online3d, scan: LabelledScan, turns: int, classes: np.ndarray) -> None:
-    """Prints mIoU of one labelled scan, turned about the vertical and shifted at random."""
+def turned(system: Online3d, scan: LabelledScan, turns: int, classes: np.ndarray) -> Metric:
+    """mIoU of one labelled scan, turned about the vertical and shifted at random: least and most as low and high."""
     rng, truth, rows = np.random.default_rng(0), nyu40.scannet20(scan.label), []
     for _ in range(turns):
         turn = poses.from_vector(np.array([0, 0, rng.uniform(-np.pi, np.pi)]))
@@ -120,6 +121,7 @@ def turned(system: Online3d, scan: LabelledScan, turns: int, classes: np.ndarray
     every, most = np.mean(rows, 0)
     low, high = np.min(rows, 0)[1], np.max(rows, 0)[1]
     print(f"{scan.name}: mIoU {every:.3f}, classes of 1 % and more in all scans {most:.3f} ({low:.3f} to {high:.3f})")
+    return Metric(float(most), float(low), float(high), turns)
 
 
 def copied(source: LabelledScan, target: LabelledScan, classes: np.ndarray) -> float:
@@ -182,21 +184,26 @@ def main() -> None:
             tables[f"{mode}, half-way"].append(half)
             tables[f"{mode}, at the end"].append(online)
         tables["at once"].append(once)
+    values: dict[str, Metric] = {}
     for name, rows in tables.items():
+        values[name] = Metric(scenes.miou(np.sum(rows, 0)), n=len(rows))
         low, high = interval([scenes.miou(row) for row in rows])
         print(f"{name:17} mIoU {scenes.miou(np.sum(rows, 0)):.4f} (mean over rooms {low:.3f} to {high:.3f})")
     for when in ("half-way", "at the end"):
         full, paper = ([scenes.miou(row) for row in tables[f"{mode}, {when}"]] for mode in ("full", "paper"))
         lost = np.subtract(full, paper).tolist()
         low, high = interval(lost)
+        values[f"paper loses {when}, points"] = Metric(100 * float(np.mean(lost)), 100 * low, 100 * high, len(lost))
         print(f"paper loses {when}: {100 * np.mean(lost):.2f} points a room ({100 * low:.2f} to {100 * high:.2f})")
+    record("online3d", "frames", values, model=system.model)
     if options.scans:
         scans = [scannet.read(path) for path in data.files_in(options.scans).values()]
         classes = common(scans)
-        for scan in scans:
-            turned(system, scan, options.turns, classes)
+        values = {scan.name: turned(system, scan, options.turns, classes) for scan in scans}
         for source, target in permutations(scans, 2):
-            print(f"{target.name}, labels copied from {source.name}: {copied(source, target, classes):.3f}")
+            values[name := f"{target.name}, labels copied from {source.name}"] = Metric(copied(source, target, classes))
+            print(f"{name}: {values[name].value:.3f}")
+        record("online3d", "scans", values, model=system.model)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from record import cell, record
 from scipy.spatial import KDTree
 from torch.nn import functional
 
@@ -30,8 +31,9 @@ import percepta
 from percepta.contract import Evaluation
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import back_project
-from percepta.metrics import interval
+from percepta.metrics import Metric, interval
 from percepta.metrics.planes import depth_errors
+from percepta.report import Table
 from percepta.systems.planes import PRESETS, data, sweep
 from percepta.systems.planes.fusion import Fusion
 from percepta.systems.planes.model import PlaneNet, build, run
@@ -103,6 +105,17 @@ def semi_global(pair: Pair) -> np.ndarray | None:
     return np.where(np.isfinite(out), out, 0).clip(0, 10)
 
 
+SHOWN = {
+    "planes, composed": "`small`, instances and pixel planes",
+    "planes, pixel planes": "pixel planes alone",
+    "same features, fronto-parallel": "its features, planes that face the camera",
+    "same features, slanted": "its features, its slanted hypotheses",
+    "OpenCV SGBM": "OpenCV SGBM",
+    "one depth": "one depth for all",
+    "own median (oracle)": "each pair's own median",
+}  # rows of the card's table
+
+
 def filled(depth: np.ndarray) -> tuple[np.ndarray, float]:
     """Depth with its median where there is none, and the share that there was."""
     seen = depth > 0
@@ -148,15 +161,25 @@ def compare(args: argparse.Namespace) -> None:
         print("OpenCV SGBM: skipped, the extra percepta[parity] is not installed")
     print(f"{len(chosen)} pairs of {args.split}")
     best = np.mean([depth_errors(d, t)["AbsRel"] for d, t in zip(methods["planes, composed"], truth, strict=True)])
+    numbers: dict[str, Metric] = {}
     for name, depths in methods.items():
         rows = [depth_errors(d, t) for d, t in zip(depths, truth, strict=True)]
         values = [row["AbsRel"] for row in rows]
         low, high = interval(values, groups)
+        numbers[name] = Metric(float(np.mean(values)), low, high, len(values))
+        numbers[f"below {name}"] = Metric(1 - float(best / np.mean(values)))
+        numbers[f"gives, {name}"] = Metric(float(np.mean(shares[name])))
         print(
             f"{name:32s} AbsRel {np.mean(values):.3f} ({low:.3f} to {high:.3f})"
             f"  RMSE {np.mean([r['RMSE'] for r in rows]):.3f} m  δ1 {np.mean([r['δ1'] for r in rows]):.3f}"
             f"  gives {np.mean(shares[name]):.0%}  ours/this {best / np.mean(values):.2f}"
         )
+    shown = [[title, cell(name, bounds=False), cell(name).partition("(")[2][:-1]] for name, title in SHOWN.items()
+             if name in numbers]  # fmt: skip
+    table = Table([f"{len(chosen)} {args.split} pairs, AbsRel", "mean", "95 % interval"], shown)
+    record(
+        "planes", "kitchen" if args.split == "test" else f"kitchen-{args.split}", numbers, model=model, tables=[table]
+    )
 
 
 def peak_mb(action: Callable[[], Any]) -> tuple[float, float]:
@@ -205,6 +228,7 @@ def sweeping() -> None:
         end="",
     )
     print(f"{1000 * s:.0f} ms streamed, {1000 * t:.0f} ms at once (ratio {s / t:.2f})")
+    record("planes", "sweep", {"difference": gap, "memory over at once": a / b, "time over at once": s / t})
 
 
 def not_evaluated(*_: Any, **__: Any) -> Evaluation:
@@ -215,6 +239,7 @@ def not_evaluated(*_: Any, **__: Any) -> Evaluation:
 @torch.inference_mode()
 def speed() -> None:
     """Seconds a pair with random weights, and the process's peak memory."""
+    values: dict[str, float] = {}
     for name in ("small", "paper"):
         config = PRESETS[name]
         planes = Planes(config, build(config).eval(), "", not_evaluated)
@@ -228,7 +253,9 @@ def speed() -> None:
         seconds = (time.perf_counter() - start) / count
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
         threads = torch.get_num_threads()
+        values |= {f"{name}, s a pair": seconds, f"{name}, pairs a second": 1 / seconds, f"{name}, GB": memory}
         print(f"{name}: {seconds:.2f} s, {1 / seconds:.1f} pairs a second on {threads} threads; peak {memory:.2f} GB")
+    record("planes", "speed", values)
 
 
 def scenes(args: argparse.Namespace) -> None:
@@ -270,11 +297,18 @@ def scenes(args: argparse.Namespace) -> None:
                 len(cells), len(cells) / len(set(map(int, planes))), float(np.mean(pure)), float(np.mean(away < 0.2)),
                 float(np.mean(covered < 0.2)),
             ])  # fmt: skip
+    numbers, lines = {}, []
     for name, values in rows.items():
         count, per, pure, precise, complete = np.mean(values, 0)
         f = 2 * precise * complete / (precise + complete)
         print(f"{name}: {count:.0f} surfaces, {per:.2f} for each true plane, {pure:.0%} of a surface on its plane; "
               f"within 0.2 m precision {precise:.3f}, completeness {complete:.3f}, F {f:.3f}")  # fmt: skip
+        row = {"surfaces": count, "for each true plane": per, "precision": precise, "completeness": complete}
+        numbers |= {f"{key}, {name}": value for key, value in row.items()}
+        forms = (".0f", ".2f", ".3f", ".3f")
+        lines.append([name, *(cell(f"{k}, {name}", form, bounds=False) for k, form in zip(row, forms, strict=True))])
+    columns = ["", "surfaces", "for each true plane", "precision at 0.2 m", "completeness at 0.2 m"]
+    record("planes", "scenes", numbers, model=system.model, tables=[Table(columns, lines)])
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ from torch import nn
 
 import percepta
 from percepta import __main__ as cli
+from percepta import card as cards
 from percepta import report, shell
 from percepta.config import TrainConfig
 from percepta.contract import Evaluation, Loader
@@ -354,12 +355,23 @@ def test_stopping_says_how_to_go_on(
     assert "run the same command again" in capsys.readouterr().err
 
 
+@pytest.fixture
+def published(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The folder of result files, and a card without numbers beside the made-up system."""
+    folder = tmp_path / "benchmarks" / "results"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(cards, "ROOT", tmp_path)
+    monkeypatch.setattr(cards, "RESULTS", folder)
+    (tmp_path / SYSTEM).mkdir()
+    table = f"<!-- table {SYSTEM}/evaluate -->\n<!-- /table -->"
+    (tmp_path / SYSTEM / "CARD.md").write_text(f"# Blobs\n{table}\nEnd.\n")
+    (tmp_path / "README.md").write_text(f"Mean <!-- n {SYSTEM}/evaluate.mean:zero .1f -->?<!-- /n -->.\n")
+    return folder
+
+
 def test_evaluate_prints_writes_and_fills_the_card(
-    blobs: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    blobs: ModuleType, published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    card = tmp_path / SYSTEM / "CARD.md"
-    card.parent.mkdir()
-    card.write_text("# Blobs\n<!-- numbers -->\n<!-- /numbers -->\nEnd.\n")
     out = tmp_path / "out"
     assert run("evaluate", SYSTEM, "--batch-size", "2", "--out", str(out), "--card") == 0
     shown = capsys.readouterr().out
@@ -368,18 +380,33 @@ def test_evaluate_prints_writes_and_fills_the_card(
     assert written["metrics"]["mean"]["value"] == 2.0 and written["metrics"]["mean"]["n"] == 5
     page = (out / "report.html").read_text()
     assert "1.000 to 3.000" in page and "the blobs were looked at" in page
-    text = card.read_text()
+    text = (tmp_path / SYSTEM / "CARD.md").read_text()
     assert "| mean | 2.000 | 1.000 to 3.000 | 5 | 0.000 |" in text
-    assert "there is nothing to export" in text and f"percepta evaluate {SYSTEM}" in text
+    assert "there is nothing to export" in text and f"`percepta evaluate {SYSTEM} --batch-size 2 --card`" in text
     assert text.startswith("# Blobs\n") and text.endswith("End.\n")
+    found = cards.read(published / f"{SYSTEM}-evaluate.json")
+    assert found.values["mean"].low == 1.0 and found.values["parameters"].value == pytest.approx(8e-6)
+    assert "-->0.0<!--" in (tmp_path / "README.md").read_text()
 
 
-def test_card_without_a_place_is_left_alone(tmp_path: Path) -> None:
-    card = tmp_path / "CARD.md"
-    card.write_text("# Card")
-    with pytest.raises(ValueError, match="no place for numbers"):
-        cli.write_card(card, {"mean": Metric(1.0)}, {"parameters": "8"})
-    assert card.read_text() == "# Card"
+def test_card_says_what_differs_and_what_is_missing(
+    blobs: ModuleType, published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("card", SYSTEM) == 1
+    assert f"missing {SYSTEM}/evaluate.mean:zero .1f" in capsys.readouterr().out
+    found = cards.measured(SYSTEM, "evaluate", {"mean": Metric(2.0, baselines={"zero": 0.0})}, command="x")
+    cards.write(found)
+    assert run(SYSTEM, "card", "--check") == 1
+    assert "differ" in capsys.readouterr().out and "?" in (tmp_path / "README.md").read_text()
+    assert run("card", SYSTEM) == 0 == run("card", SYSTEM, "--check")
+
+
+def test_outside_a_checkout_no_card_is_promised(
+    blobs: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cards, "RESULTS", tmp_path / "none")
+    assert run("evaluate", SYSTEM, "--out", str(tmp_path / "out"), "--card") == 2
+    assert "checkout" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def pictures(folder: Path, *names: str) -> Path:

@@ -295,7 +295,7 @@ def test_extras_that_messages_name_can_be_installed() -> None:
         pytest.skip("installed without its repository")
     there = set(tomllib.loads(project.read_text())["project"]["optional-dependencies"])
     named: dict[str, str] = {}
-    for path in [*ROOT.rglob("*.py"), *(repository / "benchmarks").glob("*.py"), *ROOT.rglob("*.md")]:
+    for path in [*ROOT.rglob("*.py"), *(repository / "benchmarks").rglob("*.py"), *ROOT.rglob("*.md")]:
         for extras in re.findall(r"percepta\[([a-z, ]+)\]", path.read_text()):
             named |= {extra.strip(): path.name for extra in extras.split(",")}
     assert named and {extra: file for extra, file in named.items() if extra not in there} == {}

@@ -263,18 +263,6 @@ def test_training_page_draws_every_logged_number(tmp_path: Path) -> None:
         report.training_page(tmp_path)
 
 
-def test_markers_are_filled_again_and_again(tmp_path: Path) -> None:
-    card = tmp_path / "CARD.md"
-    card.write_text("# Card\n\n<!-- numbers -->\nold\n<!-- /numbers -->\n\nAfter.\n")
-    for text in ("| a |\n| - |\n| 1 |", "| b |\n| - |\n| \\2 |"):
-        report.fill_markers(card, "numbers", text)
-        assert card.read_text() == f"# Card\n\n<!-- numbers -->\n{text}\n<!-- /numbers -->\n\nAfter.\n"
-    card.write_text("no markers")
-    with pytest.raises(ValueError, match="<!-- numbers -->"):
-        report.fill_markers(card, "numbers", "x")
-    assert card.read_text() == "no markers"
-
-
 def test_markdown_tables_keep_their_columns() -> None:
     table = report.markdown_table(["a", "b|c"], [["1", "x|y"], ["22", "line\nbreak"]])
     lines = table.splitlines()

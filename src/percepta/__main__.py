@@ -93,7 +93,7 @@ class Evaluate(Which):
     out: Path = Path("out/evaluate")
     """Where metrics.json and report.html are written."""
     card: bool = False
-    """Also write the numbers into the system's CARD.md."""
+    """Also write benchmarks/results/<system>-evaluate.json, and from it CARD.md and README.md (in a checkout)."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,14 @@ class Data:
     """The folder that `train --data` would get."""
     sheet: Path | None = None
     """Also write a contact sheet of samples to this picture file."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """Writes the numbers of benchmarks/results between the markers of the system's CARD.md and of README.md."""
+
+    check: bool = False
+    """Write nothing; exit code 1 where a number differs from its file."""
 
 
 @dataclass(frozen=True)
@@ -334,7 +342,7 @@ def _examples(system: System, root: Path | None) -> list[Block]:
 
 
 def evaluate(system: str, words: list[str], screen: Console) -> int:
-    """Prints metrics with intervals and baselines; writes JSON, a page and, with --card, the card's table.
+    """Prints metrics with intervals and baselines; writes JSON, a page and, with --card, the published numbers.
 
     Args:
         system: its name.
@@ -345,12 +353,16 @@ def evaluate(system: str, words: list[str], screen: Console) -> int:
     import json
     from dataclasses import asdict
 
+    from percepta import card as cards
     from percepta import report
     from percepta import train as training
+    from percepta.contract import weights_hash
     from percepta.files import write_atomically
 
     if options.data is not None and not options.data.exists():
         raise MissingFileError(f"--data {options.data}: no such folder")
+    if options.card:
+        cards.results_folder()  # before the work, not after it
     model = load(system, options)
     where = str(options.data) if options.data else "the synthetic world"
     began = time.perf_counter()
@@ -379,23 +391,49 @@ def evaluate(system: str, words: list[str], screen: Console) -> int:
     report.Page(f"{system}: {TABLE[system]}", blocks).write(options.out / "report.html")
     screen.print(f"{options.out / 'metrics.json'} and report.html, {seconds:.1f} s")
     if options.card:
-        card = Path(str(import_module(f"percepta.systems.{system}").__file__)).with_name("CARD.md")
-        write_card(card, found.metrics, facts)
-        screen.print(f"the numbers of {card} are new")
+        path = cards.write(
+            cards.measured(
+                system,
+                "evaluate",
+                {**found.metrics, "parameters": _parameters(model)},
+                command=cards.shown_command(["percepta", "evaluate", system, *words]),
+                weights=weights_hash(model.model),
+                facts={
+                    name: facts[name] for name in ("ONNX graphs", "no ONNX graph", "evaluation took") if name in facts
+                },
+            )
+        )
+        screen.print(f"{path}", soft_wrap=True)
+        return card(system, [], screen)
     return 0
 
 
-def write_card(card: Path, metrics: Mapping[str, Metric], facts: Mapping[str, str]) -> None:
-    """Rewrites what stands between `<!-- numbers -->` and `<!-- /numbers -->` of a card: metrics, then facts.
+FACTS = ("ONNX graphs", "no ONNX graph", "evaluation took")  # what a card's table says besides the metrics
 
-    Raises:
-        InputError: the card has no such place; it is left as it was.
+
+def card(system: str, words: list[str], screen: Console) -> int:
+    """Writes the published numbers of a system; exit code 1 where a result or a key is missing.
+
+    Args:
+        system: its name.
+        words: the words after it.
+        screen: where is printed.
     """
-    from percepta import report
+    options = parse(Card, words, f"percepta card {system}", Card.__doc__)
+    from percepta import card as cards
 
-    numbers = report.markdown_table(*report.metric_rows(metrics))
-    more = report.markdown_table(["", ""], list(facts.items()))
-    report.fill_markers(card, "numbers", f"{numbers}\n\n{more}")
+    find, code = cards.results(), 0
+    for path in cards.documents(system):
+        filled = cards.fill_file(path, find, write=not options.check)
+        screen.print(
+            f"{path}: {'its numbers differ' if filled.changed else 'as measured'}" if options.check else f"{path}"
+        )
+        code |= bool(filled.missing) or (options.check and filled.changed)
+        for place in filled.missing:
+            screen.print(f"  [red]missing[/] {escape(place)}", soft_wrap=True)
+        if filled.by_hand:
+            screen.print(escape(f"  by hand, no result file yet: {', '.join(filled.by_hand)}"), soft_wrap=True)
+    return int(code)
 
 
 def predict(system: str, words: list[str], screen: Console) -> int:
@@ -669,6 +707,7 @@ GENERAL: dict[str, Verb] = {
     "data": Verb(data, "check DIR [--sheet out.jpg]", "Check a folder of data before training."),
     "train": Verb(train, "--out DIR [--data DIR] [--preset NAME] [--train.steps N ...]", "Train, or go on training."),
     "evaluate": Verb(evaluate, "[--data DIR] [--weights FILE] [--card]", "Metrics with intervals and baselines."),
+    "card": Verb(card, "[--check]", "Write the published numbers into the system's CARD.md and the README."),
     "predict": Verb(predict, 'FILE|FOLDER|PATTERN ["WORDS" ...] [--out DIR]', "Predict, draw and save."),
     "export": Verb(export, "[--out DIR]", "ONNX graphs, checked against torch."),
 }
@@ -745,11 +784,10 @@ def _facts(system: str, model: System, options: Evaluate, words: list[str], seco
     from percepta.contract import weights_hash
 
     exports = import_module(f"percepta.systems.{system}.task").EXPORTS
-    count = sum(value.numel() for value in model.model.parameters())
     reasons = [f"{part}: {why}" for part, why in exports.items() if isinstance(why, str)]
     graphs = [part for part, how in exports.items() if not isinstance(how, str)]
     facts = {
-        "parameters": f"{count / 1e6:.2f} million",
+        "parameters": f"{_parameters(model).value:.2f} million",
         "preset": checkpoint.preset_of(system, model.config),
         "evaluation took": f"{seconds:.0f} s on {torch.get_num_threads()} threads, reading included",
         "ONNX graphs": ", ".join(graphs) or "none",
@@ -760,6 +798,13 @@ def _facts(system: str, model: System, options: Evaluate, words: list[str], seco
     if reasons:
         facts["no ONNX graph"] = "; ".join(reasons)
     return facts
+
+
+def _parameters(model: System) -> Metric:
+    """How many parameters a model has."""
+    from percepta.metrics import Metric
+
+    return Metric(sum(value.numel() for value in model.model.parameters()) / 1e6, unit="million")
 
 
 def _weight_bytes(name: str) -> int | None:

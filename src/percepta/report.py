@@ -161,22 +161,6 @@ def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str
     return "\n".join([line(columns), line(["---"] * len(columns)), *map(line, rows)])
 
 
-def fill_markers(path: Path | str, name: str, text: str) -> None:
-    """Puts `text` between the lines `<!-- name -->` and `<!-- /name -->` of a file, replacing what is there.
-
-    Raises:
-        InputError: the file does not hold the two markers, in this order; it is left as it was.
-    """
-    path = Path(path)
-    old = path.read_text()
-    start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-    before, found, rest = old.partition(start)
-    _, closed, after = rest.partition(end)
-    if not found or not closed:
-        raise InputError(f"{path} has no place for {name}: expected the lines {start} and {end}")
-    write_atomically(path, f"{before}{start}\n{text.strip()}\n{end}{after}")
-
-
 # ------------------------------------------------------------------------------------------------------------ blocks
 
 

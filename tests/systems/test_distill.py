@@ -472,7 +472,7 @@ def test_the_demo_runs_in_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def table() -> Iterator[ModuleType]:
-    path = Path(__file__).parents[2] / "benchmarks" / "distill_table.py"
+    path = Path(__file__).parents[2] / "benchmarks" / "ablations" / "distill_table.py"
     spec = importlib.util.spec_from_file_location("distill_table", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

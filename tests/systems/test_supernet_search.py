@@ -362,7 +362,7 @@ def test_rank_search_and_predict(tmp_path: Path) -> None:
 
 
 def runner(patch: pytest.MonkeyPatch) -> Any:
-    path = Path(__file__).parents[2] / "benchmarks" / "supernet_ablation.py"
+    path = Path(__file__).parents[2] / "benchmarks" / "ablations" / "supernet_ablation.py"
     spec = importlib.util.spec_from_file_location("supernet_ablation", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -1,6 +1,6 @@
 """Strategies of supernet training side by side: arms × seeds at equal CPU time, from one command that can be stopped.
 
-    python benchmarks/supernet_ablation.py --data DATA --out runs/ablation [--share 1/2] [--minutes 15]
+    python benchmarks/ablations/supernet_ablation.py --data DATA --out runs/ablation [--share 1/2] [--minutes 15]
 
 DATA holds cifar10 and nas (NAS-Bench-Macro's table). How many steps an arm gets follows from its CPU seconds a step,
 measured once and kept in timing-<arm>.json. Every run is a folder under --out with its correlations in result.json;
@@ -200,7 +200,7 @@ def main(words: Sequence[str] | None = None) -> None:
     if not args.only_sum:
         for job in jobs(args.arms, args.seeds)[args.part :: args.parts]:
             run(job, args)
-    print(run_table.sum_up_arms(args.out, NUMBERS, PAIRS, list(ARMS)))
+    print(run_table.sum_up_arms(args.out, NUMBERS, PAIRS, list(ARMS), "supernet", args.record))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What slanted hypotheses, soft pooling and what is ours in `small` give: arms × seeds at equal steps.
 
-    python benchmarks/planes_ablation.py --out runs/ablation [--share 1/2] [--steps 1000] [--preset tiny] [--data DATA]
+    python benchmarks/ablations/planes_ablation.py --out runs/ablation [--share 1/2] [--steps 1000] [--data DATA]
 
 Without --data the pairs are rendered inside boxes whose walls stand at any angle (`systems/planes/world.py`); the test
 boxes are others. "fronto" has as many hypotheses as "slanted", all facing the camera, evenly spaced in inverse depth.
@@ -93,7 +93,7 @@ def main(words: Sequence[str] | None = None) -> None:
     if not args.only_sum:
         for job in [Job(arm, seed) for seed in args.seeds for arm in ARMS][args.part :: args.parts]:
             run(job, args)
-    print(run_table.sum_up_arms(args.out, NUMBERS, PAIRS, list(ARMS)))
+    print(run_table.sum_up_arms(args.out, NUMBERS, PAIRS, list(ARMS), "planes", args.record))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
-"""A table of runs from a command that can be stopped: what `distill_table.py` and `supernet_ablation.py` share.
+"""A table of runs from a command that can be stopped: what the scripts in this folder share.
 
 Every run is a folder with its numbers in result.json, which also says that it is done; the table has the means over
-seeds with their intervals, and differences of pairs of lines, seed by seed. Does nothing by itself.
+seeds with their intervals, and differences of pairs of lines, seed by seed. With --record NAME the runs are kept in
+runs/<system>-NAME.json here and the table in benchmarks/results, from where `percepta card` writes it into the card.
+Does nothing by itself.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +18,13 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from percepta import report
+from percepta import card
 from percepta.config import differences, to_json
 from percepta.files import write_atomically
+from percepta.metrics import Metric
+from percepta.report import Table
 
+RUNS = Path(__file__).with_name("runs")  # the kept runs of the cards' tables
 RESULT = "result.json"
 Row = Mapping[str, Any]  # what a result.json holds
 Line = Mapping[str, Sequence[float]]  # number -> mean, low, high, seeds
@@ -36,6 +42,7 @@ def parser(description: str | None, data: str) -> argparse.ArgumentParser:
     out.add_argument("--data", type=Path, help=data)
     out.add_argument("--share", default="1/1", help="i/n: this is the i-th of n processes")
     out.add_argument("--only-sum", action="store_true", help="train nothing, write the table of what is there")
+    out.add_argument("--record", metavar="NAME", help="publish the table: see run_table.py")
     out.add_argument("--seeds", nargs="+", type=int, default=(0, 1, 2))
     out.add_argument("--device", default="cpu")
     return out
@@ -124,46 +131,57 @@ def compare(
     return means, gaps
 
 
-def cells(lines: Mapping[str, Line], order: Sequence[str], scales: Mapping[str, float]) -> list[list[str]]:
-    """A table's rows: a line's name, its numbers with their intervals, its seeds; those not in `order` come last.
+def tables(
+    groups: Mapping[tuple[str, ...], Row],
+    numbers: Mapping[str, tuple[float, str]],
+    order: Sequence[str],
+    *,
+    before: Sequence[str] = (),
+    line: str = "arm",
+    names: Mapping[str, str] | None = None,
+) -> tuple[dict[str, Metric], list[Table]]:
+    """The values of a card's result file, and two tables of them: of means, and of paired differences.
 
     Args:
-        scales: number -> what it is multiplied by.
+        groups: what stands before a line's name -> {"means": lines, "differences": lines}, see `compare`.
+        numbers: what of a result is compared -> (what it is multiplied by, its column).
+        order: of the lines; those that are not in it come last.
+        before: columns in front of the lines' names. line: what a line is. names: of lines, where others are shown.
     """
+    values: dict[str, Metric] = {}
+    found = []
     place = {name: i for i, name in enumerate(order)}
-    return [
-        [name, *(_cell(line[number], scale) for number, scale in scales.items()), str(next(iter(line.values()))[3])]
-        for name, line in sorted(lines.items(), key=lambda item: place.get(item[0], len(place)))
-    ]
+    for part, title in (("means", line), ("differences", "difference, same seeds")):
+        rows = []
+        for prefix, group in groups.items():
+            for key, row in sorted(group[part].items(), key=lambda item: place.get(item[0], len(place))):
+                shown = " - ".join((names or {}).get(name, name) for name in key.split(" - "))
+                cells = []
+                for number, (scale, _) in numbers.items():
+                    mean, low, high, seeds = row[number]
+                    several = not np.isnan(low)
+                    name = ", ".join([number, shown.replace(" - ", " minus "), *prefix])
+                    values[name] = Metric(mean, *((low, high) if several else ()), n=int(seeds))
+                    cells.append(card.cell(name, f"{scale:g}*.2f" if scale > 1 else ".3f", bounds=several))
+                rows.append([*prefix, shown, *cells, str(next(iter(row.values()))[3])])
+        columns = [*before, title, *(label for _, label in numbers.values()), "seeds"]
+        found.append(Table(columns, rows))
+    return values, found
 
 
-def _cell(value: Sequence[float], scale: float) -> str:
-    mean, low, high = (scale * number for number in value[:3])
-    digits = 2 if scale > 1 else 3
-    return f"{mean:.{digits}f}" + ("" if np.isnan(low) else f" ({low:.{digits}f} to {high:.{digits}f})")
-
-
-def markdown(
-    found: Row, before: Sequence[str], line: str, labels: Sequence[str], rows: Callable[[Any], list[list[str]]]
+def sum_up_arms(
+    out: Path,
+    numbers: Mapping[str, str],
+    pairs: Sequence[tuple[str, str]],
+    order: Sequence[str],
+    system: str = "",
+    name: str | None = None,
 ) -> str:
-    """A table of the means and one of the paired differences.
-
-    Args:
-        found: {"means": ..., "differences": ...}.
-        before: columns in front of the lines' names. line: what a line is. labels: of the numbers.
-        rows: of the means, and of the differences.
-    """
-    blocks = []
-    for title, part in ((line, found["means"]), ("difference, same seeds", found["differences"])):
-        blocks.append(report.markdown_table([*before, title, *labels, "seeds"], rows(part)))
-    return "\n\n".join(blocks) + "\n"
-
-
-def sum_up_arms(out: Path, numbers: Mapping[str, str], pairs: Sequence[tuple[str, str]], order: Sequence[str]) -> str:
     """`sum_up` of a table whose lines are the arms of the jobs.
 
     Args:
-        numbers: what of a result is compared -> its name in the table. pairs, order: see `compare` and `cells`.
+        numbers: what of a result is compared -> its name in the table. pairs, order: see `compare` and `tables`.
+        system, name: see `sum_up`.
     """
 
     def summary(rows: Sequence[Row]) -> Row:
@@ -173,19 +191,37 @@ def sum_up_arms(out: Path, numbers: Mapping[str, str], pairs: Sequence[tuple[str
         means, gaps = compare(table, numbers, pairs)
         return {"means": means, "differences": gaps}
 
-    scales, labels = dict.fromkeys(numbers, 1.0), list(numbers.values())
-    return sum_up(out, summary, lambda found: markdown(found, [], "arm", labels, lambda p: cells(p, order, scales)))
+    return sum_up(out, summary, lambda found: tables({(): found}, plain(numbers), order), system, name)
 
 
-def sum_up(out: Path, summary: Callable[[list[Row]], Row], text: Callable[[Row], str]) -> str:
+def plain(numbers: Mapping[str, str]) -> dict[str, tuple[float, str]]:
+    """The numbers of `tables`, multiplied by nothing."""
+    return {number: (1.0, label) for number, label in numbers.items()}
+
+
+def sum_up(
+    out: Path,
+    summary: Callable[[list[Row]], Row],
+    layout: Callable[[Row], tuple[dict[str, Metric], list[Table]]],
+    system: str = "",
+    name: str | None = None,
+) -> str:
     """Writes table.json and table.md from every result that is there; returns the Markdown.
 
     Args:
-        summary: results -> {"means": ..., "differences": ...}. text: that -> Markdown.
+        summary: results -> {"means": ..., "differences": ...}. layout: that -> see `tables`.
+        system, name: of the result file, where the table is published.
     """
     rows = [json.loads(path.read_text()) for path in sorted(out.glob(f"*/{RESULT}"))]
     found = summary(rows)
-    write_atomically(out / "table.json", json.dumps({**found, "runs": rows}, indent=1) + "\n")
-    shown = text(found)
+    kept = json.dumps({**found, "runs": rows}, indent=1) + "\n"
+    write_atomically(out / "table.json", kept)
+    values, laid = layout(found)
+    command = card.shown_command(["python", *sys.argv])
+    result = card.measured(system, name or "table", values, command=command, tables=laid)
+    shown = result.text() + "\n"
     write_atomically(out / "table.md", shown)
+    if name:
+        write_atomically(RUNS / f"{system}-{name}.json", kept)
+        card.write(result)
     return shown

@@ -1,6 +1,6 @@
 """Trains and fills the table of `distill`: methods × label noise × seeds, from one command that can be stopped.
 
-    python benchmarks/distill_table.py --data DATA --out runs/table [--share 1/2] [--methods views dlb] [--seeds 0 1 2]
+    python benchmarks/ablations/distill_table.py --data DATA --out runs/table [--share 1/2] [--methods views dlb]
 
 Every run is a run folder under --out, with its numbers on the test pictures in result.json; those that are done are
 passed over, one that was stopped goes on. With --share i/n each of n processes takes its part (same command, i from 1).
@@ -125,21 +125,17 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"means": means, "differences": gaps}
 
 
-def markdown(found: Mapping[str, Any], epochs: int) -> str:
-    """One table of means and one of paired differences."""
-    scales = {name: scale for name, (scale, _) in NUMBERS.items()}
-    equal = f"none, {2 * epochs} epochs"
-
-    def rows(part: Mapping[str, Any]) -> list[list[str]]:
-        every = [(noise, row) for noise, lines in part.items() for row in run_table.cells(lines, METHODS, scales)]
-        return [[f"{float(noise):.0%}", name.replace("equal", equal), *rest] for noise, (name, *rest) in every]
-
-    return run_table.markdown(found, ["wrong labels"], "method", [label for _, label in NUMBERS.values()], rows)
+def layout(found: Mapping[str, Any], epochs: int) -> tuple[dict[str, Any], list[Any]]:
+    """One table of means and one of paired differences, see `run_table.tables`."""
+    parts = ("means", "differences")
+    groups = {(f"{float(noise):.0%}",): {part: found[part][noise] for part in parts} for noise in found["means"]}
+    names = {"equal": f"none, {2 * epochs} epochs"}
+    return run_table.tables(groups, NUMBERS, METHODS, before=["wrong labels"], line="method", names=names)
 
 
-def sum_up(out: Path, epochs: int) -> str:
+def sum_up(out: Path, epochs: int, name: str | None = None) -> str:
     """Writes table.json and table.md from every result.json that is there; returns the Markdown."""
-    return run_table.sum_up(out, summary, lambda found: markdown(found, epochs))
+    return run_table.sum_up(out, summary, lambda found: layout(found, epochs), "distill", name)
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -175,7 +171,7 @@ def main(words: Sequence[str] | None = None) -> None:
     if not args.only_sum:
         for job in share(jobs(args.methods, args.noise, args.seeds), args.part, args.parts):
             run(job, args)
-    print(sum_up(args.out, args.epochs))
+    print(sum_up(args.out, args.epochs, args.record))
 
 
 if __name__ == "__main__":
