@@ -93,7 +93,7 @@ def test_what_is_no_source_is_said(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match="no such file"):
         list(open_source(tmp_path / "nothing.jpg"))
     with pytest.raises(InputError, match="got int"):
-        list(open_source(3))
+        list(open_source([3]))
     with pytest.raises(InputError, match="are no picture"):
         list(open_source(b"no picture"))
     with pytest.raises(MissingFileError, match="no pictures and no videos"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from percepta import report
+from percepta.contract import Step
 from percepta.datasets.ratings import Field
 from percepta.metrics import Metric
 from percepta.nn import concepts
@@ -29,8 +29,8 @@ from percepta.systems.aesthetics.traits import trait_names, traits
 CONFIG = replace(PRESETS["tiny"], members=(0, 1, -1))
 
 
-def step(number: int = 0) -> Any:
-    return SimpleNamespace(number=number, epoch=0, generator=torch.Generator().manual_seed(3), memory={})
+def step(number: int = 0) -> Step:
+    return Step(number, 0, torch.Generator().manual_seed(3))
 
 
 def batch(config: Config = CONFIG, split: str = "train", count: int = 12) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from percepta.systems.refer.evaluate import collect, summary
 from percepta.systems.refer.model import Answer, LateText, fit, project
 from percepta.systems.refer.predict import Refer, Result
 from percepta.systems.refer.world import Shapes, world
+from percepta.train import Evaluator
 
 TINY = PRESETS["tiny"]
 ASKED = ["the red disc", "what stands left of the blue square", "disc", "the small green triangle at the top"]
@@ -47,7 +48,7 @@ def model() -> LateText:
 
 def refer(model: Any) -> Refer:
     """A network as `percepta.load` gives it."""
-    return Refer(model.config, model, "", evaluate=None)  # type: ignore[arg-type]
+    return Refer(model.config, model, "", Evaluator("refer", model.config, model))
 
 
 STEP = Step(0, 0, torch.Generator())

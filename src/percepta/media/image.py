@@ -212,7 +212,7 @@ def _open(path: Path) -> Image.Image:
 def _register_heic(path: Path) -> None:
     """Lets Pillow read HEIC, which the extra `heic` brings."""
     try:
-        from pillow_heif import register_heif_opener
+        from pillow_heif import register_heif_opener  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise MissingExtraError(f"{path}: a HEIC picture; to read those run pip install 'percepta[heic]'") from None
     register_heif_opener()

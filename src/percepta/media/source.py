@@ -60,7 +60,7 @@ class Stream:
 
     source: Anything
     recursive: bool = False
-    fps: float | None = None
+    fps: float | int | None = None
     left_out: Counter[str] = field(default_factory=Counter)
     failed: list[tuple[str, str]] = field(default_factory=list)
 
@@ -162,7 +162,7 @@ class Stream:
             yield sample.frame, name, where if isinstance(where, Path) else None, sample.time_s
 
 
-def open_source(source: Anything, *, recursive: bool = False, fps: float | None = None) -> Stream:
+def open_source(source: Anything, *, recursive: bool = False, fps: float | int | None = None) -> Stream:
     """A stream of the pictures in whatever a user points at.
 
     Args:

@@ -111,7 +111,7 @@ def collect(
     return rows, answers
 
 
-def _picture(session: Any, batch: Batch, i: int, other: str) -> tuple[list[Row], list[Result]]:
+def _picture(session: Any, batch: Batch, i: int, other: str) -> tuple[list[Row], list[Any]]:
     """The rows of one picture, and its answers."""
     sentences, masks = batch["sentences"][i], batch["masks"][i]
     *answers, neutral, swapped = session.predict([*sentences, NEUTRAL, other])
