@@ -15,8 +15,15 @@ PATHS = sorted(ROOT.rglob("*.py"))
 
 
 def public(node: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.FunctionDef]]:
-    """Public functions, and public methods of public classes, by their dotted name."""
+    """Public functions, and public methods of public classes, by their dotted name.
+
+    A method without text that replaces one of a class above it has that one's text.
+    """
+    bases = {base.id for base in getattr(node, "bases", ()) if isinstance(base, ast.Name)}
+    inherits = isinstance(node, ast.ClassDef) and bool(bases - {"Protocol"})
     for child in getattr(node, "body", ()):
+        if inherits and isinstance(child, ast.FunctionDef) and ast.get_docstring(child) is None:
+            continue
         if isinstance(child, ast.ClassDef) and not child.name.startswith("_"):
             yield from public(child, f"{prefix}{child.name}.")
         elif isinstance(child, ast.FunctionDef) and not child.name.startswith("_"):

@@ -159,7 +159,13 @@ def slug(name: str) -> str:
 
 
 def cell(name: str, form: str = ".3f", *, bounds: bool = True) -> str:
-    """A table's cell that shows a value and, with `bounds`, its interval."""
+    """A table's cell that shows a value and, with `bounds`, its interval.
+
+    Args:
+        name: of a value.
+        form: Python's format.
+        bounds: whether the interval stands behind it.
+    """
     key = slug(name)
     return f"{{{key} {form}}}" + (f" ({{{key}:low {form}}} to {{{key}:high {form}}})" if bounds else "")
 
@@ -185,7 +191,17 @@ def measured(
     facts: Mapping[str, str] | None = None,
     tables: Sequence[Table] = (),
 ) -> Result:
-    """A result of today, of this source on this machine; see `Result` for the arguments."""
+    """A result of today, of this source on this machine; see `Result` for the arguments.
+
+    Args:
+        system: what was measured.
+        name: of the result file.
+        values: numbers by the names that a table shows.
+        command: what measured them.
+        weights: hash of the tensors that were measured; "" for none that ship.
+        facts: what a table says besides.
+        tables: how the values are laid out; none: one row a value.
+    """
     today = date.today().isoformat()
     return Result(system, name, command, _commit(), _machine(), today, weights, values, facts or {}, tables)
 
@@ -369,7 +385,13 @@ def fill(text: str, find: Callable[[str], Result | None]) -> Filled:
 
 
 def fill_file(path: Path, find: Callable[[str], Result | None], *, write: bool = True) -> Filled:
-    """`fill` of a file, which is written where that changes it; with `write` off, only read."""
+    """`fill` of a file, which is written where that changes it; with `write` off, only read.
+
+    Args:
+        path: of the document.
+        find: gives the result of "system/name", or None.
+        write: False changes nothing.
+    """
     try:
         filled = fill(path.read_text(encoding="utf-8"), find)
     except InputError as error:

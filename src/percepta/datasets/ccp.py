@@ -44,7 +44,13 @@ def is_one(root: Path) -> bool:
 
 
 def read(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> list[Scene]:
-    """One scene a picture, one region for each word in it; words of one row of SAME share their union."""
+    """One scene a picture, one region for each word in it; words of one row of SAME share their union.
+
+    Args:
+        root: folder of the set.
+        problems: a list to add to; None: the first is raised.
+        warnings: a list to add to; None: they are dropped.
+    """
     labels = (root / "labels.txt").read_text().split("\n")
     number = {name: i for i, name in enumerate(labels) if name}
     group = {name: tuple(number[n] for n in row if n in number) for row in SAME for name in row}

@@ -26,6 +26,11 @@ def read(root: Path, problems: list[Problem] | None = None, warnings: list[Probl
     """One scene a picture, one region an object; a class with a crowd in the picture is left out of it.
 
     A crowd's pixels are not marked, so "every person" of such a picture would be wrong, and so would "no person".
+
+    Args:
+        root: folder of the set.
+        problems: a list to add to; None: the first is raised.
+        warnings: a list to add to; None: they are dropped.
     """
     table = json.loads((root / "objects.json").read_text())
     names = frozenset(o["category"] for picture in table.values() for o in picture["objects"])
@@ -47,7 +52,13 @@ def captions(root: Path) -> dict[str, list[str]]:
 
 
 def clips(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> list[Clip]:
-    """The pictures that have captions. `problems` gets what is wrong; without a list the first is raised."""
+    """The pictures that have captions. `problems` gets what is wrong; without a list the first is raised.
+
+    Args:
+        root: folder of the set.
+        problems: a list to add to; None: the first is raised.
+        warnings: a list to add to; None: they are dropped.
+    """
     return picture_clips(root, captions(root), "coco-small", root / "objects.json", {}, problems)
 
 

@@ -36,7 +36,13 @@ def is_one(root: Path) -> bool:
 
 
 def read(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> list[Scene]:
-    """Every picture of `root` that has something marked. Raises MissingFileError naming what is missing."""
+    """Every picture of `root` that has something marked. Raises MissingFileError naming what is missing.
+
+    Args:
+        root: folder of the set.
+        problems: a list to add to; None: the first is raised.
+        warnings: a list to add to; None: they are dropped.
+    """
     captions: dict[str, list[str]] = defaultdict(list)
     with (root / "captions.csv").open(newline="") as file:
         for row in csv.DictReader(file):
@@ -45,7 +51,13 @@ def read(root: Path, problems: list[Problem] | None = None, warnings: list[Probl
 
 
 def scenes(root: Path, captions: dict[str, list[str]], source: str) -> list[Scene]:
-    """Scenes from captions by file name, foreground masks and pseudo-labels."""
+    """Scenes from captions by file name, foreground masks and pseudo-labels.
+
+    Args:
+        root: folder with images/ and the folders of masks.
+        captions: sentences by file name.
+        source: short name of the data set.
+    """
     trusted = _trusted(root / "foreground" / "quality.csv")
     out = []
     for name, sentences in captions.items():
@@ -73,7 +85,13 @@ def _trusted(quality: Path) -> set[str]:
 
 
 def clips(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> list[Clip]:
-    """The pictures of captions.csv. `problems` gets what is wrong; without a list the first is raised."""
+    """The pictures of captions.csv. `problems` gets what is wrong; without a list the first is raised.
+
+    Args:
+        root: folder of the set.
+        problems: a list to add to; None: the first is raised.
+        warnings: a list to add to; None: they are dropped.
+    """
     table = root / "captions.csv"
     captions: dict[str, list[str]] = defaultdict(list)
     lines: dict[str, int] = {}

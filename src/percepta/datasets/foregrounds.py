@@ -21,7 +21,13 @@ def is_one(root: Path) -> bool:
 
 
 def read(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> list[Scene]:
-    """One scene a picture, one region that holds every object of its folder's name."""
+    """One scene a picture, one region that holds every object of its folder's name.
+
+    Args:
+        root: folder of the set.
+        problems: a list to add to; None: the first is raised.
+        warnings: a list to add to; None: they are dropped.
+    """
     out = []
     for folder, name in NAMES.items():
         for image in sorted((root / folder / "images").iterdir()):

@@ -34,7 +34,13 @@ def is_one(root: Path) -> bool:
 
 
 def read(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> list[Scene]:
-    """Every picture of `root` that has something marked; the caption's first sentence is its sentence."""
+    """Every picture of `root` that has something marked; the caption's first sentence is its sentence.
+
+    Args:
+        root: folder of the set.
+        problems: a list to add to; None: the first is raised.
+        warnings: a list to add to; None: they are dropped.
+    """
     with (root / "images.csv").open(newline="") as file:
         captions = {row["file"]: [row["caption"].split(".")[0].strip()] for row in csv.DictReader(file)}
     return flickr8k.scenes(root, captions, "oasis")
@@ -102,6 +108,11 @@ def clips(root: Path, problems: list[Problem] | None = None, warnings: list[Prob
     """The pictures with the first sentence of their captions, as `read` has them.
 
     `problems` gets what is wrong; without a list the first is raised.
+
+    Args:
+        root: folder of the set.
+        problems: a list to add to; None: the first is raised.
+        warnings: a list to add to; None: they are dropped.
     """
     table = root / "images.csv"
     captions: dict[str, list[str]] = {}

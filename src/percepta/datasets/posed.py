@@ -132,7 +132,13 @@ class Recording:
 
 
 def nearest(depth_m: Float32[np.ndarray, "h w"], width: int, height: int) -> Float32[np.ndarray, "height width"]:
-    """Depth at another size without mixing: each pixel takes the one whose area holds its centre."""
+    """Depth at another size without mixing: each pixel takes the one whose area holds its centre.
+
+    Args:
+        depth_m: 0 where there is no reading.
+        width: in pixels.
+        height: in pixels.
+    """
     h, w = depth_m.shape
     rows = ((np.arange(height) + 0.5) * h / height).astype(np.int64)
     columns = ((np.arange(width) + 0.5) * w / width).astype(np.int64)
@@ -232,7 +238,16 @@ def together(
     depth_matrix: Float64[np.ndarray, "3 3"],
     **more: Any,
 ) -> Recording:
-    """The frames that have all three files, in the order of their numbers."""
+    """The frames that have all three files, in the order of their numbers.
+
+    Args:
+        root: the folder, for messages.
+        colours: colour pictures by frame number.
+        depths: depth pictures by frame number.
+        places: poses by frame number.
+        colour_matrix: K of the colour camera.
+        depth_matrix: K of the depth camera.
+    """
     names = sorted(colours.keys() & depths.keys() & places.keys(), key=order)
     if not names:
         counts = f"{len(colours)} colours, {len(depths)} depths, {len(places)} poses"

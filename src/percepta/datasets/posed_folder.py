@@ -58,7 +58,13 @@ class PosedPicture:
 def straightened(
     colour: UInt8[np.ndarray, "h w 3"], camera: Intrinsics, distortion: tuple[float, float, float, float]
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """The picture that a lens without distortion gives; black beyond the border."""
+    """The picture that a lens without distortion gives; black beyond the border.
+
+    Args:
+        colour: the picture.
+        camera: its intrinsics.
+        distortion: (k1, k2, p1, p2), radial and tangential.
+    """
     k1, k2, p1, p2 = distortion
     x = (np.arange(camera.width) - camera.cx)[None, :] / camera.fx
     y = (np.arange(camera.height) - camera.cy)[:, None] / camera.fy

@@ -131,7 +131,13 @@ def stride(scenes: Iterable[Scene], every: int) -> list[Scene]:
 
 
 def unused(root: Path, folders: Iterable[str], scenes: Sequence[Scene]) -> list[Problem]:
-    """Pictures and masks in some folders of a set that no scene names: one warning a folder, with the first of them."""
+    """Pictures and masks in some folders of a set that no scene names: one warning a folder, with the first of them.
+
+    Args:
+        root: folder of the set.
+        folders: names of the folders to look into.
+        scenes: those that were read.
+    """
     named = {scene.image for scene in scenes}
     named |= {r.mask.path for scene in scenes for r in scene.regions if isinstance(r.mask, PngMask)}
     out = []

@@ -32,7 +32,13 @@ def is_one(root: Path) -> bool:
 
 
 def read(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> list[Scene]:
-    """One scene a picture, one region that holds every object of the class its name starts with."""
+    """One scene a picture, one region that holds every object of the class its name starts with.
+
+    Args:
+        root: folder of the set.
+        problems: a list to add to; None: the first is raised.
+        warnings: a list to add to; None: they are dropped.
+    """
     out = []
     for image in sorted((root / "images").iterdir()):
         region = Region(PngMask(root / "masks" / f"{image.stem}.png"), _name(image.stem), every=True)

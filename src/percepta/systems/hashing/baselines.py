@@ -27,7 +27,13 @@ class HashFunction(Protocol):
 
 
 def random_projections(width: int, bits: int, seed: int = 0) -> HashFunction:
-    """Sign of Gaussian projections, the same for both modalities."""
+    """Sign of Gaussian projections, the same for both modalities.
+
+    Args:
+        width: dimensions of the vectors.
+        bits: length of a code.
+        seed: of the projections.
+    """
     directions = torch.randn(width, bits, generator=torch.Generator().manual_seed(seed))
     return _linear(torch.zeros(width), directions)
 

@@ -173,7 +173,13 @@ class Lists:
 
 
 def nearest(rows: UInt64[np.ndarray, "n m"], queries: UInt8[np.ndarray, "q w"], k: int) -> Hits:
-    """The k nearest by NumPy alone; `rows` as `words` makes them."""
+    """The k nearest by NumPy alone; `rows` as `words` makes them.
+
+    Args:
+        rows: the codes, as `words` makes them.
+        queries: codes, eight bits a byte.
+        k: how many for each query.
+    """
     distances, found = np.empty((len(queries), k), np.int32), np.empty((len(queries), k), np.int64)
     for index, query in enumerate(words(queries)):
         apart = hamming(rows, query)
@@ -218,7 +224,13 @@ def words(codes: UInt8[np.ndarray, "n w"]) -> UInt64[np.ndarray, "n m"]:
 
 
 def merge(parts: Sequence[Hits], starts: Sequence[int] | Int64[np.ndarray, " s"], k: int) -> Hits:
-    """The k best of what several shards found; `starts` says where each shard's rows begin."""
+    """The k best of what several shards found; `starts` says where each shard's rows begin.
+
+    Args:
+        parts: what each shard found.
+        starts: number of each shard's first row.
+        k: how many for each query.
+    """
     distances = np.concatenate([part.distances for part in parts], 1)
     rows = np.concatenate([part.rows + start for part, start in zip(parts, starts, strict=True)], 1)
     order = np.lexsort((rows, distances), axis=1)[:, :k]

@@ -317,7 +317,13 @@ def model_of(options: shell.Which) -> Hasher:
 
 
 def encoder_of(options: shell.Which, where: Path, encoder: str) -> ModelEncoder:
-    """The model, as the index in a folder uses it."""
+    """The model, as the index in a folder uses it.
+
+    Args:
+        options: that choose the model.
+        where: folder of the index.
+        encoder: how pictures are encoded: float32, onnx or int8.
+    """
     from percepta.systems.hashing.encode import GRAPH, ModelEncoder
 
     return ModelEncoder(model_of(options), None if encoder == "float32" else where / GRAPH)

@@ -43,7 +43,13 @@ def data(config: Config, split: str, root: Path | None = None) -> TrainPairs | V
 
 
 def library_of(config: Config, split: str, root: Path | None = None) -> Library:
-    """The library of a split; arguments and errors as `data`."""
+    """The library of a split; arguments and errors as `data`.
+
+    Args:
+        config: settings.
+        split: "train", "val", "test" or "all".
+        root: a folder of data; None: the synthetic world.
+    """
     if root is None:
         if split not in SPLITS:
             raise InputError(f"no split {split!r}; there are train, val, test and all")

@@ -188,7 +188,13 @@ def paired(
 def ratio(
     a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"], groups: Int[np.ndarray, " n"]
 ) -> tuple[float, float, float]:
-    """Mean of a as a share of the mean of b, with its 95 % interval; arguments as `paired`."""
+    """Mean of a as a share of the mean of b, with its 95 % interval; arguments as `paired`.
+
+    Args:
+        a: n numbers.
+        b: n numbers of the same samples.
+        groups: what is drawn together.
+    """
     names, inverse = np.unique(groups, return_inverse=True)
     top, bottom = (np.bincount(inverse, weights=values, minlength=len(names)) for values in (a, b))
     picks = np.random.default_rng(0).integers(len(names), size=(DRAWS, len(names)))

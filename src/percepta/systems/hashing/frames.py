@@ -40,5 +40,11 @@ def video_frames(
 
 
 def middles(count: int, start: float, end: float) -> Float[np.ndarray, " count"]:
-    """The middles of `count` equal parts of start..end."""
+    """The middles of `count` equal parts of start..end.
+
+    Args:
+        count: how many parts.
+        start: where the first begins.
+        end: where the last ends.
+    """
     return start + (end - start) * (np.arange(count) + 0.5) / count

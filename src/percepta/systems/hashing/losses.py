@@ -31,6 +31,11 @@ def loss(model: Hasher, batch: Batch, step: Step) -> dict[str, Tensor]:
 
     The library is encoded once. At step 0 what has a closed form is taken from all of it; at the last step the paper's
     network takes the extremes of its bits from all of it.
+
+    Args:
+        model: the network.
+        batch: places of the pairs in their library.
+        step: its number says what is taken from the whole library.
     """
     library, steps = batch["library"], model.config.train.steps
     videos, sentences = (part.float() for part in encode(model, library))
@@ -64,7 +69,14 @@ def objective(
 def shared_objective(
     net: SharedNet, videos: Float[Tensor, "n d"], sentences: Float[Tensor, "n d"], progress: float
 ) -> dict[str, Tensor]:
-    """Ours: codes of every length rank a batch as the teacher does. Arguments as `objective`."""
+    """Ours: codes of every length rank a batch as the teacher does. Arguments as `objective`.
+
+    Args:
+        net: our hashing network.
+        videos: unit vectors of the videos.
+        sentences: unit vectors of their sentences.
+        progress: share of the training that is done, 0..1.
+    """
     projected = net.project(videos), net.project(sentences, sentences=True)
     teacher = TEACHER_SCALE * projected[1] @ projected[0].T
     sharpness = SHARPNESS * (1 + 2 * progress)
@@ -83,7 +95,13 @@ def shared_objective(
 
 @torch.no_grad()
 def finish(net: HashNet | SharedNet, videos: Float[Tensor, "v d"], sentences: Float[Tensor, "s d"]) -> None:
-    """Takes the extremes of the paper's bits over a whole training set; ours has none."""
+    """Takes the extremes of the paper's bits over a whole training set; ours has none.
+
+    Args:
+        net: the hashing network.
+        videos: unit vectors of all videos.
+        sentences: unit vectors of all sentences.
+    """
     if isinstance(net, HashNet):
         parts = [net(part) for rows in (videos, sentences) for part in rows.split(1024)]
         net.update_range(torch.stack([f for part in parts for f in (part.amin(0), part.amax(0))]), 1.0)
@@ -124,7 +142,13 @@ def intra(codes: Float[Tensor, "n b"], similarity: Float[Tensor, "n n"]) -> Floa
 def inter(
     videos: Float[Tensor, "n b"], sentences: Float[Tensor, "n b"], similarity: Float[Tensor, "n n"]
 ) -> Float[Tensor, ""]:
-    """Mean squared error of the cosines across the modalities."""
+    """Mean squared error of the cosines across the modalities.
+
+    Args:
+        videos: codes of the videos, before the sign.
+        sentences: codes of their sentences.
+        similarity: what the cosines should be.
+    """
     return functional.mse_loss(videos @ sentences.T, similarity)
 
 
@@ -136,7 +160,13 @@ def consistency(videos: Float[Tensor, "n b"], sentences: Float[Tensor, "n b"]) -
 def clip4hashing(
     videos: Float[Tensor, "n b"], sentences: Float[Tensor, "n b"], similarity: Float[Tensor, "n n"]
 ) -> dict[str, Tensor]:
-    """The paper's sum and its parts: 0.1 intra (of both modalities) + 1 inter + 2 consistency."""
+    """The paper's sum and its parts: 0.1 intra (of both modalities) + 1 inter + 2 consistency.
+
+    Args:
+        videos: codes of the videos, before the sign.
+        sentences: codes of their sentences.
+        similarity: what the cosines should be.
+    """
     videos, sentences = functional.normalize(videos, dim=1), functional.normalize(sentences, dim=1)
     within = intra(videos, similarity) + intra(sentences, similarity)
     across, agree = inter(videos, sentences, similarity), consistency(videos, sentences)

@@ -204,7 +204,13 @@ def film_frames(folder: Path) -> list[Path]:
 
 
 def spans(cuts: Sequence[Real], end_s: Real, moment_s: Real) -> Float32[np.ndarray, "m 2"]:
-    """Moments of a video: each shot in pieces of `moment_s`; a rest below half of that goes to the piece before."""
+    """Moments of a video: each shot in pieces of `moment_s`; a rest below half of that goes to the piece before.
+
+    Args:
+        cuts: times of the cuts between shots, seconds.
+        end_s: length of the video, seconds.
+        moment_s: length of a moment, seconds.
+    """
     found = []
     for begin, end in pairwise([0.0, *(cut for cut in cuts if 0 < cut < end_s), end_s]):
         pieces = max(1, int((end - begin) / moment_s + 0.5))
@@ -216,7 +222,13 @@ def spans(cuts: Sequence[Real], end_s: Real, moment_s: Real) -> Float32[np.ndarr
 def pooled(
     times_s: Sequence[Real], vectors: Float32[np.ndarray, "f d"], moments: Float32[np.ndarray, "m 2"]
 ) -> tuple[Float32[np.ndarray, "k 2"], Float32[np.ndarray, "k d"]]:
-    """Moments that have frames, and the mean of their frames' vectors."""
+    """Moments that have frames, and the mean of their frames' vectors.
+
+    Args:
+        times_s: of the frames, seconds.
+        vectors: of the frames.
+        moments: (start, end) of each, seconds.
+    """
     owner = np.searchsorted(moments[:, 0], np.asarray(times_s) + _EPS_S, "right") - 1
     counts = np.bincount(owner, minlength=len(moments))
     sums = np.zeros((len(moments), vectors.shape[1]), np.float32)
@@ -235,6 +247,11 @@ def taken(path: str | Path, kind: str, mtime_ns: int) -> float:
     """When a file was recorded, in seconds since 1970: EXIF, or what the video says; else its time of change.
 
     EXIF without a time zone is taken as local time.
+
+    Args:
+        path: of the file.
+        kind: "photo" or "video".
+        mtime_ns: when the file was last changed, nanoseconds since 1970.
     """
     with contextlib.suppress(Exception):  # a damaged date must not cost the picture
         if kind == "photo":

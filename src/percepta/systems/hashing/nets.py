@@ -116,7 +116,13 @@ def make(width: int, config: Config) -> HashNet | SharedNet:
 
 @torch.no_grad()
 def to_bits(net: HashNet | SharedNet, vectors: Float[Tensor, "b d"], sentences: bool = False) -> Bool[Tensor, "b n"]:
-    """The code of vectors: each row's alone, whatever it comes together with."""
+    """The code of vectors: each row's alone, whatever it comes together with.
+
+    Args:
+        net: the hashing network.
+        vectors: unit vectors.
+        sentences: whether they are of sentences, which have thresholds of their own.
+    """
     net = exact(net)
     vectors = vectors.to(next(net.parameters()).dtype)
     return net.margin(functional.normalize(vectors, dim=-1), sentences=sentences) > 0

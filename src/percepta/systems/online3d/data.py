@@ -65,6 +65,11 @@ def files_in(root: Path) -> dict[str, Path]:
 def real(config: Config, split: str, root: Path | None) -> list[LabelledScan]:
     """Scans of a folder in a split: `config.held_out` names those of "val" and "test"; "all" has every one.
 
+    Args:
+        config: settings.
+        split: "train", "val", "test" or "all".
+        root: the folder; None: no scans.
+
     Raises:
         InputError: a name in `held_out` that is not there.
     """
@@ -184,7 +189,14 @@ def collate(samples: list[dict[str, np.ndarray]]) -> dict[str, Any]:
 
 
 def crop(rng: Rng, xyz: Float32[np.ndarray, "n 3"], side_m: float, max_points: int) -> Int64[np.ndarray, " m"]:
-    """Points of an upright box about a random point, of half to all of that side; the nearest so many of them."""
+    """Points of an upright box about a random point, of half to all of that side; the nearest so many of them.
+
+    Args:
+        rng: where the draws come from.
+        xyz: metres.
+        side_m: of the box, metres.
+        max_points: at most so many points.
+    """
     middle = xyz[rng.integers(len(xyz))]
     away = np.abs(xyz[:, :2] - middle[:2]).max(1)
     kept = np.flatnonzero(away <= rng.uniform(0.5, 1.0) * side_m / 2)
@@ -192,7 +204,13 @@ def crop(rng: Rng, xyz: Float32[np.ndarray, "n 3"], side_m: float, max_points: i
 
 
 def turned(rng: Rng, xyz: Float[np.ndarray, "n 3"], free: float) -> Float[np.ndarray, "n 3"]:
-    """Turned, tilted, mirrored, scaled, distorted and moved. A share `free` is turned about any axis."""
+    """Turned, tilted, mirrored, scaled, distorted and moved. A share `free` is turned about any axis.
+
+    Args:
+        rng: where the draws come from.
+        xyz: metres.
+        free: share of the scans that are turned about any axis, 0..1.
+    """
     tilt = poses.from_vector(rng.normal(0, np.radians(2.5), 3) * [1, 1, 0])
     spin = poses.from_vector(np.array([0, 0, rng.uniform(-np.pi, np.pi)]))
     turn = poses.random_rotation(rng) if rng.random() < free else tilt @ spin
@@ -206,6 +224,12 @@ def turned(rng: Rng, xyz: Float[np.ndarray, "n 3"], free: float) -> Float[np.nda
 
 def elastic(rng: Rng, xyz: Float[np.ndarray, "n 3"], grain_m: float, size_m: float) -> Float[np.ndarray, "n 3"]:
     """Moved by smooth noise: drawn on a grid of `grain_m`, smoothed, there of standard deviation `size_m`, and less
+
+    Args:
+        rng: where the draws come from.
+        xyz: metres.
+        grain_m: distance of the grid's points, metres.
+        size_m: standard deviation of the shift, metres.
     in between."""
     at = (xyz - xyz.min(0)) / grain_m + 1
     noise = rng.normal(size=(3, *(np.ceil(at.max(0)).astype(int) + 2)))

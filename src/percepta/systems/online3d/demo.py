@@ -40,7 +40,13 @@ def demo(load: Callable[..., Any]) -> list[Block]:
 
 
 def scan(model: OnlineNet, frames: int = FRAMES, seed: int = SEED) -> tuple[Online, list[tuple[Image.Image, str]]]:
-    """A session after a walk through a synthetic room, and pictures of its map on the way."""
+    """A session after a walk through a synthetic room, and pictures of its map on the way.
+
+    Args:
+        model: the network.
+        frames: length of the walk.
+        seed: of room and walk.
+    """
     online, pictures = Online(model), []
     for number, frame in enumerate(world.walk(seed, CAMERA, frames), 1):
         online.step(frame)

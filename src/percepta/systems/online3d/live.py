@@ -15,7 +15,13 @@ from percepta.systems.online3d.result import Result, instance_colours, label_col
 
 
 def film(path: Path | str, shots: Iterable[UInt8[np.ndarray, "h w 3"]], fps: float = 10.0) -> Path:
-    """An MP4 of pictures of one size, such as `slanted` makes after each step of a session."""
+    """An MP4 of pictures of one size, such as `slanted` makes after each step of a session.
+
+    Args:
+        path: of the video.
+        shots: pictures of one size.
+        fps: frames a second.
+    """
     return video.write(path, shots, fps)
 
 

@@ -59,7 +59,13 @@ def class_weights(
 def semantic(
     logits: Float[Tensor, "n classes"], label: Int[Tensor, " n"], weight: Float[Tensor, " classes"]
 ) -> Float[Tensor, ""]:
-    """Weighted cross-entropy over voxels that have a label; 0 where none has."""
+    """Weighted cross-entropy over voxels that have a label; 0 where none has.
+
+    Args:
+        logits: of each voxel.
+        label: class of each voxel; below 0: none.
+        weight: of each class.
+    """
     total = functional.cross_entropy(logits, label, weight, ignore_index=_IGNORED, reduction="sum")
     return total / weight[label[label != _IGNORED]].sum().clamp(min=1e-6)
 
@@ -70,6 +76,11 @@ def offsets(
     """(L1 distance in metres, 1 - cosine) to the centre of the instance, means over voxels of things.
 
     Equations 2 and 3 of PointGroup (Jiang et al., CVPR 2020); the second one is written so that its least value is 0.
+
+    Args:
+        offset_m: predicted, metres.
+        target_m: to the centre of the instance, metres.
+        thing: which voxels count.
     """
     count = thing.sum().clamp(min=1)
     distance = (offset_m - target_m).abs().sum(1)

@@ -553,15 +553,40 @@ class Values:
         return x
 
     def activated(self, level: int, name: str, norm: NormReLU, rows: Tensor, x: Tensor) -> Tensor:
-        """Norm and ReLU before the convolution of that name."""
+        """Norm and ReLU before the convolution of that name.
+
+        Args:
+            level: place in `grids`.
+            name: of the convolution that follows.
+            norm: the layer.
+            rows: sites of x.
+            x: features.
+        """
         with self.clock("norms"):
             return norm(x)
 
     def value(self, level: int, name: str, norm: NormReLU, rows: Tensor, x: Tensor) -> Tensor:
-        """The same where values are wanted in either rule."""
+        """The same where values are wanted in either rule.
+
+        Args:
+            level: place in `grids`.
+            name: of the convolution that follows.
+            norm: the layer.
+            rows: sites of x.
+            x: features.
+        """
         return norm(x)
 
     def submanifold(self, level: int, name: str, conv: nn.Module, rows: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        """The convolution that keeps its sites.
+
+        Args:
+            level: place in `grids`.
+            name: of the convolution.
+            conv: the layer.
+            rows: sites that changed.
+            h: their features.
+        """
         grid = self.grids[level]
         source = self._keep(grid, name, rows, h)
         reach = rows
@@ -574,7 +599,16 @@ class Values:
     def down(
         self, level: int, name: str, conv: nn.Module, inner: Level, rows: Tensor, h: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """To the parents of `rows`; of old ones only those that changed by more than `coarse`."""
+        """To the parents of `rows`; of old ones only those that changed by more than `coarse`.
+
+        Args:
+            level: place in `grids`.
+            name: of the convolution.
+            conv: the layer.
+            inner: the level below.
+            rows: sites that changed.
+            h: their features.
+        """
         grid, below = self.grids[level], self.grids[level + 1]
         source = self._keep(grid, name, rows, h)
         with self.clock("rules"):
@@ -600,7 +634,16 @@ class Values:
     def up(
         self, level: int, name: str, conv: nn.Module, rows: Tensor, below: Tensor, h: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Back onto `rows` and, in the exact mode, onto all children of what changed below."""
+        """Back onto `rows` and, in the exact mode, onto all children of what changed below.
+
+        Args:
+            level: place in `grids`.
+            name: of the convolution.
+            conv: the layer.
+            rows: sites of this level.
+            below: sites of the level below that changed.
+            h: their features.
+        """
         grid = self.grids[level]
         source = self._keep(self.grids[level + 1], name, below, h)
         reach = rows
@@ -610,7 +653,15 @@ class Values:
         return reach, self._spread(grid, source, reach, conv)
 
     def at(self, level: int, name: str, rows: Tensor, x: Tensor, reach: Tensor) -> Tensor:
-        """What was passed on at `rows`, at the sites `reach`, which hold all of them."""
+        """What was passed on at `rows`, at the sites `reach`, which hold all of them.
+
+        Args:
+            level: place in `grids`.
+            name: under which it is kept.
+            rows: sites of x.
+            x: features.
+            reach: sites that are asked for.
+        """
         return self._keep(self.grids[level], name, rows, x)[reach] if self.exact else x
 
     def _keep(self, grid: Grid, name: str, rows: Tensor, values: Tensor) -> Tensor:

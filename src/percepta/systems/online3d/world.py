@@ -40,7 +40,13 @@ def room_scan(config: Config, seed: int) -> LabelledScan:
 
 
 def walk(seed: int, camera: Intrinsics, frames: int) -> Iterator[RgbdFrame]:
-    """Frames of a walk through a room, with the noise of a depth camera."""
+    """Frames of a walk through a room, with the noise of a depth camera.
+
+    Args:
+        seed: of room and walk.
+        camera: intrinsics.
+        frames: length of the walk.
+    """
     world, rng = rooms.room(seed), np.random.default_rng(seed)
     for i, pose in enumerate(rooms.walk(world, 0, frames=frames, fps=frames / SECONDS)):
         view = rooms.measure(world, rooms.render(world, pose, camera), rng)

@@ -22,7 +22,13 @@ PARAMETERS = INPUTS * HIDDEN + HIDDEN + HIDDEN + 1
 
 
 def block(c_in: int, c_out: int, stride: int = 1) -> nn.Sequential:
-    """3 × 3 convolution, group norm, ReLU."""
+    """3 × 3 convolution, group norm, ReLU.
+
+    Args:
+        c_in: channels that come in.
+        c_out: channels that go out.
+        stride: of the convolution.
+    """
     groups = next(g for g in (8, 4, 2, 1) if c_out % g == 0)
     return nn.Sequential(
         nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False), nn.GroupNorm(groups, c_out), nn.ReLU(inplace=True)

@@ -66,7 +66,15 @@ def pixel_planes(
 def detection(
     head: HeadOutput, refined: Tensor, batch: Batch, model: PlaneNet, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """The five losses of the detection branch, and the one of instance planes."""
+    """The five losses of the detection branch, and the one of instance planes.
+
+    Args:
+        head: what the branch gave.
+        refined: the corrected pixel planes.
+        batch: with the true planes.
+        model: the network.
+        generator: for what is drawn.
+    """
     config = model.config
     segments, labels, centres = batch["segments"], batch["labels"], batch["centres"]
     heat = batch["heat"][:, None]
@@ -105,7 +113,13 @@ def detection(
 
 
 def focal(logits: Tensor, heat: Tensor, count: int) -> Tensor:
-    """CornerNet's focal loss (Law & Deng 2018, equation 1): heat is 1 in the centre, a Gaussian around it."""
+    """CornerNet's focal loss (Law & Deng 2018, equation 1): heat is 1 in the centre, a Gaussian around it.
+
+    Args:
+        logits: of the centres.
+        heat: 0..1.
+        count: number of true centres.
+    """
     probability = logits.sigmoid().clamp(1e-4, 1 - 1e-4)
     centre = heat == 1
     near = -((1 - probability) ** 2) * probability.log() * centre

@@ -213,7 +213,15 @@ class Context(nn.Module):
         s8: Float[Tensor, "b c h w"],
         parallax: Float[Tensor, "b 1 h w"],
     ) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b k h w"]]:
-        """The corrected planes, and features of the reference picture that know of the matching."""
+        """The corrected planes, and features of the reference picture that know of the matching.
+
+        Args:
+            plane: pixel planes from the volume.
+            confidence: of these, 0..1.
+            score: of every hypothesis.
+            s8: features of the reference picture.
+            parallax: how far a pixel moves between the pictures.
+        """
         scores = functional.relu(self.scores(0.1 * (score - score.amax(1, keepdim=True))))
         x0 = self.first(torch.cat([s8, scores, plane, confidence, 0.1 * parallax], 1))
         x1 = self.down1(x0)

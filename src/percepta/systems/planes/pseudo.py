@@ -142,7 +142,13 @@ def planes_of_depth(
 def local_normals(
     cloud: Float64[np.ndarray, "h w 3"], seen: Bool[np.ndarray, "h w"], reach: int = 2
 ) -> tuple[Float64[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"]]:
-    """Unit normals towards the camera from differences over `reach` pixels, and where all that they need is there."""
+    """Unit normals towards the camera from differences over `reach` pixels, and where all that they need is there.
+
+    Args:
+        cloud: a point for each pixel, metres.
+        seen: which pixels have one.
+        reach: distance of the neighbours, in pixels.
+    """
     smooth = np.stack([ndimage.uniform_filter(cloud[..., i], 3) for i in range(3)], -1)
     whole = ndimage.minimum_filter(seen.astype(np.uint8), 2 * reach + 3, mode="constant") > 0
     across = np.roll(smooth, -reach, 1) - np.roll(smooth, reach, 1)

@@ -43,7 +43,13 @@ def _along_z(z: Float[Tensor, " n"]) -> Float[Tensor, "n 3"]:
 
 
 def rays(matrix: Float[Tensor, "b 3 3"], height: int, width: int) -> Float[Tensor, "b 3 h w"]:
-    """K⁻¹(u, v, 1) of every pixel."""
+    """K⁻¹(u, v, 1) of every pixel.
+
+    Args:
+        matrix: K.
+        height: in pixels.
+        width: in pixels.
+    """
     pixels = _pixels(matrix, height, width)
     return (torch.linalg.inv(matrix) @ pixels).unflatten(2, (height, width))
 
@@ -120,7 +126,13 @@ def sample(features: Float[Tensor, "b c hs ws"], at: Float[Tensor, "b n h w 2"])
 def warp(
     features: Float[Tensor, "b c hs ws"], way: Carrier, planes: Float[Tensor, "n 3"]
 ) -> tuple[Float[Tensor, "b c n h w"], Float[Tensor, "b 1 n h w"]]:
-    """Features carried onto the reference picture by every plane, and which of their pixels lie in the source."""
+    """Features carried onto the reference picture by every plane, and which of their pixels lie in the source.
+
+    Args:
+        features: of the source picture.
+        way: from the reference to the source picture.
+        planes: hypotheses p with p·X = 1.
+    """
     at = places(way, planes)
     inside = ((at >= 0) & (at <= planes.new_tensor([features.shape[3] - 1, features.shape[2] - 1]))).all(-1)
     return sample(features, at), inside[:, None].to(features.dtype)

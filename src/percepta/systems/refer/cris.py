@@ -44,7 +44,13 @@ def _double(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c 2*h 2*w"]:
 
 
 def sine_grid(height: int, width: int, channels: int) -> Float[Tensor, "{height}*{width} {channels}"]:
-    """Positions of a grid, row by row: the first half of the channels tells the column, the second the row."""
+    """Positions of a grid, row by row: the first half of the channels tells the column, the second the row.
+
+    Args:
+        height: rows.
+        width: columns.
+        channels: a multiple of 4.
+    """
     columns = sine_line(width, channels // 2).expand(height, -1, -1)
     rows = sine_line(height, channels // 2)[:, None].expand(-1, width, -1)
     return torch.cat([columns, rows], -1).flatten(0, 1)
@@ -142,6 +148,15 @@ class DecoderLayer(nn.Module):
         word_positions: Float[Tensor, "l c"],
         padding: Bool[Tensor, "b l"],
     ) -> Float[Tensor, "b n c"]:
+        """The features of the picture after looking at themselves and at the words.
+
+        Args:
+            places: features of the picture.
+            words: features of the words.
+            place_positions: added to places where they ask or are asked.
+            word_positions: added to words where they are asked.
+            padding: True at what is no word.
+        """
         x = self.norm1(places)
         where = x + place_positions
         x = self.self_attn(where, where, x, need_weights=False)[0]
@@ -168,9 +183,12 @@ class Decoder(nn.Module):
     def forward(
         self, grid: Float[Tensor, "b c h w"], words: Float[Tensor, "b l c"], padding: Bool[Tensor, "b l"]
     ) -> Float[Tensor, "b c h w"]:
-        """Args:
-        grid: what the neck leaves.
-        words: their features; those that `padding` marks are not looked at.
+        """The grid after all layers.
+
+        Args:
+            grid: what the neck leaves.
+            words: their features.
+            padding: True at what is no word.
         """
         _, channels, height, width = grid.shape
         places = grid.flatten(2).transpose(1, 2)
@@ -321,7 +339,14 @@ class CRIS(nn.Module):
         state: Float[Tensor, "b d"],
         words: Int[Tensor, "b l"],
     ) -> Float[Tensor, "b 1 i j"]:
-        """Logits at a quarter of the picture from `prepare`; one picture serves any number of sentences."""
+        """Logits at a quarter of the picture from `prepare`; one picture serves any number of sentences.
+
+        Args:
+            prepared: what `prepare` gave.
+            tokens: features of the words.
+            state: vector of the sentence.
+            words: ids of one sentence a picture, zeros behind it.
+        """
         grid = self.decoder(self.neck.fuse(prepared, state), tokens, words == 0)
         return self.proj(grid, state).to(state.dtype)
 
@@ -332,11 +357,20 @@ class CRIS(nn.Module):
         state: Float[Tensor, "b d"],
         words: Int[Tensor, "b l"],
     ) -> Float[Tensor, "b 1 i j"]:
-        """Logits at a quarter of the picture from `encode_image` and `encode_text`."""
+        """Logits at a quarter of the picture from `encode_image` and `encode_text`.
+
+        Args:
+            features: what `encode_image` gave.
+            tokens: features of the words.
+            state: vector of the sentence.
+            words: ids of one sentence a picture, zeros behind it.
+        """
         return self.answer(self.prepare(features), tokens, state, words)
 
     def forward(self, image: Float[Tensor, "b 3 h w"], words: Int[Tensor, "b l"]) -> Float[Tensor, "b 1 h//4 w//4"]:
-        """Args:
+        """Logits for one sentence a picture.
+
+        Args:
             image: normalised, sides multiples of 32.
             words: ids of one sentence a picture, the end mark the largest, zeros behind it.
 

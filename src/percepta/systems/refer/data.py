@@ -45,6 +45,11 @@ def data(config: Config, split: str, root: Path | None = None) -> Dataset:
     """Samples of a split ("train", "val", "test", "all") of a folder in any layout of docs/refer-your-data.md.
 
     Without a folder: coloured shapes on plain ground, with sentences that need colour, size, shape or relation.
+
+    Args:
+        config: settings.
+        split: "train", "val", "test" or "all".
+        root: a folder of data; None: the synthetic world.
     """
     if root is None:
         return Shapes(config, split, config.train.seed)
@@ -180,7 +185,15 @@ class Window:
 
     @classmethod
     def draw(cls, size: tuple[int, int], width: int, height: int, rng: np.random.Generator, whole: bool) -> Window:
-        """A random crop or placement of a picture of `size` (w, h); the whole of it, in the middle, with `whole`."""
+        """A random crop or placement of a picture of `size` (w, h); the whole of it, in the middle, with `whole`.
+
+        Args:
+            size: (width, height) of the picture, in pixels.
+            width: of the canvas, in pixels.
+            height: of the canvas, in pixels.
+            rng: where the draws come from.
+            whole: all of the picture, in the middle.
+        """
         w, h = size
         scale, stretch = min(width / w, height / h), 1.0
         centred = whole or rng.random() < 0.3
@@ -193,7 +206,13 @@ class Window:
         return cls(width, height, left, top, inner_w, inner_h, not whole and rng.random() < 0.5)
 
     def paste(self, picture: Image.Image, fill: int, resample: Image.Resampling) -> np.ndarray:
-        """The canvas with a picture, or with a mask of another size that shows the same, on it."""
+        """The canvas with a picture, or with a mask of another size that shows the same, on it.
+
+        Args:
+            picture: or a mask that shows the same.
+            fill: value beyond its border.
+            resample: how pixels are interpolated.
+        """
         x0, x1 = max(self.left, 0), min(self.left + self.inner_w, self.width)
         y0, y1 = max(self.top, 0), min(self.top + self.inner_h, self.height)
         across, down = picture.width / self.inner_w, picture.height / self.inner_h
@@ -210,6 +229,10 @@ def view(scene: Scene, rng: np.random.Generator, width: int, height: int, *, who
     """A random view of a picture on a grey canvas, with what is left of its regions.
 
     Args:
+        scene: a picture with regions.
+        rng: where the draws come from.
+        width: of the canvas, in pixels.
+        height: of the canvas, in pixels.
         whole: all of the picture, in the middle, as it is.
 
     Raises:
@@ -265,7 +288,13 @@ def mirror(sentence: str) -> str:
 
 
 def beside(a: View, b: View, upright: bool) -> View:
-    """Two views as one picture: side by side when upright, else one above the other."""
+    """Two views as one picture: side by side when upright, else one above the other.
+
+    Args:
+        a: the first.
+        b: the second.
+        upright: side by side; False: one above the other.
+    """
     axis = 1 if upright else 0
     pixels = np.concatenate((a.pixels, b.pixels), axis)
     both = {t.name for t in a.things if t.name} & {t.name for t in b.things if t.name}
@@ -355,7 +384,13 @@ class Questions:
 
 
 def scaled(mask: Bool[np.ndarray, "h w"], height: int, width: int) -> Bool[np.ndarray, "height width"]:
-    """A mask at another size, by the nearest pixel."""
+    """A mask at another size, by the nearest pixel.
+
+    Args:
+        mask: of any size.
+        height: in pixels.
+        width: in pixels.
+    """
     if mask.shape == (height, width):
         return mask
     return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))

@@ -51,6 +51,17 @@ class Reply(nn.Module):
     def forward(
         self, s16: Tensor, s8: Tensor, s4: Tensor, places: Tensor, tokens: Tensor, sentence: Tensor, ids: Tensor
     ) -> tuple[Tensor, Tensor]:
+        """Logits of the mask and of the thing being there.
+
+        Args:
+            s16: features at stride 16.
+            s8: features at stride 8.
+            s4: features at stride 4.
+            places: features of the image-text space.
+            tokens: features of the words.
+            sentence: vector of the sentence.
+            ids: word pieces.
+        """
         owner = torch.zeros_like(ids[:, 0])
         said = self.model.answer(Pixels(s16, s8, s4, places), self.model.adapt(tokens, ids > 0, sentence), owner)
         return said.logits, said.presence
@@ -64,6 +75,16 @@ class CrisReply(nn.Module):
         self.model = model
 
     def forward(self, c3: Tensor, c4: Tensor, c5: Tensor, tokens: Tensor, sentence: Tensor, ids: Tensor) -> Tensor:
+        """Logits of the mask at a quarter of the picture.
+
+        Args:
+            c3: prepared features at stride 8.
+            c4: prepared features at stride 16.
+            c5: prepared features at stride 32.
+            tokens: features of the words.
+            sentence: vector of the sentence.
+            ids: word pieces.
+        """
         return self.model.answer((c3, c4, c5), tokens, sentence, ids)[:, 0]
 
 

@@ -34,6 +34,11 @@ def official(content: Mapping[str, object], source: str = "the checkpoint") -> d
 def load_cris(model: CRIS, checkpoint: Path | Mapping[str, object], source: str = "the CRIS checkpoint") -> None:
     """Fills the network from a published checkpoint, a file or its content.
 
+    Args:
+        model: what is filled.
+        checkpoint: a file or its content.
+        source: what messages call it.
+
     Raises:
         MissingFileError: there is no such file.
         InputError: names every key that is missing, unexpected or of another shape; the model is left as it was.
@@ -51,6 +56,11 @@ def load_clip(model: CRIS, weights: Path | Mapping[str, object], source: str = "
     """Fills `model.backbone` with OpenAI's CLIP, an archive or its state; `attnpool.connect` keeps its random start.
 
     The positions of the attention pool stay as OpenAI has them; the network resizes them to the picture's grid.
+
+    Args:
+        model: what is filled.
+        weights: a file or its content.
+        source: what messages call it.
 
     Raises:
         MissingFileError, InputError: as `load_cris`.

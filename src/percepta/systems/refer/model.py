@@ -209,11 +209,23 @@ class LateText(nn.Module):
     def adapt(
         self, tokens: Float[Tensor, "n l 384"], mask: Bool[Tensor, "n l"] | None, sentence: Float[Tensor, "n 384"]
     ) -> Words:
-        """What the decoder takes, from what the text encoder gives."""
+        """What the decoder takes, from what the text encoder gives.
+
+        Args:
+            tokens: features of the words.
+            mask: True at real words; None: all.
+            sentence: vector of the sentence.
+        """
         return Words(self.words(tokens), mask, self.sentence(sentence), self.align.text(sentence))
 
     def answer(self, pixels: Pixels, words: Words, owner: Int[Tensor, " n"]) -> Answer:
-        """Sentence i is asked of picture `owner[i]`."""
+        """Sentence i is asked of picture `owner[i]`.
+
+        Args:
+            pixels: what `encode_image` gave.
+            words: what `encode_text` gave.
+            owner: the picture of each sentence.
+        """
         n, (h, w) = owner.shape[0], pixels.s16.shape[-2:]
         scale, shift = self.guide(words.state).chunk(2, -1)
         unit = self.align.image(pixels.places.movedim(1, -1))
@@ -235,7 +247,13 @@ class LateText(nn.Module):
         return Answer(project(s4, self.kernel(both)), coarse, self.presence(both)[:, 0])
 
     def forward(self, image: Float[Tensor, "b 3 h w"], sentences: Sequence[str], owner: Int[Tensor, " n"]) -> Answer:
-        """Sentence i is asked of picture `owner[i]`."""
+        """Sentence i is asked of picture `owner[i]`.
+
+        Args:
+            image: RGB 0..1.
+            sentences: n of them.
+            owner: the picture of each sentence.
+        """
         return self.answer(self.encode_image(image), self.encode_text(sentences), owner)
 
 

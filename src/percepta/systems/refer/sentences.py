@@ -121,7 +121,13 @@ def plural(name: str) -> str:
 
 
 def named(name: str, many: bool, rng: np.random.Generator) -> str:
-    """A phrase for all of a class."""
+    """A phrase for all of a class.
+
+    Args:
+        name: of the class.
+        many: whether there are several.
+        rng: where the draws come from.
+    """
     if name in SYNONYMS and rng.random() < 0.3:
         name = str(rng.choice(SYNONYMS[name]))
     if many and rng.random() < 0.3:

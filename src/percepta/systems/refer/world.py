@@ -109,7 +109,13 @@ class Shapes:
 
 
 def world(side: int, rng: np.random.Generator, kind: str) -> tuple[np.ndarray, list[Ask]]:
-    """A picture (side side 3, uint8) and its sentences: two of the kind, one for what else is there, one absent."""
+    """A picture (side side 3, uint8) and its sentences: two of the kind, one for what else is there, one absent.
+
+    Args:
+        side: of the picture, in pixels.
+        rng: where the draws come from.
+        kind: of sentence: "class", "colour", ...
+    """
     colours = [str(c) for c in rng.permutation(list(COLOURS))]
     forms = [str(f) for f in rng.permutation(FORMS)]
     size = str(rng.choice(list(SIZES)))
