@@ -161,7 +161,9 @@ def test_ridge_and_its_left_out_errors(n: int, width: int, noise: float, seed: i
     weights, left_out = ridge(x, y, noise)
 
     def solve(rows: torch.Tensor) -> torch.Tensor:
-        return torch.linalg.solve(x[rows].T @ x[rows] + noise * torch.eye(width), x[rows].T @ y[rows])
+        return torch.linalg.solve(
+            x[rows].T @ x[rows] + noise * torch.eye(width, dtype=torch.float64), x[rows].T @ y[rows]
+        )
 
     assert torch.allclose(weights, solve(torch.arange(n)), atol=1e-8)
     for i in range(n):
