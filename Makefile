@@ -19,8 +19,8 @@ test: $(STAMP)  ## style, types, then all tests but those that train
 learn: $(STAMP)  ## every system learns its synthetic world within a minute
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 tests/learn
 
-bench: $(STAMP)  ## ratios against what a user would pick instead; wants an idle machine
-	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file; done
+bench: $(STAMP)  ## ratios against what a user would pick instead, into benchmarks/results; wants an idle machine
+	@set -e; for file in $$(grep -l __main__ benchmarks/*.py); do echo "== $$file"; $(BIN)/python $$file; done
 
 clean:  ## removes what can be made again; leaves runs/ and out/ alone
 	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-"""Times albums of `aesthetics`: looking at JPEGs, looking again with the cache, taking in ratings; and memory.
+"""Times albums of `aesthetics`: reading JPEGs, reading again with the cache, taking in ratings; and memory.
 
     python benchmarks/aesthetics.py [--pictures 2000] [--side 640]
 
@@ -10,6 +10,7 @@ pictures a second, the second look at least 20 times faster, a person's ratings 
 from __future__ import annotations
 
 import argparse
+import json
 import resource
 import statistics
 import subprocess
@@ -21,8 +22,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from record import record
 
 import percepta
+from percepta import checkpoint, weights
 
 
 def make(folder: Path, count: int, side: int) -> None:
@@ -35,30 +38,32 @@ def make(folder: Path, count: int, side: int) -> None:
         Image.fromarray(picture).save(folder / f"{number:05d}.jpg", quality=88)
 
 
-def look(folder: Path, cache: Path | None) -> float:
-    """Seconds to open an album, the model being there."""
+def look(folder: Path, cache: Path | None) -> dict[str, float]:
+    """Times of an album, the model being there: to open it (s), and of what is done with it (ms)."""
     system = percepta.load("aesthetics", device="cpu")
     system.predict(next(folder.iterdir()))  # what only the first call costs
     start = time.perf_counter()
     album = system.session(folder, cache=cache)
     seconds = time.perf_counter() - start
-    names = album.files
+    names, found = album.files, {"seconds": seconds}
     for shots in (10, 100):
         ratings = {name: 1 + index % 5 for index, name in enumerate(names[:shots])}
         if len(ratings) == shots:
             times = []
             for _ in range(7):
                 began = time.perf_counter()
-                album.rate(ratings, anew=True)
+                album.rate(ratings, replace=True)
                 times.append(time.perf_counter() - began)
-            print(f"  {shots} ratings taken in: {1000 * statistics.median(times):.1f} ms")
-    began = time.perf_counter()
-    album.ranking()
-    print(f"  all {len(names)} ranked: {1000 * (time.perf_counter() - began):.0f} ms")
-    began = time.perf_counter()
-    album.ask(10)
-    print(f"  the ten to rate next: {1000 * (time.perf_counter() - began):.0f} ms")
-    return seconds
+            found[f"{shots} ratings taken in"] = 1000 * statistics.median(times)
+    for name, action in (
+        ("all ranked", album.ranking),
+        ("the ten to rate next", lambda: album.ask(10)),
+        ("a reason", lambda: album.why(names[0])),
+    ):
+        began = time.perf_counter()
+        action()
+        found[name] = 1000 * (time.perf_counter() - began)
+    return found
 
 
 def main() -> None:
@@ -69,24 +74,28 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.look:
-        seconds = look(args.look, args.cache)
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-        print(f"  {seconds:.3f} s, {memory:.2f} GB")
+        found = look(args.look, args.cache)
+        print(json.dumps(found | {"memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6}))
         return
     print(f"{args.pictures} JPEGs of {args.side} x {3 * args.side // 4}, {torch.get_num_threads()} threads")
     with tempfile.TemporaryDirectory() as name:
         folder, cache = Path(name) / "album", Path(name) / "cache"
         folder.mkdir()
         make(folder, args.pictures, args.side)
-        seconds = []
+        runs = []
         for title in ("first look", "second look, from the cache"):
             print(title, flush=True)
             command = [sys.executable, __file__, "--look", str(folder), "--cache", str(cache)]
             out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-            print(out, end="")
-            seconds.append(float(out.splitlines()[-1].split()[0]))
-        faster = seconds[0] / seconds[1]
-        print(f"{args.pictures / seconds[0]:.0f} pictures/s; the second look is {faster:.0f} times faster")
+            runs.append(json.loads(out.splitlines()[-1]))
+            print("  " + ", ".join(f"{key} {value:.3g}" for key, value in runs[-1].items()) + " (s, ms, GB)")
+    first, second = (run.pop("seconds") for run in runs)
+    print(f"{args.pictures / first:.0f} pictures/s; the second look is {first / second:.0f} times faster")
+    values = {
+        "pictures a second": args.pictures / first, "ms a picture": 1000 * first / args.pictures,
+        "second look, times faster": first / second, **runs[0],
+    }  # fmt: skip
+    record("aesthetics", "speed", values, weights=checkpoint.weights_hash(weights.find("aesthetics-small")))
 
 
 if __name__ == "__main__":

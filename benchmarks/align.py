@@ -6,7 +6,7 @@ DATA, else the folder that PERCEPTA_DATA names, holds flickr8k/, oasis/ and coco
 `percepta.datasets`. Flickr8k is split into four folds of 200 pictures, near duplicates together; each fold is searched
 by its own captions, in a space that is fitted on all other pictures. The intervals are a bootstrap over pictures, the
 difference is paired. With --write the asset of version 2 is made anew, from every picture: its numbers are the folds'.
-Looking at the pictures takes some minutes; --cache keeps what was seen.
+Encoding the pictures takes some minutes; --cache keeps the result.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from record import record
 from torch import Tensor
 from torch.nn import functional
 
 from percepta import weights
 from percepta.datasets import coco_small
 from percepta.media import image as pictures
+from percepta.metrics import Metric
 from percepta.nn.align import SIDE, fit, fit2, picture_views, sentence_views
 from percepta.nn.efficientnet import EfficientNetLite0
 from percepta.nn.text import TextEncoder
@@ -36,10 +38,10 @@ ASSET = weights.ASSETS / "align-v2.safetensors"
 
 
 @dataclass
-class World:
-    """Everything that the spaces are fitted on: p pictures in four looks, m captions, the 1000 class names."""
+class Material:
+    """Everything that the spaces are fitted on: p pictures in four views, m captions, the 1000 class names."""
 
-    looks: list[Tensor]  # whole, mirrored and two crops, each p v
+    views: list[Tensor]  # whole, mirrored and two crops, each p v
     captions: Tensor  # m t
     owner: Tensor  # the picture of each caption
     names: Tensor  # 1000 t
@@ -73,7 +75,7 @@ def crop(image: Tensor, seed: str) -> Tensor:
 
 
 @torch.no_grad()
-def look(network: EfficientNetLite0, files: list[Path]) -> Tensor:
+def read_views(network: EfficientNetLite0, files: list[Path]) -> Tensor:
     """What version 2 reads off each picture (4 p v): whole, mirrored, and two parts of it."""
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     rows = []
@@ -83,11 +85,11 @@ def look(network: EfficientNetLite0, files: list[Path]) -> Tensor:
         batch = torch.stack([pictures.resize(kind, SIDE, SIDE) for kind in kinds])
         rows.append(picture_views(network, batch.contiguous(memory_format=torch.channels_last)))
         if number % 200 == 0:
-            print(f"looked at {number} of {len(files)} pictures", flush=True)
+            print(f"read {number} of {len(files)} pictures", flush=True)
     return torch.stack(rows, 1)
 
 
-def world(root: Path, cache: Path | None) -> World:
+def material(root: Path, cache: Path | None) -> Material:
     """Reads and encodes everything; `cache` holds the pictures' part."""
     network, text = EfficientNetLite0().eval(), TextEncoder().eval()
     network.read(weights.find("efficientnet-lite0"))
@@ -95,14 +97,14 @@ def world(root: Path, cache: Path | None) -> World:
     captions = captioned(root)
     files = sorted(captions)
     if cache is not None and cache.exists():
-        seen = torch.load(cache, weights_only=True).float()
+        views = torch.load(cache, weights_only=True).float()
     else:
-        seen = look(network.folded(), files)
+        views = read_views(network.folded(), files)
         if cache is not None:
-            torch.save(seen.half(), cache)
+            torch.save(views.half(), cache)
     names = (weights.ASSETS / "imagenet-classes.txt").read_text().splitlines()
-    return World(
-        list(seen),
+    return Material(
+        list(views),
         sentence_views(text, [s for f in files for s in captions[f]]),
         torch.tensor([i for i, f in enumerate(files) for _ in captions[f]]),
         sentence_views(text, [f"a photo of a {n}" for n in names]),
@@ -111,9 +113,9 @@ def world(root: Path, cache: Path | None) -> World:
     )
 
 
-def grouped(looks: Tensor, flickr: list[int], alike: float = 0.6, seed: int = 0) -> list[Tensor]:
+def grouped(views: Tensor, flickr: list[int], alike: float = 0.6, seed: int = 0) -> list[Tensor]:
     """Flickr8k's pictures in folds of one size; pictures whose standardised features are that alike stay together."""
-    z = looks[flickr, :1280].square()
+    z = views[flickr, :1280].square()
     z = functional.normalize((z - z.mean(0)) / z.std(0).clamp_min(1e-3), dim=1)
     group = list(range(len(flickr)))
 
@@ -147,11 +149,11 @@ Space = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]  # picture
 
 
 @torch.no_grad()
-def searched(known: World, folds: list[Tensor], make: Callable[[Tensor, Tensor], Space]) -> Ranks:
+def searched(known: Material, folds: list[Tensor], make: Callable[[Tensor, Tensor], Space]) -> Ranks:
     """Ranks over all folds; `make` gets which pictures (numbers) and captions (Boolean) it may be fitted on."""
     text, image = [], []
     for fold in folds:
-        free = torch.ones(len(known.looks[0]), dtype=torch.bool)
+        free = torch.ones(len(known.views[0]), dtype=torch.bool)
         free[fold] = False
         inside = free[known.owner]
         of_pictures, of_captions = make(free, inside)
@@ -166,9 +168,9 @@ def searched(known: World, folds: list[Tensor], make: Callable[[Tensor, Tensor],
     return Ranks(torch.cat(text), torch.cat(image))
 
 
-def version1(known: World, weight: float) -> Callable[[Tensor, Tensor], Space]:
+def version1(known: Material, weight: float) -> Callable[[Tensor, Tensor], Space]:
     """The ridge map of version 1 from MiniLM's sentence vectors to the head's means."""
-    features, sentence = known.looks[0][:, :1280].square(), known.captions[:, -384:] * 2
+    features, sentence = known.views[0][:, :1280].square(), known.captions[:, -384:] * 2
     names = known.names[:, -384:] * 2
 
     def make(free: Tensor, inside: Tensor) -> Space:
@@ -178,14 +180,14 @@ def version1(known: World, weight: float) -> Callable[[Tensor, Tensor], Space]:
     return make
 
 
-def version2(known: World) -> Callable[[Tensor, Tensor], Space]:
+def version2(known: Material) -> Callable[[Tensor, Tensor], Space]:
     def make(free: Tensor, inside: Tensor) -> Space:
         number = free.cumsum(0) - 1
         space = fit2(
-            [look[free] for look in known.looks],
+            [view[free] for view in known.views],
             known.captions[inside], number[known.owner[inside]], known.rows, known.names,
         )  # fmt: skip
-        return lambda at: space.image(known.looks[0][at]), lambda at: space.text(known.captions[at])
+        return lambda at: space.image(known.views[0][at]), lambda at: space.text(known.captions[at])
 
     return make
 
@@ -197,8 +199,9 @@ def interval(values: Tensor, draws: int = 2000) -> tuple[float, float, float]:
     return float(values.mean()), low, high
 
 
-def table(results: dict[str, Ranks], reference: str) -> None:
+def table(results: dict[str, Ranks], reference: str) -> dict[str, Metric]:
     """Both directions of every space, and its paired difference to the reference."""
+    values: dict[str, Metric] = {}
     for direction in ("text", "image"):
         print(f"{direction} to {'image' if direction == 'text' else 'text'}")
         for name, ranks in results.items():
@@ -207,36 +210,39 @@ def table(results: dict[str, Ranks], reference: str) -> None:
                 hit, base = ((getattr(r, direction) < k).float() for r in (ranks, results[reference]))
                 hit, base = hit.view(len(hit), -1).mean(1), base.view(len(base), -1).mean(1)
                 mean, low, high = interval(hit)
+                values[f"R@{k} of {direction}, {name}"] = Metric(mean, low, high, len(hit))
                 cell = f"R@{k} {mean:.3f} [{low:.3f}, {high:.3f}]"
                 if name != reference:
                     cell += " ({:+.3f} [{:+.3f}, {:+.3f}])".format(*interval(hit - base))
                 cells.append(cell)
             print(f"  {name:24} " + "  ".join(cells))
+    return values
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="?", default=os.environ.get("PERCEPTA_DATA"))
-    parser.add_argument("--cache", type=Path, help="file for what was seen in the pictures")
+    parser.add_argument("--cache", type=Path, help="file for what the encoder made of the pictures")
     parser.add_argument("--write", action="store_true", help="make the asset of version 2 anew")
     args = parser.parse_args()
     if args.data is None:
         print("skipped: no data; give a folder or set PERCEPTA_DATA")
         return
-    known = world(Path(args.data), args.cache)
-    folds = grouped(known.looks[0], known.flickr)
+    known = material(Path(args.data), args.cache)
+    folds = grouped(known.views[0], known.flickr)
     makers = {
         "ridge": version1(known, 1e-6),
         "ridge and names (v1)": version1(known, 3.0),
         "version 2": version2(known),
     }
-    table({name: searched(known, folds, make) for name, make in makers.items()}, "ridge and names (v1)")
+    values = table({name: searched(known, folds, make) for name, make in makers.items()}, "ridge and names (v1)")
+    record("align", "folds", values)
     size = len(folds[0])
     print("chance, text to image: " + ", ".join(f"R@{k} {k / size:.3f}" for k in AT))
     if args.write:
-        fit2(known.looks, known.captions, known.owner, known.rows, known.names).write(ASSET)
+        fit2(known.views, known.captions, known.owner, known.rows, known.names).write(ASSET)
         weights.record(ASSET)
-        print(f"wrote {ASSET}, fitted on all {len(known.looks[0])} pictures: its numbers are the folds' above")
+        print(f"wrote {ASSET}, fitted on all {len(known.views[0])} pictures: its numbers are the folds' above")
 
 
 if __name__ == "__main__":

@@ -16,10 +16,11 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from record import record
 
 from percepta.nn import selfdistill
 from percepta.systems.distill import PRESETS, SIGNS, task
-from percepta.systems.distill.data import unit
+from percepta.systems.distill.data import TrainingSet, pool, unit
 
 METHODS = ("none", "views", "dlb", "recall")
 BATCH = 64
@@ -32,15 +33,15 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     config = replace(PRESETS[args.preset], self_distill="recall", classes=SIGNS)
-    world, model = task.data(config, "train"), task.build(config).train()
+    pictures, model = pool(config, "train", None), task.build(config).train()
     optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
     memories: dict[str, dict[str, Any]] = {method: {} for method in METHODS}
     seconds: dict[str, list[float]] = {method: [] for method in METHODS}
     for step in range(args.steps + 2):
-        keys = [(step, (step * BATCH + i) % len(world)) for i in range(BATCH)]
+        keys = [(step, (step * BATCH + i) % len(pictures)) for i in range(BATCH)]
         for method in METHODS:
             began = time.perf_counter()
-            batch = replace(world, method=method).collate(keys)
+            batch = TrainingSet(pictures, method).collate(keys)
             values = selfdistill.objective(method, lambda pixels: model(unit(pixels)), batch, memories[method])
             optimizer.zero_grad()
             values["loss"].backward()
@@ -52,6 +53,8 @@ def main() -> None:
         print(f"{method:8} {1000 * value:7.1f} ms a step   {BATCH / value:6.0f} pictures/s on one thread")
     for method in ("dlb", "recall"):
         print(f"{method} over views: {middle[method] / middle['views']:.3f}   goal: below 1.05")
+    values = {f"pictures a second, {method}": BATCH / value for method, value in middle.items()}
+    record("distill", "speed", values | {f"{m} over views": middle[m] / middle["views"] for m in ("dlb", "recall")})
 
 
 if __name__ == "__main__":

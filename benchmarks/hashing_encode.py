@@ -1,4 +1,4 @@
-"""Times looking at photos and videos for `percepta index add`, decoding included, and what int8 loses.
+"""Times encoding photos and videos for `percepta index add`, decoding included, and what int8 loses.
 
     python benchmarks/hashing_encode.py [--photos 200] [--threads 2] [--data DIR] [--weights FILE]
 
@@ -20,11 +20,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from record import record
 
 import percepta
 from percepta.media import video
 from percepta.systems.hashing import encode, moments
-from percepta.systems.hashing.encode import Looker
+from percepta.systems.hashing.encode import ModelEncoder
 from percepta.systems.hashing.moments import Item, Settings
 
 
@@ -52,22 +53,22 @@ def make(folder: Path, photos: int) -> tuple[list[Item], Item]:
     return items, Item(str(clip), "video", clip.stat().st_size, clip.stat().st_mtime_ns)
 
 
-def looked(items: list[Item], looker: Looker, threads: int) -> tuple[float, float, int]:
-    """Wall seconds, the process's own seconds, and how many pictures and frames were looked at."""
-    count, real = 0, looker.pictures
+def timed(items: list[Item], encoder: ModelEncoder, threads: int) -> tuple[float, float, int]:
+    """Wall seconds, the process's own seconds, and how many pictures and frames were encoded."""
+    count, real = 0, encoder.pictures
 
     def counting(pixels: np.ndarray) -> np.ndarray:
         nonlocal count
         count += len(pixels)
         return real(pixels)
 
-    looker.pictures = counting  # type: ignore[method-assign]
+    encoder.pictures = counting  # type: ignore[method-assign]
     wall, own = time.perf_counter(), time.process_time()
     with encode.single_threaded():
-        for _, result, _ in moments.look(((item, "0" * 64) for item in items), looker, Settings(), threads):
+        for _, result, _ in moments.encode_files(((item, "0" * 64) for item in items), encoder, Settings(), threads):
             if isinstance(result, Exception):
                 raise result
-    looker.pictures = real  # type: ignore[method-assign]
+    encoder.pictures = real  # type: ignore[method-assign]
     return time.perf_counter() - wall, time.process_time() - own, count
 
 
@@ -84,28 +85,34 @@ def decoding(item: Item, side: int) -> None:
     print(f"  and the small frames are {apart:.2f}/255 apart")
 
 
-def loss(model: encode.Hasher, lookers: dict[str, Looker], data: Path) -> None:
+def loss(model: encode.Hasher, encoders: dict[str, ModelEncoder], data: Path) -> dict[str, float]:
     """How far the others are from float32."""
+    values: dict[str, float] = {}
     with (data / "flickr8k" / "captions.csv").open(encoding="utf-8") as file:
         rows = [(row["image"], row["caption"]) for row in csv.DictReader(file)][:1000]
     names = list(dict.fromkeys(name for name, _ in rows))
     paths = {path.name: path for path in (data / "flickr8k").rglob("*.jpg")}
     pixels = [moments.photo(paths[name], model.side)[None] for name in names]
-    said = np.unpackbits(next(iter(lookers.values())).sentences([text for _, text in rows]), axis=1)
+    sentences = np.unpackbits(next(iter(encoders.values())).sentences([text for _, text in rows]), axis=1)
     owner = np.array([names.index(name) for name, _ in rows])
     first: tuple[np.ndarray, np.ndarray] | None = None
-    for name, looker in lookers.items():
-        vectors = np.concatenate([looker.pictures(one) for one in pixels])
-        bits = np.unpackbits(looker.codes(vectors), axis=1)
-        apart = (said[:, None] != bits[None]).sum(2)
+    for name, encoder in encoders.items():
+        vectors = np.concatenate([encoder.pictures(one) for one in pixels])
+        bits = np.unpackbits(encoder.codes(vectors), axis=1)
+        apart = (sentences[:, None] != bits[None]).sum(2)
         rank = (apart < apart[np.arange(len(owner)), owner][:, None]).sum(1)
         first = first or (vectors, bits)
         cosine = (vectors * first[0]).sum(1)
         agree = (bits == first[1]).mean()
+        values |= {
+            f"{name}, cosine to float32": cosine.mean(), f"{name}, bits that agree": agree,
+            f"{name}, R@10": (rank < 10).mean(),
+        }  # fmt: skip
         print(
             f"{name}: cosine {cosine.mean():.4f} (least {cosine.min():.4f}), {100 * agree:.2f} % of the bits agree, "
             f"text to image R@10 {(rank < 10).mean():.3f} among {len(names)} photos"
         )
+    return values
 
 
 def main() -> None:
@@ -119,23 +126,27 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         photos, clip = make(folder, args.photos)
-        lookers = {"float32": Looker(model)}
+        encoders, values = {"float32": ModelEncoder(model)}, {}
         decoding(clip, model.side)
         if all(find_spec(package) for package in ("onnx", "onnxscript", "onnxruntime")):
             shown = sorted((Path(args.data) / "flickr8k").rglob("*.jpg"))[-64:] if args.data else []
             some = [moments.photo(path, model.side) for path in shown or [item.path for item in photos[:64]]]
             for kind, pixels in (("onnx", None), ("int8", np.stack(some))):
-                lookers[kind] = Looker(model, encode.write_graph(model, folder / f"{kind}.onnx", pixels))
-        for kind, looker in lookers.items():
-            looked(photos[:4], looker, args.threads)  # what only the first call costs
+                encoders[kind] = ModelEncoder(model, encode.write_graph(model, folder / f"{kind}.onnx", pixels))
+        for kind, encoder in encoders.items():
+            timed(photos[:4], encoder, args.threads)  # what only the first call costs
             for what, items in (("photos", photos), ("video", [clip])):
-                wall, own, count = looked(items, looker, args.threads)
+                wall, own, count = timed(items, encoder, args.threads)
+                values[f"{kind}, {what} a second"] = count / wall
+                values[f"{kind}, {what}, ms each"] = 1000 * wall / count
+                values[f"{kind}, {what}, ms of processor each"] = 1000 * own / count
                 print(
                     f"{kind}, {what}: {count / wall:.0f} a second with {args.threads} threads; "
                     f"{1000 * own / count:.1f} ms of processor each, so {args.threads * count / own:.0f} on idle cores"
                 )
         if args.data:
-            loss(model, lookers, Path(args.data))
+            values |= loss(model, encoders, Path(args.data))
+    record("hashing", "encode", values, model=model)
 
 
 if __name__ == "__main__":

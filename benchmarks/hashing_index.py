@@ -2,7 +2,7 @@
 
     python benchmarks/hashing_index.py [--moments 1000000] [--data DIR] [--bits 512]
 
-The codes are those of real embeddings with noise: pictures below DIR (or $PERCEPTA_DATA) are looked at with what ships,
+The codes are those of real embeddings with noise: pictures below DIR (or $PERCEPTA_DATA) are encoded by what ships,
 each vector comes many times with noise as neighbouring frames have it, and is hashed; without DIR, of a mixture of
 directions that falls off as the pictures' does. Queries are further noisy vectors, and with DIR sentences too, which
 lie far from every picture. One thread; medians of wall time and of the thread's own time, which a busy machine does not
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from record import record
 
 from percepta.systems.hashing import codes as searching
 from percepta.systems.hashing.codes import Exact, Lists, Shards
@@ -35,14 +36,14 @@ def real_vectors(data: Path, most: int, weights: str | None) -> tuple[np.ndarray
     import percepta
     from percepta.media import image
     from percepta.systems.hashing import moments
-    from percepta.systems.hashing.encode import Looker
+    from percepta.systems.hashing.encode import ModelEncoder
 
-    looker = Looker(percepta.load(weights or "hashing", device="cpu").model)
+    encoder = ModelEncoder(percepta.load(weights or "hashing", device="cpu").model)
     folders = ("flickr8k", "oasis", "coco-small", "davis16-train", "ccp", "voc-coseg")
     paths = [p for f in folders for p in sorted((data / f).rglob("*")) if p.suffix.lower() in image.SUFFIXES]
     paths = [p for p in paths if "mask" not in str(p).lower() and p.suffix.lower() != ".png"]
     step = max(1, len(paths) // most)
-    return np.concatenate([looker.pictures(moments.photo(p, looker.side)[None]) for p in paths[::step]]), looker
+    return np.concatenate([encoder.pictures(moments.photo(p, encoder.side)[None]) for p in paths[::step]]), encoder
 
 
 def synthetic_vectors(count: int, width: int = 512) -> np.ndarray:
@@ -64,14 +65,14 @@ def noisy(vectors: np.ndarray, rng: np.random.Generator, count: int) -> np.ndarr
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def hasher(looker: Any, width: int, bits: int) -> Callable[[np.ndarray], np.ndarray]:
+def hasher(encoder: Any, width: int, bits: int) -> Callable[[np.ndarray], np.ndarray]:
     """Vectors to packed codes: by the model, or by random directions."""
-    if looker is not None:
+    if encoder is not None:
         import torch
 
         def hash_all(rows: np.ndarray) -> np.ndarray:
             with torch.no_grad():
-                return np.packbits(looker.model.hash(torch.from_numpy(rows)).numpy(), axis=1)
+                return np.packbits(encoder.model.hash(torch.from_numpy(rows)).numpy(), axis=1)
 
         return hash_all
     to_bits = np.random.default_rng(1).standard_normal((width, bits)).astype(np.float32)
@@ -106,30 +107,31 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="a file for the pictures' vectors (.npy)")
     args = parser.parse_args()
     rng = np.random.default_rng(7)
-    looker = None
+    encoder = None
     if args.cache and args.cache.is_file() and args.data:
         import percepta
-        from percepta.systems.hashing.encode import Looker
+        from percepta.systems.hashing.encode import ModelEncoder
 
-        looker = Looker(percepta.load(args.weights or "hashing", device="cpu").model)
+        encoder = ModelEncoder(percepta.load(args.weights or "hashing", device="cpu").model)
         vectors = np.load(args.cache)
     elif args.data:
-        vectors, looker = real_vectors(Path(args.data), args.pictures, args.weights)
+        vectors, encoder = real_vectors(Path(args.data), args.pictures, args.weights)
         if args.cache:
             np.save(args.cache, vectors)
     else:
         vectors = synthetic_vectors(args.pictures)
-    to_codes = hasher(looker, vectors.shape[1], args.bits)
+    to_codes = hasher(encoder, vectors.shape[1], args.bits)
     parts = [to_codes(noisy(vectors, rng, min(50_000, args.moments - at))) for at in range(0, args.moments, 50_000)]
     codes = np.concatenate(parts)
     queries = {"pictures": to_codes(noisy(vectors, rng, QUERIES))}
-    if looker is not None and (Path(args.data) / "flickr8k/captions.csv").is_file():
+    if encoder is not None and (Path(args.data) / "flickr8k/captions.csv").is_file():
         lines = (Path(args.data) / "flickr8k/captions.csv").read_text().splitlines()[1 : 5 * QUERIES : 5]
-        queries["sentences"] = looker.sentences([line.partition(",")[2] for line in lines])
-    kind = f"{len(vectors)} real pictures" if looker is not None else "a synthetic mixture"
+        queries["sentences"] = encoder.sentences([line.partition(",")[2] for line in lines])
+    kind = f"{len(vectors)} real pictures" if encoder is not None else "a synthetic mixture"
     print(f"{len(codes):,} codes of {8 * codes.shape[1]} bits from {kind}: {codes.nbytes / 1e6:.0f} MB")
 
-    truth = {}
+    truth: dict[str, Any] = {}
+    values: dict[str, float] = {"moments": len(codes)}
     for engine in ("numpy", "faiss"):
         if engine == "faiss" and not searching.has_faiss():
             print("faiss is not installed: pip install 'percepta[search]'")
@@ -142,6 +144,8 @@ def main() -> None:
         exact = Exact(codes, engine)
         loaded = time.perf_counter() - began
         wall, own = timed(lambda q, exact=exact: exact.search(q, 10), queries["pictures"], 60)
+        values[f"exact, {engine}, ms a query"] = wall
+        values[f"exact, {engine}, ms of the thread"] = own
         print(f"exact, {engine}: {wall:.2f} ms a query ({own:.2f} ms of the thread), loaded in {loaded:.2f} s")
         if not truth:
             truth = {name: exact.search(rows, 10) for name, rows in queries.items()}
@@ -165,13 +169,16 @@ def main() -> None:
             found = {
                 name: recall(made.search(rows, 10).distances, truth[name].distances) for name, rows in queries.items()
             }
+            values[f"{lists} lists, {probes} probes, ms a query"] = wall
+            values |= {f"{lists} lists, {probes} probes, recall@10 {name}": share for name, share in found.items()}
             shares = ", ".join(f"{name} {share:.3f}" for name, share in found.items())
             print(f"  {probes:>4} probes: {wall:.3f} ms ({own:.3f} ms of the thread), recall@10 {shares}")
 
-    adding(codes)
+    values |= adding(codes)
+    record("hashing", "index", values, model=None if encoder is None else encoder.model)
 
 
-def adding(codes: np.ndarray) -> None:
+def adding(codes: np.ndarray) -> dict[str, float]:
     """Writes codes to disk as files with 500 moments each, and opens the index."""
     bits, per = 8 * codes.shape[1], 500
     times = np.stack((np.arange(per) / 2, np.arange(1, per + 1) / 2), 1).astype(np.float32)
@@ -191,6 +198,7 @@ def adding(codes: np.ndarray) -> None:
         print(f"opened, checksums compared: {time.perf_counter() - began:.2f} s for {len(index):,} moments")
         size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
         print(f"on disk: {size / 1e6:.0f} MB, {size / len(index):.1f} bytes a moment")
+    return {"codes added a second": len(codes) / seconds, "bytes a moment": size / len(index)}
 
 
 if __name__ == "__main__":

@@ -19,24 +19,27 @@ import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
+from record import cell, record
 from scipy.spatial import KDTree
 from torch.nn import functional
 
 import percepta
-from percepta.datasets import rooms
+from percepta.contract import Evaluation
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import back_project
-from percepta.metrics import interval
+from percepta.metrics import Metric, interval
 from percepta.metrics.planes import depth_errors
-from percepta.systems.planes import PRESETS, data, sweep, task
-from percepta.systems.planes.data import Pair
+from percepta.report import Table
+from percepta.systems.planes import PRESETS, data, sweep
 from percepta.systems.planes.fusion import Fusion
-from percepta.systems.planes.measure import decode, run
-from percepta.systems.planes.model import PlaneNet
+from percepta.systems.planes.model import PlaneNet, build, run
+from percepta.systems.planes.pairs import Pair
+from percepta.systems.planes.predict import Planes, View, decode
+from percepta.systems.planes.world import camera_of, filmed_room
 
 
 @torch.inference_mode()
@@ -44,11 +47,11 @@ def matched(model: PlaneNet, batch: dict[str, Any], planes: torch.Tensor) -> np.
     """Winner-takes-all depth of the network's features, without its 3-D network: correlation averaged over 5 × 5."""
     image, source = batch["image"], batch["sources"][:, 0]
     s4, s8 = model.features(torch.cat([image, source]))
-    maps = model._matched(s4, s8)
+    maps = model.match_features(s4, s8)
     by = maps.shape[-1] / image.shape[-1]
     small, other = (sweep.scaled(m, by) for m in (batch["matrix"], batch["source_matrices"][:, 0]))
     way = sweep.carrier(small, other, batch["source_from_reference"][:, 0], *maps.shape[-2:])
-    groups = model.config.groups
+    groups = model.config.cost_groups
     scores = torch.cat([v.mean(1) for v in sweep.costs(maps[:1], [maps[1:]], [way], planes, 32, groups)], 1)
     scores = functional.avg_pool2d(scores, 5, 1, 2, count_include_pad=False)
     inverse = -torch.einsum("nc,bchw->bnhw", planes, way.rays)
@@ -102,6 +105,17 @@ def semi_global(pair: Pair) -> np.ndarray | None:
     return np.where(np.isfinite(out), out, 0).clip(0, 10)
 
 
+SHOWN = {
+    "planes, composed": "`small`, instances and pixel planes",
+    "planes, pixel planes": "pixel planes alone",
+    "same features, fronto-parallel": "its features, planes that face the camera",
+    "same features, slanted": "its features, its slanted hypotheses",
+    "OpenCV SGBM": "OpenCV SGBM",
+    "one depth": "one depth for all",
+    "own median (oracle)": "each pair's own median",
+}  # rows of the card's table
+
+
 def filled(depth: np.ndarray) -> tuple[np.ndarray, float]:
     """Depth with its median where there is none, and the share that there was."""
     seen = depth > 0
@@ -111,8 +125,8 @@ def filled(depth: np.ndarray) -> tuple[np.ndarray, float]:
 @torch.inference_mode()
 def compare(args: argparse.Namespace) -> None:
     """The table."""
-    system = percepta.load(args.weights or "planes", device="cpu")
-    model, config = cast(PlaneNet, system.model), system.config
+    system = percepta.load(args.weights or "planes", system="planes", device="cpu")
+    model, config = system.model, system.config
     source = data.source(config, args.split, args.data / "7scenes-redkitchen")
     samples = data.Samples(config, source, False)
     chosen = np.linspace(0, len(source) - 1, min(args.pairs, len(source))).astype(int).tolist()
@@ -137,7 +151,7 @@ def compare(args: argparse.Namespace) -> None:
             add("same features, slanted", matched(model, batch, slanted))
         if find_spec("cv2") is not None:
             add("OpenCV SGBM", semi_global(pair))  # type: ignore[arg-type]
-        truth.append(np.where(pair.depth_m < config.far_m, pair.depth_m, 0))
+        truth.append(np.where(pair.depth_m < config.max_depth_m, pair.depth_m, 0))
         groups.append(str(pair.group))
     everything = np.median(np.concatenate([t[t > 0] for t in truth]))
     for t in truth:
@@ -147,15 +161,25 @@ def compare(args: argparse.Namespace) -> None:
         print("OpenCV SGBM: skipped, the extra percepta[parity] is not installed")
     print(f"{len(chosen)} pairs of {args.split}")
     best = np.mean([depth_errors(d, t)["AbsRel"] for d, t in zip(methods["planes, composed"], truth, strict=True)])
+    numbers: dict[str, Metric] = {}
     for name, depths in methods.items():
         rows = [depth_errors(d, t) for d, t in zip(depths, truth, strict=True)]
         values = [row["AbsRel"] for row in rows]
         low, high = interval(values, groups)
+        numbers[name] = Metric(float(np.mean(values)), low, high, len(values))
+        numbers[f"below {name}"] = Metric(1 - float(best / np.mean(values)))
+        numbers[f"gives, {name}"] = Metric(float(np.mean(shares[name])))
         print(
             f"{name:32s} AbsRel {np.mean(values):.3f} ({low:.3f} to {high:.3f})"
             f"  RMSE {np.mean([r['RMSE'] for r in rows]):.3f} m  δ1 {np.mean([r['δ1'] for r in rows]):.3f}"
             f"  gives {np.mean(shares[name]):.0%}  ours/this {best / np.mean(values):.2f}"
         )
+    shown = [[title, cell(name, bounds=False), cell(name).partition("(")[2][:-1]] for name, title in SHOWN.items()
+             if name in numbers]  # fmt: skip
+    table = Table([f"{len(chosen)} {args.split} pairs, AbsRel", "mean", "95 % interval"], shown)
+    record(
+        "planes", "kitchen" if args.split == "test" else f"kitchen-{args.split}", numbers, model=model, tables=[table]
+    )
 
 
 def peak_mb(action: Callable[[], Any]) -> tuple[float, float]:
@@ -182,7 +206,7 @@ def sweeping() -> None:
     """512 hypotheses at 60 × 80 with 16 channels: correlation, summed up; streamed and by one grid_sample call."""
     torch.manual_seed(0)
     config = PRESETS["paper"]
-    planes = sweep.hypotheses(config.counts, config.ranges)
+    planes = sweep.hypotheses(config.hypothesis_counts, config.hypothesis_ranges)
     own, other = torch.randn(1, 16, 60, 80), torch.randn(1, 16, 60, 80)
     k = torch.tensor([[[72.0, 0, 39.5], [0, 72.0, 29.5], [0, 0, 1]]])
     move = torch.from_numpy(
@@ -204,25 +228,34 @@ def sweeping() -> None:
         end="",
     )
     print(f"{1000 * s:.0f} ms streamed, {1000 * t:.0f} ms at once (ratio {s / t:.2f})")
+    record("planes", "sweep", {"difference": gap, "memory over at once": a / b, "time over at once": s / t})
+
+
+def not_evaluated(*_: Any, **__: Any) -> Evaluation:
+    """Stands for the evaluation of a network with random weights."""
+    raise NotImplementedError
 
 
 @torch.inference_mode()
 def speed() -> None:
     """Seconds a pair with random weights, and the process's peak memory."""
+    values: dict[str, float] = {}
     for name in ("small", "paper"):
         config = PRESETS[name]
-        model = task.build(config).eval()
-        camera = data.camera_of(config, "rooms")
+        planes = Planes(config, build(config).eval(), "", not_evaluated)
+        camera = camera_of(config, "rooms")
         picture = np.random.default_rng(0).integers(0, 255, (config.height, config.width, 3), np.uint8)
-        views = [task.View(picture, camera, poses.compose(np.eye(3), np.array([x, 0, 0]))) for x in (0.0, 0.1)]
-        task.predict(model, *views)
+        views = [View(picture, camera, poses.compose(np.eye(3), np.array([x, 0, 0]))) for x in (0.0, 0.1)]
+        planes.predict(*views)
         start, count = time.perf_counter(), 5 if name == "small" else 1
         for _ in range(count):
-            task.predict(model, *views)
+            planes.predict(*views)
         seconds = (time.perf_counter() - start) / count
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
         threads = torch.get_num_threads()
+        values |= {f"{name}, s a pair": seconds, f"{name}, pairs a second": 1 / seconds, f"{name}, GB": memory}
         print(f"{name}: {seconds:.2f} s, {1 / seconds:.1f} pairs a second on {threads} threads; peak {memory:.2f} GB")
+    record("planes", "speed", values)
 
 
 def scenes(args: argparse.Namespace) -> None:
@@ -230,16 +263,16 @@ def scenes(args: argparse.Namespace) -> None:
 
     A surface's plane is the true one that is nearest to most of its cells. Beside it the same detections, none merged.
     """
-    system = percepta.load(args.weights or "planes", device="cpu")
-    camera = data.camera_of(system.config, "rooms")
+    system = percepta.load(args.weights or "planes", system="planes", device="cpu")
+    camera = camera_of(system.config, "rooms")
     rows: dict[str, list[list[float]]] = {}
     for number in range(700_000, 700_008):
-        world = rooms.room(number)
+        _, shots = filmed_room(number, camera)
         session, points, owner = system.session(), [], []
-        apart = Fusion(overlap=np.inf)
-        for pose in rooms.walk(world, 0, frames=84, fps=5)[:60:4]:
-            shot = rooms.render(world, pose, camera)
-            result = session.step(task.View(shot.colour, camera, pose))
+        apart = Fusion(min_overlap=np.inf)
+        for shot in shots:
+            pose = shot.world_from_camera
+            result = session.step(View(shot.colour, camera, pose))
             if result is None:
                 continue
             session.join(result, apart)
@@ -250,7 +283,7 @@ def scenes(args: argparse.Namespace) -> None:
         cloud, owners = np.concatenate(points), np.concatenate(owner)
         truth = KDTree(cloud)
         merged = {
-            "merged": session.scene(), "merged, seen in two frames or more": session.scene(least_seen=2),
+            "merged": session.scene(), "merged, seen in two frames or more": session.scene(min_frames=2),
             "not merged": apart.scene(),
         }  # fmt: skip
         for name, scene in merged.items():
@@ -264,11 +297,18 @@ def scenes(args: argparse.Namespace) -> None:
                 len(cells), len(cells) / len(set(map(int, planes))), float(np.mean(pure)), float(np.mean(away < 0.2)),
                 float(np.mean(covered < 0.2)),
             ])  # fmt: skip
+    numbers, lines = {}, []
     for name, values in rows.items():
         count, per, pure, precise, complete = np.mean(values, 0)
         f = 2 * precise * complete / (precise + complete)
         print(f"{name}: {count:.0f} surfaces, {per:.2f} for each true plane, {pure:.0%} of a surface on its plane; "
               f"within 0.2 m precision {precise:.3f}, completeness {complete:.3f}, F {f:.3f}")  # fmt: skip
+        row = {"surfaces": count, "for each true plane": per, "precision": precise, "completeness": complete}
+        numbers |= {f"{key}, {name}": value for key, value in row.items()}
+        forms = (".0f", ".2f", ".3f", ".3f")
+        lines.append([name, *(cell(f"{k}, {name}", form, bounds=False) for k, form in zip(row, forms, strict=True))])
+    columns = ["", "surfaces", "for each true plane", "precision at 0.2 m", "completeness at 0.2 m"]
+    record("planes", "scenes", numbers, model=system.model, tables=[Table(columns, lines)])
 
 
 def main() -> None:

@@ -17,8 +17,10 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from record import record
 
-from percepta.datasets import nyu40, rooms, scannet
+from percepta.datasets import nyu40, scannet
+from percepta.worlds import rooms
 
 
 def seconds(action: Callable[..., Any], *args: Any) -> tuple[float, Any]:
@@ -54,6 +56,9 @@ def main() -> None:
         labels.append(cloud.label)
         colours.append(cloud.rgb)
     took, things, faces = np.median(np.array(made), 0)
+    record(
+        "rooms", "speed", {"s a room": took, "ms a picture": 1000 * np.median(drawn), "s a scan": np.median(scanned)}
+    )
     print(f"a room: {took:.2f} s (median of {args.rooms}; {things:.0f} things, {faces:.0f} faces)")
     print(f"a picture of 320×240: {1000 * np.median(drawn):.1f} ms, {1 / np.median(drawn):.0f} a second (goal 15)")
     print(f"a scan of 60 frames at 160×120: {np.median(scanned):.2f} s (goal 4), {len(labels[0]):,} points at 3 cm")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import percepta
 from percepta.report import Page
+from percepta.systems.aesthetics.page import album_blocks
 
 
 def main(folder: Path, out: Path, ratings: str | None = None, profile: str | None = None) -> None:
@@ -15,7 +16,7 @@ def main(folder: Path, out: Path, ratings: str | None = None, profile: str | Non
         reasons = "; ".join(reason.text for reason in album.why(result.name, 2))
         print(f"{result.name}: {result.text}, people in general {result.crowd:.1f}. {reasons}")
     print("rate next:", ", ".join(album.ask(5)))
-    print(album.save(out), Page(folder.name).extend(album.page()).write(out / "report.html"))
+    print(album.save(out), Page(folder.name, album_blocks(album)).write(out / "report.html"))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import percepta
 def main(sentence: str, files: list[str], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     results = percepta.load("hashing").predict(files, sentence)
-    ranked = sorted(results, key=lambda result: -result.score)
+    ranked = sorted(results, key=lambda result: -(result.score or 0.0))
     for place, result in enumerate(ranked, start=1):
         result.save(out / f"{place}.png")  # beside it: the code as JSON
         print(f"{place}. {result.source}: {result.score:.0%} of {len(result.bits)} bits agree")

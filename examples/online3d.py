@@ -6,21 +6,22 @@ import sys
 from pathlib import Path
 
 import percepta
+from percepta.datasets.recordings import open_recording
 from percepta.report import Page
-from percepta.systems.online3d import check
+from percepta.systems.online3d.page import result_blocks
 
 
-def main(folder: Path, out: Path, weights: str = "online3d", every: int = 3) -> None:
-    recording = check.recording(folder)
-    online = percepta.load(weights).session(up="camera" if check.layout(folder) == "7-Scenes" else "z")
-    for frame in recording.frames((160, 120), every):
+def main(folder: Path, out: Path, weights: str = "online3d", stride: int = 3) -> None:
+    recording = open_recording(folder)
+    online = percepta.load(weights, system="online3d").session(up=recording.up)
+    for frame in recording.frames((160, 120), stride):
         stats = online.step(frame)
-        print(
-            f"{stats.name}: {stats.active} of {stats.voxels} voxels anew, {sum(stats.ms.values()):.0f} ms {stats.why}"
-        )
+        ms = sum(stats.ms.values())
+        print(f"{stats.name}: {stats.active} of {stats.voxels} voxels anew, {ms:.0f} ms {stats.reason}")
     result = online.result()
-    result.save(out / "room.png")  # beside it: room.ply and the list of instances
-    print(len(result.instances()), "instances,", Page(folder.name).extend(result.page()).write(out / "room.html"))
+    result.save(out / "room.png")  # beside it: room.ply, and room.json with the list of instances
+    page = Page(folder.name, result_blocks(result)).write(out / "room.html")
+    print(len(result.instances()), "instances:", page)
 
 
 if __name__ == "__main__":

@@ -6,15 +6,14 @@ import sys
 from pathlib import Path
 
 import percepta
-from percepta.systems.planes.data import views_of
-from percepta.systems.planes.task import View
+from percepta.systems.planes.data import posed_pictures, view_of
 
 
-def main(folder: Path, out: Path, model: str = "planes", most: int = 300) -> None:
+def main(folder: Path, out: Path, model: str = "planes", limit: int = 300) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    session = percepta.load(model).session()
-    for number, posed in enumerate(views_of(folder, most)):
-        result = session.step(View.of(posed))
+    session = percepta.load(model, system="planes").session()
+    for number, posed in enumerate(posed_pictures(folder, limit)):
+        result = session.step(view_of(posed))
         if result is not None:  # the camera has moved far enough since the last one
             result.save(out / f"{number}.png")
             print(f"{posed.path.name}: {result.message}")

@@ -7,21 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import percepta
-from percepta.systems.supernet import PRESETS, strategies, task
+from percepta.systems.supernet import PRESETS, ledger, task
 from percepta.systems.supernet.search import Budget, evolve
 from percepta.train import train
 
 
 def main(folder: Path | None, out: Path, preset: str = "small", steps: int = 2000) -> None:
-    config = task.settle(PRESETS[preset], folder)
+    config = task.fit_config(PRESETS[preset], folder)
     config = replace(config, train=replace(config.train, steps=steps))
-    system = percepta.load(train("supernet", config, root=folder, out=out))
+    system = percepta.load(train("supernet", config, root=folder, out=out), system="supernet")
     space = system.config.target_space()
     half = Budget(flops=0.5 * space.cost(space.largest()).flops)
-    ranked = evolve(space, lambda codes: strategies.ledger(system.model, codes)[0], half)
+    ranked = evolve(space, lambda codes: ledger.expected(system.model, codes)[0], half)
     for code, _ in ranked[:5]:
         result = system.predict(code)
-        print(f"{result.code}: {result.flops / 1e6:.1f} M multiply-adds, expected to beat {result.standing:.0%}")
+        print(f"{result.code}: {result.flops / 1e6:.1f} M multiply-adds, expected to beat {result.quantile:.0%}")
 
 
 if __name__ == "__main__":

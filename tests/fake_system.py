@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from percepta import weights
 from percepta.config import TrainConfig
+from percepta.contract import Evaluate, Evaluation, Loader
 from percepta.metrics import Metric
+from percepta.report import Text
 
 
 @dataclass(frozen=True)
@@ -75,14 +77,27 @@ def loss(model: Any, batch: dict[str, Any], step: Any) -> dict[str, Tensor]:
     return {"loss": error * weight, "error": error}
 
 
-def metrics(model: nn.Module, loader: Any) -> dict[str, Metric]:
+def evaluate(model: nn.Module, loader: Loader, *, examples: int = 0) -> Evaluation:
     errors = torch.cat([(model(batch["x"]) - batch["y"]).abs() for batch in loader])
-    return {"mae": Metric(float(errors.mean()), n=len(errors))}
+    blocks = [Text(f"the largest error is {float(errors.max()):.3f}")] if examples else []
+    return Evaluation({"mae": Metric(float(errors.mean()), n=len(errors))}, blocks)
 
 
 @dataclass(frozen=True)
 class Result:
     value: float
+
+
+@dataclass(frozen=True)
+class Fake:
+    config: Config
+    model: nn.Module
+    licence: str
+    evaluate: Evaluate
+    name: ClassVar[str] = "fake"
+
+    def predict(self, x: Any, *, scale: float = 1.0) -> Result:
+        return Result(scale * float(self.model(torch.as_tensor(x)[None])[0].detach()))
 
 
 def phases(config: Config) -> list[tuple[str, TrainConfig, Mapping[str, bool]]]:
@@ -102,8 +117,7 @@ def module() -> ModuleType:
     task.EXPORTS = {"model": export_head, "other": "it has no graph"}
     task.build = Model
     task.data = lambda config, split, root=None: Data(10 if split == "train" else 4)
-    task.loss, task.metrics, task.phases = loss, metrics, phases
-    task.predict = lambda model, x, scale=1.0: Result(scale * float(model(torch.as_tensor(x)[None])[0].detach()))
+    task.loss, task.evaluate, task.phases, task.System = loss, evaluate, phases, Fake
     return task
 
 

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from percepta.datasets import cifar, class_folder
+from percepta.datasets import cifar, class_folder, layouts
+from percepta.datasets.classified import Classified
+from percepta.datasets.problem import Problem
 
 NAMES = ("cat", "dog", "ship")
 LAYOUTS = ("binary-10", "binary-100", "python-10", "python-100", "parquet")
@@ -220,3 +222,59 @@ def test_an_empty_class_is_named(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     with pytest.raises(ValueError, match=r"b: no pictures"):
         class_folder.read(tmp_path)
+
+
+# ------------------------------------------------------------------------------------------- classified pictures
+
+
+@pytest.mark.parametrize("folder", ["", "cifar10", "deeper"])
+def test_cifar_is_a_set_of_classified_pictures(tmp_path: Path, folder: str) -> None:
+    """Also where it lies in the folder of data as cifar10, beside others, or as its only set."""
+    write(tmp_path / folder, "binary-10")
+    (tmp_path / "nas").mkdir()
+    found = layouts.find_one(tmp_path, Classified)
+    pictures = found.read(found.root)
+    assert found.set.NAME == "CIFAR" and pictures.classes == NAMES and not pictures.has_val
+    pixels, labels = world("train")
+    part = pictures.part(pictures.official("val"))
+    assert part.labels.tolist() == labels.tolist() and part.names[3] == "train 3" and not part.paths
+    assert np.array_equal(part.pixels(np.array([4, 1]), 224).permute(0, 2, 3, 1).numpy(), pixels[[4, 1]])
+
+
+def test_class_folders_are_a_set_of_classified_pictures(tmp_path: Path) -> None:
+    for name in ("pets/cat/1.png", "pets/dog/2.png"):
+        picture(tmp_path / name)
+    found = layouts.find_one(tmp_path, Classified)  # the folder above it
+    pictures = found.read(found.root)
+    assert found.root == tmp_path / "pets" and pictures.splits == ("all",)
+    assert {pictures.official(split) for split in ("train", "val", "test", "all")} == {"all"}
+    part = pictures.part("all")
+    assert part.pixels(np.array([1]), 8).shape == (1, 3, 8, 8) and list(part.paths)[1].name == "2.png"
+    (tmp_path / "pets" / "dog" / "2.png").write_bytes(b"none")
+    with pytest.raises(ValueError, match=r"dog/2\.png"):
+        part.pixels(np.array([0, 1]), 8)
+    (tmp_path / "pets" / "bird").mkdir()
+    problems: list[Problem] = []
+    assert found.read(found.root, problems).classes == ("bird", "cat", "dog")
+    assert "no pictures" in str(problems[0])
+
+
+def test_official_splits(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        for name in "ab":
+            picture(tmp_path / split / name / "1.png")
+    found = layouts.find_one(tmp_path, Classified)
+    pictures = found.read(found.root)
+    assert pictures.has_val
+    assert [pictures.official(s) for s in ("train", "val", "test", "all")] == ["train", "val", "val", "train"]
+    with pytest.raises(ValueError, match="'dev'"):
+        pictures.official("dev")
+
+
+def test_what_is_no_set_and_what_are_several_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"(?s)CIFAR: .*class folders: two or more folders"):
+        layouts.find_one(tmp_path, Classified)
+    for name in ("a", "b"):
+        write(tmp_path / name, "binary-100")
+    with pytest.raises(ValueError, match=r"several sets \(a, b\)"):
+        layouts.find_one(tmp_path, Classified)

@@ -13,20 +13,26 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
+import tyro
 from PIL import Image
+from rich.console import Console
 from torch import nn
 
 import percepta
 from percepta import __main__ as cli
-from percepta import shell
+from percepta import card as cards
+from percepta import report, shell
 from percepta.config import TrainConfig
+from percepta.contract import Evaluation, Loader
+from percepta.errors import InputError, MissingFileError
 from percepta.metrics import Metric
-from percepta.systems import TABLE
+from percepta.systems import SHORT, TABLE
+from percepta.train import Evaluator
 
 SYSTEM = "blobs"
 
@@ -69,18 +75,42 @@ class Samples:
         return {"x": torch.tensor(samples)}
 
 
-def predict(model: nn.Module, source: Path, words: list[str] | None = None) -> Any:
-    try:
-        picture = Image.open(source).convert("RGB")
-    except OSError as error:
-        raise ValueError(f"{source}: no picture") from error
-    results = [Result(picture, word, 0.5) for word in words or [""]]
-    return results if words is not None and len(words) != 1 else results[0]
+@dataclass(frozen=True)
+class Blobs:
+    config: Config
+    model: nn.Module
+    licence: str
+    evaluate: Any
+    name: ClassVar[str] = SYSTEM
+
+    def predict(self, source: Path, words: list[str] | None = None) -> Any:
+        try:
+            picture = Image.open(source).convert("RGB")
+        except OSError as error:
+            raise InputError(f"{source}: no picture") from error
+        results = [Result(picture, word, 0.5) for word in words or [""]]
+        return results if words is not None and len(words) != 1 else results[0]
 
 
-def metrics(model: nn.Module, loader: Any) -> dict[str, Metric]:
+def evaluate(model: nn.Module, loader: Loader, *, examples: int = 0) -> Evaluation:
     values = np.concatenate([batch["x"].numpy() for batch in loader])
-    return {"mean": Metric(float(values.mean()), 1.0, 3.0, len(values), baselines={"zero": 0.0})}
+    metric = Metric(float(values.mean()), 1.0, 3.0, len(values), baselines={"zero": 0.0})
+    return Evaluation({"mean": metric}, [report.Text("the blobs were looked at")] if examples else [])
+
+
+@dataclass(frozen=True)
+class Count:
+    """Counts blobs."""
+
+    folder: Annotated[Path, tyro.conf.Positional]
+    """Where they are."""
+    twice: bool = False
+    """Count them twice."""
+
+
+def count(options: Count, screen: Console) -> int:
+    screen.print(f"counted {options.folder} {1 + options.twice} times")
+    return 0
 
 
 @pytest.fixture
@@ -95,14 +125,15 @@ def blobs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
         PRETRAINED={},
         build=lambda config: nn.Linear(config.width, 2),
         data=lambda config, split, root=None: Samples(),
-        predict=predict,
-        metrics=metrics,
+        System=Blobs,
+        evaluate=evaluate,
+        loss=lambda model, batch, step: {},
     )
     check = ModuleType(f"percepta.systems.{SYSTEM}.check")
 
     def look(folder: Path, progress: Any) -> SimpleNamespace:
         if not folder.is_dir():
-            raise FileNotFoundError(f"{folder}: no such folder")
+            raise MissingFileError(f"{folder}: no such folder")
         problems = [f"{path}:1: empty" for path in sorted(folder.glob("*.csv"))]
         sheet = Image.new("RGB", (4, 4))
         progress(7, 7)
@@ -110,13 +141,18 @@ def blobs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
         return SimpleNamespace(ok=not problems, text=lambda: text, sheet=lambda: sheet)
 
     check.check = look  # type: ignore[attr-defined]
-    for part in (module, task, check):
+    module.__path__ = []
+    commands = ModuleType(f"percepta.systems.{SYSTEM}.commands")
+    commands.__spec__ = SimpleNamespace(name=commands.__name__)  # type: ignore[assignment]
+    commands.COMMANDS = {"count": (Count, count)}  # type: ignore[attr-defined]
+    for part in (module, task, check, commands):
         monkeypatch.setitem(sys.modules, part.__name__, part)
     monkeypatch.setitem(TABLE, SYSTEM, "Finds blobs.")
 
-    def load(name: str, **options: Any) -> percepta.System:
+    def load(name: str, **options: Any) -> Blobs:
         config = module.PRESETS[options.get("preset", "small")]
-        return percepta.System(SYSTEM, config, task.build(config), task)
+        model = task.build(config)
+        return Blobs(config, model, "none", Evaluator(SYSTEM, config, model))
 
     monkeypatch.setattr(percepta, "load", load)
     return module
@@ -143,6 +179,10 @@ def run(*words: str) -> int:
         (["predict", SYSTEM, "nowhere.jpg", "a word"], "no file, folder or pattern 'nowhere.jpg'"),
         (["data", SYSTEM, "check", "nowhere"], "nowhere: no such folder"),
         (["list", "--all"], "unknown option '--all'"),
+        ([SYSTEM, "trian"], "Did you mean train?"),
+        ([SYSTEM, "cuont"], "Did you mean count?"),
+        (["count"], "percepta blobs count"),
+        (["count", SYSTEM, "x", "--twcie"], "Did you mean --twice?"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(
@@ -191,6 +231,61 @@ def test_help_names_every_command_and_system(capsys: pytest.CaptureFixture[str])
     assert run() == 2
     assert run("--version") == 0
     assert percepta.__version__ in capsys.readouterr().out
+
+
+def test_both_word_orders_are_one_command(blobs: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("count", SYSTEM, "there", "--twice") == run(SYSTEM, "count", "there", "--twice") == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == second == "counted there 2 times"
+    assert run("train", SYSTEM, "--help") == run(SYSTEM, "train", "--help") == 0
+    text = capsys.readouterr().out
+    assert text[: len(text) // 2] == text[len(text) // 2 :]
+
+
+def test_help_of_a_system_lists_what_only_it_can_do(blobs: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(SYSTEM, "--help") == 0 and run(SYSTEM) == 2
+    text = capsys.readouterr().out
+    assert "Counts blobs." in text and "Finds blobs." in text and "evaluate" in text
+
+
+def test_an_own_verb_may_replace_a_general_one(
+    blobs: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(shell.commands_of(SYSTEM), "predict", (Count, count))  # type: ignore[arg-type]
+    assert run("predict", SYSTEM, "there") == 0
+    assert "counted there" in capsys.readouterr().out
+
+
+def test_names_are_disjoint() -> None:
+    """A word of the command line means one thing: a system, a verb, or what it is short for."""
+    assert not set(TABLE) & {*cli.GENERAL, *cli.PLAIN, *SHORT}
+    assert not set(SHORT) & {*cli.GENERAL, *cli.PLAIN}
+    for system in TABLE:
+        own = shell.commands_of(system)
+        assert not set(own) & {*TABLE, *cli.PLAIN}
+        for kind, function in own.values():
+            assert is_dataclass(kind) and (kind.__doc__ or "").strip() and callable(function)
+    for words in SHORT.values():
+        assert words[0] in TABLE and all(verb in shell.commands_of(words[0]) for verb in words[1:])
+
+
+@pytest.mark.parametrize("system", TABLE)
+def test_help_of_every_verb(system: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for verb in [*shell.commands_of(system)]:
+        assert run(system, verb, "--help") == 0
+        assert f"percepta {system} {verb}" in " ".join(capsys.readouterr().out.split())
+
+
+def test_words_that_a_system_does_not_take_are_refused(
+    blobs: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = str(pictures(tmp_path, "a.png") / "a.png")
+    monkeypatch.setattr(Blobs, "predict", lambda self, source: None)
+    assert run("predict", SYSTEM, file, "red") == 2
+    assert "takes no words" in capsys.readouterr().err
+    monkeypatch.setattr(Blobs, "predict", lambda self, source, sentence: None)
+    assert run("predict", SYSTEM, file) == 2
+    assert "needs sentence" in capsys.readouterr().err
 
 
 def test_train_help_explains_the_settings_of_the_preset(blobs: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
@@ -260,31 +355,58 @@ def test_stopping_says_how_to_go_on(
     assert "run the same command again" in capsys.readouterr().err
 
 
+@pytest.fixture
+def published(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The folder of result files, and a card without numbers beside the made-up system."""
+    folder = tmp_path / "benchmarks" / "results"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(cards, "ROOT", tmp_path)
+    monkeypatch.setattr(cards, "RESULTS", folder)
+    (tmp_path / SYSTEM).mkdir()
+    table = f"<!-- table {SYSTEM}/evaluate -->\n<!-- /table -->"
+    (tmp_path / SYSTEM / "CARD.md").write_text(f"# Blobs\n{table}\nEnd.\n")
+    (tmp_path / "README.md").write_text(f"Mean <!-- n {SYSTEM}/evaluate.mean:zero .1f -->?<!-- /n -->.\n")
+    return folder
+
+
 def test_evaluate_prints_writes_and_fills_the_card(
-    blobs: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    blobs: ModuleType, published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    card = tmp_path / SYSTEM / "CARD.md"
-    card.parent.mkdir()
-    card.write_text("# Blobs\n<!-- numbers -->\n<!-- /numbers -->\nEnd.\n")
     out = tmp_path / "out"
     assert run("evaluate", SYSTEM, "--batch-size", "2", "--out", str(out), "--card") == 0
     shown = capsys.readouterr().out
     assert "2.000" in shown and "1.000 to 3.000" in shown and "zero" in shown
     written = json.loads((out / "metrics.json").read_text())
     assert written["metrics"]["mean"]["value"] == 2.0 and written["metrics"]["mean"]["n"] == 5
-    assert "1.000 to 3.000" in (out / "report.html").read_text()
-    text = card.read_text()
+    page = (out / "report.html").read_text()
+    assert "1.000 to 3.000" in page and "the blobs were looked at" in page
+    text = (tmp_path / SYSTEM / "CARD.md").read_text()
     assert "| mean | 2.000 | 1.000 to 3.000 | 5 | 0.000 |" in text
-    assert "there is nothing to export" in text and f"percepta evaluate {SYSTEM}" in text
+    assert "there is nothing to export" in text and f"`percepta evaluate {SYSTEM} --batch-size 2 --card`" in text
     assert text.startswith("# Blobs\n") and text.endswith("End.\n")
+    found = cards.read(published / f"{SYSTEM}-evaluate.json")
+    assert found.values["mean"].low == 1.0 and found.values["parameters"].value == pytest.approx(8e-6)
+    assert "-->0.0<!--" in (tmp_path / "README.md").read_text()
 
 
-def test_card_without_a_place_is_left_alone(tmp_path: Path) -> None:
-    card = tmp_path / "CARD.md"
-    card.write_text("# Card")
-    with pytest.raises(ValueError, match="no place for numbers"):
-        cli.write_card(card, {"mean": Metric(1.0)}, {"parameters": "8"})
-    assert card.read_text() == "# Card"
+def test_card_says_what_differs_and_what_is_missing(
+    blobs: ModuleType, published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("card", SYSTEM) == 1
+    assert f"missing {SYSTEM}/evaluate.mean:zero .1f" in capsys.readouterr().out
+    found = cards.measured(SYSTEM, "evaluate", {"mean": Metric(2.0, baselines={"zero": 0.0})}, command="x")
+    cards.write(found)
+    assert run(SYSTEM, "card", "--check") == 1
+    assert "differ" in capsys.readouterr().out and "?" in (tmp_path / "README.md").read_text()
+    assert run("card", SYSTEM) == 0 == run("card", SYSTEM, "--check")
+
+
+def test_outside_a_checkout_no_card_is_promised(
+    blobs: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cards, "RESULTS", tmp_path / "none")
+    assert run("evaluate", SYSTEM, "--out", str(tmp_path / "out"), "--card") == 2
+    assert "checkout" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def pictures(folder: Path, *names: str) -> Path:
@@ -349,7 +471,7 @@ def test_demo_writes_one_page(blobs: ModuleType, monkeypatch: pytest.MonkeyPatch
     module = ModuleType(f"percepta.systems.{SYSTEM}.demo")
     module.__spec__ = SimpleNamespace(name=module.__name__)  # type: ignore[assignment]
     picture = Image.new("RGB", (8, 8), "green")
-    module.demo = lambda load: ["found", ("pictures", [(picture, "a blob")])]  # type: ignore[attr-defined]
+    module.demo = lambda load: [report.Text("found"), report.Gallery([(picture, "a blob")])]  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
     for name in [name for name in TABLE if name != SYSTEM]:
         monkeypatch.delitem(TABLE, name)

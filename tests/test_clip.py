@@ -14,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from percepta.errors import InputError
+from percepta.nn.archive import check_keys, read_archive
 from percepta.nn.clip import (
     CLIP,
     VIT_B_32,
@@ -22,11 +24,9 @@ from percepta.nn.clip import (
     SpatialAttentionPool,
     Tokenizer,
     causal_mask,
-    check_keys,
     clean,
     load_openai,
     normalise,
-    read_archive,
 )
 
 TINY = {"embed_dim": 16, "vision_layers": (1, 1, 1, 1), "vision_width": 8, "grid": 2, "vocab": 50}
@@ -335,7 +335,45 @@ def test_files_of_three_kinds(tmp_path: Path) -> None:
         fresh.read(tmp_path / name)
         assert torch.equal(fresh.token_embedding.weight, model.token_embedding.weight)
     torch.jit.script(_Archive(model)).save(str(tmp_path / "c.pt"))
-    assert set(read_archive(tmp_path / "c.pt")) == {"visual.weight", "input_resolution"}
+    found = read_archive(tmp_path / "c.pt")
+    expected = torch.jit.load(tmp_path / "c.pt").state_dict()
+    assert set(found) == {"visual.weight", "input_resolution"} == set(expected)
+    assert all(torch.equal(found[name], value) and found[name].dtype == value.dtype for name, value in expected.items())
+
+
+class Overwrites(torch.nn.Module):
+    """A TorchScript module that writes into a file when it is loaded."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__()
+        self.weight = torch.zeros(3)
+        self.target = target
+
+    @torch.jit.export
+    def __getstate__(self) -> tuple[torch.Tensor, str, bool]:
+        return (self.weight, self.target, self.training)
+
+    @torch.jit.export
+    def __setstate__(self, state: tuple[torch.Tensor, str, bool]) -> None:
+        self.target = state[1]
+        self.training = state[2]
+        x = torch.from_file(self.target, True, 4, dtype=torch.uint8)
+        x.copy_(torch.tensor([112, 119, 110, 100], dtype=torch.uint8))
+        self.weight = x
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_no_archive_runs_anything(tmp_path: Path) -> None:
+    victim = tmp_path / "victim.txt"
+    victim.write_text("precious")
+    script = torch.jit.script(Overwrites(str(victim)))
+    torch.jit.save(script, tmp_path / "evil.pt")
+    victim.write_text("precious")
+    with pytest.raises(InputError, match=r"evil\.pt"):
+        read_archive(tmp_path / "evil.pt")
+    assert victim.read_text() == "precious"
+    torch.jit.load(tmp_path / "evil.pt")  # as torch's own reader would have it
+    assert victim.read_bytes()[:4] == b"pwnd"
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Every system, whole, with its preset tiny: from data over training to predictions and graphs.
+"""Every system, whole: with its preset tiny from data over training to predictions and graphs, and what ships of it.
 
 A new system adds itself to TABLE and one line to INPUTS: what its `predict` is given.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 from collections.abc import Callable
 from dataclasses import is_dataclass, replace
 from importlib import import_module
@@ -21,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 import percepta
-from percepta import checkpoint, report, weights
+from percepta import checkpoint, contract, report, weights
 from percepta import train as training
 from percepta.config import TrainConfig, from_json, to_json
 from percepta.metrics import Metric
@@ -41,7 +42,7 @@ def disc() -> Image.Image:
 def posed_pair() -> tuple[Any, ...]:
     """Two views of a textured box, a hand's breadth apart."""
     from percepta.geometry.camera import Intrinsics
-    from percepta.systems.planes.task import View
+    from percepta.systems.planes.predict import View
     from percepta.systems.planes.world import Box
 
     camera, box = Intrinsics(90.0, 90.0, 49.5, 39.5, 100, 80), Box(3)
@@ -56,14 +57,14 @@ def scanned() -> Any:
     return data.synthetic(3, 0.05, 6, 64)
 
 
-INPUTS: dict[str, Callable[[], tuple[Any, ...]]] = {
-    "aesthetics": lambda: (disc(),),
-    "online3d": lambda: (scanned(),),
-    "planes": posed_pair,
-    "refer": lambda: (disc(), "the red disc"),
-    "distill": lambda: (disc(),),
-    "hashing": lambda: (disc(),),
-    "supernet": lambda: ("0211", disc()),
+INPUTS: dict[str, Callable[[Any], tuple[Any, ...]]] = {
+    "aesthetics": lambda system: (disc(),),
+    "online3d": lambda system: (scanned(),),
+    "planes": lambda system: posed_pair(),
+    "refer": lambda system: (disc(), "the red disc"),
+    "distill": lambda system: (disc(),),
+    "hashing": lambda system: (disc(),),
+    "supernet": lambda system: (system.model.space.largest(), disc()),
 }
 
 every_system = pytest.mark.parametrize("name", TABLE)
@@ -91,11 +92,11 @@ def same(a: Any, b: Any) -> bool:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, percepta.System]]:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Any]]:
     """The run folder of a few steps and what `load` makes of it; each system is trained once."""
-    made: dict[str, tuple[Path, percepta.System]] = {}
+    made: dict[str, tuple[Path, Any]] = {}
 
-    def get(name: str) -> tuple[Path, percepta.System]:
+    def get(name: str) -> tuple[Path, Any]:
         if name not in made:
             out = tmp_path_factory.mktemp(name) / "run"
             path = training.train(name, tiny(name), out=out, device="cpu")
@@ -114,8 +115,9 @@ def test_names(name: str) -> None:
         assert type(config) is system.Config and isinstance(config.train, TrainConfig)
         assert is_dataclass(config) and config.__dataclass_params__.frozen
         assert from_json(system.Config, json.loads(json.dumps(to_json(config)))) == config
-    for function in ("build", "data", "loss", "metrics", "predict"):
+    for function in ("build", "data", "loss", "evaluate", "System"):
         assert callable(getattr(task, function)), function
+    assert task.System.name == name and task.System.__module__ == f"percepta.systems.{name}.predict"
     assert set(task.PRETRAINED.values()) <= {*weights.TABLE, *weights.ANY_OF}
     assert all(callable(how) or (isinstance(how, str) and how) for how in task.EXPORTS.values())
     assert task.EXPORTS
@@ -153,7 +155,7 @@ def test_the_loss_reaches_what_is_trained(name: str) -> None:
     task, config = import_module(f"percepta.systems.{name}.task"), tiny(name)
     torch.manual_seed(0)
     model, data = task.build(config).train(), task.data(config, "train")
-    step = training.Step(0, 0, torch.Generator().manual_seed(0))
+    step = contract.Step(0, 0, torch.Generator().manual_seed(0))
     losses = task.loss(model, data.collate([data[(0, i)] for i in range(4)]), step)
     assert losses["loss"].ndim == 0 and math.isfinite(losses["loss"].item())
     losses["loss"].backward()
@@ -192,26 +194,63 @@ def test_resuming_changes_no_bit(name: str, trained: Any, tmp_path: Path) -> Non
 
 @every_system
 def test_metrics_come_with_how_many_samples(name: str, trained: Any) -> None:
-    metrics = trained(name)[1].evaluate(batch_size=4)
-    assert metrics
-    for key, metric in metrics.items():
+    found = trained(name)[1].evaluate(batch_size=4)
+    assert found.metrics and not found.blocks, "blocks are made only where examples are asked for"
+    for key, metric in found.metrics.items():
         assert isinstance(metric, Metric), key
         assert math.isfinite(metric.value) and metric.n > 0, key
         if metric.low is not None and metric.high is not None:
             assert metric.low <= metric.value <= metric.high, key
-    assert any(metric.baselines for metric in metrics.values()), "what does a trivial answer reach?"
-    assert any(metric.low is not None for metric in metrics.values()), "how sure are the numbers?"
+    assert any(metric.baselines for metric in found.metrics.values()), "what does a trivial answer reach?"
+    assert any(metric.low is not None for metric in found.metrics.values()), "how sure are the numbers?"
+
+
+@every_system
+def test_an_evaluation_goes_through_its_data_once(name: str, trained: Any) -> None:
+    task, system = import_module(f"percepta.systems.{name}.task"), trained(name)[1]
+
+    class Once:
+        """A loader that may be gone through once."""
+
+        def __init__(self, batches: list[Any]) -> None:
+            self.batches, self.times = batches, 0
+
+        def __iter__(self) -> Any:
+            self.times += 1
+            assert self.times == 1
+            return iter(self.batches)
+
+        def __len__(self) -> int:
+            return len(self.batches)
+
+    batches = [*contract.batches(task.data(system.config, "val"), 4)]
+    with torch.no_grad():
+        plain, shown = (task.evaluate(system.model, Once(batches), examples=count) for count in (0, 2))
+    assert plain.metrics == shown.metrics and not plain.blocks
+    html = report.Page(name, list(shown.blocks)).html()
+    assert all(f"<{tag}" not in html for tag in ("script", "iframe"))
+
+
+def walk(system: Any, folder: Path) -> Any:
+    """predict, draw, save; returns the result."""
+    result = system.predict(*INPUTS[system.name](system))
+    drawn = result.draw()
+    assert isinstance(drawn, Image.Image) and min(drawn.size) > 8
+    result.save(folder / "result.png")
+    assert any(path.stat().st_size > 0 for path in folder.iterdir())
+    for value in vars(result).values():
+        assert not isinstance(value, Tensor), "results are numpy and plain numbers"
+    assert result.weights == contract.weights_hash(system.model) != ""
+    return result
 
 
 @every_system
 def test_a_result_can_be_drawn_and_saved(name: str, trained: Any, tmp_path: Path) -> None:
-    result = trained(name)[1].predict(*INPUTS[name]())
-    drawn = result.draw()
-    assert isinstance(drawn, Image.Image) and min(drawn.size) > 8
-    result.save(tmp_path / "result.png")
-    assert any(path.stat().st_size > 0 for path in tmp_path.iterdir())
-    for value in vars(result).values():
-        assert not isinstance(value, Tensor), "results are numpy and plain numbers"
+    walk(trained(name)[1], tmp_path)
+
+
+def numbers_of(result: Any) -> dict[str, Any]:
+    return {key: value for key, value in vars(result).items() if isinstance(value, np.ndarray | float)}
 
 
 @every_system
@@ -220,25 +259,48 @@ def test_a_checkpoint_gives_the_same_answers(name: str, trained: Any, tmp_path: 
     path = tmp_path / "copy.safetensors"
     checkpoint.save(path, system.model, system=name, preset="tiny", config=system.config)
     twin = percepta.load(path, device="cpu")
-    given = INPUTS[name]
-    before, after = vars(system.predict(*given())), vars(twin.predict(*given()))
-    numbers = {key for key, value in before.items() if isinstance(value, np.ndarray | float)}
-    assert numbers and all(same(before[key], after[key]) for key in numbers)
+    before, after = (numbers_of(one.predict(*INPUTS[name](one))) for one in (system, twin))
+    assert before and all(same(before[key], after[key]) for key in before)
 
 
 @every_system
-def test_graphs_agree_with_torch(name: str, trained: Any, tmp_path: Path) -> None:
-    task = import_module(f"percepta.systems.{name}.task")
-    graphs = [part for part, how in task.EXPORTS.items() if not isinstance(how, str)]
+def test_what_ships_predicts_and_is_saved(name: str, tmp_path: Path) -> None:
+    system = percepta.load(name, device="cpu")
+    assert isinstance(system.model, torch.nn.Module) and "Apache-2.0" in system.licence
+    first = numbers_of(walk(system, tmp_path))
+    path = tmp_path / "copy.safetensors"
+    header, _ = checkpoint.read(weights.find(f"{name}-small"))
+    checkpoint.save(
+        path, system.model, system=name, preset="small", config=system.config, frozen=header.frozen, half=True
+    )
+    again = numbers_of(percepta.load(path, device="cpu").predict(*INPUTS[name](system)))
+    assert first and all(same(first[key], again[key]) for key in first)
+    twin = pickle.loads(pickle.dumps(system))
+    assert same(first, numbers_of(twin.predict(*INPUTS[name](system))))
+
+
+@every_system
+def test_what_ships_has_graphs(name: str, tmp_path: Path) -> None:
+    check_graphs(percepta.load(name, device="cpu"), tmp_path)
+
+
+def check_graphs(system: Any, folder: Path) -> None:
+    exports = import_module(f"percepta.systems.{system.name}.task").EXPORTS
+    graphs = [part for part, how in exports.items() if not isinstance(how, str)]
     if not graphs:
-        pytest.skip(f"{name} has no part with a graph: {task.EXPORTS}")
+        pytest.skip(f"{system.name} has no part with a graph: {exports}")
     if any(find_spec(package) is None for package in ("onnx", "onnxscript", "onnxruntime")):
         pytest.skip("the extra percepta[export] is not installed")
     from percepta.export import export
 
-    for part in export(trained(name)[1], tmp_path):
+    for part in export(system, folder):
         if part.part in graphs:
             assert part.path is not None and part.path.is_file()
             assert part.relative < 1e-4, part
         else:
             assert part.reason
+
+
+@every_system
+def test_graphs_agree_with_torch(name: str, trained: Any, tmp_path: Path) -> None:
+    check_graphs(trained(name)[1], tmp_path)

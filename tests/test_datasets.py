@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from percepta.datasets import coco, davis, folder, refcoco
+from percepta.datasets.scene import of_split, stride
 from percepta.metrics.masks import coco_rle_encode, polygons_to_mask
 
 H, W = 12, 16
@@ -169,13 +170,13 @@ def sentences(scenes):
 @pytest.mark.parametrize("protocol", [0, 2, 5])
 def test_published_references_keep_their_order(tmp_path, protocol):
     published(tmp_path, protocol=protocol)
-    scenes = refcoco.read(tmp_path, "train")
+    scenes = of_split(refcoco.read(tmp_path), "train")
     assert sentences(scenes) == [("the cat",), ("upper dog", "the dog above", "dog on top")]
     assert [scene.image for scene in scenes] == [tmp_path / "images/train2014" / n for n in ("b.jpg", "a.jpg")]
     assert [scene.group for scene in scenes] == ["coco/11", "coco/10"]
     np.testing.assert_array_equal(scenes[1].regions[0].mask.read(), box(2, 6, 3, 8))
     assert scenes[1].regions[0].name == "dog"
-    test = refcoco.read(tmp_path / "refcoco", "testA")  # the dataset's own folder will do
+    test = of_split(refcoco.read(tmp_path / "refcoco"), "testA")  # the dataset's own folder will do
     assert sentences(test) == [("the car",), ("dog", "a dog")]
     np.testing.assert_array_equal(test[0].regions[0].mask.read(), box(7, 11, 1, 5))
 
@@ -192,14 +193,16 @@ def test_a_pickle_of_python_2(tmp_path):
     body = b"".join(b"U" + bytes([len(k)]) + k + v + b"s" for k, v in keys.items())
     data = b"\x80\x02]}" + body + b"U\x09sentences]" + sentence + b"asa."
     (tmp_path / "refcoco" / "refs(unc).p").write_bytes(data)
-    (scene,) = refcoco.read(tmp_path, "train")
+    (scene,) = of_split(refcoco.read(tmp_path), "train")
     assert scene.regions[0].sentences == ("café chair",)
     np.testing.assert_array_equal(scene.regions[0].mask.read(), box(2, 6, 3, 8))
 
 
 def test_the_protocol(tmp_path):
     published(tmp_path)
-    every = {split: refcoco.protocol(refcoco.read(tmp_path, split), split) for split in ("train", "val", "testA")}
+    every = {
+        split: refcoco.protocol(of_split(refcoco.read(tmp_path), split), split) for split in ("train", "val", "testA")
+    }
     assert [(i.scene, i.region, i.sentence) for i in every["train"]] == [(0, 0, None), (1, 0, None)]
     assert [(i.scene, i.region, i.sentence) for i in every["val"]] == [(0, 0, 0)]
     assert [(i.scene, i.region, i.sentence) for i in every["testA"]] == [(0, 0, 0), (1, 0, 0), (1, 0, 1)]
@@ -224,7 +227,7 @@ class Evil:
 def test_a_pickle_with_a_class_is_refused_by_name(tmp_path, payload, name, protocol):
     published(tmp_path, [payload, *REFS], protocol=protocol)
     with pytest.raises(ValueError, match=rf"refs\(unc\)\.p: .*it holds {name}"):
-        refcoco.read(tmp_path, "train")
+        of_split(refcoco.read(tmp_path), "train")
 
 
 def test_choosing_a_dataset(tmp_path):
@@ -232,43 +235,43 @@ def test_choosing_a_dataset(tmp_path):
     published(tmp_path, name="refcocog", splitter="umd")
     published(tmp_path, [REFS[0]], name="refcocog", splitter="google")
     with pytest.raises(ValueError, match=r"refcoco \(unc\), refcocog \(google\), refcocog \(umd\)"):
-        refcoco.read(tmp_path, "train")
+        of_split(refcoco.read(tmp_path), "train")
     with pytest.raises(ValueError, match="more than one"):
-        refcoco.read(tmp_path, "train", dataset="refcocog")
-    assert len(refcoco.read(tmp_path, "train", dataset="refcocog", splitter="google")) == 1
-    assert len(refcoco.read(tmp_path / "refcocog" / "refs(google).p", "train")) == 1
-    assert len(refcoco.read(tmp_path, "train", splitter="unc")) == 2
+        of_split(refcoco.read(tmp_path, dataset="refcocog"), "train")
+    assert len(of_split(refcoco.read(tmp_path, dataset="refcocog", splitter="google"), "train")) == 1
+    assert len(of_split(refcoco.read(tmp_path / "refcocog" / "refs(google).p"), "train")) == 1
+    assert len(of_split(refcoco.read(tmp_path, splitter="unc"), "train")) == 2
     with pytest.raises(FileNotFoundError, match=r"no references of refclef.*found refcoco \(unc\)"):
-        refcoco.read(tmp_path, "train", dataset="refclef")
+        of_split(refcoco.read(tmp_path, dataset="refclef"), "train")
 
 
 def test_published_errors(tmp_path):
     published(tmp_path)
     file = tmp_path / "refcoco" / "refs(unc).p"
     with pytest.raises(ValueError, match="has the splits train, val, testA, not 'test'"):
-        refcoco.read(tmp_path, "test")
+        of_split(refcoco.read(tmp_path), "test")
     published(tmp_path, [reference(7, 10, 77, "train", "x")])
     with pytest.raises(ValueError, match="reference 7: picture 10 or object 77 is not in"):
-        refcoco.read(tmp_path, "train")
+        of_split(refcoco.read(tmp_path), "train")
     published(tmp_path, [{"ref_id": 1}])
     with pytest.raises(ValueError, match="reference 0 has no ann_id, image_id, split, sentences"):
-        refcoco.read(tmp_path, "train")
+        of_split(refcoco.read(tmp_path), "train")
     published(tmp_path, [reference(7, 10, 1, "train", " ")])
     with pytest.raises(ValueError, match="reference 7 has an empty sentence"):
-        refcoco.read(tmp_path, "train")
+        of_split(refcoco.read(tmp_path), "train")
     for data in (b"", b"no pickle at all", pickle.dumps(REFS)[:50]):
         file.write_bytes(data)
         with pytest.raises(ValueError, match=r"refs\(unc\)\.p"):
-            refcoco.read(tmp_path, "train")
+            of_split(refcoco.read(tmp_path), "train")
     published(tmp_path)
     (tmp_path / "refcoco" / "instances.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"instances\.json: no such file"):
-        refcoco.read(tmp_path, "train")
+        of_split(refcoco.read(tmp_path), "train")
     published(tmp_path)
     for path in (tmp_path / "images/train2014").iterdir():
         path.unlink()
     with pytest.raises(FileNotFoundError, match=r"b\.jpg .* is in none of"):
-        refcoco.read(tmp_path, "train")
+        of_split(refcoco.read(tmp_path), "train")
 
 
 def prepared(root, dataset="refcocog_u", splits=("train", "val")):
@@ -294,21 +297,21 @@ def prepared(root, dataset="refcocog_u", splits=("train", "val")):
 
 def test_the_prepared_layout(tmp_path):
     prepared(tmp_path)
-    scenes = refcoco.read(tmp_path, "val")
+    scenes = of_split(refcoco.read(tmp_path), "val")
     assert sentences(scenes) == [("dog 0 0",), ("dog 1 0", "dog 1 1")]
     assert [scene.image.name for scene in scenes] == ["b.jpg", "a.jpg"]
     np.testing.assert_array_equal(scenes[1].regions[0].mask.read(), box(3, 6, 3, 8))
     with pytest.raises(ValueError, match="refcocog_u has the splits train, val, not 'testB'"):
-        refcoco.read(tmp_path, "testB")
+        of_split(refcoco.read(tmp_path), "testB")
     prepared(tmp_path, "refcoco")
     with pytest.raises(ValueError, match=r"refcoco, refcocog_u\); .* such as .*anns/refcoco$"):
-        refcoco.read(tmp_path, "val")
-    assert refcoco.read(tmp_path / "anns" / "refcocog_u", "val")[1].regions == scenes[1].regions
+        of_split(refcoco.read(tmp_path), "val")
+    assert of_split(refcoco.read(tmp_path / "anns" / "refcocog_u"), "val")[1].regions == scenes[1].regions
     shutil.rmtree(tmp_path / "anns" / "refcoco")
     path = tmp_path / "anns/refcocog_u/val.json"
     path.write_text(json.dumps([{"img_name": "a.jpg"}]))
     with pytest.raises(ValueError, match=r"val\.json: entry 0 has no segment_id, sentences"):
-        refcoco.read(tmp_path, "val")
+        of_split(refcoco.read(tmp_path), "val")
 
 
 # DAVIS
@@ -324,7 +327,7 @@ def davis_tree(root, inner, suffix, videos=("bear", "surf"), frames=5):
 @pytest.mark.parametrize(("inner", "suffix"), [("480p", ".jpg"), ("", ".webp")])
 def test_davis(tmp_path, inner, suffix):
     davis_tree(tmp_path, inner, suffix)
-    scenes = davis.read(tmp_path, every=2)
+    scenes = stride(davis.read(tmp_path), 2)
     assert [(scene.group, scene.image.stem) for scene in scenes] == [
         (f"davis/{video}", stem) for video in ("bear", "surf") for stem in ("00000", "00002", "00004")
     ]
@@ -346,9 +349,9 @@ def test_davis_split(tmp_path, where, text):
     davis_tree(tmp_path, "480p", ".jpg")
     (tmp_path / "ImageSets" / where).mkdir(parents=True)
     (tmp_path / "ImageSets" / where / "val.txt").write_text(text)
-    assert {scene.group for scene in davis.read(tmp_path, split="val")} == {"davis/surf"}
-    with pytest.raises(FileNotFoundError, match=r"no train\.txt"):
-        davis.read(tmp_path, split="train")
+    assert {scene.group for scene in of_split(davis.read(tmp_path), "val")} == {"davis/surf"}
+    with pytest.raises(ValueError, match="davis has the splits val, not 'train'"):
+        of_split(davis.read(tmp_path), "train")
 
 
 def test_davis_errors(tmp_path):
@@ -368,10 +371,10 @@ def test_davis_errors(tmp_path):
 
 
 def test_davis_on_the_real_videos(shared_data):
-    train = davis.read(shared_data / "davis16-train")
+    train = stride(davis.read(shared_data / "davis16-train"), 2)  # every eighth frame
     assert len(train) == 270 and len({scene.group for scene in train}) == 30
     assert all(scene.regions[0].name for scene in train)
-    official = davis.read(shared_data / "davis16", every=20)
+    official = stride(davis.read(shared_data / "davis16"), 20)
     assert {s.group for s in official if s.regions[0].sentences} >= {"davis/goat", "davis/dog"}
     mask = official[0].regions[0].mask.read()
     assert mask.shape == (480, 854) and 0.01 < mask.mean() < 0.5

@@ -106,9 +106,9 @@ def test_online3d(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import torch
 
     from percepta import checkpoint
-    from percepta.datasets import rooms
     from percepta.geometry.camera import Intrinsics
     from percepta.systems.online3d import PRESETS, task
+    from percepta.worlds import rooms
 
     world, camera = rooms.room(4), Intrinsics.field_of_view(48, 36, 58.0)
     for name in ("color", "depth", "pose"):
@@ -128,7 +128,7 @@ def test_online3d(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = {"room.png", "room.ply", "room.json", "room.html"}
     assert {file.name for file in (tmp_path / "out").iterdir()} == made
     words = ["--weights", str(path), "--device", "cpu", "--out", str(tmp_path / "command")]
-    streamed = ["--every", "3", "--size", "160", "120"]
+    streamed = ["--stride", "3", "--size", "160", "120"]
     assert main(["predict", "online3d", str(tmp_path / "in"), *words, *streamed]) == 0
     assert "2 frames (0 left out)" in capsys.readouterr().out
     assert {file.name for file in (tmp_path / "command").iterdir()} == made

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 import fake_system
-import percepta
 from percepta import export as exporting
 from percepta.export import export, parity, to_onnx
+from percepta.train import Evaluator
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -18,14 +18,15 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 
 
 @pytest.fixture
-def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> percepta.System:
+def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> fake_system.Fake:
     task: ModuleType = fake_system.install(tmp_path / "assets", monkeypatch.setitem, monkeypatch.setattr)
     torch.manual_seed(0)
     config = fake_system.Config(dropout=0.5)
-    return percepta.System("fake", config, task.build(config), task)
+    model = task.build(config)
+    return fake_system.Fake(config, model, "none", Evaluator("fake", config, model))
 
 
-def test_graphs_agree_with_torch_and_the_rest_says_why_not(system: percepta.System, tmp_path: Path) -> None:
+def test_graphs_agree_with_torch_and_the_rest_says_why_not(system: fake_system.Fake, tmp_path: Path) -> None:
     graph, other = export(system, tmp_path / "onnx")
     assert graph.path == tmp_path / "onnx" / "fake-model.onnx" and graph.path.is_file()
     assert graph.difference < 1e-5 and graph.relative < 1e-5
@@ -50,12 +51,12 @@ def test_parity_sees_a_difference_and_tries_other_sizes(tmp_path: Path) -> None:
     assert relative == pytest.approx(1 / 3, rel=1e-3) and difference > 0.1
 
 
-def test_a_missing_extra_is_named(system: percepta.System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_is_named(system: fake_system.Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exporting, "find_spec", lambda name: None if name == "onnxscript" else object())
     with pytest.raises(ModuleNotFoundError, match=r"onnxscript.*pip install 'percepta\[export\]'"):
         export(system, tmp_path)
 
 
-def test_an_unknown_part_is_refused(system: percepta.System, tmp_path: Path) -> None:
+def test_an_unknown_part_is_refused(system: fake_system.Fake, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="it has: model, other"):
         export(system, tmp_path, ["image"])

@@ -11,11 +11,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from percepta.errors import InputError
 from percepta.geometry import camera as cameras
 from percepta.geometry import ply
 from percepta.geometry import pose as poses
-from percepta.geometry import render as renderer
 from percepta.geometry.camera import Intrinsics
+from percepta.worlds import raster as renderer
 
 SEEDS = st.integers(0, 2**32 - 1)
 few = settings(max_examples=25, deadline=None)
@@ -326,7 +327,7 @@ def test_ply_says_what_is_wrong(tmp_path: Path) -> None:
     ply.write(path, {"x": np.zeros(2, np.float32)}, np.array([[0, 1, 2]]))
     with pytest.raises(ValueError, match="names vertex 2"):
         ply.read(path)
-    with pytest.raises(KeyError, match="no vertex property y"):
+    with pytest.raises(InputError, match="no vertex property y"):
         ply.Ply({"x": np.zeros(1)}, np.zeros((0, 3), np.int32)).columns("x", "y")
 
 

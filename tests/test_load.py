@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ import torch
 import fake_system
 import percepta
 from percepta import checkpoint, weights
+from percepta.contract import weights_hash
 from percepta.train import train
 
 
@@ -24,7 +27,7 @@ def run(tmp_path: Path, task: ModuleType) -> Path:
     return train("fake", fake_system.PRESETS["small"], out=tmp_path / "run", device="cpu").parent
 
 
-def answer(system: percepta.System) -> float:
+def answer(system: Any) -> float:
     return system.predict([1.0, 2.0, 3.0, 4.0, 5.0]).value
 
 
@@ -109,9 +112,23 @@ def test_parts_from_files_of_the_users(run: Path) -> None:
 def test_device_dtype_and_evaluation(run: Path) -> None:
     system = percepta.load(run, device="cpu", dtype=torch.float64)
     assert system.model.head.weight.dtype == torch.float64
-    assert percepta.load(run, device="cpu").evaluate(batch_size=3)["mae"].n == 4
-    with pytest.raises(ValueError, match="no session"):
-        system.session()
+    found = percepta.load(run, device="cpu").evaluate(batch_size=3)
+    assert found.metrics["mae"].n == 4 and found.blocks == []
+    assert len(percepta.load(run, device="cpu").evaluate(batch_size=3, examples=2).blocks) == 1
+    assert "as the files that were given" in system.licence
+
+
+def test_a_run_may_say_which_system_it_has_to_be(run: Path) -> None:
+    assert percepta.load(run, system="fake", device="cpu").name == "fake"
+    with pytest.raises(percepta.InputError, match="holds fake, not refer"):
+        percepta.load(run, system="refer", device="cpu")
+
+
+def test_a_loaded_system_can_be_pickled_and_knows_its_weights(run: Path) -> None:
+    system = percepta.load(run, device="cpu")
+    twin = pickle.loads(pickle.dumps(system))
+    assert answer(twin) == answer(system) and twin.evaluate(batch_size=2).metrics["mae"].n == 4
+    assert weights_hash(twin.model) == checkpoint.weights_hash(run / "model.safetensors") != ""
 
 
 def test_errors_name_what_there_is(tmp_path: Path, task: ModuleType) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from percepta.datasets.nasbench import SETS, Cells, parse_cell, read_cells, read_macro
+from percepta.datasets import layouts, nasbench
+from percepta.datasets.nasbench import SETS, Cells, Macro, parse_cell, read_cells, read_macro
 
 CELL = "|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|none~0|nor_conv_3x3~1|skip_connect~2|"
 HEAD = ",".join([*SETS.values(), "ArchitectureString", "UniqueString"])
@@ -27,6 +28,21 @@ def test_macro_round_trip(tmp_path: Path) -> None:
     assert table.rows(["20", "01"]).tolist() == [1, 0]
     with pytest.raises(ValueError, match=r"lacks 1 architecture\(s\), the first is '11'"):
         table.rows(["01", "11"])
+
+
+@pytest.mark.parametrize("place", [".", "nas", "../nas"])
+def test_the_table_lies_in_a_folder_or_beside_it(tmp_path: Path, place: str) -> None:
+    root, empty = tmp_path / "data", tmp_path / "other" / "data"
+    root.mkdir()
+    empty.mkdir(parents=True)
+    assert nasbench.find(root) is None and not nasbench.is_one(root)
+    path = root / place / nasbench.TABLE
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"01": entry()}))
+    found = layouts.find_one(root, Macro)
+    assert found.read(found.root).codes == read_macro(path).codes == ("01",)
+    with pytest.raises(FileNotFoundError, match="expected NAS-Bench-Macro"):
+        read_macro(empty)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from percepta.datasets import colmap, plane_annotations, posed_folder, tum_rgbd
+from percepta.datasets import colmap, layouts, plane_annotations, posed_folder, tum_rgbd
+from percepta.datasets.posed import Recording
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics
 
@@ -66,7 +67,7 @@ def scene(root: Path) -> Path:
 
 
 def test_scannet_planes_come_in_the_cameras_coordinates(tmp_path: Path) -> None:
-    (found,) = plane_annotations.find(scene(tmp_path))
+    (found,) = plane_annotations.scenes(scene(tmp_path))
     assert found.names == ["0", "10"] and found.pairs((0.05, 0.15)) == [("0", "10")]
     frame = found.frame("10", (64, 48))
     # The plane that lies nowhere near the measured depth is gone, the wall faces the camera 2 m away.
@@ -83,15 +84,15 @@ def test_plane_numbers_survive_their_colours() -> None:
 
 def test_scannet_says_which_file_is_wrong(tmp_path: Path) -> None:
     root = scene(tmp_path)
-    (found,) = plane_annotations.find(root)
+    (found,) = plane_annotations.scenes(root)
     np.save(found.root / "annotation" / "planes.npy", np.zeros((1, 3)))
     with pytest.raises(ValueError, match=r"0\.png: names plane 1, but planes\.npy has 1"):
-        plane_annotations.find(root)[0].frame("0", (64, 48))
+        plane_annotations.scenes(root)[0].frame("0", (64, 48))
     np.save(found.root / "annotation" / "planes.npy", np.array([{"a": 1}], object), allow_pickle=True)
     with pytest.raises(ValueError, match="no plain array"):
-        _ = plane_annotations.find(root)[0].planes
+        _ = plane_annotations.scenes(root)[0].planes
     (found.root / "annotation" / "planes.npy").unlink()
-    assert plane_annotations.find(root) == []
+    assert plane_annotations.scenes(root) == [] and not plane_annotations.is_one(root)
 
 
 # --- TUM RGB-D --------------------------------------------------------------------------------------------------------
@@ -188,7 +189,7 @@ def test_colmap_says_what_is_wrong(tmp_path: Path) -> None:
     text(other / "sparse" / "0" / "cameras.txt", "3 THIN_PRISM_FISHEYE 64 48 1 2 3")
     with pytest.raises(ValueError, match="THIN_PRISM_FISHEYE is not read; run `colmap image_undistorter`"):
         colmap.views(other)
-    assert colmap.find(tmp_path / "nowhere") is None
+    assert not colmap.is_one(tmp_path / "nowhere") and colmap.is_one(other)
     with pytest.raises(FileNotFoundError, match="no cameras"):
         colmap.views(tmp_path / "nowhere")
 
@@ -228,3 +229,24 @@ def test_posed_pictures_need_no_depth(tmp_path: Path) -> None:
     picture(tmp_path / "images" / "10.jpg", (32, 48))
     with pytest.raises(ValueError, match="32×48, its intrinsics are for 64×48"):
         found[1].read()
+
+
+# --- finding out which one it is --------------------------------------------------------------------------------------
+
+
+def test_a_folder_is_found_out(tmp_path: Path) -> None:
+    made = {
+        "ScanNet with plane annotation": scene(tmp_path / "scannet"),
+        "TUM RGB-D": tum(tmp_path / "parent" / "rgbd_freiburg3_x"),
+        "COLMAP model": model(tmp_path / "colmap", binary=True),
+    }
+    kinds = plane_annotations.AnnotatedScene, Recording, posed_folder.PosedPicture
+    for (name, root), kind in zip(made.items(), kinds, strict=True):
+        (found,) = layouts.find(root, *kinds)
+        assert (found.set.NAME, found.kind, found.root) == (name, kind, root)
+        content = found.read(found.root)
+        assert isinstance(content if kind is Recording else content[0], kind)
+    (inside,) = layouts.find(tmp_path / "parent", *kinds)
+    assert inside.root == made["TUM RGB-D"]
+    with pytest.raises(ValueError, match=r"no layout of data(.|\n)*COLMAP model: cameras\.bin"):
+        layouts.find(tmp_path / "colmap" / "images", *kinds)

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from percepta.datasets import album, flickr_aes, oasis, para
+from percepta.datasets import album, flickr_aes, layouts, oasis, para
 from percepta.datasets.problem import Problem
 from percepta.datasets.ratings import Field, Scale, Study, read_table
 
@@ -542,6 +542,37 @@ def test_an_album_as_a_study(tmp_path):
         album.pictures(tmp_path / "none")
     with pytest.raises(NotADirectoryError, match="a file; give the folder"):
         album.pictures(tmp_path / "a.png")
+
+
+def test_oasis_says_what_it_is(tmp_path, oasis_tree):
+    (found,) = layouts.find(oasis_tree, Study)
+    assert found.set is oasis and found.read(found.root, [], []).name == "oasis"
+    inside = tmp_path / "around" / "oasis"
+    inside.mkdir(parents=True)
+    for path in oasis_tree.glob("*.csv"):
+        path.rename(inside / path.name)
+    (found,) = layouts.find(inside.parent, Study)
+    assert found.set is oasis and found.root == inside, "one folder down"
+
+
+def test_para_and_flickr_aes_say_what_they_are(tmp_path, para_tree):
+    (found,) = layouts.find(para_tree, Study)
+    assert found.set is para and found.read(found.root, [], []).name == "para"
+    write(tmp_path / "flickr" / flickr_aes.TABLE, "worker, imagePair, score")
+    (found,) = layouts.find(tmp_path / "flickr", Study)
+    assert found.set is flickr_aes
+
+
+def test_an_album_says_what_it_is(tmp_path):
+    write(tmp_path / "a.png", "x")
+    write(tmp_path / "profile.json", '{"age": 34}')
+    (found,) = layouts.find(tmp_path, Study)
+    assert found.set is album and found.read(tmp_path).profiles == ({"age": 34},)
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(ValueError, match="no layout") as caught:
+        layouts.find(tmp_path, Study)
+    for module in (para, flickr_aes, oasis, album):
+        assert f"{module.NAME}: {module.FILES}" in str(caught.value)
 
 
 WRITER = """

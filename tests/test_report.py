@@ -8,6 +8,7 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,20 @@ from PIL import Image
 
 from percepta import report
 from percepta.metrics import Metric
-from percepta.report import Page
+from percepta.report import (
+    Code,
+    Curves,
+    Dots,
+    Files,
+    Gallery,
+    Heading,
+    LocalFile,
+    Metrics,
+    Numbers,
+    Page,
+    Table,
+    Text,
+)
 
 VOID = {"meta", "img", "br", "link", "input", "hr", "path", "line", "circle"}
 
@@ -56,17 +70,19 @@ def check(html: str) -> Checker:
 
 
 def full_page() -> Page:
-    return (
-        Page("Everything & more")
-        .heading("One")
-        .text("a text")
-        .code("percepta demo --out <here>")
-        .pictures([(Image.new("RGB", (40, 30), "red"), "the red <skirt>"), (Image.new("RGBA", (4, 4)), "")])
-        .table(["a", "b"], [[1, "x"], [0.5, Metric(0.61234, 0.58, 0.64, 120)]], caption="numbers")
-        .metrics({"mIoU": Metric(0.7, 0.6, 0.8, 12, baselines={"ellipse": 0.21}), "time": Metric(3.0, unit="ms")})
-        .numbers({"pictures": 3, "mIoU": Metric(0.7, 0.6, 0.8, 12)})
-        .curves("Loss", {"loss": [(0, 1.0), (1, 0.5)], "other": [(k, float(k % 7)) for k in range(100)]})
-        .curves("Rate", {"rate": [(0, 1.0)]})
+    pictures = [(Image.new("RGB", (40, 30), "red"), "the red <skirt>"), (Image.new("RGBA", (4, 4)), "")]
+    drawn = SimpleNamespace(draw=lambda: Image.new("L", (6, 6)))
+    array = np.zeros((5, 7, 3), np.uint8)
+    metrics = {"mIoU": Metric(0.7, 0.6, 0.8, 12, baselines={"ellipse": 0.21}), "time": Metric(3.0, unit="ms")}
+    page = Page("Everything & more", [Heading("One"), Text("a text"), Code("percepta demo --out <here>")])
+    return page.add(
+        Gallery([*pictures, (drawn, "drawn late"), (array, "an array")]),
+        Table(["a", "b"], [[1, "x"], [0.5, Metric(0.61234, 0.58, 0.64, 120)]], caption="numbers"),
+        Metrics(metrics),
+        Numbers({"pictures": 3, "mIoU": Metric(0.7, 0.6, 0.8, 12)}),
+        Curves("Loss", {"loss": [(0, 1.0), (1, 0.5)], "other": [(k, float(k % 7)) for k in range(100)]}),
+        Curves("Rate", {"rate": [(0, 1.0)]}),
+        Dots("Groups", metrics),
     )
 
 
@@ -78,9 +94,10 @@ def test_page_is_valid_and_fetches_nothing() -> None:
 
 def test_texts_are_escaped() -> None:
     evil = '<script>alert("x")</script>'
-    page = Page(evil).heading(evil).text(evil).code(evil).pictures([(Image.new("L", (2, 2)), evil)])
-    page.table([evil], [[evil]], caption=evil).numbers({evil: evil}).metrics({evil: Metric(1.0, unit=evil)})
-    page.curves(evil, {evil: [(0, 1)], evil * 2: [(0, 2)]}, x_label=evil)
+    page = Page(evil, [Heading(evil), Text(evil), Code(evil), Gallery([(Image.new("L", (2, 2)), evil)])])
+    page.add(Table([evil], [[evil]], caption=evil), Numbers({evil: evil}), Metrics({evil: Metric(1.0, unit=evil)}))
+    page.add(Curves(evil, {evil: [(0, 1)], evil * 2: [(0, 2)]}, x_label=evil))
+    page.add(Files([LocalFile(Path("/a") / evil.replace("/", "|"), Image.new("L", (2, 2)), evil, [evil])]))
     html = page.html()
     assert "<script" not in html
     assert sum(word.count(evil) for word in check(html).words) >= 11
@@ -185,25 +202,40 @@ def test_dots_stand_where_the_numbers_are() -> None:
     assert "nothing" in report.dots_svg({})
 
 
-def test_extend_takes_plain_data_and_names_what_it_knows() -> None:
-    items = [
-        "a text",
-        ("heading", "Two"),
-        ("pictures", [(Image.new("L", (2, 2)), "grey")]),
-        ("numbers", {"a": 1}),
+def test_pictures_are_drawn_when_the_page_is_written_and_not_before() -> None:
+    drawn: list[int] = []
+
+    class Late:
+        def draw(self) -> Image.Image:
+            drawn.append(1)
+            return Image.new("L", (2, 2))
+
+    page = Page("x", [Gallery([(Late(), "late")])])
+    assert not drawn and "late" in page.html() and drawn
+
+
+def test_plots_that_follow_each_other_stand_side_by_side() -> None:
+    plot = Curves("a", {"a": [(0, 1.0)]})
+    html = Page("x", [plot, plot, Text("between"), plot]).html()
+    assert html.count('<div class="plots">') == 2 and html.count("<svg") == 3
+
+
+def test_local_files_are_linked_and_players_begin_at_the_moment(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (8, 8))
+    files = [
+        LocalFile(tmp_path / "a b.jpg", picture, "first"),
+        LocalFile(tmp_path / "c.mp4", picture, "second", ["a line"], 1.5, 3.0),
+        LocalFile(tmp_path / "d.jpg", None, "third"),
     ]
-    html = Page("x").extend(items).html()
-    same = Page("x").text("a text").heading("Two").pictures([(Image.new("L", (2, 2)), "grey")]).numbers({"a": 1})
-    assert html == same.html()
-    with pytest.raises(ValueError, match="'pictures'"):
-        Page("x").extend([("picture", 3)])
-    with pytest.raises(ValueError, match="starts with one of"):
-        Page("x").extend([("write", "/tmp/never.html")])
+    html = Page("x", [Files(files)]).html()
+    check(html)
+    assert (tmp_path / "a b.jpg").as_uri() in html and f"{(tmp_path / 'c.mp4').as_uri()}#t=1.5,3" in html
+    assert "the file is gone" in html and "<video controls" in html and "a line" in html
 
 
 def test_a_row_of_the_wrong_length_is_named() -> None:
     with pytest.raises(ValueError, match="3 cells where the header has 2"):
-        Page("x").table(["a", "b"], [[1, 2, 3]])
+        Table(["a", "b"], [[1, 2, 3]])
 
 
 def test_log_survives_a_torn_line_and_a_rerun(tmp_path: Path) -> None:
@@ -229,18 +261,6 @@ def test_training_page_draws_every_logged_number(tmp_path: Path) -> None:
         assert words in html
     with pytest.raises(FileNotFoundError, match=r"log\.jsonl"):
         report.training_page(tmp_path)
-
-
-def test_markers_are_filled_again_and_again(tmp_path: Path) -> None:
-    card = tmp_path / "CARD.md"
-    card.write_text("# Card\n\n<!-- numbers -->\nold\n<!-- /numbers -->\n\nAfter.\n")
-    for text in ("| a |\n| - |\n| 1 |", "| b |\n| - |\n| \\2 |"):
-        report.fill_markers(card, "numbers", text)
-        assert card.read_text() == f"# Card\n\n<!-- numbers -->\n{text}\n<!-- /numbers -->\n\nAfter.\n"
-    card.write_text("no markers")
-    with pytest.raises(ValueError, match="<!-- numbers -->"):
-        report.fill_markers(card, "numbers", "x")
-    assert card.read_text() == "no markers"
 
 
 def test_markdown_tables_keep_their_columns() -> None:

@@ -10,7 +10,9 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from percepta.datasets import nyu40, posed, scannet, seven_scenes
+from percepta.datasets import layouts, nyu40, posed, scannet, scannet_frames, scenenn, seven_scenes
+from percepta.datasets.recordings import open_recording
+from percepta.errors import InputError
 from percepta.geometry import camera as cameras
 from percepta.geometry import ply
 from percepta.geometry import pose as poses
@@ -52,12 +54,12 @@ def plain(root: Path) -> Path:
 
 def test_a_plain_folder_gives_its_frames_in_order(tmp_path: Path) -> None:
     recording = posed.folder(plain(tmp_path))
-    assert len(recording) == N and posed.check(recording, every=1) == ([], [])
+    assert len(recording) == N and posed.check(recording, stride=1) == ([], [])
     for i, frame in enumerate(recording):
         assert frame.name == str(i) and frame.colour.shape == (H, W, 3) and frame.colour[0, 0, 0] == 40 * i
         assert (frame.depth_m[0] == 0).all() and np.allclose(frame.depth_m[1:], 1 + i / 10)
         assert np.allclose(frame.world_from_camera, pose_of(i)) and np.allclose(frame.intrinsics.matrix, K)
-    assert [f.name for f in recording.frames(every=2)] == ["0", "2", "4"]
+    assert [f.name for f in recording.frames(stride=2)] == ["0", "2", "4"]
     small = recording.read(1, (W // 2, H // 2))
     assert small.depth_m.shape == (H // 2, W // 2) and small.intrinsics.fx == 17.5 and small.intrinsics.cx == 9.5
 
@@ -106,7 +108,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
 def test_check_finds(tmp_path: Path, spoil, problem: str, warning: str) -> None:
     root = plain(tmp_path)
     spoil(root)
-    problems, warnings = posed.check(posed.folder(root), every=1)
+    problems, warnings = posed.check(posed.folder(root), stride=1)
     assert bool(problems) == bool(problem) and problem in " ".join(map(str, problems))
     assert warning in " ".join(map(str, warnings))
 
@@ -226,10 +228,10 @@ def test_scannet_frames_bring_colour_to_the_size_of_depth(tmp_path: Path) -> Non
     large[:3, :3] = [[70, 0, 39.5], [0, 70, 29.5], [0, 0, 1]]
     matrix(tmp_path / "intrinsic" / "intrinsic_color.txt", large)
     matrix(tmp_path / "intrinsic" / "intrinsic_depth.txt", np.eye(4))
-    recording = scannet.frames(tmp_path)
+    recording = scannet_frames.read(tmp_path)
     frame = recording.read(2)
     assert frame.colour.shape == (H, W, 3) and frame.intrinsics.fx == 35 and frame.intrinsics.cx == 19.5
-    assert np.allclose(frame.depth_m, 1.5) and posed.check(recording, every=1) == ([], [])
+    assert np.allclose(frame.depth_m, 1.5) and posed.check(recording, stride=1) == ([], [])
 
 
 def test_scenenn_frames_take_their_poses_from_one_log(tmp_path: Path) -> None:
@@ -240,15 +242,62 @@ def test_scenenn_frames_take_their_poses_from_one_log(tmp_path: Path) -> None:
         log += f"{i} {i} {i + 1}\n" + "\n".join(" ".join(map(str, row)) for row in pose_of(i)) + "\n"
     (tmp_path / "trajectory.log").write_text(log)
     (tmp_path / "image" / "image00002.png").unlink()
-    got = list(scannet.scenenn_frames(tmp_path, K))
+    got = list(scenenn.read(tmp_path, matrix=K))
     assert [frame.colour[0, 0, 0] for frame in got] == [0, 20]
     assert np.allclose(got[1].world_from_camera, pose_of(2))
     (tmp_path / "trajectory.log").write_text(log.replace("1 1 2\n", "1 1 2\nx ", 1))
     with pytest.raises(ValueError, match="line 7"):
-        scannet.scenenn_frames(tmp_path, K)
+        scenenn.read(tmp_path, matrix=K)
     (tmp_path / "trajectory.log").write_text("0 0 1\n")
     with pytest.raises(ValueError, match="blocks of five"):
-        scannet.scenenn_frames(tmp_path, K)
+        scenenn.read(tmp_path, matrix=K)
+
+
+def test_layouts_tell_the_recordings_apart(tmp_path: Path) -> None:
+    """Each set is found in its own folder, alone and beside the others, and nothing is taken for a recording."""
+    plain(tmp_path / "plain")
+    for i in range(2):
+        stem = tmp_path / "kitchen" / "seq-01" / f"frame-{i:06d}"
+        colour(stem.with_name(f"{stem.name}.color.png"), i, (640, 480))
+        depth(stem.with_name(f"{stem.name}.depth.png"), np.full((480, 640), 2000))
+        matrix(stem.with_name(f"{stem.name}.pose.txt"), np.eye(4))
+    for name, place, camera in (("scan", "color", "intrinsic/intrinsic_color.txt"), ("nn", "image", "")):
+        colour(tmp_path / name / place / "1.png", 0)
+        depth(tmp_path / name / "depth" / "1.png", np.full((H, W), 1500))
+        if camera:
+            matrix(tmp_path / name / "pose" / "1.txt", pose_of(0))
+            matrix(tmp_path / name / camera, np.eye(4))
+            matrix(tmp_path / name / "intrinsic" / "intrinsic_depth.txt", np.eye(4))
+    (tmp_path / "nn" / "trajectory.log").write_text("0 0 1\n" + "\n".join("1 0 0 0" for _ in range(4)) + "\n")
+    expected = {"plain": posed, "kitchen": seven_scenes, "scan": scannet_frames, "nn": scenenn}
+    for name, module in expected.items():
+        (found,) = layouts.find(tmp_path / name, posed.Recording)
+        assert found.set is module and found.root == tmp_path / name
+        recording = open_recording(tmp_path / name)
+        assert len(recording) == len(found.read(found.root))
+        assert recording.up == ("camera" if module is seven_scenes else "z")
+    inside = layouts.find(tmp_path, posed.Recording)
+    assert {found.root.name: found.set for found in inside} == expected
+    with pytest.raises(InputError, match="4 recordings; name one of them: kitchen, nn, plain, scan"):
+        open_recording(tmp_path)
+    with pytest.raises(InputError, match="7-Scenes: frame-000000") as error:
+        open_recording(tmp_path / "plain" / "color")
+    assert all(module.FILES in str(error.value) for module in expected.values())
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        open_recording(tmp_path / "nothing")
+
+
+def test_labelled_scans_are_found_wherever_they_lie(tmp_path: Path) -> None:
+    scan(tmp_path / "a" / "scene0001_00")
+    arrays = {"xyz": np.zeros((2, 3)), "rgb": np.zeros((2, 3)), "nyu40": np.zeros(2), "instance": np.zeros(2)}
+    np.savez(tmp_path / "b.npz", allow_pickle=False, **arrays)
+    (found,) = layouts.find(tmp_path, scannet.LabelledScan)
+    files = found.read(found.root)
+    assert list(files) == ["scene0001_00", "b"] and [scannet.read(p).name for p in files.values()] == list(files)
+    (alone,) = layouts.find(tmp_path / "b.npz", scannet.LabelledScan)
+    assert list(alone.read(alone.root)) == ["b"]
+    with pytest.raises(FileNotFoundError, match="no labelled scan"):
+        scannet.files(plain(tmp_path / "plain"))
 
 
 # --- the real sets ----------------------------------------------------------------------------------------------------
@@ -260,7 +309,7 @@ def test_the_red_kitchen_is_consistent_once_depth_is_registered(shared_data: Pat
     if not root.is_dir():
         pytest.skip(f"{root} is not there")
     recording = seven_scenes.read(root)
-    assert len(recording) == 300 and posed.check(recording, every=60)[0] == []
+    assert len(recording) == 300 and posed.check(recording, stride=60)[0] == []
     raw = posed.Recording(
         recording.colours, recording.depths, recording.poses, recording.depth_matrix, recording.depth_matrix
     )

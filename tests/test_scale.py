@@ -30,10 +30,10 @@ class FakeRay(ModuleType):
         self.on = False
 
     def remote(self, function: Any) -> Any:
-        def submit(item: Any) -> Any:
+        def submit(*given: Any) -> Any:
             self.open += 1
             self.most = max(self.most, self.open)
-            return lambda: function(item)
+            return lambda: function(*given)
 
         return SimpleNamespace(remote=submit)
 
@@ -83,6 +83,7 @@ def test_items_are_read_as_they_are_needed_and_ray_is_closed(monkeypatch: pytest
     monkeypatch.setattr(scale, "available", lambda: True)
     scale.map(square, range(100), processes=3)
     assert ray.most <= 6 and not ray.on and ray.calls[0]["num_cpus"] == 3
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0" and ray.calls[0]["include_dashboard"] is False
     ray.on = True  # somebody else's
     scale.map(square, range(3), processes=3)
     assert ray.on and len(ray.calls) == 1

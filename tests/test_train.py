@@ -19,15 +19,14 @@ from torch import nn
 import fake_system
 from percepta import checkpoint
 from percepta.config import TrainConfig, to_json
+from percepta.optim import learning_rate, make_optimizer
+from percepta.runs import averaged
 from percepta.train import (
     Batches,
     Stopped,
-    averaged,
     derive,
     evaluate,
-    make_optimizer,
     order,
-    rate,
     train,
 )
 
@@ -85,12 +84,12 @@ def test_order_follows_from_seed_and_epoch() -> None:
 
 def test_learning_rate() -> None:
     cosine = TrainConfig(steps=110, warmup=10)
-    assert [rate(cosine, step) for step in (0, 4, 9)] == pytest.approx([0.1, 0.5, 1.0])
-    assert rate(cosine, 10) == 1.0 and rate(cosine, 60) == pytest.approx(0.5)
-    assert 0 < rate(cosine, 109) < 1e-3
+    assert [learning_rate(cosine, step) for step in (0, 4, 9)] == pytest.approx([0.1, 0.5, 1.0])
+    assert learning_rate(cosine, 10) == 1.0 and learning_rate(cosine, 60) == pytest.approx(0.5)
+    assert 0 < learning_rate(cosine, 109) < 1e-3
     steps = TrainConfig(steps=100, schedule="step", milestones=(0.5, 0.7))
-    assert [rate(steps, step) for step in (49, 50, 69, 70)] == pytest.approx([1, 0.1, 0.1, 0.01])
-    assert {rate(TrainConfig(schedule="constant"), step) for step in range(1000)} == {1.0}
+    assert [learning_rate(steps, step) for step in (49, 50, 69, 70)] == pytest.approx([1, 0.1, 0.1, 0.01])
+    assert {learning_rate(TrainConfig(schedule="constant"), step) for step in range(1000)} == {1.0}
 
 
 def test_groups_of_parameters() -> None:
@@ -311,7 +310,7 @@ def test_gradients_are_no_longer_than_clip_norm(tmp_path: Path, task: ModuleType
 def test_evaluate_goes_through_everything_once_in_order(task: ModuleType) -> None:
     data, seen = fake_system.Data(7), []
     model = fake_system.Model(fake_system.Config())
-    metrics = evaluate(task, model, data, batch_size=3, progress=lambda *values: seen.append(values))
+    metrics = evaluate(task, model, data, batch_size=3, progress=lambda *values: seen.append(values)).metrics
     assert data.keys == [(0, index) for index in range(7)]
     assert seen == [(3, 7), (6, 7), (7, 7)] and metrics["mae"].n == 7 and not model.training
 

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from percepta.datasets import captioned, didemo, msrvtt, msvd
+from percepta.datasets import captioned, didemo, layouts, msrvtt, msvd
 from percepta.datasets.captioned import Clip
 from percepta.datasets.problem import Problem
 from percepta.media import video
-from percepta.systems.hashing import check, data
+from percepta.systems.hashing import check
+from percepta.systems.hashing.data import read_clips
 
 
 def film(path: Path, seconds: float = 1.0) -> Path:
@@ -220,19 +221,58 @@ def test_splits_are_official_or_by_checksum(tmp_path: Path) -> None:
 def test_layouts_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     own(tmp_path, "image,caption", "a.jpg,x")
-    assert data.layout(tmp_path) == "flickr8k"
+    assert sets(tmp_path) == ["flickr8k"]
     own(tmp_path, "video,caption", "a.mp4,x")
-    assert data.layout(tmp_path) == "folder"
+    assert sets(tmp_path) == ["captioned"]
     (tmp_path / "captions.csv").unlink()
-    with pytest.raises(ValueError, match="no layout of data that is known"):
-        data.layout(tmp_path)
+    with pytest.raises(ValueError, match="no layout of data that is known") as caught:
+        sets(tmp_path)
+    assert all(one.FILES in str(caught.value) for one in layouts.readers(Clip))
     with pytest.raises(FileNotFoundError):
-        data.layout(tmp_path / "nowhere")
+        sets(tmp_path / "nowhere")
+
+
+def sets(root: Path) -> list[str]:
+    """Names of the files that read what lies in a folder."""
+    return [found.set.__name__.rpartition(".")[2] for found in layouts.find(root, Clip)]  # type: ignore[attr-defined]
+
+
+def test_every_set_is_found_alone_and_beside_others(tmp_path: Path) -> None:
+    """A table one folder down belongs to the folder above only where it has no videos beside it."""
+    content = {
+        "msrvtt": {"MSRVTT_data.json": {"videos": VIDEOS, "sentences": SENTENCES}},
+        "msvd": {"AllVideoDescriptions.txt": "abc_1_5 a squirrel\n"},
+        "didemo": {"train_data.json": []},
+        "captioned": {"captions.csv": "video,caption\nabc_1_5.mp4,a squirrel\n"},
+    }
+    for name, files in content.items():
+        tables(tmp_path / name, files)
+        empty(tmp_path / name / "videos", "abc_1_5.mp4", *(f"video{i}.mp4" for i in range(4)))
+        assert sets(tmp_path / name) == [name]
+    assert sorted(sets(tmp_path)) == sorted(content)
+    for name in ("msrvtt", "msvd", "didemo"):
+        below = tables(tmp_path / "apart" / name / "annotation", content[name])
+        empty(below.parent / "videos", "abc_1_5.mp4")
+        assert sets(below.parent) == [name]
+
+
+def test_videos_without_sentences_are_not_forgotten_silently(tmp_path: Path) -> None:
+    (tmp_path / "davis" / "JPEGImages" / "bear").mkdir(parents=True)
+    (tmp_path / "davis" / "Annotations").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "davis" / "JPEGImages" / "bear" / "00000.png")
+    warnings: list[Problem] = []
+    assert read_clips(tmp_path, [], warnings) == [] and warnings[0].file.name == "expressions.csv"
+    report = check.check(tmp_path)
+    assert not report.ok and "expressions.csv" in report.text()
+    (tmp_path / "davis" / "expressions.csv").write_text("video,expression\nbear,a bear walks\n")
+    assert [clip.sentences for clip in read_clips(tmp_path)] == [("a bear walks",)] and check.check(tmp_path).ok
 
 
 def test_the_collection_of_pictures(shared_data: Path) -> None:
-    clips = data.clips(shared_data)
-    count = {name: sum(c.source == name for c in clips) for name in (*data.COLLECTION, "davis")}
+    clips = read_clips(shared_data)
+    count = {name: sum(c.source == name for c in clips) for name in ("flickr8k", "coco-small", "oasis", "davis")}
+    assert sum(count.values()) == len(clips)
+    assert list(dict.fromkeys(c.source for c in clips)) == list(count)
     assert count["flickr8k"] == 800 and count["oasis"] == 460 and count["coco-small"] > 150 and count["davis"] == 7
     assert {len(c.sentences) for c in clips if c.source == "flickr8k"} == {5}
     assert all(c.split == "test" and len(c.media) > 20 for c in clips if c.source == "davis")  # type: ignore[arg-type]

@@ -34,7 +34,7 @@ from fastapi.testclient import TestClient
 from percepta.datasets.album import read_ratings, write_ratings
 from percepta.datasets.ratings import Scale
 from percepta.web import rate as page
-from percepta.web.rate import Album, Ranked, Ranking
+from percepta.web.rate import Ranked, Ranking, RatingSession
 
 STARS = Scale(1.0, 5.0, 1.0)
 NAMES = ("a.jpg", "b c.jpg", "Ünï,cödé.jpg", "写真.png", 'say "hi" #1?.jpg')
@@ -52,7 +52,7 @@ def folder(tmp_path: Path) -> Path:
     return make(tmp_path / "album")
 
 
-def client(album: Album) -> TestClient:
+def client(album: RatingSession) -> TestClient:
     return TestClient(page.app(album), base_url="http://127.0.0.1:8765")
 
 
@@ -95,12 +95,12 @@ def test_any_sequence_of_changes_equals_a_plain_dict(
     tmp_path_factory: pytest.TempPathFactory, actions: list[tuple[str, str | None, float | None]]
 ) -> None:
     folder = make(tmp_path_factory.mktemp("album"))
-    album = Album(folder)
+    album = RatingSession(folder)
     expected: dict[str, float] = {}
     history: list[dict[str, float]] = []
     for kind, file, score in actions:
         if kind == "restart":
-            album, history = Album(folder), []
+            album, history = RatingSession(folder), []
         elif kind == "edit" and file and score:
             if expected.get(file) != score:
                 history = []
@@ -123,7 +123,7 @@ def test_any_sequence_of_changes_equals_a_plain_dict(
 
 
 def test_the_api_gives_back_what_was_rated(folder: Path) -> None:
-    album = Album(folder)
+    album = RatingSession(folder)
     with client(album) as web:
         for index, name in enumerate(NAMES):
             answer = web.post("/api/rate", json={"file": name, "score": index + 1})
@@ -152,7 +152,7 @@ def test_the_api_gives_back_what_was_rated(folder: Path) -> None:
     ],
 )
 def test_a_wrong_rating_is_refused_in_one_sentence(folder: Path, body: Any, status: int) -> None:
-    with client(Album(folder)) as web:
+    with client(RatingSession(folder)) as web:
         answer = web.post("/api/rate", json=body)
     assert answer.status_code == status
     assert set(answer.json()) == {"error"} and "\n" not in answer.json()["error"]
@@ -161,7 +161,7 @@ def test_a_wrong_rating_is_refused_in_one_sentence(folder: Path, body: Any, stat
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-1e400", "{", ""])
 def test_numbers_that_are_none_are_refused(folder: Path, text: str) -> None:
-    with client(Album(folder)) as web:
+    with client(RatingSession(folder)) as web:
         body = f'{{"file": "a.jpg", "score": {text}}}'
         answer = web.post("/api/rate", content=body, headers={"Content-Type": "application/json"})
     assert 400 <= answer.status_code < 500 and on_disk(folder) == {}
@@ -172,7 +172,7 @@ def test_numbers_that_are_none_are_refused(folder: Path, text: str) -> None:
     [(Scale(1.0, 7.0, 1.0), 7, 7.5), (Scale(0.5, 5.0, 0.5), 2.5, 2.25), (Scale(0.0, 100.0), 33.3, -1)],
 )
 def test_other_scales(folder: Path, scale: Scale, good: float, bad: float) -> None:
-    album = Album(folder, scale=scale)
+    album = RatingSession(folder, scale=scale)
     album.rate("a.jpg", float(good))
     with pytest.raises(ValueError, match="scale"):
         album.rate("a.jpg", float(bad))
@@ -185,7 +185,7 @@ def test_other_scales(folder: Path, scale: Scale, good: float, bad: float) -> No
 def test_clicks_from_many_threads_lose_nothing(tmp_path: Path) -> None:
     names = tuple(f"{index}.png" for index in range(40))
     folder = make(tmp_path / "album", names)
-    first, second = Album(folder), Album(folder, rank=lambda ratings: Ranking(()))
+    first, second = RatingSession(folder), RatingSession(folder, rank=lambda ratings: Ranking(()))
     with client(first) as web, ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda name: web.post("/api/rate", json={"file": name, "score": 4}), names))
     assert [answer.status_code for answer in answers] == [200] * len(names)
@@ -197,7 +197,7 @@ def test_clicks_from_many_threads_lose_nothing(tmp_path: Path) -> None:
 
 
 def test_an_edit_by_hand_is_kept_and_ends_what_can_be_undone(folder: Path) -> None:
-    album = Album(folder)
+    album = RatingSession(folder)
     album.rate("a.jpg", 4.0)
     (folder / "ratings.csv").write_text("file,score\na.jpg,4\n写真.png,2\n", encoding="utf-8")
     assert album.state()["ratings"] == {"a.jpg": 4, "写真.png": 2}
@@ -212,7 +212,7 @@ def test_an_edit_by_hand_is_kept_and_ends_what_can_be_undone(folder: Path) -> No
     "text", ["file,score\na.jpg,good\n", "file,score\nother.jpg,4\n", "file,score,note\na.jpg,4,x\n", ""]
 )
 def test_a_file_that_cannot_be_read_any_more_is_not_overwritten(folder: Path, text: str) -> None:
-    album = Album(folder)
+    album = RatingSession(folder)
     album.rate("a.jpg", 4.0)
     (folder / "ratings.csv").write_text(text, encoding="utf-8")
     with client(album) as web:
@@ -222,22 +222,22 @@ def test_a_file_that_cannot_be_read_any_more_is_not_overwritten(folder: Path, te
     assert (folder / "ratings.csv").read_text(encoding="utf-8") == text
     if text:  # a new start with an empty file is a beginning
         with pytest.raises(ValueError, match=r"ratings\.csv"):
-            Album(folder)
+            RatingSession(folder)
 
 
 def test_a_file_that_was_deleted_is_not_begun_anew_in_silence(folder: Path) -> None:
-    album = Album(folder)
+    album = RatingSession(folder)
     album.rate("a.jpg", 4.0)
     (folder / "ratings.csv").unlink()
     with pytest.raises(ValueError, match="is gone"):
         album.rate("b c.jpg", 3.0)
     assert not (folder / "ratings.csv").exists()
-    Album(folder).rate("b c.jpg", 3.0)
+    RatingSession(folder).rate("b c.jpg", 3.0)
     assert on_disk(folder) == {"b c.jpg": 3}
 
 
 def test_a_disk_that_refuses_leaves_everything_as_it_was(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    album = Album(folder)
+    album = RatingSession(folder)
     album.rate("a.jpg", 4.0)
 
     def full(path: Path, ratings: Mapping[str, float]) -> None:
@@ -255,7 +255,7 @@ def test_a_disk_that_refuses_leaves_everything_as_it_was(folder: Path, monkeypat
 def test_ratings_elsewhere_and_through_a_link(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_text("file,score\na.jpg,2\n", encoding="utf-8")
     (tmp_path / "link.csv").symlink_to(tmp_path / "mine.csv")
-    Album(folder, tmp_path / "link.csv").rate("b c.jpg", 5.0)
+    RatingSession(folder, tmp_path / "link.csv").rate("b c.jpg", 5.0)
     assert (tmp_path / "link.csv").is_symlink()
     assert read_ratings(tmp_path / "mine.csv", None, STARS) == {"a.jpg": 2, "b c.jpg": 5}
     assert not (folder / "ratings.csv").exists()
@@ -265,7 +265,7 @@ def test_names_composed_and_decomposed_are_one(tmp_path: Path) -> None:
     name = unicodedata.normalize("NFD", "é.png")
     folder = make(tmp_path / "album", (name,))
     (folder / "ratings.csv").write_text("file,score\n" + unicodedata.normalize("NFC", name) + ",4\n", encoding="utf-8")
-    album = Album(folder)
+    album = RatingSession(folder)
     assert album.state()["ratings"] == {name: 4}
     album.rate(name, 2.0)
     assert list(on_disk(folder).values()) == [2]
@@ -274,8 +274,8 @@ def test_names_composed_and_decomposed_are_one(tmp_path: Path) -> None:
 SERVER = """
 import sys
 from pathlib import Path
-from percepta.web.rate import Album, serve
-serve(Album(Path(sys.argv[1])), port=0, open_browser=False, on_ready=lambda url: print(url, flush=True))
+from percepta.web.rate import RatingSession, serve
+serve(RatingSession(Path(sys.argv[1])), port=0, open_browser=False, on_ready=lambda url: print(url, flush=True))
 """
 
 
@@ -333,7 +333,7 @@ def test_only_the_ratings_are_written(folder: Path) -> None:
         return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir() if p.name != "ratings.csv"}
 
     before = digest()
-    album = Album(folder, rank=constant)
+    album = RatingSession(folder, rank=constant)
     with client(album) as web:
         for picture in web.get("/api/state").json()["pictures"]:
             web.get(f"/picture/{picture['key']}?side=1600")
@@ -346,7 +346,7 @@ def test_only_the_ratings_are_written(folder: Path) -> None:
 
 
 def test_the_list_follows_the_ratings(folder: Path) -> None:
-    album = Album(folder, rank=constant)
+    album = RatingSession(folder, rank=constant)
     with client(album) as web:
         version = web.post("/api/rate", json={"file": "写真.png", "score": 5}).json()["version"]
         wait_for(lambda: album.ranking()["version"] == version)
@@ -366,7 +366,7 @@ def test_a_slow_model_holds_nothing_up_and_the_newest_ratings_win(folder: Path) 
         assert release.wait(30)
         return constant(ratings)
 
-    album = Album(folder, rank=slow)
+    album = RatingSession(folder, rank=slow)
     assert started.wait(10)
     with client(album) as web:
         for score in (1, 2, 3, 4):
@@ -394,7 +394,7 @@ def foreign_model(ratings: Mapping[str, float]) -> Ranking:
     ("rank", "message"), [(broken_model, "torn"), (strange_model, "a.jpg"), (foreign_model, "elsewhere")]
 )
 def test_a_model_that_fails_costs_no_rating(folder: Path, rank: page.Rank, message: str) -> None:
-    album = Album(folder, rank=rank)
+    album = RatingSession(folder, rank=rank)
     with client(album) as web:
         assert web.post("/api/rate", json={"file": "a.jpg", "score": 4}).status_code == 200
         wait_for(lambda: not album.ranking()["busy"])
@@ -410,7 +410,7 @@ def test_a_model_that_recovers_clears_its_error_and_keeps_the_last_list_until_th
             raise ValueError("one rating is too few")
         return constant(ratings)
 
-    album = Album(folder, rank=moody)
+    album = RatingSession(folder, rank=moody)
     wait_for(lambda: album.ranking()["version"] == 0)
     album.rate("a.jpg", 4.0)
     wait_for(lambda: album.ranking()["error"] != "")
@@ -424,7 +424,7 @@ def test_a_model_that_recovers_clears_its_error_and_keeps_the_last_list_until_th
 # ------------------------------------------------------------------------------------------------- pictures
 
 
-def keys(album: Album) -> dict[str, str]:
+def keys(album: RatingSession) -> dict[str, str]:
     return {picture["file"]: picture["key"] for picture in album.state()["pictures"]}
 
 
@@ -434,7 +434,7 @@ def test_pictures_are_shrunk_turned_and_cached_by_the_browser(tmp_path: Path) ->
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was held upright
     Image.new("RGB", (2000, 1000), "navy").save(folder / "turned.jpg", exif=exif)
-    album = Album(folder)
+    album = RatingSession(folder)
     with client(album) as web:
         url = f"/picture/{keys(album)['turned.jpg']}"
         for side in page.SIDES:
@@ -456,7 +456,7 @@ def test_a_broken_picture_is_listed_and_can_be_mended(folder: Path) -> None:
     noise = Image.effect_noise((400, 300), 90)
     noise.save(folder / "torn.jpg")
     (folder / "torn.jpg").write_bytes((folder / "torn.jpg").read_bytes()[:4000])
-    album = Album(folder)
+    album = RatingSession(folder)
     with client(album) as web:
         broken = {p["file"]: p["broken"] for p in web.get("/api/state").json()["pictures"] if p["broken"]}
         assert set(broken) == {"a.jpg"} and "empty" in broken["a.jpg"]
@@ -501,7 +501,7 @@ def test_the_cache_keeps_to_its_size(tmp_path: Path) -> None:
 )
 def test_nothing_but_listed_pictures_is_served(folder: Path, path: str) -> None:
     (folder.parent / "secret.jpg").write_bytes((folder / "a.jpg").read_bytes())
-    album = Album(folder)
+    album = RatingSession(folder)
     album.rate("a.jpg", 3.0)
     with client(album) as web:
         assert web.get(path).status_code == 404
@@ -511,7 +511,7 @@ def test_links_out_of_the_album_are_left_out(folder: Path) -> None:
     outside = make(folder.parent / "private", ("secret.jpg",)) / "secret.jpg"
     (folder / "link.jpg").symlink_to(outside)
     (folder / "inner.jpg").symlink_to(folder / "a.jpg")
-    album = Album(folder)
+    album = RatingSession(folder)
     assert "link.jpg" not in album.files and "inner.jpg" in album.files
     assert len(album.left_out) == 1 and "link.jpg" in album.left_out[0]
     (folder / "b c.jpg").unlink()
@@ -527,7 +527,7 @@ def test_a_name_that_is_no_text_is_left_out(tmp_path: Path) -> None:
         (folder / "bad\udcff.jpg").write_bytes((folder / "a.jpg").read_bytes())
     except (OSError, UnicodeError):
         pytest.skip("this file system takes Unicode names only")
-    album = Album(folder, rank=constant)
+    album = RatingSession(folder, rank=constant)
     assert set(album.files) == set(NAMES) and "not valid Unicode" in album.left_out[0]
     with client(album) as web:
         assert web.get("/api/state").status_code == 200
@@ -543,7 +543,7 @@ JSON = {"Content-Type": "application/json"}
     "host", ["evil.example", "evil.example:8765", "127.0.0.1", "127.0.0.1:80", "localhost.evil:8765"]
 )
 def test_a_foreign_host_gets_nothing(folder: Path, host: str) -> None:
-    album = Album(folder)
+    album = RatingSession(folder)
     with client(album) as web:
         for path in ("/", "/api/state", f"/picture/{keys(album)['a.jpg']}"):
             assert web.get(path, headers={"Host": host}).status_code == 403
@@ -569,14 +569,14 @@ def test_a_foreign_host_gets_nothing(folder: Path, host: str) -> None:
     ],
 )
 def test_other_sites_cannot_rate(folder: Path, headers: dict[str, str], status: int) -> None:
-    with client(Album(folder)) as web:
+    with client(RatingSession(folder)) as web:
         answer = web.post("/api/rate", content=b'{"file": "a.jpg", "score": 3}', headers=headers)
     assert answer.status_code == status
     assert on_disk(folder) == ({"a.jpg": 3} if status == 200 else {})
 
 
 def test_other_sites_cannot_look(folder: Path) -> None:
-    album = Album(folder)
+    album = RatingSession(folder)
     with client(album) as web:
         for site in ("cross-site", "same-site"):
             answer = web.get(f"/picture/{keys(album)['a.jpg']}", headers={"Sec-Fetch-Site": site})
@@ -585,7 +585,7 @@ def test_other_sites_cannot_look(folder: Path) -> None:
 
 
 def test_every_answer_carries_the_protecting_headers(folder: Path) -> None:
-    album = Album(folder)
+    album = RatingSession(folder)
     with client(album) as web:
         answers = [web.get(path) for path in ("/", "/api/state", "/nowhere", f"/picture/{keys(album)['a.jpg']}")]
         answers.append(web.get("/", headers={"Host": "evil.example"}))
@@ -609,7 +609,7 @@ def test_a_browser_runs_the_page_under_its_policy(folder: Path, tmp_path: Path) 
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("no chromium to open the page with")
-    Album(folder).rate("写真.png", 4.0)
+    RatingSession(folder).rate("写真.png", 4.0)
     with server(folder) as (_, host):
         command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'browser'}"]
         command += ["--virtual-time-budget=4000", "--dump-dom", f"http://{host}/#{quote('写真.png')}"]
@@ -636,19 +636,19 @@ def test_the_server_listens_on_this_machine_only_and_finds_a_free_port() -> None
 def test_further_columns_are_refused_at_the_start(folder: Path) -> None:
     (folder / "ratings.csv").write_text("file,score,note\na.jpg,4,lovely\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"line 1: column 'note' would be lost"):
-        Album(folder)
+        RatingSession(folder)
 
 
 def test_a_rating_of_an_unknown_picture_is_refused_at_the_start(folder: Path) -> None:
     (folder / "ratings.csv").write_text("file,score\na.jpg,4\nb d.jpg,3\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"line 3"):
-        Album(folder)
+        RatingSession(folder)
 
 
 @pytest.mark.parametrize("text", ["", "\n", "file,score\n", "\ufefffile;score\r\n"])
 def test_a_file_without_ratings_is_a_beginning(folder: Path, text: str) -> None:
     (folder / "ratings.csv").write_text(text, encoding="utf-8")
-    album = Album(folder)
+    album = RatingSession(folder)
     assert album.ratings == {}
     album.rate("a.jpg", 4.0)
     album.rate("a.jpg", None)
@@ -659,4 +659,4 @@ def test_a_file_without_ratings_is_a_beginning(folder: Path, text: str) -> None:
 def test_an_album_needs_a_folder_with_pictures(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "missing"):
         with pytest.raises(OSError):
-            Album(folder)
+            RatingSession(folder)

@@ -7,21 +7,27 @@ percepta.load("refer").predict("street.jpg", "the red skirt").draw()
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 from percepta import systems
+from percepta.errors import InputError, MissingFileError
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
-    from percepta.metrics import Metric
+    from percepta.contract import System
+    from percepta.systems.aesthetics.predict import Aesthetics
+    from percepta.systems.distill.predict import Distill
+    from percepta.systems.hashing.predict import Hashing
+    from percepta.systems.online3d.predict import Online3d
+    from percepta.systems.planes.predict import Planes
+    from percepta.systems.refer.predict import Refer
+    from percepta.systems.supernet.predict import Supernet
 
-__all__ = ["System", "__version__", "load", "systems"]
+__all__ = ["InputError", "__version__", "load", "systems"]
 __version__ = "0.1.0"
 
 
@@ -36,89 +42,98 @@ class _Systems(ModuleType):
 systems.__class__ = _Systems  # pyright: ignore[reportAttributeAccessIssue]
 
 
-@dataclass(frozen=True)
-class System:
-    """A system that is ready to use.
+class Options(TypedDict, total=False):
+    """What `load` takes besides the name; its docstring explains each."""
 
-    Attributes:
-        name: as in `percepta.systems()`.
-        config: its settings.
-        model: the network, in eval mode.
-        task: the module percepta.systems.<name>.task, which all of this is done by.
-    """
-
-    name: str
-    config: Any
-    model: nn.Module
-    task: Any
-
-    def predict(self, *inputs: Any, **options: Any) -> Any:
-        """The system's answer, in numpy and units, with draw() and save(); see predict in its task.py."""
-        return self.task.predict(self.model, *inputs, **options)
-
-    def session(self, *inputs: Any, **options: Any) -> Any:
-        """An object that keeps state between calls, where the system has one; see session in its task.py."""
-        if not hasattr(self.task, "session"):
-            raise ValueError(f"{self.name} has no session: it keeps nothing between two calls of predict")
-        return self.task.session(self.model, *inputs, **options)
-
-    def evaluate(
-        self,
-        root: Path | str | None = None,
-        *,
-        split: str = "val",
-        batch_size: int = 1,
-        workers: int = 0,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> dict[str, Metric]:
-        """Its metrics on a folder of data; None is its synthetic world. progress(samples done, in all)."""
-        from percepta.train import evaluate
-
-        data = self.task.data(self.config, split, None if root is None else Path(root))
-        if data is None:
-            raise ValueError(f"{self.name} has no split {split!r} there")
-        return evaluate(self.task, self.model, data, batch_size, workers, progress)
+    preset: str
+    weights: str | Path | Mapping[str, str | Path] | None
+    device: str
+    dtype: torch.dtype | None
 
 
+# One pair of overloads a system, so that an editor knows what `load` gives: by name, and for a run of one's own.
+# fmt: off
+@overload
+def load(name_or_path: Literal["aesthetics"], **options: Unpack[Options]) -> Aesthetics: ...
+@overload
+def load(name_or_path: str | Path, *, system: Literal["aesthetics"], **options: Unpack[Options]) -> Aesthetics: ...
+@overload
+def load(name_or_path: Literal["distill"], **options: Unpack[Options]) -> Distill: ...
+@overload
+def load(name_or_path: str | Path, *, system: Literal["distill"], **options: Unpack[Options]) -> Distill: ...
+@overload
+def load(name_or_path: Literal["hashing"], **options: Unpack[Options]) -> Hashing: ...
+@overload
+def load(name_or_path: str | Path, *, system: Literal["hashing"], **options: Unpack[Options]) -> Hashing: ...
+@overload
+def load(name_or_path: Literal["online3d"], **options: Unpack[Options]) -> Online3d: ...
+@overload
+def load(name_or_path: str | Path, *, system: Literal["online3d"], **options: Unpack[Options]) -> Online3d: ...
+@overload
+def load(name_or_path: Literal["planes"], **options: Unpack[Options]) -> Planes: ...
+@overload
+def load(name_or_path: str | Path, *, system: Literal["planes"], **options: Unpack[Options]) -> Planes: ...
+@overload
+def load(name_or_path: Literal["refer"], **options: Unpack[Options]) -> Refer: ...
+@overload
+def load(name_or_path: str | Path, *, system: Literal["refer"], **options: Unpack[Options]) -> Refer: ...
+@overload
+def load(name_or_path: Literal["supernet"], **options: Unpack[Options]) -> Supernet: ...
+@overload
+def load(name_or_path: str | Path, *, system: Literal["supernet"], **options: Unpack[Options]) -> Supernet: ...
+@overload
+def load(name_or_path: str | Path, *, system: str | None = None, **options: Unpack[Options]) -> System: ...
+# fmt: on
 def load(
     name_or_path: str | Path,
     *,
+    system: str | None = None,
     preset: str = "small",
     weights: str | Path | Mapping[str, str | Path] | None = None,
     device: str = "auto",
     dtype: torch.dtype | None = None,
-) -> System:
+) -> Any:
     """A system with its weights.
 
     Args:
         name_or_path: a system's name; or a checkpoint, or the folder of a run.
+        system: which system a checkpoint has to hold; for editors and type checkers, which then know what comes back.
         preset: which of the system's presets, for a name. Weights ship for "small".
         weights: for a name, a checkpoint of ours or a published one of that preset; or {name of a weight:
             file} for parts that stand on files of yours, as {"clip": "RN50.pt"}.
-        device: "auto" (cuda, then mps, then cpu) or a torch device.
+        device: "auto" (cuda where there is one, else cpu) or a torch device.
         dtype: floating-point type of the weights; None leaves float32.
 
+    Returns:
+        The class of the system's predict.py, with `config`, `model` (in eval mode), `licence`, `predict`, `evaluate`
+        and, where it keeps something between two calls, `session`.
+
     Raises:
-        ValueError: no such system or preset, or weights that do not fit (names every missing or odd one).
-        FileNotFoundError: a file is missing; says what it is and where to put it.
+        InputError: no such system or preset, or weights that do not fit (names every missing or odd one).
+        MissingFileError: a file is missing; says what it is and where to put it.
     """
     from percepta import checkpoint
-    from percepta.weights import check
+    from percepta.train import Evaluator
+    from percepta.weights import check, licence
 
     name = str(name_or_path)
     given = {key: Path(path) for key, path in weights.items()} if isinstance(weights, Mapping) else {}
     for key in given:
         check(key)
-    file = Path(weights) if isinstance(weights, (str, Path)) else None
+    file = Path(weights) if isinstance(weights, str | Path) else None
+    shipped = ""
     if name not in systems.TABLE:
         path = Path(name_or_path)
         if not path.exists():
-            raise ValueError(f"{name!r} is neither a system ({', '.join(systems.TABLE)}) nor a checkpoint's path")
+            raise MissingFileError(f"{name!r} is neither a system ({', '.join(systems.TABLE)}) nor a checkpoint's path")
         if file is not None:
-            raise ValueError(f"{path} is a checkpoint already; weights= may only be a dict of files it stands on")
+            raise InputError(f"{path} is a checkpoint already; weights= may only be a dict of files it stands on")
         header, config, model = checkpoint.restore(path / "model.safetensors" if path.is_dir() else path, given)
         name = header.system
     else:
         config, model = checkpoint.of_preset(name, preset, file, given)
+        shipped = f"{name}-{preset}" if file is None else ""
+    if system not in (None, name):
+        raise InputError(f"{name_or_path} holds {name}, not {system}")
     model = model.eval().to(checkpoint.choose_device(device), dtype)
-    return System(name, config, model, checkpoint.find_task(name))
+    return checkpoint.find_task(name).System(config, model, licence(shipped), Evaluator(name, config, model))

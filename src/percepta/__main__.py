@@ -1,24 +1,25 @@
-"""The command line: `percepta COMMAND [SYSTEM] ...`. Each command is a thin face of a library function.
+"""The command line: `percepta VERB SYSTEM ...`, or `percepta SYSTEM VERB ...`, which is the same.
 
-A command's options are a frozen dataclass below, read by tyro; the text under a field is what --help prints.
-`train` adds the settings of the chosen preset, so that every one of them is an option with an explanation.
-Nothing heavy is imported before it is needed: help comes at once.
+Each verb calls a function of the library. Its options are a frozen dataclass below, read by tyro; the text under a
+field is what --help prints. `train` adds the settings of the chosen preset, so that every one of them is an option with
+an explanation. A system's own verbs stand in its commands.py; they may replace a general one. Nothing heavy is imported
+before it is needed: help comes at once.
 """
 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, make_dataclass
 from glob import has_magic
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import tyro
@@ -28,10 +29,12 @@ from rich.table import Table
 
 import percepta
 from percepta import __version__
+from percepta.errors import InputError, MissingFileError
 from percepta.shell import (
     UsageError,
     Which,
     check_device,
+    commands_of,
     devices,
     load,
     near,
@@ -41,15 +44,16 @@ from percepta.shell import (
     progress_bar,
     split_weights,
 )
-from percepta.systems import COMMANDS, TABLE
+from percepta.systems import SHORT, TABLE
 
 if TYPE_CHECKING:
+    from percepta.contract import Block, Evaluation, System
     from percepta.metrics import Metric
 
 T = TypeVar("T")
 
 # What is wrong with what the user gave or has; everything else is our own mistake and keeps its traceback.
-USER_ERRORS = (ValueError, OSError, ImportError, FloatingPointError)
+USER_ERRORS = (InputError, OSError)
 
 
 # ------------------------------------------------------------------------------------------------- options
@@ -71,7 +75,7 @@ class Train:
     resume: bool = True
     """Go on where the run folder stands; --no-resume starts anew."""
     device: str = "auto"
-    """auto (cuda, then mps, then cpu) or a torch device such as cpu or cuda:1."""
+    """auto (cuda where there is one, else cpu) or a torch device such as cpu or cuda:1."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ class Evaluate(Which):
     out: Path = Path("out/evaluate")
     """Where metrics.json and report.html are written."""
     card: bool = False
-    """Also write the numbers into the system's CARD.md."""
+    """Also write benchmarks/results/<system>-evaluate.json, and from it CARD.md and README.md (in a checkout)."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,14 @@ class Data:
     """The folder that `train --data` would get."""
     sheet: Path | None = None
     """Also write a contact sheet of samples to this picture file."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """Writes the numbers of benchmarks/results between the markers of the system's CARD.md and of README.md."""
+
+    check: bool = False
+    """Write nothing; exit code 1 where a number differs from its file."""
 
 
 @dataclass(frozen=True)
@@ -182,27 +194,56 @@ def _run(words: list[str], screen: Console) -> int:
     if words[0] in ("-V", "--version"):
         screen.print(f"percepta {__version__}")
         return 0
-    name, rest = words[0], words[1:]
-    own = " ".join(words[:2])  # "predict aesthetics": a command that a system has instead of the general one
-    for command, given in ((own, words[2:]), (name, rest)):
-        if command in COMMANDS:
-            module, _, function = COMMANDS[command][0].partition(":")
-            return int(getattr(import_module(module), function)(given, screen) or 0)
-    if name in PLAIN:
-        return PLAIN[name](rest, screen)
-    if name not in WITH_SYSTEM:
-        raise UsageError(f"no command {name!r}.{near(name, _commands())} Commands: {', '.join(_commands())}")
-    command, words_after, _ = WITH_SYSTEM[name]
-    if not rest or rest[0].startswith("-"):
-        usage = f"percepta {name} SYSTEM {words_after}; systems: {', '.join(TABLE)}"
+    words = [*SHORT.get(words[0], words[:1]), *words[1:]]
+    if words[0] in PLAIN:
+        return PLAIN[words[0]](words[1:], screen)
+    system, verb, rest = _split(words)
+    own = commands_of(system) if system else {}
+    if system and (not verb or verb in ("-h", "--help", "help")):
+        _help_of(system, screen)
+        return 0 if verb else 2
+    if verb in own:
+        kind, run = own[verb]
+        return int(run(parse(kind, rest, f"percepta {system} {verb}", kind.__doc__), screen) or 0)
+    general = GENERAL[verb]
+    if not system:
+        usage = f"percepta {verb} SYSTEM {general.usage}; systems: {', '.join(TABLE)}"
         if rest and rest[0] in ("-h", "--help"):
-            screen.print(f"usage: {usage}\n`percepta {name} SYSTEM --help` explains every option.", soft_wrap=True)
+            screen.print(f"usage: {usage}\n`percepta {verb} SYSTEM --help` explains every option.", soft_wrap=True)
             return 0
         raise UsageError(f"which system? usage: {usage}")
-    system = rest[0]
-    if system not in TABLE:
-        raise UsageError(f"no system {system!r}.{near(system, TABLE)} Systems: {', '.join(TABLE)}")
-    return command(system, rest[1:], screen)
+    return general.run(system, rest, screen)
+
+
+def _split(words: Sequence[str]) -> tuple[str, str, list[str]]:
+    """(system, verb, the other words); "" for a system or a verb that is not there.
+
+    Raises:
+        UsageError: a word is neither a system nor a verb; names the nearest.
+    """
+    first, second = words[0], words[1] if len(words) > 1 else ""
+    if first in TABLE:
+        if second and not second.startswith("-") and second != "help" and second not in (known := verbs_of(first)):
+            raise UsageError(f"{first} has no verb {second!r}.{near(second, known)} Verbs: {', '.join(known)}")
+        return first, second, list(words[2:])
+    if second in TABLE and first in commands_of(second):
+        return second, first, list(words[2:])
+    if first not in GENERAL:
+        known = [*PLAIN, *GENERAL, *TABLE, *SHORT]
+        owners = [system for system in TABLE if first in commands_of(system)]
+        if owners:
+            raise UsageError(f"{first!r} of which system? {' or '.join(f'percepta {s} {first}' for s in owners)}")
+        raise UsageError(f"no command {first!r}.{near(first, known)} Commands: {', '.join(known)}")
+    if not second or second.startswith("-"):
+        return "", first, list(words[1:])
+    if second not in TABLE:
+        raise UsageError(f"no system {second!r}.{near(second, TABLE)} Systems: {', '.join(TABLE)}")
+    return second, first, list(words[2:])
+
+
+def verbs_of(system: str) -> list[str]:
+    """All verbs that a system has: the general ones, then its own."""
+    return list(dict.fromkeys([*GENERAL, *commands_of(system)]))
 
 
 def train_options(system: str, preset: str) -> type[Any]:
@@ -233,7 +274,13 @@ def _preset_in(words: Sequence[str]) -> str:
 
 
 def train(system: str, words: list[str], screen: Console) -> int:
-    """Trains, with a progress bar, and writes the page of curves."""
+    """Trains, with a progress bar, and writes the page of curves.
+
+    Args:
+        system: its name.
+        words: the words after it.
+        screen: where is printed.
+    """
     kind = train_options(system, _preset_in(words))
     parsed = parse(kind, words, f"percepta train {system}", f"Trains {system}: {TABLE[system]}")
     options: Train = parsed.options
@@ -246,14 +293,15 @@ def train(system: str, words: list[str], screen: Console) -> int:
         checkpoint = shipped.find(str(checkpoint))
     if checkpoint is not None and not checkpoint.exists():
         names = ", ".join(name for name in shipped.TABLE if name.startswith(f"{system}-"))
-        raise FileNotFoundError(f"--weights {checkpoint}: no such file, nor weights that ship ({names}), nor NAME=PATH")
+        raise MissingFileError(f"--weights {checkpoint}: no such file, nor weights that ship ({names}), nor NAME=PATH")
 
     if options.data is not None and not options.data.exists():
-        raise FileNotFoundError(f"--data {options.data}: no such folder")
+        raise MissingFileError(f"--data {options.data}: no such folder")
     check_device(options.device)
     training.keep_memory()
     first = int(os.environ.get("RANK", "0")) == 0  # under torchrun only one process draws
     began = time.perf_counter()
+    last: list[Evaluation] = []
     try:
         with progress_bar(screen, f"training {system}", shown=first) as bar:
             path = training.train(
@@ -266,42 +314,69 @@ def train(system: str, words: list[str], screen: Console) -> int:
                 start=checkpoint,
                 device=options.device,
                 progress=lambda done, total, values: bar(done, total, _brief(values)),
+                evaluated=lambda done, found: last.append(found),
             )
     finally:
         if first and (options.out / "log.jsonl").is_file():
             report.training_page(options.out)
     if first:
-        task = import_module(f"percepta.systems.{system}.task")
-        if hasattr(task, "page"):
-            model = percepta.load(path, weights=given or None, device=options.device)
-            report.training_page(options.out, _shown(model, task.data(model.config, "val", options.data)))
+        blocks = last[-1].blocks if last else ()
+        if not blocks:
+            trained = percepta.load(path, weights=given or None, device=options.device)
+            blocks = _examples(trained, options.data)
+        report.training_page(options.out, blocks)
         screen.print(f"{path} after {time.perf_counter() - began:.0f} s; curves: {options.out / 'report.html'}")
     return 0
 
 
+def _examples(system: System, root: Path | None) -> list[Block]:
+    """What the page after a training shows of its answers on the split "val": its metrics, then examples."""
+    from percepta import report
+    from percepta import train as training
+
+    samples = import_module(f"percepta.systems.{system.name}.task").data(system.config, "val", root)
+    if samples is None or not len(samples):
+        return []
+    found = system.evaluate(root, batch_size=system.config.train.batch_size, examples=training.EXAMPLES)
+    return [report.Heading("On the split val"), report.Metrics(found.metrics), *found.blocks]
+
+
 def evaluate(system: str, words: list[str], screen: Console) -> int:
-    """Prints metrics with intervals and baselines; writes JSON, a page and, with --card, the card's table."""
+    """Prints metrics with intervals and baselines; writes JSON, a page and, with --card, the published numbers.
+
+    Args:
+        system: its name.
+        words: the words after it.
+        screen: where is printed.
+    """
     options = parse(Evaluate, words, f"percepta evaluate {system}", f"Evaluates {system}: {TABLE[system]}")
     import json
     from dataclasses import asdict
 
+    from percepta import card as cards
     from percepta import report
     from percepta import train as training
+    from percepta.contract import weights_hash
     from percepta.files import write_atomically
 
     if options.data is not None and not options.data.exists():
-        raise FileNotFoundError(f"--data {options.data}: no such folder")
+        raise MissingFileError(f"--data {options.data}: no such folder")
+    if options.card:
+        cards.results_folder()  # before the work, not after it
     model = load(system, options)
-    samples = model.task.data(model.config, options.split, options.data)
     where = str(options.data) if options.data else "the synthetic world"
     began = time.perf_counter()
     with progress_bar(screen, f"evaluating {system} on {where}") as bar:
-        watched = SimpleNamespace(metrics=lambda net, loader: model.task.metrics(net, Watched(loader, bar)))
-        metrics: Mapping[str, Metric] = training.evaluate(
-            watched, model.model, samples, options.batch_size, options.workers
+        found = model.evaluate(
+            options.data,
+            split=options.split,
+            batch_size=options.batch_size,
+            workers=options.workers,
+            examples=training.EXAMPLES,
+            progress=lambda done, total: bar(done, total, ""),
         )
     seconds = time.perf_counter() - began
-    columns, rows = report.metric_rows(metrics)
+    columns, rows = report.metric_rows(found.metrics)
     table = Table(title=f"{system} on {where}, split {options.split}")
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index == 0 else "right")
@@ -309,53 +384,70 @@ def evaluate(system: str, words: list[str], screen: Console) -> int:
         table.add_row(*map(escape, row))
     screen.print(table)
     facts = _facts(system, model, options, words, seconds)
-    content = {"facts": facts, "metrics": {name: asdict(metric) for name, metric in metrics.items()}}
+    content = {"facts": facts, "metrics": {name: asdict(metric) for name, metric in found.metrics.items()}}
     options.out.mkdir(parents=True, exist_ok=True)
     write_atomically(options.out / "metrics.json", json.dumps(content, indent=1) + "\n")
-    page = report.Page(f"{system}: {TABLE[system]}").metrics(metrics)
-    page.extend(_shown(model, samples, metrics)).table(["", ""], list(facts.items())).write(options.out / "report.html")
+    blocks = [report.Metrics(found.metrics), *found.blocks, report.Table(["", ""], list(facts.items()))]
+    report.Page(f"{system}: {TABLE[system]}", blocks).write(options.out / "report.html")
     screen.print(f"{options.out / 'metrics.json'} and report.html, {seconds:.1f} s")
     if options.card:
-        card = Path(str(import_module(f"percepta.systems.{system}").__file__)).with_name("CARD.md")
-        write_card(card, metrics, facts)
-        screen.print(f"the numbers of {card} are new")
+        path = cards.write(
+            cards.measured(
+                system,
+                "evaluate",
+                {**found.metrics, "parameters": _parameters(model)},
+                command=cards.shown_command(["percepta", "evaluate", system, *words]),
+                weights=weights_hash(model.model),
+                facts={
+                    name: facts[name] for name in ("ONNX graphs", "no ONNX graph", "evaluation took") if name in facts
+                },
+            )
+        )
+        screen.print(f"{path}", soft_wrap=True)
+        return card(system, [], screen)
     return 0
 
 
-@dataclass(frozen=True)
-class Watched:
-    """A loader that tells `bar` (done, in all, note) about every batch that was used up."""
-
-    loader: Any
-    bar: Callable[[int, int, str], None]
-
-    def __iter__(self) -> Iterator[Any]:
-        for index, batch in enumerate(self.loader):
-            self.bar(index, len(self), "")
-            yield batch
-
-    def __len__(self) -> int:
-        return len(self.loader)
+FACTS = ("ONNX graphs", "no ONNX graph", "evaluation took")  # what a card's table says besides the metrics
 
 
-def write_card(card: Path, metrics: Mapping[str, Metric], facts: Mapping[str, str]) -> None:
-    """Rewrites what stands between `<!-- numbers -->` and `<!-- /numbers -->` of a card: metrics, then facts.
+def card(system: str, words: list[str], screen: Console) -> int:
+    """Writes the published numbers of a system; exit code 1 where a result or a key is missing.
 
-    Raises:
-        ValueError: the card has no such place; it is left as it was.
+    Args:
+        system: its name.
+        words: the words after it.
+        screen: where is printed.
     """
-    from percepta import report
+    options = parse(Card, words, f"percepta card {system}", Card.__doc__)
+    from percepta import card as cards
 
-    numbers = report.markdown_table(*report.metric_rows(metrics))
-    more = report.markdown_table(["", ""], list(facts.items()))
-    report.fill_markers(card, "numbers", f"{numbers}\n\n{more}")
+    find, code = cards.results(), 0
+    for path in cards.documents(system):
+        filled = cards.fill_file(path, find, write=not options.check)
+        screen.print(
+            f"{path}: {'its numbers differ' if filled.changed else 'as measured'}" if options.check else f"{path}"
+        )
+        code |= bool(filled.missing) or (options.check and filled.changed)
+        for place in filled.missing:
+            screen.print(f"  [red]missing[/] {escape(place)}", soft_wrap=True)
+        if filled.by_hand:
+            screen.print(escape(f"  by hand, no result file yet: {', '.join(filled.by_hand)}"), soft_wrap=True)
+    return int(code)
 
 
 def predict(system: str, words: list[str], screen: Console) -> int:
-    """Predicts for every input; writes drawings, results and predictions.json; lists files that failed."""
+    """Predicts for every input; writes drawings, results and predictions.json; lists files that failed.
+
+    Args:
+        system: its name.
+        words: the words after it.
+        screen: where is printed.
+    """
     options = parse(Predict, words, f"percepta predict {system}", f"{system}: {TABLE[system]}")
     files = inputs(options.input)
     model = load(system, options)
+    _check_words(model, options.words)
 
     stems = [file.stem for file in files]
     failed: list[tuple[Path, str]] = []
@@ -394,11 +486,22 @@ def predict(system: str, words: list[str], screen: Console) -> int:
     return 1 if failed else 0
 
 
+def _check_words(model: System, words: Sequence[str]) -> None:
+    """Raises UsageError where a system asks for words that are not there, or takes none."""
+    arguments = list(inspect.signature(model.predict).parameters.values())[1:]
+    asked = [item for item in arguments if item.kind is item.POSITIONAL_OR_KEYWORD]
+    if words and not asked:
+        raise UsageError(f"{model.name} takes no words beside its input; got {' '.join(words)!r}")
+    if not words and asked and asked[0].default is inspect.Parameter.empty:
+        name = asked[0].name
+        raise UsageError(f'{model.name} needs {name}: percepta predict {model.name} FILE "{name.upper()}"')
+
+
 def inputs(text: str) -> list[Path]:
     """The files that a path, a folder or a pattern names, in order of their names.
 
     Raises:
-        FileNotFoundError: there are none.
+        MissingFileError: there are none.
     """
     path = Path(text).expanduser()
     if path.is_file():
@@ -407,11 +510,17 @@ def inputs(text: str) -> list[Path]:
         from percepta.media import image
 
         return image.paths(path)
-    raise FileNotFoundError(f"no file, folder or pattern {text!r}")
+    raise MissingFileError(f"no file, folder or pattern {text!r}")
 
 
 def export(system: str, words: list[str], screen: Console) -> int:
-    """Writes ONNX graphs, each checked against torch."""
+    """Writes ONNX graphs, each checked against torch.
+
+    Args:
+        system: its name.
+        words: the words after it.
+        screen: where is printed.
+    """
     options = parse(Export, words, f"percepta export {system}", f"Exports {system}: {TABLE[system]}")
     model = load(system, options)
     from percepta import export as exporting
@@ -426,7 +535,13 @@ def export(system: str, words: list[str], screen: Console) -> int:
 
 
 def data(system: str, words: list[str], screen: Console) -> int:
-    """Checks a folder of data; exit code 1 where something is wrong with it."""
+    """Checks a folder of data; exit code 1 where something is wrong with it.
+
+    Args:
+        system: its name.
+        words: the words after it.
+        screen: where is printed.
+    """
     options = parse(Data, words, f"percepta data {system}")
     check = import_module(f"percepta.systems.{system}.check")
     with progress_bar(screen, f"reading {options.folder}") as bar:
@@ -440,7 +555,7 @@ def data(system: str, words: list[str], screen: Console) -> int:
 
 
 def list_systems(words: list[str], screen: Console) -> int:
-    """Prints systems, presets with their parameters, and weights with their licences."""
+    """Systems, presets with their parameters, and weights with their licences."""
     parse(List, words, "percepta list")
     import torch
 
@@ -474,7 +589,7 @@ def list_systems(words: list[str], screen: Console) -> int:
 
 
 def doctor(words: list[str], screen: Console) -> int:
-    """Looks at the machine and the installation; exit code 1 where something that ships is broken."""
+    """What is installed, whether the weights are whole, and what is slow; exit code 1 where something is broken."""
     parse(Doctor, words, "percepta doctor")
     import platform
 
@@ -539,12 +654,12 @@ SHOWN = 4  # results of each system in the demo's one picture
 
 
 def demo(words: list[str], screen: Console) -> int:
-    """Runs every system's demo and writes one page of what they give."""
+    """Every system on sample input: one HTML page, offline."""
     options = parse(Demo, words, "percepta demo")
-    from percepta.report import Page
+    from percepta.report import Gallery, Heading, Page, Text, to_image
 
     began = time.perf_counter()
-    page = Page("Percepta").text("Made on this machine, offline, with the weights that come with the package.")
+    page = Page("Percepta", [Text("Made on this machine, offline, with the weights that come with the package.")])
     ran, shown = 0, []
     with progress_bar(screen, "demo") as bar:
         for index, (name, text) in enumerate(TABLE.items()):
@@ -552,11 +667,11 @@ def demo(words: list[str], screen: Console) -> int:
                 continue
             bar(index, len(TABLE), name)
             start = time.perf_counter()
-            items = import_module(f"percepta.systems.{name}.demo").demo(percepta.load)
-            page.heading(f"{name}: {text}").extend(items).text(f"{time.perf_counter() - start:.1f} s")
-            rows = next((item[1] for item in items if not isinstance(item, str) and item[0] == "pictures"), [])
-            if rows:
-                shown.append([picture for picture, _ in rows[:SHOWN]])
+            blocks = import_module(f"percepta.systems.{name}.demo").demo(percepta.load)
+            page.add(Heading(f"{name}: {text}"), *blocks, Text(f"{time.perf_counter() - start:.1f} s"))
+            gallery = next((block for block in blocks if isinstance(block, Gallery)), None)
+            if gallery is not None:
+                shown.append([to_image(picture) for picture, _ in gallery.pictures[:SHOWN]])
             ran += 1
         bar(len(TABLE), len(TABLE), "")
     path = page.write(options.out)
@@ -573,17 +688,28 @@ def demo(words: list[str], screen: Console) -> int:
     return 0
 
 
-Command = Callable[[str, list[str], Console], int]
-WITH_SYSTEM: dict[str, tuple[Command, str, str]] = {
-    "data": (data, "check DIR [--sheet out.jpg]", "Check a folder of data before training."),
-    "train": (
-        train,
-        "--out DIR [--data DIR] [--preset NAME] [--train.steps N ...]",
-        "Train, or go on training.",
-    ),
-    "evaluate": (evaluate, "[--data DIR] [--weights FILE] [--card]", "Metrics with intervals and baselines."),
-    "predict": (predict, 'FILE|FOLDER|PATTERN ["WORDS" ...] [--out DIR]', "Predict, draw and save."),
-    "export": (export, "[--out DIR]", "ONNX graphs, checked against torch."),
+@dataclass(frozen=True)
+class Verb:
+    """A verb that every system has.
+
+    Attributes:
+        run: gets the system, the remaining words and the screen; returns the exit code.
+        usage: the words after the system, for help.
+        text: what it does.
+    """
+
+    run: Callable[[str, list[str], Console], int]
+    usage: str
+    text: str
+
+
+GENERAL: dict[str, Verb] = {
+    "data": Verb(data, "check DIR [--sheet out.jpg]", "Check a folder of data before training."),
+    "train": Verb(train, "--out DIR [--data DIR] [--preset NAME] [--train.steps N ...]", "Train, or go on training."),
+    "evaluate": Verb(evaluate, "[--data DIR] [--weights FILE] [--card]", "Metrics with intervals and baselines."),
+    "card": Verb(card, "[--check]", "Write the published numbers into the system's CARD.md and the README."),
+    "predict": Verb(predict, 'FILE|FOLDER|PATTERN ["WORDS" ...] [--out DIR]', "Predict, draw and save."),
+    "export": Verb(export, "[--out DIR]", "ONNX graphs, checked against torch."),
 }
 PLAIN: dict[str, Callable[[list[str], Console], int]] = {
     "list": list_systems,
@@ -595,27 +721,36 @@ PLAIN: dict[str, Callable[[list[str], Console], int]] = {
 # ------------------------------------------------------------------------------------------------- helpers
 
 
-def _commands() -> list[str]:
-    return [*PLAIN, *WITH_SYSTEM, *COMMANDS]
-
-
 def _help(screen: Console) -> None:
-    screen.print(f"percepta {__version__}: vision systems that run on a laptop CPU\n\nusage: percepta COMMAND ...\n")
+    screen.print(f"percepta {__version__}: vision systems that run on a laptop CPU\n\nusage: percepta VERB SYSTEM ...")
+    screen.print("       percepta SYSTEM VERB ...    (the same)\n\nverbs of every system:")
+    _rows(screen, {name: verb.text for name, verb in GENERAL.items()})
+    screen.print("\nwithout a system:")
+    texts = {name: str(run.__doc__).splitlines()[0] for name, run in PLAIN.items()}
+    texts |= {name: f"short for `percepta {' '.join(words)}`" for name, words in SHORT.items()}
+    _rows(screen, texts)
+    screen.print("\nsystems (`percepta SYSTEM --help` lists the verbs that only this system has):")
+    _rows(screen, TABLE)
+    screen.print("\n`percepta VERB SYSTEM --help` explains every option. --debug shows tracebacks.")
+
+
+def _help_of(system: str, screen: Console) -> None:
+    own = commands_of(system)
+    screen.print(f"{system}: {TABLE[system]}\n\nusage: percepta {system} VERB ...\n", soft_wrap=True)
+    general = {name: verb.text for name, verb in GENERAL.items() if name not in own}
+    if own:
+        screen.print(f"verbs of {system}:")
+        _rows(screen, {name: str(kind.__doc__).strip().splitlines()[0] for name, (kind, _) in own.items()})
+        screen.print("\nverbs of every system:")
+    _rows(screen, general)
+    screen.print(f"\n`percepta {system} VERB --help` explains every option.")
+
+
+def _rows(screen: Console, texts: Mapping[str, str]) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
-    for name, (_, _, text) in WITH_SYSTEM.items():
-        table.add_row(f"  {name} SYSTEM", text)
-    for name, text in (
-        ("list", "Systems, presets, weights and their licences."),
-        ("demo", "Every system on sample input: one HTML page."),
-        ("doctor", "What is installed, whether it is whole, what is slow."),
-        *((name, text) for name, (_, text) in COMMANDS.items()),
-    ):
-        table.add_row(f"  {name}", text)
+    for name, text in texts.items():
+        table.add_row(f"  {name}", escape(text))
     screen.print(table)
-    screen.print("\nsystems:")
-    for name, text in TABLE.items():
-        screen.print(f"  {name}  {text}")
-    screen.print("\n`percepta COMMAND SYSTEM --help` explains every option. --debug shows tracebacks.")
 
 
 def _brief(values: Mapping[str, float]) -> str:
@@ -641,32 +776,35 @@ def _save(result: Any, out: Path, stem: str, source: Path, words: Sequence[str])
     return row
 
 
-def _shown(model: percepta.System, samples: Any, metrics: Mapping[str, Metric] | None = None) -> list[Any]:
-    """What a system shows of its answers to some samples, where it has something to show."""
-    return list(model.task.page(model.model, samples, metrics)) if hasattr(model.task, "page") and len(samples) else []
-
-
-def _facts(system: str, model: percepta.System, options: Evaluate, words: list[str], seconds: float) -> dict[str, str]:
+def _facts(system: str, model: System, options: Evaluate, words: list[str], seconds: float) -> dict[str, str]:
     """What a card says besides the metrics."""
     import torch
 
     from percepta import checkpoint
+    from percepta.contract import weights_hash
 
-    exports = model.task.EXPORTS
-    count = sum(value.numel() for value in model.model.parameters())
+    exports = import_module(f"percepta.systems.{system}.task").EXPORTS
     reasons = [f"{part}: {why}" for part, why in exports.items() if isinstance(why, str)]
     graphs = [part for part, how in exports.items() if not isinstance(how, str)]
     facts = {
-        "parameters": f"{count / 1e6:.2f} million",
+        "parameters": f"{_parameters(model).value:.2f} million",
         "preset": checkpoint.preset_of(system, model.config),
         "evaluation took": f"{seconds:.0f} s on {torch.get_num_threads()} threads, reading included",
         "ONNX graphs": ", ".join(graphs) or "none",
+        "weights": weights_hash(model.model),
         "command": f"`percepta evaluate {system} {' '.join(word for word in words)}`".replace(" `", "`"),
         "percepta, torch": f"{__version__}, {torch.__version__}",
     }
     if reasons:
         facts["no ONNX graph"] = "; ".join(reasons)
     return facts
+
+
+def _parameters(model: System) -> Metric:
+    """How many parameters a model has."""
+    from percepta.metrics import Metric
+
+    return Metric(sum(value.numel() for value in model.model.parameters()) / 1e6, unit="million")
 
 
 def _weight_bytes(name: str) -> int | None:

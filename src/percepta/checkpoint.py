@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,7 +19,10 @@ from torch import Tensor, nn
 
 from percepta import __version__, weights
 from percepta import config as configs
+from percepta.contract import Task
+from percepta.errors import InputError, MissingFileError
 from percepta.files import write_atomically
+from percepta.nn.archive import fingerprint
 from percepta.systems import TABLE
 
 FORMAT = 1
@@ -61,6 +64,11 @@ def save(
     """Writes a checkpoint: under a temporary name first, so that none is ever half-written.
 
     Args:
+        path: of the file.
+        model: whose tensors are written.
+        system: its name.
+        preset: the name of the preset that `config` is, or "custom".
+        step: optimizer steps that it was trained for.
         config: the system's Config.
         frozen: what `percepta.weights.fill` returned for the parts that are not to be stored.
         half: store 32-bit floats in 16 bits: half the size, three decimal digits.
@@ -81,17 +89,35 @@ def read(path: Path) -> tuple[Header, dict[str, Tensor]]:
     """Header and tensors of a checkpoint.
 
     Raises:
-        FileNotFoundError, ValueError: no such file; no checkpoint of percepta, a damaged or a newer one.
+        MissingFileError, InputError: no such file; no checkpoint of percepta, a damaged or a newer one.
     """
     fields = _fields(path)
     if fields is None:
-        raise ValueError(f"{path}: a safetensors file, but no checkpoint of percepta (it has no header of ours)")
+        raise InputError(f"{path}: a safetensors file, but no checkpoint of percepta (it has no header of ours)")
     if fields.get("format") != FORMAT:
-        raise ValueError(
+        raise InputError(
             f"{path}: written by percepta {fields.get('percepta')} in format {fields.get('format')}; "
             f"this percepta ({__version__}) reads format {FORMAT}"
         )
     return Header(**fields), load_file(path)
+
+
+def weights_hash(path: Path) -> str:
+    """The hash of the tensors of a checkpoint, whatever its header says; see `nn.archive.fingerprint`."""
+    return fingerprint(read(path)[1])
+
+
+def replace_config(path: Path, config: Any) -> None:
+    """Writes the header of a checkpoint anew, for settings that were renamed or dropped; the tensors stay.
+
+    Args:
+        path: a checkpoint of ours, whose header need not fit today's Config.
+        config: the settings in today's form.
+    """
+    with safe_open(path, "pt") as file:
+        header = json.loads(file.metadata()["percepta"])
+    header |= {"config": configs.to_json(config), "preset": preset_of(header["system"], config)}
+    write_atomically(path, to_bytes(load_file(path), {"percepta": json.dumps(header)}))
 
 
 def ship(run: Path, name: str) -> Path:
@@ -123,12 +149,12 @@ def ship(run: Path, name: str) -> Path:
 def _fields(path: Path) -> dict[str, Any] | None:
     """What stands in the header of a safetensors file; None where percepta did not write it."""
     if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint {path}")
+        raise MissingFileError(f"no checkpoint {path}")
     try:
         with safe_open(path, "pt") as file:
             text = (file.metadata() or {}).get("percepta")
     except SafetensorError as reason:
-        raise ValueError(f"{path}: not a safetensors file, or a damaged one ({reason})") from reason
+        raise InputError(f"{path}: not a safetensors file, or a damaged one ({reason})") from reason
     return None if text is None else json.loads(text)
 
 
@@ -147,6 +173,7 @@ def restore(path: Path, given: Mapping[str, Path] | None = None) -> tuple[Header
     model = task.build(config)
     fill_frozen(model, header.frozen, given or {})
     weights.load_strictly(model, state, str(path), skip=prefixes(header.frozen))
+    model.weights_hash = fingerprint(state)  # type: ignore[assignment]
     return header, config, model.eval()
 
 
@@ -156,6 +183,8 @@ def of_preset(
     """(config, model in eval mode) of a system's preset.
 
     Args:
+        system: its name.
+        preset: one of its PRESETS.
         path: a checkpoint of ours, or a published one, which the system's keys.py reads; None takes what
             ships.
         given: {name of a weight: file} for parts that stand on files of the user's.
@@ -163,14 +192,14 @@ def of_preset(
     task, given = find_task(system), given or {}
     presets = import_module(f"percepta.systems.{system}").PRESETS
     if preset not in presets:
-        raise ValueError(f"{system} has no preset {preset!r}; it has: {', '.join(presets)}")
+        raise InputError(f"{system} has no preset {preset!r}; it has: {', '.join(presets)}")
     shipped = f"{system}-{preset}"
     if path is None and shipped in weights.TABLE:
         path = weights.find(shipped)
     if path is not None and _is_ours(path):
         header, config, model = restore(path, given)
         if (header.system, header.preset) != (system, preset):
-            raise ValueError(f"{path} holds {header.system}, preset {header.preset}, not {system}, preset {preset}")
+            raise InputError(f"{path} holds {header.system}, preset {header.preset}, not {system}, preset {preset}")
         return config, model
     config = presets[preset]
     model = task.build(config)
@@ -180,7 +209,7 @@ def of_preset(
         weights.fill(model, task.PRETRAINED, given)
         warnings.warn(f"only {', '.join(given)} is filled: the rest of {shipped} is untrained", stacklevel=3)
     else:
-        raise ValueError(
+        raise InputError(
             f"no weights ship for {system}, preset {preset}: give a checkpoint, weights=PATH, or train one: "
             f"percepta train {system} --preset {preset}"
         )
@@ -196,20 +225,27 @@ def _published(system: str, config: Any, model: nn.Module, path: Path) -> None:
     """Fills a model from a checkpoint that others published."""
     name = f"percepta.systems.{system}.keys"
     if find_spec(name) is None:
-        raise ValueError(f"{path} is no checkpoint of percepta, and {system} reads no published ones")
+        raise InputError(f"{path} is no checkpoint of percepta, and {system} reads no published ones")
     state = import_module(name).convert(weights.tensors(path), config)
     weights.load_strictly(model, state, str(path))
+    model.weights_hash = fingerprint(state)  # type: ignore[assignment]
 
 
 def fill_frozen(model: nn.Module, frozen: Mapping[str, dict[str, Any]], given: Mapping[str, Path]) -> None:
-    """Fills the parts that a checkpoint leaves out; refuses other weights than those it was trained on."""
+    """Fills the parts that a checkpoint leaves out; refuses other weights than those it was trained on.
+
+    Args:
+        model: what `build` gave.
+        frozen: the field of a header: which weights each part stands on.
+        given: {name of a weight: file} for those of the user's.
+    """
     wanted = {part: entry["weights"] for part, entry in frozen.items()}
     got = weights.fill(model, wanted, {name: path for name, path in given.items() if name in wanted.values()})
     for part, entry in frozen.items():
         if part not in got:
-            raise ValueError(f"the checkpoint stands on {entry['weights']} as {part!r}, which the model does not have")
+            raise InputError(f"the checkpoint stands on {entry['weights']} as {part!r}, which the model does not have")
         if got[part]["sha256"] != entry["sha256"]:
-            raise ValueError(
+            raise InputError(
                 f"{part}: the checkpoint stands on {entry['weights']} with sha256 "
                 f"{', '.join(entry['sha256'])}, but the file here has {', '.join(got[part]['sha256'])}; "
                 "give the right one in weights={...}"
@@ -227,14 +263,14 @@ def prefixes(frozen: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(f"{part}." for part in frozen)
 
 
-def find_task(system: str) -> Any:
+def find_task(system: str) -> Task:
     """The module percepta.systems.<system>.task.
 
     Raises:
-        ValueError: no system of that name; names those that there are.
+        InputError: no system of that name; names those that there are.
     """
     _check(system)
-    return import_module(f"percepta.systems.{system}.task")
+    return cast(Task, import_module(f"percepta.systems.{system}.task"))
 
 
 def config_class(system: str) -> Any:
@@ -253,14 +289,12 @@ def preset_of(system: str, config: Any) -> str:
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The torch device of a name; "auto" is cuda, then mps, then cpu."""
+    """The torch device of a name; "auto" is cuda where there is one, else cpu. Others, as mps, only where named."""
     if name != "auto":
         return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _check(system: str) -> None:
     if system not in TABLE:
-        raise ValueError(f"no system is called {system!r}; there are: {', '.join(TABLE)}")
+        raise InputError(f"no system is called {system!r}; there are: {', '.join(TABLE)}")

@@ -9,6 +9,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from percepta.errors import InputError
+
 T = TypeVar("T")
 
 
@@ -60,14 +62,14 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("batch_size", 1), ("checkpoint_every", 1), ("log_every", 1)):
             if getattr(self, name) < least:
-                raise ValueError(f"train.{name} has to be at least {least}, got {getattr(self, name)}")
+                raise InputError(f"train.{name} has to be at least {least}, got {getattr(self, name)}")
         for name in ("lr", "weight_decay", "warmup", "clip_norm", "evaluate_every", "workers", "momentum"):
             if getattr(self, name) < 0:
-                raise ValueError(f"train.{name} cannot be negative, got {getattr(self, name)}")
+                raise InputError(f"train.{name} cannot be negative, got {getattr(self, name)}")
         if not 0 <= self.ema < 1:
-            raise ValueError(f"train.ema is a decay per step from 0 to below 1, got {self.ema}")
+            raise InputError(f"train.ema is a decay per step from 0 to below 1, got {self.ema}")
         if any(not 0 <= share <= 1 for share in self.milestones):
-            raise ValueError(f"train.milestones are shares of the steps from 0 to 1, got {self.milestones}")
+            raise InputError(f"train.milestones are shares of the steps from 0 to 1, got {self.milestones}")
 
 
 def to_json(config: Any) -> dict[str, Any]:
@@ -79,13 +81,19 @@ def from_json(cls: type[T], data: Mapping[str, Any]) -> T:
     """The dataclass that `to_json` wrote. A setting that is left out has its default.
 
     Raises:
-        ValueError: a setting is unknown (names the nearest and the valid ones) or of a wrong type.
+        InputError: a setting is unknown (names the nearest and the valid ones) or of a wrong type.
     """
     return _dataclass(cls, data, "")
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> dict[str, tuple[Any, Any]]:
-    """What differs between two results of `to_json`: {"train.lr": (old, new)}."""
+    """What differs between two results of `to_json`: {"train.lr": (old, new)}.
+
+    Args:
+        old: settings before.
+        new: settings now.
+        path: what stands before each name, for settings inside others.
+    """
     found: dict[str, tuple[Any, Any]] = {}
     for key in dict.fromkeys([*old, *new]):
         a, b = old.get(key), new.get(key)
@@ -110,18 +118,18 @@ def _plain(value: Any) -> Any:
 
 def _dataclass(cls: Any, data: Any, path: str) -> Any:
     if not isinstance(data, Mapping):
-        raise ValueError(f'"{path or cls.__name__}" has to be a table of settings, got {data!r}')
+        raise InputError(f'"{path or cls.__name__}" has to be a table of settings, got {data!r}')
     names = [field.name for field in fields(cls) if field.init]
     prefix = f"{path}." if path else ""
     for key in data:
         if key not in names:
             near = get_close_matches(str(key), names, 1, 0.5)
             hint = f' Did you mean "{prefix}{near[0]}"?' if near else ""
-            raise ValueError(f'unknown setting "{prefix}{key}".{hint} Valid: {", ".join(names)}')
+            raise InputError(f'unknown setting "{prefix}{key}".{hint} Valid: {", ".join(names)}')
     for field in fields(cls):
         needed = field.init and field.default is MISSING and field.default_factory is MISSING
         if needed and field.name not in data:
-            raise ValueError(f'setting "{prefix}{field.name}" is missing and has no default')
+            raise InputError(f'setting "{prefix}{field.name}" is missing and has no default')
     hints = get_type_hints(cls)
     return cls(**{key: _value(hints[key], value, f"{prefix}{key}") for key, value in data.items()})
 
@@ -136,13 +144,13 @@ def _value(kind: Any, value: Any, path: str) -> Any:
     if origin is Literal:
         if value in args and type(value) in {type(arg) for arg in args}:
             return value
-        raise ValueError(f'"{path}" has to be one of {", ".join(map(repr, args))}, got {value!r}')
+        raise InputError(f'"{path}" has to be one of {", ".join(map(repr, args))}, got {value!r}')
     if origin in (Union, types.UnionType):
         return _union(args, value, path)
     if origin is tuple and isinstance(value, (list, tuple)):
         kinds = [args[0]] * len(value) if args[-1] is Ellipsis else list(args)
         if len(kinds) != len(value):
-            raise ValueError(f'"{path}" has to hold {len(kinds)} values, got {value!r}')
+            raise InputError(f'"{path}" has to hold {len(kinds)} values, got {value!r}')
         return tuple(_value(k, v, f"{path}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
     if origin is dict and isinstance(value, Mapping):
         return {_value(args[0], k, path): _value(args[1], v, f"{path}.{k}") for k, v in value.items()}
@@ -155,7 +163,7 @@ def _value(kind: Any, value: Any, path: str) -> Any:
             return None
     elif isinstance(kind, type) and isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         return value
-    raise ValueError(f'"{path}" has to be {_named(kind)}, got {value!r}')
+    raise InputError(f'"{path}" has to be {_named(kind)}, got {value!r}')
 
 
 def _union(kinds: tuple[Any, ...], value: Any, path: str) -> Any:
@@ -169,7 +177,7 @@ def _union(kinds: tuple[Any, ...], value: Any, path: str) -> Any:
                 reasons.append(reason)
     if len(reasons) == 1:
         raise reasons[0]
-    raise ValueError(f'"{path}" has to be {" or ".join(map(_named, kinds))}, got {value!r}')
+    raise InputError(f'"{path}" has to be {" or ".join(map(_named, kinds))}, got {value!r}')
 
 
 def _named(kind: Any) -> str:

@@ -15,13 +15,16 @@ from copy import deepcopy
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from percepta.checkpoint import find_task
+from percepta.errors import InputError, MissingExtraError
+
 if TYPE_CHECKING:
-    from percepta import System
+    from percepta.contract import System
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
@@ -56,27 +59,29 @@ def export(system: System, path: Path, parts: Sequence[str] | None = None) -> li
     """Writes `<path>/<system>-<part>.onnx` for each part and compares it with torch.
 
     Args:
+        system: a loaded system.
         path: a folder; made where it is missing.
         parts: names in the system's EXPORTS; None for all.
 
     Raises:
-        ModuleNotFoundError: the extra is not installed.
-        ValueError: no part of that name.
+        MissingExtraError: the extra is not installed.
+        InputError: no part of that name.
     """
-    table: Mapping[str, Any] = system.task.EXPORTS
+    table = find_task(system.name).EXPORTS
     if unknown := [part for part in parts or () if part not in table]:
-        raise ValueError(f"{system.name} has no part {', '.join(unknown)}; it has: {', '.join(table)}")
+        raise InputError(f"{system.name} has no part {', '.join(unknown)}; it has: {', '.join(table)}")
     if missing := [name for name in NEEDED if find_spec(name) is None]:
-        raise ModuleNotFoundError(f"{', '.join(missing)} missing: run pip install 'percepta[export]'")
+        raise MissingExtraError(f"{', '.join(missing)} missing: run pip install 'percepta[export]'")
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
     model = deepcopy(system.model).cpu().float()
     results = []
     for part in parts or table:
-        if isinstance(table[part], str):
-            results.append(Exported(part, reason=table[part]))
+        how = table[part]
+        if isinstance(how, str):
+            results.append(Exported(part, reason=how))
             continue
-        module, inputs, outputs, axes = table[part](model)
+        module, inputs, outputs, axes = how(model)
         file = path / f"{system.name}-{part}.onnx"
         to_onnx(module, inputs, outputs, axes, file)
         results.append(Exported(part, file, "", *parity(file, module, inputs, axes)))
@@ -92,8 +97,15 @@ def to_onnx(
 ) -> None:
     """Writes the graph of a module's forward pass.
 
+    Args:
+        module: whose forward pass is written.
+        inputs: an example of each input, by name, in the order of `forward`.
+        outputs: names of the outputs.
+        axes: {input: {axis: name of a size that may change}}.
+        path: of the file.
+
     Raises:
-        ValueError: a size that was to be free came out fixed.
+        InputError: a size that was to be free came out fixed.
     """
     import onnx
 
@@ -116,7 +128,7 @@ def to_onnx(
     for value in graph.input:
         for axis in axes.get(value.name, {}):
             if not value.type.tensor_type.shape.dim[axis].dim_param:
-                raise ValueError(f"{path.name}: axis {axis} of {value.name} came out with a fixed size")
+                raise InputError(f"{path.name}: axis {axis} of {value.name} came out with a fixed size")
     temporary.replace(path)
 
 
@@ -125,8 +137,14 @@ def parity(
 ) -> tuple[float, float]:
     """Of onnxruntime from torch: (largest absolute difference, the same as a share of its output's largest).
 
+    Args:
+        path: of the graph.
+        module: the same in torch.
+        inputs: an example of each input, by name.
+        axes: {input: {axis: name of a size that may change}}; these are tried at twice their size too.
+
     Raises:
-        ValueError: the outputs have other shapes.
+        InputError: the outputs have other shapes.
     """
     import onnxruntime
 
@@ -141,7 +159,7 @@ def parity(
         got = runner.run(None, {value.name: sample[value.name].numpy() for value in runner.get_inputs()})
         for ours, theirs in zip(expected, map(torch.as_tensor, got), strict=True):
             if ours.shape != theirs.shape:
-                raise ValueError(f"{path.name} gives {tuple(theirs.shape)}, torch {tuple(ours.shape)}")
+                raise InputError(f"{path.name} gives {tuple(theirs.shape)}, torch {tuple(ours.shape)}")
             difference = float((ours.double() - theirs.double()).abs().max())
             worst = max(worst, difference)
             relative = max(relative, difference / max(float(ours.double().abs().max()), 1e-12))

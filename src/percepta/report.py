@@ -1,11 +1,9 @@
-"""One self-contained HTML page: pictures, numbers, tables and curves, readable from a mail attachment.
+"""Blocks (text, tables, numbers, plots, pictures) and one self-contained HTML page of them.
 
-Nothing is loaded from elsewhere: pictures are embedded, curves are drawn here as SVG, colours follow the
-reader's light or dark setting. A `Page` is built by chained calls and written in one go:
+Nothing is loaded from elsewhere: pictures are embedded, plots are drawn here as SVG, colours follow the reader's light
+or dark setting. A block is a small dataclass; pictures are drawn and encoded when the page is written, not before:
 
-    Page("Run 7").text("Trained on 400 pictures.").curves("Loss", {"loss": points}).write("report.html")
-
-Systems do not import this module; what they want to show they hand over as plain tuples, see `Page.extend`.
+    Page("Run 7", [Text("Trained on 400 pictures."), Curves("loss", {"train": points})]).write("report.html")
 """
 
 from __future__ import annotations
@@ -15,18 +13,34 @@ import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
+import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 
+from percepta.contract import Block
+from percepta.errors import InputError, MissingFileError
 from percepta.files import write_atomically
 from percepta.metrics import Metric
 
 Real = int | float
 Point = tuple[Real, Real]
+
+
+@runtime_checkable
+class Drawn(Protocol):
+    """What can draw itself, such as a system's Result."""
+
+    def draw(self) -> Image.Image: ...
+
+
+Picture: TypeAlias = Image.Image | UInt8[np.ndarray, "h w 3"] | Drawn
+"""A picture of a page: of PIL, an array of bytes, or something that is drawn when the page is written."""
 
 _STYLE = """
 :root { color-scheme: light dark; --ground: #fdfdfc; --card: #ffffff; --ink: #1d2126; --soft: #616b76;
@@ -67,6 +81,9 @@ td.number, th.number { text-align: right; }
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 420px), 1fr)); gap: 1rem; }
 figure.plot { padding: .6rem .6rem 0; }
 figure.wide { max-width: 760px; }
+figure video, .gone { display: block; width: 100%; height: 220px; object-fit: contain; background: #000; }
+.gone { color: #aaa; display: grid; place-items: center; }
+figcaption b { font-variant-numeric: tabular-nums; } figcaption a { color: inherit; overflow-wrap: anywhere; }
 svg { display: block; width: 100%; height: auto; }
 svg text { fill: var(--soft); font: 11px system-ui, sans-serif; }
 svg .grid { stroke: var(--line); stroke-width: 1; }
@@ -107,19 +124,32 @@ def metric_rows(metrics: Mapping[str, Metric]) -> tuple[list[str], list[list[str
     return ["metric", "value", "95 % interval", "n", *baselines], rows
 
 
-def embed(image: Image.Image, *, longest_px: int = 900, quality: int = 86) -> str:
-    """A picture as a data URI: JPEG, or PNG where it has transparency or few colours (masks, drawings)."""
-    picture = image.copy()
-    if max(picture.size) > longest_px:
-        picture.thumbnail((longest_px, longest_px))
+def embed(picture: Picture, *, longest_px: int = 900, quality: int = 86) -> str:
+    """A picture as a data URI: JPEG, or PNG where it has transparency or few colours (masks, drawings).
+
+    Args:
+        picture: of PIL, an array of bytes, or something that draws itself.
+        longest_px: larger pictures are made smaller.
+        quality: of JPEG, 1..95.
+    """
+    image = to_image(picture).copy()
+    if max(image.size) > longest_px:
+        image.thumbnail((longest_px, longest_px))
     buffer = io.BytesIO()
-    if picture.mode in ("1", "P", "LA", "RGBA"):
-        picture.save(buffer, "PNG", optimize=True)
+    if image.mode in ("1", "P", "LA", "RGBA"):
+        image.save(buffer, "PNG", optimize=True)
         kind = "png"
     else:
-        picture.convert("RGB").save(buffer, "JPEG", quality=quality)
+        image.convert("RGB").save(buffer, "JPEG", quality=quality)
         kind = "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def to_image(picture: Picture) -> Image.Image:
+    """A picture of a page as PIL has it."""
+    if isinstance(picture, Image.Image):
+        return picture
+    return Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture.draw()
 
 
 def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -131,131 +161,210 @@ def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str
     return "\n".join([line(columns), line(["---"] * len(columns)), *map(line, rows)])
 
 
-def fill_markers(path: Path | str, name: str, text: str) -> None:
-    """Puts `text` between the lines `<!-- name -->` and `<!-- /name -->` of a file, replacing what is there.
+# ------------------------------------------------------------------------------------------------------------ blocks
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading above the blocks that follow."""
+
+    text: str
+
+    def html(self) -> str:
+        return f"<h2>{escape(self.text)}</h2>"
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph. Texts are escaped: they may hold anything, sentences of users included."""
+
+    text: str
+
+    def html(self) -> str:
+        return f"<p>{escape(self.text)}</p>"
+
+
+@dataclass(frozen=True)
+class Code:
+    """A text in a typewriter's letters, with its line breaks."""
+
+    text: str
+
+    def html(self) -> str:
+        return f"<pre><code>{escape(self.text)}</code></pre>"
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """A grid of pictures, each with its caption (may be "")."""
+
+    pictures: Sequence[tuple[Picture, str]]
+
+    def html(self) -> str:
+        cells = []
+        for picture, caption in self.pictures:
+            label = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+            cells.append(f'<figure><img src="{embed(picture)}" alt="{escape(caption)}">{label}</figure>')
+        return f'<div class="pictures">{"".join(cells)}</div>'
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A file on this machine: a picture that links to it or, with times, a player that begins there.
+
+    Attributes:
+        path: the file.
+        picture: what is shown of it; None where the file is gone.
+        title, lines: the caption: a line in bold, and smaller lines below the file's name.
+        start_s, end_s: the part of a video that is played.
+    """
+
+    path: Path
+    picture: Picture | None
+    title: str
+    lines: Sequence[str] = ()
+    start_s: float | None = None
+    end_s: float | None = None
+
+    def html(self) -> str:
+        link = escape(self.path.as_uri(), quote=True)
+        if self.picture is None:
+            shown = '<div class="gone">the file is gone</div>'
+        elif self.start_s is not None:
+            times = f"#t={self.start_s:g}" + ("" if self.end_s is None else f",{self.end_s:g}")
+            poster = embed(self.picture, longest_px=420, quality=80)
+            shown = f'<video controls muted preload="none" poster="{poster}" src="{link}{times}"></video>'
+        else:
+            poster = embed(self.picture, longest_px=420, quality=80)
+            shown = f'<a href="{link}"><img src="{poster}" alt="{escape(self.path.name)}"></a>'
+        small = "".join(f"<br><small>{escape(line)}</small>" for line in self.lines)
+        name = f'<a href="{link}">{escape(self.path.name)}</a>'
+        return f"<figure>{shown}<figcaption><b>{escape(self.title)}</b><br>{name}{small}</figcaption></figure>"
+
+
+@dataclass(frozen=True)
+class Files:
+    """A grid of files on this machine. The page holds their pictures; players and links point to the files."""
+
+    files: Sequence[LocalFile]
+
+    def html(self) -> str:
+        return f'<div class="pictures">{"".join(file.html() for file in self.files)}</div>'
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; cells are numbers, texts or `Metric`s (value with interval).
 
     Raises:
-        ValueError: the file does not hold the two markers, in this order; it is left as it was.
-    """
-    path = Path(path)
-    old = path.read_text()
-    start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-    before, found, rest = old.partition(start)
-    _, closed, after = rest.partition(end)
-    if not found or not closed:
-        raise ValueError(f"{path} has no place for {name}: expected the lines {start} and {end}")
-    write_atomically(path, f"{before}{start}\n{text.strip()}\n{end}{after}")
-
-
-class Page:
-    """A page under construction; every method appends to it and returns it.
-
-    Texts are escaped: they may hold anything, sentences of users included.
+        InputError: a row is longer or shorter than the header.
     """
 
-    def __init__(self, title: str) -> None:
-        self.title = title
-        self._body: list[str] = []
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    caption: str = ""
 
-    def heading(self, text: str) -> Page:
-        self._body.append(f"<h2>{escape(text)}</h2>")
-        return self
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise InputError(f"a row has {len(row)} cells where the header has {len(self.columns)}: {list(row)}")
 
-    def text(self, text: str) -> Page:
-        self._body.append(f"<p>{escape(text)}</p>")
-        return self
-
-    def code(self, text: str) -> Page:
-        self._body.append(f"<pre><code>{escape(text)}</code></pre>")
-        return self
-
-    def pictures(self, pictures: Iterable[tuple[Image.Image, str]]) -> Page:
-        """A grid of pictures, each with its caption (may be "")."""
-        cells = []
-        for image, caption in pictures:
-            label = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-            cells.append(f'<figure><img src="{embed(image)}" alt="{escape(caption)}">{label}</figure>')
-        self._body.append(f'<div class="pictures">{"".join(cells)}</div>')
-        return self
-
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = "") -> Page:
-        """A table; cells are numbers, texts or `Metric`s (value with interval).
-
-        Raises:
-            ValueError: a row is longer or shorter than the header.
-        """
-        lines = []
-        for row in rows:
-            if len(row) != len(columns):
-                raise ValueError(f"a row has {len(row)} cells where the header has {len(columns)}: {list(row)}")
-            lines.append("<tr>" + "".join(_cell(cell) for cell in row) + "</tr>")
-        head = "".join(f"<th>{escape(str(column))}</th>" for column in columns)
-        above = f"<caption>{escape(caption)}</caption>" if caption else ""
-        self._body.append(
+    def html(self) -> str:
+        lines = ["<tr>" + "".join(map(_cell, row)) + "</tr>" for row in self.rows]
+        head = "".join(f"<th>{escape(str(column))}</th>" for column in self.columns)
+        above = f"<caption>{escape(self.caption)}</caption>" if self.caption else ""
+        return (
             f'<div class="wide"><table>{above}<thead><tr>{head}</tr></thead>'
             f"<tbody>{''.join(lines)}</tbody></table></div>"
         )
-        return self
 
-    def metrics(self, metrics: Mapping[str, Metric], caption: str = "") -> Page:
-        """A table of metrics: value, interval, n and the trivial baselines as columns."""
-        return self.table(*metric_rows(metrics), caption=caption)
 
-    def numbers(self, numbers: Mapping[str, Any]) -> Page:
-        """Large figures side by side: name -> number, text or `Metric`."""
+@dataclass(frozen=True)
+class Metrics:
+    """A table of metrics: value, interval, n and the trivial baselines as columns."""
+
+    metrics: Mapping[str, Metric]
+    caption: str = ""
+
+    def html(self) -> str:
+        return Table(*metric_rows(self.metrics), self.caption).html()
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Large figures side by side: {name: number, text or `Metric`}."""
+
+    numbers: Mapping[str, Any]
+
+    def html(self) -> str:
         cells = []
-        for name, value in numbers.items():
+        for name, value in self.numbers.items():
             big, small = _figure(value)
             below = f"<span>{escape(small)}</span>" if small else ""
             cells.append(f"<div><span>{escape(name)}</span><b>{escape(big)}</b>{below}</div>")
-        self._body.append(f'<div class="numbers">{"".join(cells)}</div>')
-        return self
+        return f'<div class="numbers">{"".join(cells)}</div>'
 
-    def curves(self, title: str, series: Mapping[str, Sequence[Point]], x_label: str = "step") -> Page:
-        """One plot with a curve for every series of (x, y) points; consecutive plots stand side by side."""
-        svg = curves_svg(series, x_label)
-        plot = f'<figure class="plot">{svg}<figcaption>{escape(title)}</figcaption></figure>'
-        if self._body and self._body[-1].startswith('<div class="plots">'):
-            self._body[-1] = self._body[-1].removesuffix("</div>") + plot + "</div>"
-        else:
-            self._body.append(f'<div class="plots">{plot}</div>')
-        return self
 
-    def dots(self, title: str, metrics: Mapping[str, Metric], unit: str = "") -> Page:
-        """A row for every metric: a dot at its value, a line over its interval, a tick at each of its baselines."""
-        svg = dots_svg(metrics, unit)
-        self._body.append(f'<figure class="plot wide">{svg}<figcaption>{escape(title)}</figcaption></figure>')
-        return self
+@dataclass(frozen=True)
+class Curves:
+    """One plot with a curve for every series of (x, y) points; plots that follow each other stand side by side."""
 
-    def extend(self, items: Iterable[Any]) -> Page:
-        """Appends what a system handed over as plain data, so that it need not know this class.
+    title: str
+    series: Mapping[str, Sequence[Point]]
+    x_label: str = "step"
 
-        Each item is a text, or a tuple that starts with the name of a method of this class and goes on with
-        its arguments: ("heading", text) · ("text", text) · ("code", text) ·
-        ("pictures", [(image, caption), ...]) ·
-        ("table", columns, rows) · ("metrics", {name: Metric}) · ("numbers", {name: value}) ·
-        ("curves", title, {name: [(x, y), ...]}) · ("dots", title, {name: Metric}).
+    def html(self) -> str:
+        svg = curves_svg(self.series, self.x_label)
+        return f'<figure class="plot">{svg}<figcaption>{escape(self.title)}</figcaption></figure>'
 
-        Raises:
-            ValueError: an item is none of these.
-        """
-        known = ("heading", "text", "code", "pictures", "table", "metrics", "numbers", "curves", "dots")
-        for item in items:
-            if isinstance(item, str):
-                self.text(item)
-            elif isinstance(item, tuple) and item and item[0] in known:
-                getattr(self, item[0])(*item[1:])
-            else:
-                raise ValueError(f"expected a text or a tuple that starts with one of {known}, got {item!r}"[:400])
+
+@dataclass(frozen=True)
+class Dots:
+    """A row for every metric: a dot at its value, a line over its interval, a tick at each of its baselines."""
+
+    title: str
+    metrics: Mapping[str, Metric]
+    unit: str = ""
+
+    def html(self) -> str:
+        svg = dots_svg(self.metrics, self.unit)
+        return f'<figure class="plot wide">{svg}<figcaption>{escape(self.title)}</figcaption></figure>'
+
+
+@dataclass
+class Page:
+    """A page of blocks.
+
+    Attributes:
+        title: its heading.
+        blocks: what it shows, in order.
+    """
+
+    title: str
+    blocks: list[Block] = field(default_factory=list)
+
+    def add(self, *blocks: Block) -> Page:
+        """Appends blocks and returns the page."""
+        self.blocks += blocks
         return self
 
     def html(self) -> str:
-        """The whole page."""
+        """The whole page, as one file."""
+        body, plots = [], []
+        for block in [*self.blocks, None]:
+            if isinstance(block, Curves):
+                plots.append(block.html())
+                continue
+            if plots:
+                body.append(f'<div class="plots">{"".join(plots)}</div>')
+                plots = []
+            if block is not None:
+                body.append(block.html())
         return (
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
             f"<title>{escape(self.title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
-            f"<h1>{escape(self.title)}</h1>\n" + "\n".join(self._body) + "\n</main>\n</body>\n</html>\n"
+            f"<h1>{escape(self.title)}</h1>\n" + "\n".join(body) + "\n</main>\n</body>\n</html>\n"
         )
 
     def write(self, path: Path | str) -> Path:
@@ -282,7 +391,13 @@ def _cell(value: Any) -> str:
 
 
 def ticks(low: Real, high: Real, about: int = 5) -> list[Real]:
-    """Round numbers (1, 2 or 5 times a power of ten apart) that lie inside [low, high]."""
+    """Round numbers (1, 2 or 5 times a power of ten apart) that lie inside [low, high].
+
+    Args:
+        low: lower end.
+        high: upper end.
+        about: how many are wanted.
+    """
     if not (math.isfinite(low) and math.isfinite(high)) or high <= low:
         return [low]
     rough = (high - low) / max(about, 1)
@@ -416,7 +531,7 @@ def read_log(path: Path | str) -> list[dict[str, Any]]:
     Rows of steps that were run twice, because training resumed before them, count once: the later.
 
     Raises:
-        ValueError: a line other than the last is no JSON object, naming file and line.
+        InputError: a line other than the last is no JSON object, naming file and line.
     """
     lines = Path(path).read_text().splitlines()
     rows: list[dict[str, Any]] = []
@@ -428,7 +543,7 @@ def read_log(path: Path | str) -> list[dict[str, Any]]:
         except json.JSONDecodeError as error:
             if index == len(lines) - 1:
                 break
-            raise ValueError(f"{path}:{index + 1}: expected a JSON object a line, got {line!r:.60}") from error
+            raise InputError(f"{path}:{index + 1}: expected a JSON object a line, got {line!r:.60}") from error
         step = row.get("step") if isinstance(row, dict) else None
         if not isinstance(step, int):
             continue
@@ -439,19 +554,20 @@ def read_log(path: Path | str) -> list[dict[str, Any]]:
     return rows
 
 
-def training_page(run: Path | str, items: Iterable[Any] = ()) -> Path:
+def training_page(run: Path | str, blocks: Iterable[Block] = ()) -> Path:
     """Writes `report.html` into a run folder: a curve for every logged number, configuration, command.
 
     Args:
-        items: what the system shows besides, see `Page.extend`.
+        run: the folder that `percepta train --out` wrote.
+        blocks: what an evaluation of the run gave to show.
 
     Raises:
-        FileNotFoundError: the folder holds no log.jsonl.
+        MissingFileError: the folder holds no log.jsonl.
     """
     run = Path(run)
     log = run / "log.jsonl"
     if not log.is_file():
-        raise FileNotFoundError(f"{log} is not there: expected the folder that `percepta train --out` wrote")
+        raise MissingFileError(f"{log} is not there: expected the folder that `percepta train --out` wrote")
     rows = read_log(log)
     series: dict[str, list[Point]] = {}
     for row in rows:
@@ -460,17 +576,16 @@ def training_page(run: Path | str, items: Iterable[Any] = ()) -> Path:
                 series.setdefault(name, []).append((float(row["step"]), value))
     page = Page(f"Training: {run.resolve().name}")
     if rows:
-        last = dict(_flat(rows[-1]))
-        page.numbers({"step": rows[-1]["step"], **{k: v for k, v in last.items() if k in ("loss", "epoch", "lr")}})
-    page.heading("Curves")
+        last = {name: value for name, value in _flat(rows[-1]) if name in ("loss", "epoch", "lr")}
+        page.add(Numbers({"step": rows[-1]["step"], **last}))
+    page.add(Heading("Curves"))
     # One plot for each: the scales of two quantities rarely agree.
-    for name, points in sorted(series.items(), key=lambda item: (item[0] != "loss", item[0])):
-        page.curves(name, {name: points})
-    page.extend(items)
+    ordered = sorted(series.items(), key=lambda item: (item[0] != "loss", item[0]))
+    page.add(*(Curves(name, {name: points}) for name, points in ordered), *blocks)
     for title, file in (("Command", "command"), ("Commit", "commit"), ("Configuration", "config.json")):
         path = next((p for p in (run / file, run / f"{file}.txt") if p.is_file()), None)
         if path is not None:
-            page.heading(title).code(path.read_text().strip())
+            page.add(Heading(title), Code(path.read_text().strip()))
     return page.write(run / "report.html")
 
 

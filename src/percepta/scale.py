@@ -5,10 +5,13 @@ The call, the order and the results are the same.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any, TypeVar
+
+from percepta.errors import MissingExtraError
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -46,32 +49,46 @@ def map(
 
 
 def stream(function: Callable[[In], Out], items: Iterable[In], *, processes: int = 0) -> Iterator[Out]:
-    """As `map`, but each result comes as soon as it and those before it are there: what is done can be kept."""
+    """As `map`, but each result comes as soon as it and those before it are there: what is done can be kept.
+
+    Args:
+        function: a pure function; with `processes` it and the items have to be picklable.
+        items: read as they are needed.
+        processes: how many items are worked on at a time in Ray's processes; 0, or no Ray: one by one, here.
+    """
     if processes <= 0 or not available():
         for item in items:
             yield function(item)
         return
     import ray  # type: ignore[import-not-found]
 
-    own = not ray.is_initialized()
-    if own:
-        ray.init(num_cpus=processes, include_dashboard=False, log_to_driver=False)
+    own = _start(ray, processes)
     try:
-
-        def call(item: In) -> Out:  # Ray takes functions and classes, and no partials
-            return function(item)
-
-        remote = ray.remote(call)
+        remote = ray.remote(_call)
         waiting: deque[Any] = deque()
         for item in items:
             if len(waiting) == 2 * processes:  # enough for nobody to wait; more would only fill memory
                 yield ray.get(waiting.popleft())
-            waiting.append(remote.remote(item))
+            waiting.append(remote.remote(function, item))
         while waiting:
             yield ray.get(waiting.popleft())
     finally:
         if own:
             ray.shutdown()
+
+
+def _start(ray: Any, processes: int) -> bool:
+    """Starts Ray on this machine, where none runs yet, with its usage statistics off; whether it did."""
+    if ray.is_initialized():
+        return False
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # read by the processes that Ray starts
+    ray.init(num_cpus=processes, include_dashboard=False, log_to_driver=False)
+    return True
+
+
+def _call(function: Callable[[In], Out], item: In) -> Out:
+    """Ray takes functions of a module, and no partials or nested ones."""
+    return function(item)
 
 
 class Workers:
@@ -85,7 +102,7 @@ class Workers:
         remote: objects are Ray actors, spread over Ray's cluster where one was started before.
 
     Raises:
-        ModuleNotFoundError: `remote`, and no Ray: who asks for it has more than fits here.
+        MissingExtraError: `remote`, and no Ray: who asks for it has more than fits here.
     """
 
     def __init__(self, make: Callable[..., Any], arguments: Sequence[tuple[Any, ...]], *, remote: bool = False) -> None:
@@ -94,12 +111,10 @@ class Workers:
             self._objects = [make(*given) for given in arguments]
             return
         if not available():
-            raise ModuleNotFoundError("actors need Ray: pip install 'percepta[scale]'")
+            raise MissingExtraError("actors need Ray: pip install 'percepta[scale]'")
         import ray  # type: ignore[import-not-found]
 
-        self._own = not ray.is_initialized()
-        if self._own:
-            ray.init(num_cpus=max(1, len(arguments)), include_dashboard=False, log_to_driver=False)
+        self._own = _start(ray, max(1, len(arguments)))
         try:
             self._objects = [ray.remote(_Holder).remote(make, given) for given in arguments]
             ray.get([held.ready.remote() for held in self._objects])  # what `make` raises is raised here

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
@@ -18,11 +19,12 @@ from rich.console import Console
 from rich.markup import escape
 
 import percepta
+from percepta.errors import InputError, MissingFileError
 
 T = TypeVar("T")
 
 
-class UsageError(ValueError):
+class UsageError(InputError):
     """The command line itself is wrong."""
 
 
@@ -35,13 +37,19 @@ class Which:
     weights: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """A checkpoint's path, or NAME=PATH for a part that starts from your file (clip=RN50.pt); repeatable."""
     device: str = "auto"
-    """auto (cuda, then mps, then cpu) or a torch device such as cpu or cuda:1."""
+    """auto (cuda where there is one, else cpu) or a torch device such as cpu or cuda:1."""
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
     """Arithmetic; left out: float32."""
 
 
 def parse(kind: type[T], words: Sequence[str], prog: str, description: str | None = None) -> T:
     """Reads options into a dataclass. Wrong values end the program with tyro's explanation (exit code 2).
+
+    Args:
+        kind: a dataclass of options.
+        words: the command line.
+        prog: the command's name, for help.
+        description: what it does, for help.
 
     Raises:
         UsageError: an option is unknown; names the nearest and the valid ones.
@@ -95,6 +103,16 @@ def split_weights(words: Sequence[str]) -> tuple[Path | None, dict[str, Path]]:
     return (checkpoints[0] if checkpoints else None), given
 
 
+Command = tuple[type[Any], Callable[[Any, Console], int | None]]
+"""A verb of a system's own: the dataclass of its options, and the function that gets them and the screen."""
+
+
+def commands_of(system: str) -> Mapping[str, Command]:
+    """{verb: its options and function}: what a system's commands.py offers; nothing where there is none."""
+    name = f"percepta.systems.{system}.commands"
+    return import_module(name).COMMANDS if find_spec(name) else {}
+
+
 def near(word: str, known: Any) -> str:
     """The end of a message, " Did you mean X?"; empty where no name comes close."""
     found = get_close_matches(word, list(known), 1, 0.5)
@@ -109,7 +127,13 @@ def one_line(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def progress_bar(screen: Console, text: str, shown: bool = True) -> Iterator[Callable[[int, int, str], None]]:
-    """A progress bar as a function of (done, in all, note); silent where nobody watches."""
+    """A progress bar as a function of (done, in all, note); silent where nobody watches.
+
+    Args:
+        screen: where it is drawn.
+        text: what is being done.
+        shown: False draws nothing.
+    """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
@@ -124,7 +148,7 @@ def progress_bar(screen: Console, text: str, shown: bool = True) -> Iterator[Cal
         yield lambda done, total, note: progress.update(task, completed=done, total=total, note=escape(note))
 
 
-def load(system: str, options: Which) -> percepta.System:
+def load(system: str, options: Which) -> Any:
     """The system with the weights that the options name."""
     check_device(options.device)
     checkpoint, given = split_weights(options.weights)
@@ -134,14 +158,14 @@ def load(system: str, options: Which) -> percepta.System:
     if checkpoint is None:
         return percepta.load(system, preset=options.preset or "small", weights=given or None, **rest)
     if not checkpoint.exists():
-        raise FileNotFoundError(f"--weights {checkpoint}: no such file")
+        raise MissingFileError(f"--weights {checkpoint}: no such file")
     if options.preset is not None:
         file = checkpoint / "model.safetensors" if checkpoint.is_dir() else checkpoint
         return percepta.load(system, preset=options.preset, weights=file, **rest)
     try:
-        loaded = percepta.load(str(checkpoint), weights=given or None, **rest)
-    except ValueError as error:
-        raise ValueError(f"{error} (a published checkpoint needs --preset as well)") from error
+        loaded = percepta.load(checkpoint, weights=given or None, **rest)
+    except InputError as error:
+        raise InputError(f"{error} (a published checkpoint needs --preset as well)") from error
     if loaded.name != system:
         raise UsageError(f"{checkpoint} holds {loaded.name}, not {system}")
     return loaded

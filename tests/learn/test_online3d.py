@@ -15,10 +15,10 @@ from percepta.train import train
 @pytest.mark.learn
 def test_shape_says_more_than_colour(tmp_path: Path) -> None:
     tiny = PRESETS["tiny"]
-    config = replace(tiny, rooms=24, frames=16, mix=0.0, turned=0.0, balance=0.5)
+    config = replace(tiny, rooms=24, frames=16, mix_share=0.0, free_rotation=0.0, class_balance=0.5)
     config = replace(config, train=replace(config.train, steps=220, batch_size=4, ema=0.9))
     system = percepta.load(train("online3d", config, out=tmp_path, device="cpu"), device="cpu")
-    found = system.evaluate()
+    found = system.evaluate().metrics
     trivial = max(found["mIoU"].baselines.values())
     print({key: round(metric.value, 3) for key, metric in found.items()}, trivial)
     assert found["mIoU"].value > trivial + 0.05

@@ -10,7 +10,9 @@ import pytest
 import torch
 
 import percepta
-from percepta.systems.planes import PRESETS, task
+from percepta.checkpoint import find_task
+from percepta.systems.planes import PRESETS
+from percepta.systems.planes.data import data
 from percepta.train import evaluate, train
 
 STEPS = 300
@@ -38,10 +40,10 @@ def test_the_second_view_tells_how_far(tmp_path: Path) -> None:
     """Measured: AbsRel .09 with the second view after 300 steps, 2.98 with the first view in its place."""
     tiny = PRESETS["tiny"]
     config = replace(tiny, train=replace(tiny.train, steps=STEPS, checkpoint_every=STEPS))
-    system = percepta.load(train("planes", config, out=tmp_path, device="cpu"), device="cpu")
-    samples = task.data(system.config, "test")
+    system = percepta.load(train("planes", config, out=tmp_path, device="cpu"), system="planes", device="cpu")
+    samples = data(system.config, "test")
     with torch.no_grad():
-        seeing, blind = (evaluate(task, system.model, s, 8) for s in (samples, Blind(samples)))
+        seeing, blind = (evaluate(find_task("planes"), system.model, s, 8).metrics for s in (samples, Blind(samples)))
     print({k: (v.value, blind[k].value) for k, v in seeing.items() if k in blind})
     constant = seeing["AbsRel"].baselines["one depth"]
     assert seeing["AbsRel"].value < 0.75 * constant

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,9 @@ import pytest
 import percepta
 from percepta.metrics.masks import iou
 from percepta.systems.refer import PRESETS
-from percepta.systems.refer.measure import NEUTRAL
-from percepta.systems.refer.shapes import KINDS, SIDES, Shapes
+from percepta.systems.refer.evaluate import NEUTRAL
+from percepta.systems.refer.predict import Refer
+from percepta.systems.refer.world import KINDS, SIDES, Shapes
 from percepta.train import train
 
 CONFIG = PRESETS["tiny"]
@@ -28,15 +28,15 @@ class Blind(Shapes):
 
 
 @pytest.fixture(scope="module")
-def seeing(tmp_path_factory: pytest.TempPathFactory) -> percepta.System:
-    return percepta.load(train("refer", CONFIG, out=tmp_path_factory.mktemp("seeing")))
+def seeing(tmp_path_factory: pytest.TempPathFactory) -> Refer:
+    return percepta.load(train("refer", CONFIG, out=tmp_path_factory.mktemp("seeing")), system="refer")
 
 
 @pytest.fixture(scope="module")
-def blind(tmp_path_factory: pytest.TempPathFactory) -> percepta.System:
+def blind(tmp_path_factory: pytest.TempPathFactory) -> Refer:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("percepta.systems.refer.task.Shapes", Blind)
-        return percepta.load(train("refer", CONFIG, out=tmp_path_factory.mktemp("blind")))
+        patch.setattr("percepta.systems.refer.data.Shapes", Blind)
+        return percepta.load(train("refer", CONFIG, out=tmp_path_factory.mktemp("blind")), system="refer")
 
 
 def without_relation(sentence: str) -> str:
@@ -46,9 +46,9 @@ def without_relation(sentence: str) -> str:
     return sentence
 
 
-def ious(system: percepta.System, said: Any = lambda sentence: sentence) -> dict[str, float]:
+def ious(system: Refer, said: Any = lambda sentence: sentence) -> dict[str, float]:
     """Mean IoU of the mask, found or not, by kind of sentence, on worlds that training has not seen."""
-    world = Shapes(replace(CONFIG, found=0.0), "test")
+    world = Shapes(CONFIG, "test")
     rows: dict[str, list[float]] = {}
     for index in range(PICTURES):
         sample = world[(0, index)]
@@ -60,7 +60,7 @@ def ious(system: percepta.System, said: Any = lambda sentence: sentence) -> dict
 
 
 @pytest.mark.learn
-def test_every_kind_of_sentence_is_understood(seeing: percepta.System) -> None:
+def test_every_kind_of_sentence_is_understood(seeing: Refer) -> None:
     """Two things fit all but the asked attribute: choosing by chance, or both, is at most a half.
 
     The least of five kinds over three seeds was 0.62; another processor's rounding is as good as another seed.
@@ -72,14 +72,14 @@ def test_every_kind_of_sentence_is_understood(seeing: percepta.System) -> None:
 
 
 @pytest.mark.learn
-def test_relations_are_read(seeing: percepta.System) -> None:
+def test_relations_are_read(seeing: Refer) -> None:
     """The same network without the relation's words does clearly worse on the same pictures."""
     told, untold = ious(seeing)["relation"], ious(seeing, without_relation)["relation"]
     assert told > untold + 0.15, (told, untold)
 
 
 @pytest.mark.learn
-def test_a_network_that_is_told_nothing_is_clearly_below(seeing: percepta.System, blind: percepta.System) -> None:
+def test_a_network_that_is_told_nothing_is_clearly_below(seeing: Refer, blind: Refer) -> None:
     measured, twin = ious(seeing), ious(blind, lambda _: NEUTRAL)
     print(twin)
     for kind in KINDS:

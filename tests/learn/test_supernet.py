@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from percepta.metrics.correlation import kendall
-from percepta.systems.supernet import PRESETS, demo, ranking, strategies, task
-from percepta.systems.supernet.model import scores
+from percepta.systems.supernet import PRESETS, demo, ledger, ranking, task
+from percepta.systems.supernet.data import pool
+from percepta.systems.supernet.scores import scores
 
 
 @pytest.fixture(scope="module")
@@ -22,12 +23,12 @@ def found() -> dict[str, Any]:
         noise = lambda _, __, out: out + 3 * out.std() * torch.randn_like(out)  # noqa: E731
         model.parts[0].layers[0][2].register_forward_hook(noise)
         model, curve = demo.learn(model)
-        pool = task.data(PRESETS["tiny"], "test").pool
+        pictures = pool(PRESETS["tiny"], "test", None)
         codes = model.space.distinct()
-        inherited = scores(model, codes, pool.pixels, pool.labels, batch_size=len(pool))
+        inherited = scores(model, codes, pictures.pixels, pictures.labels, batch_size=len(pictures))
     spoilt = np.array([code[0] == "2" for code in codes])
-    guesses = {"inherited": inherited.likelihood, "training": strategies.ledger(model, codes)[0]}
-    guesses |= ranking.free(model.space, codes)
+    guesses = {"inherited": inherited.likelihood, "training": ledger.expected(model, codes)[0]}
+    guesses |= ranking.cost_baselines(model.space, codes)
     share = {name: _worse(guess[spoilt], guess[~spoilt]) for name, guess in guesses.items()}
     best = float(inherited.accuracy[~spoilt].max())
     agreement = kendall(guesses["training"], guesses["inherited"])

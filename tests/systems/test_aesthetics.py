@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import pickle
 import shutil
 import signal
 import sqlite3
@@ -32,13 +33,15 @@ import percepta
 from percepta import report, weights
 from percepta.datasets.album import STARS, read_ratings
 from percepta.datasets.ratings import Scale
-from percepta.shell import UsageError
-from percepta.systems.aesthetics import PRESETS, commands, task
-from percepta.systems.aesthetics import album as albums
+from percepta.export import export
+from percepta.media.image import squeeze_square
+from percepta.shell import UsageError, parse
+from percepta.systems.aesthetics import PRESETS, commands, page, predict, task
 from percepta.systems.aesthetics import cache as caches
-from percepta.systems.aesthetics.album import Album, open_album
 from percepta.systems.aesthetics.attributes import ATTRIBUTES, attributes
-from percepta.systems.aesthetics.model import Aesthetics, at_once
+from percepta.systems.aesthetics.model import AestheticsNetwork, in_parallel
+from percepta.systems.aesthetics.page import album_blocks
+from percepta.systems.aesthetics.predict import Album, open_album
 from percepta.systems.aesthetics.taste import TasteHead
 from percepta.systems.aesthetics.why import EDITS, by_content, reasons, taken_out, toward
 from percepta.systems.aesthetics.world import world
@@ -58,28 +61,28 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def model(run: Path) -> Aesthetics:
+def model(run: Path) -> AestheticsNetwork:
     net = percepta.load(run, device="cpu").model
-    assert isinstance(net, Aesthetics)
+    assert isinstance(net, AestheticsNetwork)
     return net
 
 
-def taste(model: Aesthetics) -> TasteHead:
+def taste(model: AestheticsNetwork) -> TasteHead:
     assert isinstance(model.head, TasteHead)
     return model.head
 
 
 @pytest.fixture(scope="module")
-def lite() -> Aesthetics:
+def lite() -> AestheticsNetwork:
     """The encoder that sees real pictures, with a head whose taste was drawn, not learned."""
     torch.manual_seed(0)
     net = task.build(replace(PRESETS["small"], members=(0,))).eval()
     weights.fill(net, task.PRETRAINED, {})
-    assert isinstance(net, Aesthetics)
+    assert isinstance(net, AestheticsNetwork)
     images = torch.rand(24, 3, 8, 8).repeat_interleave(28, 2).repeat_interleave(28, 3)
     with torch.no_grad():
         features = net.features(images)
-        net.settle(features)
+        net.fit_normalisation(features)
         head = taste(net)
         head.crowd.copy_(torch.randn_like(head.crowd))
         head.directions.copy_(torch.randn_like(head.directions) * 0.3)
@@ -119,7 +122,7 @@ def numbers(album: Album) -> list[tuple[float, float, float]]:
 
 
 def joint(
-    model: Aesthetics, member: int, looks: torch.Tensor, who: torch.Tensor
+    model: AestheticsNetwork, member: int, looks: torch.Tensor, who: torch.Tensor
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Mean and covariance of somebody's scores of all pictures, written out in double precision, and the noise."""
     head = taste(model)
@@ -149,7 +152,7 @@ def posterior(mean: np.ndarray, covariance: np.ndarray, noise: float, rated: lis
 
 
 @pytest.mark.parametrize("profile", [None, {"age": 70, "gender": "female"}])
-def test_adaptation_is_the_posterior(model: Aesthetics, folder: Path, profile: dict | None) -> None:
+def test_adaptation_is_the_posterior(model: AestheticsNetwork, folder: Path, profile: dict | None) -> None:
     scale = Scale(0, 10)
     album = open_album(model, folder, profile=profile, scale=scale)
     ratings = {name: 2 * score for name, score in stars(album.files, 5, 9).items()}
@@ -160,7 +163,7 @@ def test_adaptation_is_the_posterior(model: Aesthetics, folder: Path, profile: d
     assert bool(profile) == bool(who.abs().sum() > 0)
     means, variances = [], []
     for member in model.config.predicting:
-        mean, covariance, noise = joint(model, member, album._looks, who)
+        mean, covariance, noise = joint(model, member, album._features, who)
         mean, covariance = posterior(mean, covariance, noise, rated, scores)
         means.append(mean)
         variances.append(np.diagonal(covariance))
@@ -173,20 +176,20 @@ def test_adaptation_is_the_posterior(model: Aesthetics, folder: Path, profile: d
     assert np.ptp(got[:, 0] - got[:, 2]) > 0.1, "a person is not the crowd"
 
 
-def test_what_is_asked_tells_most(model: Aesthetics, folder: Path) -> None:
+def test_what_is_asked_tells_most(model: AestheticsNetwork, folder: Path) -> None:
     """By brute force: how far the variance of all unrated pictures' scores around their mean falls with each rating."""
     album = open_album(model, folder)
     album.rate(stars(album.files, 1, 5))
     rated = [album.files.index(name) for name in album.ratings]
     unrated = [index for index in range(COUNT) if index not in rated]
-    unit = torch.nn.functional.normalize(album._looks.double()).numpy()
+    unit = torch.nn.functional.normalize(album._features.double()).numpy()
     asked: list[int] = []
     centre = np.eye(len(unrated)) - 1 / len(unrated)
 
     def left(known: list[int]) -> float:
         total = 0.0
         for member in model.config.predicting:
-            mean, covariance, noise = joint(model, member, album._looks, album._person.who)
+            mean, covariance, noise = joint(model, member, album._features, album._person.who)
             covariance = posterior(mean, covariance, noise, known, mean[known])[1][np.ix_(unrated, unrated)]
             total += np.trace(centre @ covariance @ centre)
         return total
@@ -197,7 +200,7 @@ def test_what_is_asked_tells_most(model: Aesthetics, folder: Path) -> None:
     assert album.ask(4) == [album.files[index] for index in asked]
 
 
-def test_a_copy_is_not_asked_beside_its_original(model: Aesthetics, folder: Path) -> None:
+def test_a_copy_is_not_asked_beside_its_original(model: AestheticsNetwork, folder: Path) -> None:
     first = open_album(model, folder).ask(1)[0]
     twin = folder / f"zz{first}"
     shutil.copy(folder / first, twin)
@@ -205,14 +208,14 @@ def test_a_copy_is_not_asked_beside_its_original(model: Aesthetics, folder: Path
     asked = album.ask(COUNT + 5)
     assert sorted(asked) == sorted(album.files), "each once, however many are wanted"
     places = sorted((asked.index(first), asked.index(twin.name)))
-    unit = torch.nn.functional.normalize(album._looks)
+    unit = torch.nn.functional.normalize(album._features)
     alike = (unit @ unit.T > 0.9).sum(1) > 1
     assert places[1] >= int((~alike).sum()), "all that are new come before the second of two"
     album.rate({first: 1, album.files[3]: 5})
     assert first not in album.ask(99) and album.ask(0) == []
 
 
-def test_ratings_add_up(model: Aesthetics, folder: Path) -> None:
+def test_ratings_add_up(model: AestheticsNetwork, folder: Path) -> None:
     one, other = open_album(model, folder), open_album(model, folder)
     ratings = stars(one.files, 2, 8)
     one.rate(ratings)
@@ -224,24 +227,24 @@ def test_ratings_add_up(model: Aesthetics, folder: Path) -> None:
     assert not np.allclose(numbers(one), numbers(other), atol=1e-3)
     other.rate({extra: None})
     np.testing.assert_allclose(numbers(one), numbers(other), atol=1e-3)
-    other.rate({extra: 1.5, one.files[0]: 2}, anew=True)
+    other.rate({extra: 1.5, one.files[0]: 2}, replace=True)
     assert set(other.ratings) == {extra, one.files[0]}
 
 
-def test_few_ratings_are_not_yet_a_taste(model: Aesthetics, folder: Path) -> None:
+def test_few_ratings_are_not_yet_a_taste(model: AestheticsNetwork, folder: Path) -> None:
     album = open_album(model, folder, profile={"age": 20})
     before = numbers(album)
     assert album.note == "" or "no ratings" in album.note
     album.rate({album.files[0]: 4, album.files[1]: 4})
     assert "all 4" in album.note and numbers(album) == before and len(album.ratings) == 2
-    assert any(isinstance(item, str) and "all 4" in item for item in album.page(why=0))
+    assert any(isinstance(item, report.Text) and "all 4" in item.text for item in album_blocks(album, why=0))
     album.rate({album.files[1]: 2})
     assert album.note == "" and numbers(album) != before
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(low=st.integers(-5, 5), length=st.integers(1, 20), seed=st.integers(0, 99))
-def test_the_scale_is_only_a_way_to_write(model: Aesthetics, low: int, length: int, seed: int) -> None:
+def test_the_scale_is_only_a_way_to_write(model: AestheticsNetwork, low: int, length: int, seed: int) -> None:
     images, _ = world(48, 3)
     sources = list(images[:8])
     scale = Scale(low, low + length)
@@ -258,22 +261,23 @@ def test_the_scale_is_only_a_way_to_write(model: Aesthetics, low: int, length: i
         assert (b.low, b.high) == (low, low + length)
 
 
-def test_a_single_picture_answers_like_its_album(model: Aesthetics, folder: Path) -> None:
+def test_a_single_picture_answers_like_its_album(run: Path, model: AestheticsNetwork, folder: Path) -> None:
     album = open_album(model, folder, scale=Scale(1, 7))
     path = folder / album.files[4]
-    one = task.predict(model, path)
+    system = percepta.load(run, system="aesthetics", device="cpu")
+    one = system.predict(path)
     assert (one.low, one.high, one.name) == (1, 7, path.name)
     assert one.score == pytest.approx(album.results()[4].score, abs=1e-4)
     with Image.open(path) as picture:
         for given in (picture.copy(), np.asarray(picture), torch.from_numpy(np.array(picture)).permute(2, 0, 1)):
-            assert task.predict(model, given).score == pytest.approx(one.score, abs=1e-4)
+            assert system.predict(given).score == pytest.approx(one.score, abs=1e-4)
     assert one.crowd == one.score, "without profile and ratings nobody is meant"
-    assert task.predict(model, path, profile={"age": 75}).score != one.score
+    assert system.predict(path, profile={"age": 75}).score != one.score
 
 
-def test_threads_agree_and_are_given_back(model: Aesthetics, folder: Path) -> None:
+def test_threads_agree_and_are_given_back(model: AestheticsNetwork, folder: Path) -> None:
     before = torch.get_num_threads()
-    assert list(at_once(lambda i: (i, torch.get_num_threads(), torch.is_grad_enabled()), 40)) == [
+    assert list(in_parallel(lambda i: (i, torch.get_num_threads(), torch.is_grad_enabled()), 40)) == [
         (i, 1, False) for i in range(40)
     ]
     seen: list[int] = []
@@ -286,7 +290,7 @@ def test_threads_agree_and_are_given_back(model: Aesthetics, folder: Path) -> No
         return index
 
     with pytest.raises(RuntimeError, match="no"):
-        list(at_once(fail, 1000))
+        list(in_parallel(fail, 1000))
     assert len(seen) < 1000 and torch.get_num_threads() == before and torch.is_grad_enabled()
 
 
@@ -297,11 +301,11 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that are read and hashed from now on."""
     names: list[str] = []
 
-    def look(path: Path) -> caches.Look:
+    def read(path: Path) -> caches.FileVersion:
         names.append(path.name)
-        return caches.look_at(path)
+        return caches.hash_file(path)
 
-    monkeypatch.setattr(albums, "look_at", look)
+    monkeypatch.setattr(predict, "hash_file", read)
     return names
 
 
@@ -313,7 +317,7 @@ def age(folder: Path) -> None:
 
 
 def test_a_second_look_reads_nothing_and_says_the_same(
-    model: Aesthetics, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: AestheticsNetwork, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     age(folder)
     store, read = tmp_path / "cache", hashed(monkeypatch)
@@ -329,7 +333,7 @@ def test_a_second_look_reads_nothing_and_says_the_same(
 
 
 def test_what_changed_is_looked_at_again(
-    model: Aesthetics, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: AestheticsNetwork, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     age(folder)
     store = tmp_path / "cache"
@@ -345,7 +349,7 @@ def test_what_changed_is_looked_at_again(
     assert by_name[names[3]] == by_name[names[6]]
 
 
-def test_a_file_that_was_just_written_is_not_trusted(model: Aesthetics, folder: Path, tmp_path: Path) -> None:
+def test_a_file_that_was_just_written_is_not_trusted(model: AestheticsNetwork, folder: Path, tmp_path: Path) -> None:
     """Within a tick of the clock a file can change and keep its size and time."""
     store = tmp_path / "cache"
     paths = sorted(folder.iterdir())
@@ -358,7 +362,7 @@ def test_a_file_that_was_just_written_is_not_trusted(model: Aesthetics, folder: 
     assert open_album(model, folder, cache=store).results()[0].score != first
 
 
-def test_other_weights_get_no_stale_features(lite: Aesthetics, model: Aesthetics) -> None:
+def test_other_weights_get_no_stale_features(lite: AestheticsNetwork, model: AestheticsNetwork) -> None:
     key = caches.key_of(lite)
     with torch.no_grad():
         taste(lite).crowd[0, 0] += 1
@@ -376,7 +380,7 @@ def test_other_weights_get_no_stale_features(lite: Aesthetics, model: Aesthetics
 
 @pytest.mark.parametrize("damage", ["noise", "head", "cut", "rows", "format", "readonly"])
 def test_a_damaged_cache_costs_nothing_but_time(
-    model: Aesthetics, folder: Path, tmp_path: Path, damage: str, recwarn: pytest.WarningsRecorder
+    model: AestheticsNetwork, folder: Path, tmp_path: Path, damage: str, recwarn: pytest.WarningsRecorder
 ) -> None:
     age(folder)
     store = tmp_path / "cache"
@@ -418,20 +422,20 @@ WRITER = """
 import sys, torch
 from pathlib import Path
 import percepta
-from percepta.systems.aesthetics.cache import Cache, Look
+from percepta.systems.aesthetics.cache import Cache, FileVersion
 model = percepta.load(sys.argv[1], device="cpu").model
 cache = Cache(Path(sys.argv[2]), model)
 print("ready", flush=True)
 for turn in range(int(sys.argv[4])):
     row = torch.full((sum(model.sizes),), float(turn))
     names = [f"{sys.argv[3]} {turn} {i}" for i in range(9)]
-    looks = [Look(Path("/") / name, 1, 1, name.encode(), True) for name in names]
-    cache.keep([(look, row) for look in looks])
+    versions = [FileVersion(Path("/") / name, 1, 1, name.encode(), True) for name in names]
+    cache.add([(version, row) for version in versions])
     print(turn, flush=True)
 """
 
 
-def test_killing_a_writer_loses_nothing_that_was_kept(run: Path, model: Aesthetics, tmp_path: Path) -> None:
+def test_killing_a_writer_loses_nothing_that_was_kept(run: Path, model: AestheticsNetwork, tmp_path: Path) -> None:
     store = tmp_path / "cache"
     words = [sys.executable, "-c", WRITER, str(run), str(store)]
     with (
@@ -454,7 +458,7 @@ def test_killing_a_writer_loses_nothing_that_was_kept(run: Path, model: Aestheti
     assert all(sum(name.startswith(f"doomed {turn} ") for name in kept) == 9 for turn in turns), "whole turns only"
     assert sum(name.startswith("other") for name in kept) == 30 * 9
     with caches.Cache(store, model) as cache:
-        row = cache.same(caches.Look(Path("x"), 1, 1, b"other 7 3", True))
+        row = cache.by_content(caches.FileVersion(Path("x"), 1, 1, b"other 7 3", True))
     assert row is not None and bool((row == 7).all())
 
 
@@ -470,15 +474,15 @@ def test_the_default_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 # --------------------------------------------------------------------------------------------------- reasons
 
 
-def test_a_reason_is_what_the_edit_does(model: Aesthetics, folder: Path) -> None:
+def test_a_reason_is_what_the_edit_does(model: AestheticsNetwork, folder: Path) -> None:
     """Every attribute's effect again: the edited picture is put into an album of its own and scored there."""
     album = open_album(model, folder, scale=Scale(0, 12))
     album.rate({name: 2 * score for name, score in stars(album.files, 3, 10).items()})
     seen = set()
     for name in album.files[:12]:
-        image = albums.square(folder / name, model.config.size)
+        image = squeeze_square(folder / name, model.config.size)
         for reason in album.why(name, 99):
-            assert reason.kind == "attribute" and reason.asserted is None, "this encoder knows no words"
+            assert reason.kind == "attribute" and reason.linear_effect is None, "this encoder knows no words"
             edit = EDITS[reason.name]
             index = ATTRIBUTES.index(edit.attribute)
             average = float(model.mean[-len(ATTRIBUTES) :][index])
@@ -492,29 +496,29 @@ def test_a_reason_is_what_the_edit_does(model: Aesthetics, folder: Path) -> None
             assert reason.personal == pytest.approx(reason.effect - reason.crowd_effect)
             was, now = (float(attributes(i[None])[0, index]) for i in (image, edited))
             assert abs(now - average) < 0.51 * abs(was - average), "moved most of the way, or not told"
-            assert reason.says == (edit.more if was > average else edit.less)
+            assert reason.label == (edit.more if was > average else edit.less)
             seen.add(reason.name)
     assert len(seen) >= 4
     effects = [abs(reason.effect) for reason in album.why(album.files[0], 99)]
     assert effects == sorted(effects, reverse=True) and len(album.why(album.files[0], 2)) == 2
 
 
-def test_people_who_like_opposites_have_opposite_reasons(model: Aesthetics, tmp_path: Path) -> None:
+def test_people_who_like_opposites_have_opposite_reasons(model: AestheticsNetwork, tmp_path: Path) -> None:
     images, _ = world(48, 9)
     album = open_album(model, list(images[:80]), scale=Scale(1, 5))
-    light = album._judged[:, ATTRIBUTES.index("brightness")].numpy()
+    light = album._attributes[:, ATTRIBUTES.index("brightness")].numpy()
     lover = {name: float(1 + 4 * (value > np.median(light))) for name, value in zip(album.files, light, strict=True)}
     brightest = album.files[int(light.argmax())]
     effects = []
     for ratings in (lover, {name: 6 - score for name, score in lover.items()}):
-        album.rate(ratings, anew=True)
+        album.rate(ratings, replace=True)
         effects.append({reason.name: reason for reason in album.why(brightest, 99)}["brightness"])
-    assert effects[0].says == effects[1].says == "bright"
+    assert effects[0].label == effects[1].label == "bright"
     assert effects[0].effect > 0.1 > -0.1 > effects[1].effect
     assert effects[0].personal > 0 > effects[1].personal
 
 
-def test_an_edit_that_cannot_do_it_gives_no_reason(model: Aesthetics) -> None:
+def test_an_edit_that_cannot_do_it_gives_no_reason(model: AestheticsNetwork) -> None:
     """A grey picture has no colour that could be strengthened: nothing is said about its colours."""
     grey = torch.rand(1, 48, 48, generator=torch.Generator().manual_seed(1)).expand(3, -1, -1)
     edited = toward(grey, EDITS["colourfulness"], 0.3)
@@ -564,32 +568,32 @@ def photographs() -> list[Path]:
     return [found / name for name in names if (found / name).is_file()]
 
 
-def test_words_that_are_asserted_hold_when_they_are_taken_out(lite: Aesthetics) -> None:
+def test_words_that_are_asserted_hold_when_they_are_taken_out(lite: AestheticsNetwork) -> None:
     """Over many pictures: what is read off the linear part agrees with scoring again without the class."""
-    images = torch.stack([albums.square(path, lite.config.size) for path in photographs()])
+    images = torch.stack([squeeze_square(path, lite.config.size) for path in photographs()])
     images = torch.cat([images, images.flip(3), images[..., 30:190, 30:190].repeat_interleave(2, 2)[..., :224, :160]
                         .repeat_interleave(2, 3)[..., :224]])  # fmt: skip
     with torch.no_grad():
         features = lite.features(images)
         person = lite.head.person(
-            None, lite.looks(features[:4]), lite.judged(features[:4]), torch.tensor([1.0, 6, 2, 7])
+            None, lite.normalise(features[:4]), lite.attributes(features[:4]), torch.tensor([1.0, 6, 2, 7])
         )
-        nobody = lite.head.person(None, lite.looks(features[:0]), lite.judged(features[:0]), torch.zeros(0))
+        nobody = lite.head.person(None, lite.normalise(features[:0]), lite.attributes(features[:0]), torch.zeros(0))
         told = [by_content(lite, row, person, nobody) for row in features]
     found = [reason for part in told for reason in part]
     assert len(found) > 0.6 * 12 * len(images), "few words are lost"
-    asserted, tried = (np.array([getattr(r, name) for r in found]) for name in ("asserted", "effect"))
+    asserted, tried = (np.array([getattr(r, name) for r in found]) for name in ("linear_effect", "effect"))
     assert (asserted * tried > 0).all()
     assert np.corrcoef(asserted, tried)[0, 1] > 0.9
-    assert {"chelsea.png"} <= {path.name for path in photographs()} and any("cat" in r.says.lower() for r in told[1])
+    assert {"chelsea.png"} <= {path.name for path in photographs()} and any("cat" in r.label.lower() for r in told[1])
 
 
-def test_taking_a_class_out_is_what_it_says(lite: Aesthetics) -> None:
+def test_taking_a_class_out_is_what_it_says(lite: AestheticsNetwork) -> None:
     """Oracle: the concepts built anew from the probabilities with one class set to zero; shares sum to the whole."""
-    image = albums.square(photographs()[0], lite.config.size)
+    image = squeeze_square(photographs()[0], lite.config.size)
     with torch.no_grad():
         base = lite.features(image[None])[0]
-        probability = lite.words(base[None])[0]
+        probability = lite.class_probabilities(base[None])[0]
         chosen = probability.topk(5).indices
         without, _ = taken_out(lite, base, probability, chosen)
         everything = torch.arange(1000)
@@ -610,7 +614,7 @@ def test_taking_a_class_out_is_what_it_says(lite: Aesthetics) -> None:
 # --------------------------------------------------------------------------------------- what can go wrong
 
 
-def test_bad_pictures_are_listed_and_skipped(model: Aesthetics, folder: Path) -> None:
+def test_bad_pictures_are_listed_and_skipped(model: AestheticsNetwork, folder: Path) -> None:
     right = dict(zip(open_album(model, folder).files, numbers(open_album(model, folder)), strict=True))
     (folder / "empty.jpg").write_bytes(b"")
     (folder / "text.png").write_text("no picture")
@@ -632,13 +636,13 @@ def test_bad_pictures_are_listed_and_skipped(model: Aesthetics, folder: Path) ->
     assert fingerprint(folder) == before
 
 
-def test_an_album_needs_a_picture(model: Aesthetics, tmp_path: Path) -> None:
+def test_an_album_needs_a_picture(model: AestheticsNetwork, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no such folder"):
         open_album(model, tmp_path / "nothing")
     with pytest.raises(FileNotFoundError, match="no pictures"):
         open_album(model, tmp_path)
     (tmp_path / "a.jpg").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"none of 1 pictures can be looked at; a\.jpg: .*empty"):
+    with pytest.raises(ValueError, match=r"none of 1 pictures can be read; a\.jpg: .*empty"):
         open_album(model, tmp_path)
     with pytest.raises(ValueError, match="at least one"):
         open_album(model, [])
@@ -666,7 +670,9 @@ def test_an_album_needs_a_picture(model: Aesthetics, tmp_path: Path) -> None:
         ("name,stars\n夏 00.png,3\n", "no column file, score"),
     ],
 )
-def test_bad_ratings_say_so(model: Aesthetics, folder: Path, tmp_path: Path, ratings: dict | str, message: str) -> None:
+def test_bad_ratings_say_so(
+    model: AestheticsNetwork, folder: Path, tmp_path: Path, ratings: dict | str, message: str
+) -> None:
     if isinstance(ratings, str):
         path = tmp_path / "ratings.csv"
         path.write_text(ratings, encoding="utf-8")
@@ -691,7 +697,9 @@ def test_bad_ratings_say_so(model: Aesthetics, folder: Path, tmp_path: Path, rat
         ({"gender": "f"}, "gender: expected one of male, female, other, got 'f'"),
     ],
 )
-def test_bad_profiles_say_so(model: Aesthetics, folder: Path, tmp_path: Path, profile: dict, message: str) -> None:
+def test_bad_profiles_say_so(
+    model: AestheticsNetwork, folder: Path, tmp_path: Path, profile: dict, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         open_album(model, folder, profile=profile)
     path = tmp_path / "me.json"
@@ -701,7 +709,7 @@ def test_bad_profiles_say_so(model: Aesthetics, folder: Path, tmp_path: Path, pr
     assert open_album(model, folder, profile={"age": None, "gender": "Female"}).profile == {"gender": "Female"}
 
 
-def test_pictures_of_several_folders(model: Aesthetics, folder: Path, tmp_path: Path) -> None:
+def test_pictures_of_several_folders(model: AestheticsNetwork, folder: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(folder, other)
     name = "夏 00.png"
@@ -715,7 +723,7 @@ def test_pictures_of_several_folders(model: Aesthetics, folder: Path, tmp_path: 
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems refuse such names")
-def test_a_name_that_is_no_text_is_skipped(model: Aesthetics, folder: Path) -> None:
+def test_a_name_that_is_no_text_is_skipped(model: AestheticsNetwork, folder: Path) -> None:
     with open(os.path.join(os.fsencode(folder), b"caf\xe9.png"), "wb") as file:  # noqa: PTH118, PTH123
         file.write((folder / "夏 00.png").read_bytes())
     album = open_album(model, folder)
@@ -728,7 +736,7 @@ def test_a_name_that_is_no_text_is_skipped(model: Aesthetics, folder: Path) -> N
 # ---------------------------------------------------------------------------------------- results and pages
 
 
-def test_results_are_drawn_and_saved(model: Aesthetics, folder: Path, tmp_path: Path) -> None:
+def test_results_are_drawn_and_saved(model: AestheticsNetwork, folder: Path, tmp_path: Path) -> None:
     album = open_album(model, folder)
     first = album.ranking()[0]
     assert first.score == max(result.score for result in album.results())
@@ -738,9 +746,10 @@ def test_results_are_drawn_and_saved(model: Aesthetics, folder: Path, tmp_path: 
     assert outside.draw().size == drawn.size and outside.text == "9.0"
     first.save(tmp_path / "a" / "best.png")
     outside.save(tmp_path / "a" / "none")
+    assert len(first.weights) == 16, "the answer names the weights that gave it"
     assert json.loads((tmp_path / "a" / "best.json").read_text()) == {
         "name": first.name, "score": first.score, "deviation": first.deviation, "crowd": first.crowd,
-        "low": 1, "high": 5,
+        "low": 1, "high": 5, "weights": first.weights,
     }  # fmt: skip
     assert json.loads((tmp_path / "a" / "none.json").read_text())["deviation"] is None
     assert {path.name for path in (tmp_path / "a").iterdir()} == {"best.png", "best.json", "none.png", "none.json"}
@@ -748,7 +757,7 @@ def test_results_are_drawn_and_saved(model: Aesthetics, folder: Path, tmp_path: 
     assert large.picture.shape == (270, 480, 3)
 
 
-def test_the_table_and_the_page(model: Aesthetics, folder: Path, tmp_path: Path) -> None:
+def test_the_table_and_the_page(model: AestheticsNetwork, folder: Path, tmp_path: Path) -> None:
     shutil.copy(folder / "夏 00.png", folder / 'say "hi", 写.png')
     (folder / "empty.jpg").write_bytes(b"")
     album = open_album(model, folder)
@@ -761,17 +770,17 @@ def test_the_table_and_the_page(model: Aesthetics, folder: Path, tmp_path: Path)
     assert {row["file"]: float(row["rated"]) for row in rows if row["rated"]} == album.ratings
     scores = [float(row["score"]) for row in rows]
     assert scores == sorted(scores, reverse=True) and all(float(row["deviation"]) > 0 for row in rows)
-    page = report.Page("x").extend(album.page(ask=4, why=2)).html()
+    html = report.Page("x", album_blocks(album, ask=4, why=2)).html()
     for words in ("Rate these next", "Why", "All pictures", "Skipped", "empty.jpg", "say &quot;hi&quot;, 写.png"):
-        assert words in page
-    assert page.count("<img") == 4 + 4 + COUNT + 1
+        assert words in html
+    assert html.count("<img") == 4 + 4 + COUNT + 1
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["ranking.csv"]
 
 
-def test_a_large_page_shows_both_ends(model: Aesthetics, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(albums, "SHOWN", (3, 2))
-    page = report.Page("x").extend(open_album(model, folder).page(ask=0, why=0)).html()
-    assert page.count("<img") == 5 and f"all {COUNT}" in page
+def test_a_large_page_shows_both_ends(model: AestheticsNetwork, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "SHOWN", (3, 2))
+    html = report.Page("x", album_blocks(open_album(model, folder), ask=0, why=0)).html()
+    assert html.count("<img") == 5 and f"all {COUNT}" in html
 
 
 # ----------------------------------------------------------------------------------------------- the shell
@@ -782,12 +791,13 @@ def shell(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
     """`percepta predict aesthetics` with the tiny weights: (exit code, what was printed)."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
 
-    def predict(*words: str) -> tuple[int, str]:
+    def run_predict(*words: str) -> tuple[int, str]:
         screen = Console(width=400, record=True, file=io.StringIO())
-        code = commands.predict([*words, "--weights", str(run), "--out", str(tmp_path / "out")], screen)
+        given = [*words, "--weights", str(run), "--out", str(tmp_path / "out")]
+        code = commands.predict(parse(commands.Predict, given, "percepta predict aesthetics"), screen)
         return code, screen.export_text()
 
-    return predict
+    return run_predict
 
 
 def test_predict_ranks_an_album(shell: Callable[..., tuple[int, str]], folder: Path, tmp_path: Path) -> None:
@@ -845,12 +855,12 @@ def test_predict_refuses(shell: Callable[..., tuple[int, str]], folder: Path, tm
     assert not (tmp_path / "out").exists(), "nothing half-written"
 
 
-def test_clicks_rank_from_the_first_on(model: Aesthetics, folder: Path) -> None:
+def test_clicks_rank_from_the_first_on(model: AestheticsNetwork, folder: Path) -> None:
     pytest.importorskip("fastapi", reason="the page needs fastapi: pip install 'percepta[web]'")
     (folder / "empty.jpg").write_bytes(b"")
     rank = commands.ranker(open_album(model, folder))
     start = rank({})
-    assert len(start.order) == COUNT and len(start.ask) == commands.ASKED
+    assert len(start.order) == COUNT and len(start.ask) == commands.PROPOSED
     one = rank({"夏 00.png": 5.0, "came later.jpg": 1.0})
     assert [r.score for r in one.order] == [r.score for r in start.order] and "夏 00.png" not in one.ask
     two = rank({"夏 00.png": 5.0, "夏 01.jpg": 1.0, "empty.jpg": 2.0})
@@ -865,10 +875,7 @@ def fetch(request: urllib.request.Request) -> dict:
 
 def test_rate_serves_the_album(run: Path, folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("fastapi", reason="the page needs fastapi: pip install 'percepta[web]'")
-    code = (
-        "import sys\nfrom rich.console import Console\nfrom percepta.systems.aesthetics.commands import rate\n"
-        "sys.exit(rate(sys.argv[1:], Console(width=300)))"
-    )
+    code = "import sys\nfrom percepta.__main__ import main\nsys.exit(main(['rate', *sys.argv[1:]]))"
     words = [str(folder), "--weights", str(run), "--port", "0", "--no-browser", "--cache", str(tmp_path / "cache")]
     started = subprocess.Popen([sys.executable, "-u", "-c", code, *words], stdout=subprocess.PIPE, text=True)
     timer = threading.Timer(90, started.kill)
@@ -884,8 +891,31 @@ def test_rate_serves_the_album(run: Path, folder: Path, tmp_path: Path) -> None:
         while not state.get("order") or state["busy"] or state["version"] != 2:
             state = fetch(urllib.request.Request(f"{url}api/ranking"))
             time.sleep(0.05)
-        assert state["error"] == "" and len(state["order"]) == COUNT and len(state["ask"]) == commands.ASKED
+        assert state["error"] == "" and len(state["order"]) == COUNT and len(state["ask"]) == commands.PROPOSED
         server.send_signal(signal.SIGINT)
         assert server.wait(20) == 0
         timer.cancel()
     assert read_ratings(folder / "ratings.csv", None, STARS) == {"夏 00.png": 5, "夏 01.jpg": 1.5}
+
+
+# ----------------------------------------------------------------------------------------------- what ships
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Aesthetics:
+    return percepta.load("aesthetics", device="cpu")
+
+
+def test_what_ships_has_a_graph(shipped: Aesthetics, tmp_path: Path) -> None:
+    """The encoder of `small` is folded for speed by addresses of its weights, which a graph does not have."""
+    pytest.importorskip("onnxscript", reason="graphs need onnxscript: pip install 'percepta[export]'")
+    pytest.importorskip("onnxruntime", reason="graphs need onnxruntime: pip install 'percepta[export]'")
+    [part] = export(shipped, tmp_path)
+    assert part.path is not None and part.path.is_file() and part.difference < 1e-4, part
+
+
+def test_the_system_can_be_pickled_and_names_its_weights(shipped: Aesthetics) -> None:
+    image = Image.new("RGB", (80, 60), (90, 120, 200))
+    one, other = (system.predict(image) for system in (shipped, pickle.loads(pickle.dumps(shipped))))
+    assert (one.score, one.deviation, one.weights) == (other.score, other.deviation, other.weights)
+    assert one.weights == shipped.model.weights_hash != ""

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from percepta.datasets import flickr_aes
-from percepta.systems.aesthetics.check import check, layout
+from percepta.systems.aesthetics.check import check
 
 PEOPLE = 6
 
@@ -39,7 +39,7 @@ def study(tmp_path):
 def test_a_good_study(study):
     calls = []
     report = check(study, progress=lambda done, total: calls.append((done, total)))
-    assert report.ok and report.warnings == () and report.layout == "oasis", report.text()
+    assert report.ok and report.warnings == () and report.layout == "OASIS", report.text()
     assert report.counts == {"people": 6, "pictures": 4, "ratings": 24, "ratings per person (median)": 4}
     assert calls == [(i + 1, 4) for i in range(4)]
     assert [path.name for path, _, _ in report.examples] == [f"pic{k}.jpg" for k in range(4)]
@@ -106,7 +106,7 @@ def test_an_album(tmp_path):
     for k in range(3):
         picture(tmp_path / f"{k}.png", 60 * k)
     report = check(tmp_path)
-    assert report.layout == "album" and report.ok and report.counts["ratings"] == 0
+    assert report.layout == "an album of your own" and report.ok and report.counts["ratings"] == 0
     (tmp_path / "ratings.csv").write_text("file,score\n2.png,1\n0.png,5\n")
     report = check(tmp_path)
     assert report.ok and report.warnings == () and "Ready to use." in report.text()
@@ -126,12 +126,12 @@ def test_para_and_flickr_aes_are_recognised(tmp_path):
     root = tmp_path / "around" / "PARA"
     (root / "annotation").mkdir(parents=True)
     report = check(tmp_path / "around")
-    assert report.layout == "para" and report.problems[0].file == root / "annotation" / "PARA-UserInfo.csv"
+    assert report.layout == "PARA" and report.problems[0].file == root / "annotation" / "PARA-UserInfo.csv"
     table = tmp_path / "flickr" / flickr_aes.TABLE
     picture(tmp_path / "flickr" / "40K" / "a.jpg")
     table.write_text("worker, imagePair, score\n" + "".join(f"w{i}, a.jpg, {1 + i % 5}\n" for i in range(5)))
     report = check(table.parent)
-    assert report.layout == "flickr-aes" and report.ok and report.warnings == (), report.text()
+    assert report.layout == "FLICKR-AES" and report.ok and report.warnings == (), report.text()
     assert report.counts["people"] == 5
 
 
@@ -141,11 +141,11 @@ def test_an_unknown_layout_says_what_was_looked_for(tmp_path):
         check(tmp_path)
     for sign in ("PARA-Images.csv", "40K/", "raters.csv", "file,score"):
         assert sign in str(caught.value)
-    with pytest.raises(FileNotFoundError, match="no such folder"):
-        layout(tmp_path / "nothing")
+    with pytest.raises(FileNotFoundError, match="no such file or folder"):
+        check(tmp_path / "nothing")
     (tmp_path / "file.csv").write_text("x")
     with pytest.raises(ValueError, match="give the folder"):
-        layout(tmp_path / "file.csv")
+        check(tmp_path / "file.csv")
 
 
 def test_the_real_oasis(shared_data):

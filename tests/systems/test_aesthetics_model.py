@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,34 +12,36 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from percepta import report
+from percepta.contract import Step
 from percepta.datasets.ratings import Field
 from percepta.metrics import Metric
 from percepta.nn import concepts
-from percepta.systems.aesthetics import PRESETS, Config
+from percepta.systems.aesthetics import PRESETS, SCALES, Config
 from percepta.systems.aesthetics.attributes import ATTRIBUTES, attributes
-from percepta.systems.aesthetics.data import parts, people
-from percepta.systems.aesthetics.measure import Ridge, fairness, plcc, srocc
-from percepta.systems.aesthetics.model import Aesthetics
-from percepta.systems.aesthetics.people import SCALES, trait_names, traits
-from percepta.systems.aesthetics.task import loss
+from percepta.systems.aesthetics.data import data, parts
+from percepta.systems.aesthetics.evaluate import Ridge, fairness, plcc, srocc
+from percepta.systems.aesthetics.losses import likelihood, loss
+from percepta.systems.aesthetics.model import AestheticsNetwork
 from percepta.systems.aesthetics.taste import ridge
+from percepta.systems.aesthetics.traits import trait_names, traits
 
 CONFIG = replace(PRESETS["tiny"], members=(0, 1, -1))
 
 
-def step(number: int = 0) -> Any:
-    return SimpleNamespace(number=number, epoch=0, generator=torch.Generator().manual_seed(3), memory={})
+def step(number: int = 0) -> Step:
+    return Step(number, 0, torch.Generator().manual_seed(3))
 
 
 def batch(config: Config = CONFIG, split: str = "train", count: int = 12) -> dict[str, Any]:
-    found = people(config, split, None)
+    found = data(config, split, None)
     return found.collate([found[(0, index)] for index in range(count)])
 
 
-def settled(config: Config = CONFIG) -> tuple[Aesthetics, dict[str, Any]]:
+def fitted(config: Config = CONFIG) -> tuple[AestheticsNetwork, dict[str, Any]]:
     """A model whose closed forms are taken and whose directions are not small."""
     torch.manual_seed(1)
-    model, some = Aesthetics(config).eval(), batch(config)
+    model, some = AestheticsNetwork(config).eval(), batch(config)
     loss(model, some, step())
     with torch.no_grad():
         for value in model.head.parameters():
@@ -78,7 +79,7 @@ def test_what_is_held_out_has_no_influence() -> None:
                 mean = np.nanmean(whole[fold != held], 0)
                 some["means"][member] = torch.from_numpy(np.where(some["picture_fold"] == held, np.nan, mean))
         torch.manual_seed(0)
-        model = Aesthetics(CONFIG)
+        model = AestheticsNetwork(CONFIG)
         loss(model, some, step())["loss"].backward()
         results.append((model.head.crowd.clone(), model.head.directions.grad.clone()))
     for before, after in zip(*results, strict=True):
@@ -87,14 +88,14 @@ def test_what_is_held_out_has_no_influence() -> None:
 
 
 def test_val_tests_every_held_out_person_once_by_the_member_that_does_not_know_them() -> None:
-    found = people(CONFIG, "val", None)
+    found = data(CONFIG, "val", None)
     assert len({who for who, _ in found.rows}) == len(found.rows)
     assert all(found.person_fold[who] == CONFIG.members[member] for who, member in found.rows)
     assert np.isnan(found.means[0]).sum() == (found.picture_fold == 0).sum() and not np.isnan(found.means[2]).any()
 
 
 def test_histograms_have_the_means_of_the_crowd() -> None:
-    found = people(CONFIG, "train", None)
+    found = data(CONFIG, "train", None)
     values = np.arange(1, 8)
     means = (found.histograms * values).sum(2)
     assert (np.isnan(means) == np.isnan(found.means)).all()
@@ -103,11 +104,11 @@ def test_histograms_have_the_means_of_the_crowd() -> None:
 
 def test_a_model_that_saw_everything_has_nothing_to_be_judged_by() -> None:
     with pytest.raises(ValueError, match="nothing is held out"):
-        people(replace(CONFIG, members=(-1,)), "val", None)
+        data(replace(CONFIG, members=(-1,)), "val", None)
     with pytest.raises(ValueError, match="no split 'tset'"):
-        people(CONFIG, "tset", None)
+        data(CONFIG, "tset", None)
     with pytest.raises(ValueError, match="too few for 90 parts"):
-        people(replace(CONFIG, folds=90), "train", None)
+        data(replace(CONFIG, folds=90), "train", None)
 
 
 def test_other_layouts_and_albums_are_refused_with_what_to_do(tmp_path: Any) -> None:
@@ -116,7 +117,7 @@ def test_other_layouts_and_albums_are_refused_with_what_to_do(tmp_path: Any) -> 
     Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
     (tmp_path / "ratings.csv").write_text("file,score\na.png,3\n")
     with pytest.raises(ValueError, match="percepta predict aesthetics"):
-        people(CONFIG, "train", tmp_path)
+        data(CONFIG, "train", tmp_path)
 
 
 # ------------------------------------------------------------------------------------------- the model of taste
@@ -124,9 +125,9 @@ def test_other_layouts_and_albums_are_refused_with_what_to_do(tmp_path: Any) -> 
 
 def test_the_loss_is_the_gaussian_log_likelihood() -> None:
     """Person by person with scipy's multivariate normal, in double precision."""
-    model, some = settled()
-    head, looks = model.head, model.looks(model.see(some["pictures"])).double()
-    value = float(head.loss(looks.float(), some, step())["fit"])
+    model, some = fitted()
+    head, looks = model.head, model.normalise(model.extract(some["pictures"])).double()
+    value = float(likelihood(head, looks.float(), some, step())["fit"])
     means = []
     for member, fold in enumerate(CONFIG.members):
         total, count = 0.0, 0
@@ -138,7 +139,7 @@ def test_the_loss_is_the_gaussian_log_likelihood() -> None:
             seen = torch.where(~some["scores"][row].isnan() & ~mean.isnan())[0]
             x, y = looks[seen], some["scores"][row][seen].double()
             z = x @ head.directions[member].double()
-            who = head.who(some["traits"][row]).double() @ head.profile[member].double()
+            who = head.normalise_traits(some["traits"][row]).double() @ head.profile[member].double()
             crowd = mean[seen] - head.level[member].double()
             covariance = z @ z.T + rest * x @ x.T + offset + follow * crowd[:, None] * crowd[None]
             covariance = (covariance + noise * torch.eye(len(seen))).detach().numpy()
@@ -160,7 +161,9 @@ def test_ridge_and_its_left_out_errors(n: int, width: int, noise: float, seed: i
     weights, left_out = ridge(x, y, noise)
 
     def solve(rows: torch.Tensor) -> torch.Tensor:
-        return torch.linalg.solve(x[rows].T @ x[rows] + noise * torch.eye(width), x[rows].T @ y[rows])
+        return torch.linalg.solve(
+            x[rows].T @ x[rows] + noise * torch.eye(width, dtype=torch.float64), x[rows].T @ y[rows]
+        )
 
     assert torch.allclose(weights, solve(torch.arange(n)), atol=1e-8)
     for i in range(n):
@@ -169,8 +172,8 @@ def test_ridge_and_its_left_out_errors(n: int, width: int, noise: float, seed: i
 
 
 def test_ratings_move_predictions_towards_them_and_make_them_surer() -> None:
-    model, some = settled()
-    head, looks = model.head, model.looks(model.see(some["pictures"]))
+    model, some = fitted()
+    head, looks = model.head, model.normalise(model.extract(some["pictures"]))
     before, unsure = head.person(None, looks[:0], None, looks.new_zeros(0)).predict(looks)
     surprise = torch.tensor([2.0, 2.0, 1.0, -2.5, -2.5])
     after, surer = head.person(None, looks[:5], None, before[:5] + surprise).predict(looks)
@@ -181,8 +184,8 @@ def test_ratings_move_predictions_towards_them_and_make_them_surer() -> None:
 
 def test_who_nobody_is_counts_for_nothing() -> None:
     """A profile of which nothing is known, and no profile, are the same; one that is known is not."""
-    model, some = settled()
-    head, looks = model.head, model.looks(model.see(some["pictures"]))
+    model, some = fitted()
+    head, looks = model.head, model.normalise(model.extract(some["pictures"]))
     blank = torch.full((some["traits"].shape[1],), float("nan"))
     people_ = [None, blank, some["traits"][0]]
     first, second, third = (head.person(who, looks[:0], None, looks.new_zeros(0)).predict(looks)[0] for who in people_)
@@ -190,8 +193,8 @@ def test_who_nobody_is_counts_for_nothing() -> None:
 
 
 def test_the_member_that_saw_everything_predicts() -> None:
-    model, some = settled()
-    head, looks = model.head, model.looks(model.see(some["pictures"]))
+    model, some = fitted()
+    head, looks = model.head, model.normalise(model.extract(some["pictures"]))
     alone = head.person(None, looks[:0], None, looks.new_zeros(0), (2,)).predict(looks)[0]
     assert torch.equal(head.person(None, looks[:0], None, looks.new_zeros(0)).predict(looks)[0], alone)
     assert torch.allclose(head.crowd_score(looks), alone, atol=1e-5)
@@ -199,12 +202,12 @@ def test_the_member_that_saw_everything_predicts() -> None:
 
 
 def test_standardised_features_have_the_variance_that_is_said() -> None:
-    model, some = settled()
-    features = model.see(some["pictures"])
-    looks = model.looks(features)
+    model, some = fitted()
+    features = model.extract(some["pictures"])
+    looks = model.normalise(features)
     assert float(looks.mean(0).abs().max()) < 1e-4
     assert float(looks.square().sum(1).mean()) == pytest.approx(1, rel=1e-3)
-    spread = model.judged(features).std(0, correction=0)
+    spread = model.attributes(features).std(0, correction=0)
     assert torch.allclose(spread, torch.ones(8), atol=1e-2)
 
 
@@ -314,6 +317,7 @@ def test_the_ridge_baseline_learns_a_linear_crowd_and_a_linear_taste() -> None:
 
 def test_fairness_shows_every_group() -> None:
     metrics = {"MAE, 10 ratings, age below 30": Metric(1.0, 0.9, 1.1, 9), "SROCC, 0 ratings": Metric(0.4)}
-    heading, (kind, _, rows) = fairness(metrics)
-    assert heading[0] == "heading" and kind == "dots" and list(rows) == ["age below 30"]
+    heading, dots = fairness(metrics)
+    assert isinstance(heading, report.Heading) and isinstance(dots, report.Dots)
+    assert list(dots.metrics) == ["age below 30"]
     assert fairness({}) == []

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from percepta.nn.clip import CLIP, MEAN
-from percepta.systems.refer import cris, keys
+from percepta.systems.refer import cris, folding, keys, losses
 from percepta.systems.refer.cris import CRIS, Letterbox, letterbox
 
 TINY = {"fpn_in": (64, 128, 32), "fpn_out": (8, 16, 24), "num_layers": 2, "vis_dim": 16, "num_head": 2}
@@ -62,7 +62,7 @@ def test_every_tensor_agrees_with_the_published_network(folded: bool) -> None:
     keys.load_cris(network, {"epoch": 3, "state_dict": {f"module.{k}": v for k, v in state.items()}})
     network.eval()
     if folded:
-        cris.fuse(network)
+        folding.fuse(network)
     features = network.encode_image(known["image"])
     tokens, sentence = network.encode_text(known["word"])
     ours = dict(zip(("c3", "c4", "c5"), features, strict=True)) | {"tokens": tokens, "state": sentence}
@@ -71,7 +71,7 @@ def test_every_tensor_agrees_with_the_published_network(folded: bool) -> None:
     for name, value in ours.items():
         error = (value - known[name]).abs().max() / known[name].std()
         assert error < 1e-4, f"{name} is {error:.1e} of its standard deviation away"
-    assert cris.loss(ours["logits"], known["mask"]).item() == pytest.approx(known["loss"].item(), rel=1e-5)
+    assert losses.text_to_pixel(ours["logits"], known["mask"]).item() == pytest.approx(known["loss"].item(), rel=1e-5)
 
 
 def test_sizes_are_read_off_a_state(model: CRIS) -> None:
@@ -133,7 +133,7 @@ def test_one_prepared_picture_answers_many_sentences(model: CRIS) -> None:
 
 def test_every_parameter_but_the_temperature_learns(model: CRIS) -> None:
     model.train()
-    cris.loss(model(torch.randn(2, 3, 64, 64), WORDS), torch.ones(2, 1, 64, 64)).backward()
+    losses.text_to_pixel(model(torch.randn(2, 3, 64, 64), WORDS), torch.ones(2, 1, 64, 64)).backward()
     still = {name for name, value in model.named_parameters() if value.grad is None}
     assert still == {"backbone.logit_scale"}
 
@@ -145,7 +145,7 @@ def test_loss_is_cross_entropy_at_a_quarter() -> None:
     mask[..., 5:, 5:] = 1
     places = [(2.0, 1), (-1.0, 0), (0.5, 0), (0.0, 0)]
     expected = sum(math.log1p(math.exp(-x if y else x)) for x, y in places) / 4
-    assert cris.loss(logits, mask).item() == pytest.approx(expected)
+    assert losses.text_to_pixel(logits, mask).item() == pytest.approx(expected)
 
 
 def test_sine_positions() -> None:
@@ -385,7 +385,7 @@ def test_one_axis_of_the_warp_against_its_definition() -> None:
 def test_folding_changes_nothing_but_rounding(model: CRIS) -> None:
     image = torch.randn(2, 3, 64, 64)
     plain = model(image, WORDS)
-    folded = cris.fuse(copy.deepcopy(model))
+    folded = folding.fuse(copy.deepcopy(model))
     left = [n for n, m in folded.named_modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
     assert left == ["neck.norm_layer.0"]
     assert (folded(image, WORDS) - plain).abs().max() < 1e-4 * plain.std()
@@ -395,7 +395,7 @@ def test_folding_changes_nothing_but_rounding(model: CRIS) -> None:
 def test_fast_form_answers_in_float32_and_nearly_the_same(model: CRIS) -> None:
     image = torch.randn(2, 3, 64, 64)
     plain = model(image, WORDS)
-    quick = cris.fast(copy.deepcopy(model))
+    quick = folding.fast(copy.deepcopy(model))
     assert quick.backbone.visual.conv1.weight.dtype == torch.bfloat16
     assert quick.proj.txt.weight.dtype == torch.float32
     logits = quick(image, WORDS)

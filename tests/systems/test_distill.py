@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import pickle
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,13 +20,16 @@ from PIL import Image
 
 import percepta
 from percepta import checkpoint
-from percepta.media.image import square
+from percepta import train as training
+from percepta.media.image import crop_square
 from percepta.nn import selfdistill
-from percepta.report import Page
-from percepta.systems.distill import CIFAR10, PRESETS, SIGNS, Config, demo, measure, task
+from percepta.report import Curves, Gallery, Page
+from percepta.systems.distill import CIFAR10, PRESETS, SIGNS, Config, demo, evaluate, task
 from percepta.systems.distill.check import check
-from percepta.systems.distill.data import Pool, Training, kept_back, mislabel, pool, unit
-from percepta.systems.distill.signs import signs
+from percepta.systems.distill.data import Pool, TrainingSet, kept_back, mislabel, pool, unit
+from percepta.systems.distill.model import Classifier
+from percepta.systems.distill.predict import Distill, classify
+from percepta.systems.distill.world import signs
 from percepta.train import train
 
 TINY = PRESETS["tiny"]
@@ -113,11 +117,11 @@ def test_what_is_kept_back_is_a_share_of_every_class(labels: list[int], share: f
 # ------------------------------------------------------------------------------------------------------- views
 
 
-def world(method: str = "dlb", side: int = 16, n: int = 12) -> Training:
+def world(method: str = "dlb", side: int = 16, n: int = 12) -> TrainingSet:
     rng = np.random.default_rng(0)
     pixels = torch.from_numpy(rng.integers(1, 256, (n, 3, side, side), np.uint8))
     labels = np.arange(n) % 3
-    return Training(Pool(pixels, labels, labels, [str(i) for i in range(n)]), method, seed=5)
+    return TrainingSet(Pool(pixels, labels, labels, [str(i) for i in range(n)]), method, seed=5)
 
 
 def test_views_are_crops_of_the_picture_with_a_border_half_of_them_mirrored() -> None:
@@ -172,7 +176,7 @@ def test_partners_are_other_pictures_of_the_same_given_label() -> None:
     expected = {(i, j) for i in range(12) for j in range(12) if i != j and i % 3 == j % 3}
     assert partners == expected
     lonely = Pool(data.pool.pixels[:2], np.array([0, 1]), np.array([0, 1]), ["a", "b"])
-    assert Training(lonely, "cskd")._partner(1, 0.5) == 1
+    assert TrainingSet(lonely, "cskd")._partner(1, 0.5) == 1
 
 
 def test_a_batch_is_ready_for_fast_convolutions() -> None:
@@ -194,19 +198,37 @@ def test_calibration_error_by_its_definition(seed: int, n: int, classes: int) ->
         inside = (sure > m / 15) & (sure <= (m + 1) / 15)
         if inside.any():
             expected += inside.mean() * abs(right[inside].mean() - sure[inside].mean())
-    assert measure.calibration_error(sure, right) == pytest.approx(expected, abs=1e-12)
+    assert evaluate.calibration_error(sure, right) == pytest.approx(expected, abs=1e-12)
 
 
 def test_metrics_by_hand() -> None:
     probabilities = np.array([[0.8, 0.2], [0.4, 0.6], [0.9, 0.1], [0.7, 0.3]])
-    found = measure.measure(probabilities, np.array([0, 1, 1, 0]), ("a", "b"))
+    found = evaluate.metrics(probabilities, np.array([0, 1, 1, 0]), ("a", "b"))
     assert found["accuracy"].value == 0.75 and found["accuracy"].baselines == {"most frequent class": 0.5}
     assert found["NLL"].value == pytest.approx(-np.log([0.8, 0.6, 0.1, 0.7]).mean())
     assert found["NLL"].baselines["class shares"] == pytest.approx(np.log(2))
     assert found["ECE"].value == pytest.approx((0.2 + 0.4 + 0.9 + 0.3) / 4)
     assert (found["accuracy a"].value, found["accuracy b"].value) == (1.0, 0.5)
     with pytest.raises(ValueError, match="no pictures"):
-        measure.answers(task.build(TINY), [])
+        evaluate.answers(task.build(TINY), [])
+
+
+class Known(Classifier):
+    """A classifier that gives known answers, picture after picture."""
+
+    def __init__(self, probabilities: np.ndarray) -> None:
+        super().__init__(TINY)
+        self.rows, self.place = torch.from_numpy(np.log(probabilities.clip(1e-300))), 0
+
+    def forward(self, image: torch.Tensor) -> selfdistill.Answer:
+        self.place += len(image)
+        rows = self.rows[self.place - len(image) : self.place]
+        return selfdistill.Answer(rows, rows)
+
+
+def batches(pixels: torch.Tensor, labels: np.ndarray, size: int = 7) -> list[dict[str, Any]]:
+    rows = zip(pixels.split(size), torch.from_numpy(labels).split(size), strict=True)
+    return [{"image": image, "label": label} for image, label in rows]
 
 
 @pytest.mark.parametrize("classes", [("a", "b"), tuple(f"class {i}" for i in range(40))])
@@ -215,18 +237,23 @@ def test_the_page_shows_mistakes(tmp_path: Path, classes: tuple[str, ...]) -> No
     probabilities = rng.dirichlet(np.ones(len(classes)), 50)
     labels = rng.integers(0, len(classes), 50)
     pixels = torch.from_numpy(rng.integers(0, 256, (50, 3, 8, 8), np.uint8))
-    items = measure.page(probabilities, labels, pixels, classes, worst=5)
-    html = Page("t").extend(items).html()
+    found = evaluate.answers(Known(probabilities), batches(pixels, labels), 5)
+    assert np.allclose(found.probabilities, probabilities) and np.array_equal(found.labels, labels)
+    blocks = evaluate.blocks(found, classes, 5)
+    html = Page("t", blocks).html()
     assert html.count("<img") == 2 + 5 and "Most frequent mistakes" in html
     surest = max((p.max(), i) for i, p in enumerate(probabilities) if p.argmax() != labels[i])[1]
     name = classes[int(probabilities[surest].argmax())]
-    assert items[-1][1][0][1].startswith(f"{name} ("), "the surest mistake comes first"
-    perfect = measure.page(np.eye(2)[[0, 1]], np.array([0, 1]), pixels[:2], ("a", "b"))
-    assert "Most frequent mistakes" not in Page("t").extend(perfect).html()
+    last = blocks[-1]
+    assert isinstance(last, Gallery) and len(last.pictures) == 5
+    assert last.pictures[0][1].startswith(f"{name} ("), "the surest mistake comes first"
+    assert torch.equal(found.mistakes[0].pixels, pixels[surest]), "with its own picture"
+    perfect = evaluate.answers(Known(np.eye(2)), batches(pixels[:2], np.array([0, 1])), 5)
+    assert "Most frequent mistakes" not in Page("t", evaluate.blocks(perfect, ("a", "b"), 5)).html()
 
 
 def test_the_confusion_matrix_paints_its_cells() -> None:
-    drawn = np.asarray(measure.confusion(np.array([[9, 0], [9, 0]]), ("a", "b"))).astype(int)
+    drawn = np.asarray(evaluate.confusion(np.array([[9, 0], [9, 0]]), ("a", "b"))).astype(int)
     left = drawn.shape[1] - 2 * 54 - 8
     corner = [[drawn[10 + 54 * row, left + 2 + 54 * column] for column in range(2)] for row in range(2)]
     assert corner[0][0][2] > corner[0][0][0] + 50, "right answers are blue"
@@ -250,7 +277,7 @@ def test_signs_are_balanced_and_disjoint() -> None:
 
 def test_signs_look_the_same_in_a_mirror() -> None:
     """Mirrored views may not turn one class into another: in the middle, a sign is its own mirror image."""
-    from percepta.systems.distill.signs import _figure
+    from percepta.systems.distill.world import _figure
 
     y, x = np.mgrid[-1:1:64j, -1:1:64j]
     for sign in SIGNS[3:]:
@@ -273,19 +300,19 @@ def test_a_folder_with_other_classes_says_what_to_do(tmp_path: Path) -> None:
     root = folder(tmp_path)
     with pytest.raises(ValueError, match=r"classes blue, red, the network airplane.*--classes blue red"):
         task.data(PRESETS["small"], "train", root)
-    config = task.settle(PRESETS["small"], root)
+    config = task.fit_config(PRESETS["small"], root)
     assert config.classes == ("blue", "red") and len(task.data(config, "train", root)) == 10
-    assert task.settle(TINY, None) == TINY
+    assert task.fit_config(TINY, None) == TINY
 
 
 def test_too_many_samples_and_no_validation_are_said(tmp_path: Path) -> None:
-    config = task.settle(replace(TINY, samples=99), folder(tmp_path))
+    config = task.fit_config(replace(TINY, samples=99), folder(tmp_path))
     with pytest.raises(ValueError, match="there are only 10"):
         task.data(config, "train", tmp_path)
     empty = task.data(replace(config, held_out=0.0), "val", tmp_path)
     assert len(empty) == 0
     with pytest.raises(ValueError, match="held_out 0"):
-        task.page(task.build(config), empty)
+        training.Evaluator("distill", replace(config, held_out=0.0), task.build(config))(tmp_path, examples=4)
     with pytest.raises(ValueError, match="'dev'"):
         task.data(config, "dev", tmp_path)
 
@@ -300,7 +327,7 @@ def test_too_many_samples_and_no_validation_are_said(tmp_path: Path) -> None:
     ],
 )
 def test_splits_of_a_folder(tmp_path: Path, splits: tuple[str, ...], sizes: dict[str, int]) -> None:
-    config = task.settle(TINY, folder(tmp_path, splits=splits))
+    config = task.fit_config(TINY, folder(tmp_path, splits=splits))
     found = {split: pool(config, split, tmp_path) for split in sizes}
     assert {split: len(part) for split, part in found.items()} == sizes
     assert not set(found["train"].names) & set(found["val"].names)
@@ -311,7 +338,7 @@ def test_splits_of_a_folder(tmp_path: Path, splits: tuple[str, ...], sizes: dict
 def test_an_unreadable_picture_is_named(tmp_path: Path) -> None:
     root = folder(tmp_path)
     (root / "red" / "3.png").write_bytes(b"no picture")
-    config = task.settle(TINY, root)
+    config = task.fit_config(TINY, root)
     with pytest.raises(ValueError, match=r"red/3\.png: .*percepta data distill check"):
         task.data(config, "all", root)
 
@@ -376,14 +403,14 @@ def test_small_pictures_are_brought_to_the_networks_size() -> None:
 def test_the_middle_square_is_looked_at() -> None:
     picture = torch.zeros(3, 10, 30)
     picture[:, :, 10:20] = 1
-    assert square(picture, 10).min() == 1
-    assert square(picture.transpose(1, 2), 20).min() == 1
+    assert crop_square(picture, 10).min() == 1
+    assert crop_square(picture.transpose(1, 2), 20).min() == 1
 
 
 def test_results_are_saved_with_their_probabilities(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = task.build(TINY).eval()
-    result = task.predict(model, torch.rand(3, 40, 50))
+    result = classify(model, torch.rand(3, 40, 50))
     assert result.label in SIGNS and result.score == result.probability.max()
     assert result.probability.sum() == pytest.approx(1, abs=1e-5)
     result.save(tmp_path / "x.png")
@@ -416,27 +443,28 @@ def test_every_method_trains_and_resumes_to_the_bit(method: str, tmp_path: Path)
 def test_training_on_a_folder_from_lite0(tmp_path: Path) -> None:
     """From folder over a network that starts at ImageNet to an answer and a page; the mean colour is enough here."""
     root = folder(tmp_path / "data", count=8)
-    config = task.settle(replace(PRESETS["small"], size=32, frozen_blocks=16), root)
+    config = task.fit_config(replace(PRESETS["small"], size=32, frozen_blocks=16), root)
     config = replace(config, train=replace(config.train, steps=12, batch_size=4, warmup=0, lr=5e-3, ema=0.0))
     system = percepta.load(train("distill", config, root=root, out=tmp_path / "run", device="cpu"), device="cpu")
     assert system.predict(root / "red" / "3.png").label == "red"
     assert system.predict(root / "blue" / "3.png").label == "blue"
-    page = Page("t").extend(task.page(system.model, task.data(config, "all", root))).html()
-    assert "Where it is wrong" in page
+    found = system.evaluate(root, split="all", batch_size=4, examples=3)
+    assert "Where it is wrong" in Page("t", list(found.blocks)).html()
+    assert max(len(block.pictures) for block in found.blocks if isinstance(block, Gallery)) <= 3
     fresh = percepta.load(tmp_path / "run", device="cpu")
     assert fresh.config.classes == ("blue", "red")
-    assert fresh.evaluate(root, split="all", batch_size=5)["accuracy"].value > 0.9
+    assert fresh.evaluate(root, split="all", batch_size=5).metrics["accuracy"].value > 0.9
 
 
 def test_the_demo_runs_in_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "STEPS", 4)
     monkeypatch.setattr(demo, "EVERY", 2)
-    items = demo.demo(lambda name: None)
-    curves = next(item for item in items if item[0] == "curves")[2]
-    assert {name: [step for step, _ in points] for name, points in curves.items()} == {
+    blocks = demo.demo(lambda name: None)
+    curves = next(block for block in blocks if isinstance(block, Curves))
+    assert {name: [step for step, _ in points] for name, points in curves.series.items()} == {
         "cross-entropy": [2, 4], "DLB": [2, 4],
     }  # fmt: skip
-    assert "<svg" in Page("t").extend(items).html()
+    assert "<svg" in Page("t", blocks).html()
 
 
 # --------------------------------------------------------------------------------------------- the table's runner
@@ -444,7 +472,7 @@ def test_the_demo_runs_in_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def table() -> Iterator[ModuleType]:
-    path = Path(__file__).parents[2] / "benchmarks" / "distill_table.py"
+    path = Path(__file__).parents[2] / "benchmarks" / "ablations" / "distill_table.py"
     spec = importlib.util.spec_from_file_location("distill_table", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -517,3 +545,12 @@ def test_without_a_folder_the_table_does_nothing(table: ModuleType, capsys: pyte
     with pytest.raises(SystemExit):
         table.arguments(["--share", "3/2"])
     assert "from 1 to n" in capsys.readouterr().err
+
+
+def test_what_ships_is_typed_can_be_sent_around_and_names_its_weights(tmp_path: Path) -> None:
+    system = percepta.load("distill", device="cpu")
+    assert type(system) is Distill and system.model.weights_hash
+    result = pickle.loads(pickle.dumps(system)).predict(torch.rand(3, 40, 50))
+    assert result.weights == system.model.weights_hash
+    result.save(tmp_path / "a.png")
+    assert json.loads((tmp_path / "a.json").read_text())["weights"] == result.weights

@@ -16,13 +16,25 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from percepta import checkpoint, weights
+from percepta.contract import Step
 from percepta.datasets.captioned import Clip
 from percepta.media import video
 from percepta.metrics import ranking
-from percepta.systems.hashing import PRESETS, Config, data, losses, measure, nets, peers, quilts, task
+from percepta.report import Gallery
+from percepta.systems.hashing import PRESETS, Config, baselines, data, evaluate, losses, nets, task, world
+from percepta.systems.hashing import library as libraries
 from percepta.systems.hashing import model as models
+from percepta.systems.hashing.frames import middles, video_frames
+from percepta.systems.hashing.initialise import (
+    correlated_directions,
+    initialise,
+    iterative_quantisation,
+    rotations,
+)
+from percepta.systems.hashing.library import clip_frames, encode
 from percepta.systems.hashing.model import Hasher
-from percepta.train import Step
+from percepta.systems.hashing.predict import Hashing
+from percepta.train import Evaluator
 
 TINY = PRESETS["tiny"]
 PAPER = replace(TINY, design="paper", hidden=24, bits=16)
@@ -122,8 +134,8 @@ def test_what_is_taught_and_picked_is_the_loop() -> None:
         return total / len(own)
 
     both = (divergence(logits, teacher) + divergence(logits.T, teacher.T)) / 2
-    assert float(losses.taught(logits, teacher)) == pytest.approx(both, abs=1e-5)
-    assert float(losses.taught(teacher, teacher)) == pytest.approx(0, abs=1e-6)
+    assert float(losses.distillation(logits, teacher)) == pytest.approx(both, abs=1e-5)
+    assert float(losses.distillation(teacher, teacher)) == pytest.approx(0, abs=1e-6)
     picks = [float(-(m.softmax(1).diag().log().mean())) for m in (logits, logits.T)]
     assert float(losses.contrastive(logits)) == pytest.approx(sum(picks) / 2, abs=1e-5)
 
@@ -135,16 +147,21 @@ def some(config: Config, seed: int = 0) -> Hasher:
     torch.manual_seed(seed)
     model = task.build(config)
     library = task.data(config, "train").library
-    seen, said = model.see(library)
-    model.net.settle(seen, said, library.owner)
-    model.net.finish(seen, said)
+    videos, sentences = encode(model, library)
+    if isinstance(model.net, nets.SharedNet):
+        initialise(model.net, videos, sentences, library.owner)
+    losses.finish(model.net, videos, sentences)
     return model.eval()
+
+
+def predictor(model: Hasher) -> Hashing:
+    return Hashing(model.config, model, "", Evaluator("hashing", model.config, model))
 
 
 @pytest.mark.parametrize("config", [TINY, PAPER], ids=["shared", "paper"])
 def test_a_code_never_depends_on_its_batch(config: Config) -> None:
     model = some(config)
-    images, said = quilts.world("val", 0)
+    images, said = world.pictures("val", 0)
     images = images[:24] / 255
     sentences = [row[0] for row in said[:24]]
     whole = model.picture_codes(images), model.sentence_codes(sentences)
@@ -171,7 +188,7 @@ def test_min_max_hashing_is_the_nearer_end() -> None:
 def test_the_extremes_are_those_of_the_whole_training_set() -> None:
     model = some(PAPER)
     library = task.data(PAPER, "train").library
-    both = torch.cat(model.see(library))
+    both = torch.cat(encode(model, library))
     with torch.no_grad():
         outputs = model.net(both)  # type: ignore[operator]
     torch.testing.assert_close(model.net.low, outputs.amin(0))
@@ -215,7 +232,7 @@ def test_agreement_finds_what_two_sides_share() -> None:
     shared = torch.randn(4000, 1, generator=generator)
     x, y = (3 * torch.randn(4000, 6, generator=generator) for _ in range(2))
     x[:, 2:3], y[:, 4:5] = shared + 0.1 * x[:, 2:3], 0.2 * (shared + 0.1 * y[:, 4:5])
-    a, b = nets.agreement(x - x.mean(0), y - y.mean(0), 0.0)
+    a, b = correlated_directions(x - x.mean(0), y - y.mean(0), 0.0)
     u, v = x @ a, y @ b
     found = float(torch.corrcoef(torch.stack([u[:, 0], v[:, 0]]))[0, 1])
     expected = float(torch.corrcoef(torch.stack([x[:, 2], y[:, 4]]))[0, 1])
@@ -233,14 +250,14 @@ def test_each_round_of_iterative_quantisation_comes_nearer(rounds: int) -> None:
         turned = data_ @ columns
         return float((turned.sign() - turned).square().sum())
 
-    found = nets.quantising(data_, start, rounds)
+    found = iterative_quantisation(data_, start, rounds)
     torch.testing.assert_close(found.T @ found, torch.eye(8), atol=1e-5, rtol=0)
     assert error(found) < error(start)
-    assert error(nets.quantising(data_, found, 1)) <= error(found) + 1e-3
+    assert error(iterative_quantisation(data_, found, 1)) <= error(found) + 1e-3
 
 
 def test_blocks_of_rotations_are_orthonormal() -> None:
-    made = nets.rotations(rows(0, 100, 12), 20, 8, rounds=3)
+    made = rotations(rows(0, 100, 12), 20, 8, rounds=3)
     assert made.shape == (12, 20)
     for block in made.split(8, dim=1):
         torch.testing.assert_close(block.T @ block, torch.eye(block.shape[1]), atol=1e-5, rtol=0)
@@ -249,14 +266,14 @@ def test_blocks_of_rotations_are_orthonormal() -> None:
 def test_peers_are_fitted_on_training_vectors_only() -> None:
     seen, said = rows(0, 60, 16), rows(1, 90, 16)
     test = rows(2, 5, 16)
-    for peer in (peers.random_projections(16, 8), peers.pca_sign(seen, said, 8), peers.itq(seen, said, 8)):
+    for peer in (baselines.random_projections(16, 8), baselines.pca_sign(seen, said, 8), baselines.itq(seen, said, 8)):
         bits = peer(test)
         assert bits.shape == (5, 8) and torch.equal(peer(test[2:3])[0], bits[2])
-    mean, components = peers.principal(torch.cat([seen, said]), 16)
+    mean, components = baselines.principal(torch.cat([seen, said]), 16)
     reference = np.linalg.svd((torch.cat([seen, said]) - mean).numpy(), full_matrices=False)[2]
     np.testing.assert_allclose(np.abs((components.numpy() * reference.T).sum(0)), 1, atol=1e-3)
     with pytest.raises(ValueError, match="no 17 principal components"):
-        peers.itq(seen, said, 17)
+        baselines.itq(seen, said, 17)
 
 
 # ----------------------------------------------------------------------------------------------- data and measurement
@@ -264,25 +281,48 @@ def test_peers_are_fitted_on_training_vectors_only() -> None:
 
 def test_every_epoch_takes_another_sentence() -> None:
     pairs = task.data(TINY, "train")
-    assert isinstance(pairs, data.Pairs)
+    assert isinstance(pairs, data.TrainPairs)
     owner = pairs.library.owner
     drawn = [pairs[(epoch, 3)] for epoch in range(12)]
     assert len({sentence for _, sentence in drawn}) > 1 and {int(owner[s]) for _, s in drawn} == {3}
     assert drawn == [pairs[(epoch, 3)] for epoch in range(12)]
 
 
-def test_a_library_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     model = some(TINY)
     first = task.data(TINY, "val").library
-    before = model.see(first)
-    monkeypatch.setattr(Hasher, "pictures", lambda *_: pytest.fail("looked again"))
-    assert all(a is b for a, b in zip(model.see(task.data(TINY, "val").library), before, strict=True))
+    before = encode(model, first)
+    monkeypatch.setattr(Hasher, "pictures", lambda *_: pytest.fail("encoded again"))
+    assert all(a is b for a, b in zip(encode(model, task.data(TINY, "val").library), before, strict=True))
 
 
-def test_search_counts_both_ways_and_settles_ties_by_number() -> None:
+def test_some_videos_of_a_library_are_those_of_all_and_two_libraries_are_remembered() -> None:
+    model = some(TINY)
+    val, test = (task.data(TINY, split).library for split in ("val", "test"))
+    rows = libraries.encode_videos(model, val, [5, 3, 5])
+    torch.testing.assert_close(rows, encode(model, val)[0][[5, 3, 5]])
+    first = encode(model, val)[0]
+    encode(model, test)
+    assert encode(model, val)[0] is first
+    encode(model, task.data(TINY, "all").library)
+    assert encode(model, val)[0] is not first
+    torch.testing.assert_close(encode(model, val)[0], first)
+
+
+def test_an_evaluation_shows_examples_only_where_asked() -> None:
+    model = some(TINY)
+    samples = task.data(TINY, "val")
+    batches = [samples.collate([samples[(0, i)] for i in range(start, start + 32)]) for start in range(0, 160, 32)]
+    plain, shown = (task.evaluate(model, batches, examples=count) for count in (0, 3))
+    assert plain.metrics == shown.metrics and not plain.blocks
+    [gallery] = [block for block in shown.blocks if isinstance(block, Gallery)]
+    assert len(gallery.pictures) == 3 and all("rank" in text for _, text in gallery.pictures)
+
+
+def test_search_counts_both_ways_and_breaks_ties_by_number() -> None:
     """Three videos, four sentences; video 1 has two sentences, video 2 none."""
     distances = np.array([[0, 0, 1], [1, 0, 0], [2, 2, 2], [0, 1, 5]])
-    found = measure.search(distances, np.array([0, 1, 1, 0]), ["a", "b", "c"])
+    found = evaluate.search(distances, np.array([0, 1, 1, 0]), ["a", "b", "c"])
     assert found.ranks[0].tolist() == [1, 1, 2, 1]
     assert found.ranks[1].tolist() == [1, 2] and found.groups[1].tolist() == [0, 1]
     # Video 0 finds 0, 3, 1, 2 and means 0, 3; video 1 finds 0, 1, 3, 2 and means 1, 2.
@@ -295,22 +335,22 @@ def test_the_bootstrap_draws_whole_groups(seed: int) -> None:
     rng = np.random.default_rng(seed)
     groups = np.repeat(np.arange(20), 5)
     same = np.repeat(rng.normal(size=20), 5)
-    low, high = measure.resampled(same, groups, lambda v: float(v.mean()))
-    alone = measure.resampled(same, np.arange(100), lambda v: float(v.mean()))
+    low, high = evaluate.bootstrap(same, groups, lambda v: float(v.mean()))
+    alone = evaluate.bootstrap(same, np.arange(100), lambda v: float(v.mean()))
     assert low <= same.mean() <= high and high - low > 1.5 * (alone[1] - alone[0])
 
 
 def test_frames_are_taken_from_the_middles_of_equal_parts(tmp_path: Path) -> None:
-    assert data.middles(4, 2.0, 10.0).tolist() == [3, 5, 7, 9]
+    assert middles(4, 2.0, 10.0).tolist() == [3, 5, 7, 9]
     grey = [np.full((16, 16, 3), 10 * number, np.uint8) for number in range(20)]
     path = video.write(tmp_path / "a.mp4", grey, 10)
-    frames = data.video_looks(path, 4, 16)
+    frames = video_frames(path, 4, 16)
     assert frames.shape == (4, 3, 16, 16)
     np.testing.assert_allclose(frames.mean((1, 2, 3)) * 255, [20, 70, 120, 170], atol=12)
-    part = data.looks(Clip("a", path, ("s",), "a", "x", start_s=1.0, end_s=2.0), 2, 16)
+    part = clip_frames(Clip("a", path, ("s",), "a", "x", start_s=1.0, end_s=2.0), 2, 16)
     np.testing.assert_allclose(part.mean((1, 2, 3)) * 255, [120, 170], atol=12)
     with pytest.raises(ValueError, match="no part from 9 s on"):
-        data.video_looks(path, 2, 16, 9.0)
+        video_frames(path, 2, 16, 9.0)
 
 
 # ------------------------------------------------------------------------------------------------------------ results
@@ -318,16 +358,16 @@ def test_frames_are_taken_from_the_middles_of_equal_parts(tmp_path: Path) -> Non
 
 def test_predict_takes_sentences_pictures_and_videos(tmp_path: Path) -> None:
     model = some(TINY)
-    images, said = quilts.world("val", 0)
+    images, said = world.pictures("val", 0)
     picture = images[0].permute(1, 2, 0).numpy()
     path = video.write(tmp_path / "clip.mp4", [picture] * 8, 8)
-    found = task.predict(model, [said[0][0], picture, path, str(path)])
+    found = predictor(model).predict([said[0][0], picture, path, str(path)])
     assert isinstance(found, list) and [r.kind for r in found] == ["sentence", "picture", "video", "video"]
     for result in found:
         assert np.array_equal(np.unpackbits(result.code)[: TINY.bits].astype(bool), result.bits)
         assert result.vector.shape == (64,) and result.score is None
         assert min(result.draw().size) > 40
-    fits = task.predict(model, picture, [said[0][0], said[1][0]])
+    fits = predictor(model).predict(picture, [said[0][0], said[1][0]])
     assert isinstance(fits, list) and fits[0].score is not None and fits[1].score is not None
     agree = 1 - ranking.hamming(found[0].bits[None], found[1].bits[None])[0, 0] / TINY.bits
     assert fits[0].score == pytest.approx(agree) and fits[0].score > fits[1].score
@@ -339,14 +379,14 @@ def test_predict_takes_sentences_pictures_and_videos(tmp_path: Path) -> None:
 def test_predict_says_what_it_cannot_take(tmp_path: Path) -> None:
     model = some(TINY)
     with pytest.raises(ValueError, match="the sentence is empty"):
-        task.predict(model, "  ")
+        predictor(model).predict("  ")
     with pytest.raises(FileNotFoundError):
-        task.predict(model, "nowhere/dog.jpg")
+        predictor(model).predict("nowhere/dog.jpg")
     with pytest.raises(FileNotFoundError):
-        task.predict(model, "nowhere/dog.mp4")
+        predictor(model).predict("nowhere/dog.mp4")
     (tmp_path / "a.mp4").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"a\.mp4"):
-        task.predict(model, tmp_path / "a.mp4")
+        predictor(model).predict(tmp_path / "a.mp4")
 
 
 def test_clip_can_be_the_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

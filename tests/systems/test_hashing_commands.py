@@ -15,9 +15,10 @@ from PIL import Image
 import percepta
 from percepta import checkpoint
 from percepta.__main__ import main
+from percepta.checkpoint import weights_hash
 from percepta.media import video
 from percepta.systems.hashing import PRESETS, commands, task
-from percepta.systems.hashing.encode import Looker, single_threaded, write_graph
+from percepta.systems.hashing.encode import ModelEncoder, single_threaded, write_graph
 from percepta.systems.hashing.model import Hasher
 
 
@@ -50,7 +51,7 @@ def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str]:
 def test_the_whole_way(films: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where, model = ("--index", tmp_path / "index"), ("--weights", weights)
     code, text = run(capsys, "add", films, *where, *model, "--threads", 2)
-    assert code == 0 and "4 looked at" in text and "7 new moments" in text, text
+    assert code == 0 and "4 encoded" in text and "7 new moments" in text, text
     code, text = run(capsys, "add", films, *where, *model)
     assert code == 0 and "0 new moments" in text
     code, text = run(capsys, "search", "--like", films / "1.png", "--json", "--top", 2, *where, *model)
@@ -76,18 +77,19 @@ def test_the_whole_way(films: Path, weights: Path, tmp_path: Path, capsys: pytes
     assert code == 0 and "1 files" in text
     code, text = run(capsys, "info", *where)
     assert code == 0 and "2" in text and str(films) in text.replace("\n", "")
-    code, text = run(capsys, "check", *where)
-    assert code == 0 and "whole" in text.replace("\n", " ")
+    assert weights_hash(weights) in text
+    code, text = run(capsys, "verify", *where)
+    assert code == 0 and "intact" in text.replace("\n", " ")
 
     codes = next((tmp_path / "index").glob("*/codes.npy"))
     codes.write_bytes(codes.read_bytes()[:-1] + b"?")
-    for words in (("check",), ("search", "x", *model)):
+    for words in (("verify",), ("search", "x", *model)):
         code, text = run(capsys, *words, *where)
         assert code == 2 and "percepta index rebuild" in text
     (films / "broken.mp4").unlink()
     code, text = run(capsys, "rebuild", *where, *model)
-    assert code == 0 and "3 looked at" in text, text
-    assert run(capsys, "check", *where)[0] == 0
+    assert code == 0 and "3 encoded" in text, text
+    assert run(capsys, "verify", *where)[0] == 0
     assert sorted(p.name for p in tmp_path.iterdir()) == ["films", "index", "out"]
 
 
@@ -112,7 +114,7 @@ def test_another_models_index_is_refused(
 def test_what_is_typed_wrong_is_told(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = ("--index", tmp_path / "index")
     for words, said in (
-        ((), "usage: percepta index ACTION"),
+        ((), "usage: percepta hashing VERB"),
         (("serch", "x"), "Did you mean search?"),
         (("add", *where), "which folder?"),
         (("add", tmp_path / "none", *where), "no such file or folder"),
@@ -144,15 +146,15 @@ def test_a_missing_drive_is_not_forgotten(
     assert "7 of 32 bits" in text
 
 
-def test_a_code_does_not_depend_on_what_is_looked_at_beside_it() -> None:
+def test_a_code_does_not_depend_on_what_is_encoded_beside_it() -> None:
     torch.manual_seed(0)
-    looker = Looker(Hasher(PRESETS["tiny"]))
+    encoder = ModelEncoder(Hasher(PRESETS["tiny"]))
     rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (5, looker.side, looker.side, 3), np.uint8)
+    pixels = rng.integers(0, 256, (5, encoder.side, encoder.side, 3), np.uint8)
     with single_threaded():
-        vectors = np.concatenate([looker.pictures(one[None]) for one in pixels])
-        alone = np.concatenate([looker.codes(one[None]) for one in vectors])
-        np.testing.assert_array_equal(looker.codes(vectors), alone)
+        vectors = np.concatenate([encoder.pictures(one[None]) for one in pixels])
+        alone = np.concatenate([encoder.codes(one[None]) for one in vectors])
+        np.testing.assert_array_equal(encoder.codes(vectors), alone)
     assert alone.shape == (5, 4)
 
 
@@ -164,20 +166,20 @@ def test_graphs_see_what_torch_sees(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (4, 8, 8, 3)).repeat(model.side // 8, 1).repeat(model.side // 8, 2)
     pixels = coarse.astype(np.uint8)
-    torch_looker = Looker(model)
-    expected = torch_looker.pictures(pixels)
-    names = {torch_looker.fingerprint()}
+    torch_encoder = ModelEncoder(model)
+    expected = torch_encoder.pictures(pixels)
+    names = {torch_encoder.fingerprint()}
     for kind, least in (("onnx", 0.9999), ("int8", 0.8)):
         graph = write_graph(model, tmp_path / f"{kind}.onnx", pixels if kind == "int8" else None)
-        looker = Looker(model, graph)
-        found = np.concatenate([looker.pictures(pixels[:3]), looker.pictures(pixels[3:])])
+        encoder = ModelEncoder(model, graph)
+        found = np.concatenate([encoder.pictures(pixels[:3]), encoder.pictures(pixels[3:])])
         assert ((found * expected).sum(1) > least).all(), kind
         np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
-        names.add(looker.fingerprint())
+        names.add(encoder.fingerprint())
     assert len(names) == 3  # codes of one kind are not compared with another's
     assert sorted(path.name for path in tmp_path.iterdir()) == ["int8.onnx", "onnx.onnx"]
     with pytest.raises(FileNotFoundError, match="the index was made with it"):
-        Looker(model, tmp_path / "gone.onnx")
+        ModelEncoder(model, tmp_path / "gone.onnx")
 
 
 def test_the_default_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -38,14 +39,14 @@ class Colours:
     side, bits = 32, 64
 
     def __init__(self) -> None:
-        self.looked = 0
+        self.encoded = 0
         self._to_bits = np.random.default_rng(5).standard_normal((48, self.bits)).astype(np.float32)
 
     def fingerprint(self) -> str:
         return "colours-1"
 
     def pictures(self, pixels: np.ndarray) -> np.ndarray:
-        self.looked += len(pixels)
+        self.encoded += len(pixels)
         tiles = pixels.reshape(-1, 4, 8, 4, 8, 3).mean((2, 4)).reshape(len(pixels), -1) / 255 - 0.5
         return tiles.astype(np.float32)
 
@@ -59,12 +60,12 @@ class Colours:
 COLOURS = {"red": (230, 20, 20), "green": (20, 220, 30), "blue": (25, 30, 240), "white": (250, 250, 250)}
 
 
-def add(index: Path, *roots: Path, drop: bool = False, setup: Settings = Settings()) -> tuple[moments.Report, int]:  # noqa: B008
+def add(index: Path, *roots: Path, drop: bool = False, setup: Settings = Settings()) -> tuple[moments.Additions, int]:  # noqa: B008
     encoder = Colours()
     with Writer(index, encoder.fingerprint(), encoder.bits) as writer:
-        looking = partial(moments.look, encoder=encoder, settings=setup, threads=2)
-        report = moments.add(writer, roots, looking, setup, drop_missing=drop)
-    return report, encoder.looked
+        encode = partial(moments.encode_files, encoder=encoder, settings=setup, threads=2)
+        report = moments.add(writer, roots, encode, setup, drop_missing=drop)
+    return report, encoder.encoded
 
 
 def contents(index: Path) -> list[tuple]:
@@ -358,6 +359,27 @@ def test_another_version_or_model_is_refused(tmp_path: Path) -> None:
     Writer(tmp_path / "again", "m", 64).close()
 
 
+def test_an_index_says_which_weights_made_it_and_older_ones_can_be_read(tmp_path: Path) -> None:
+    with Writer(tmp_path / "new", "m", 64, weights="abc") as writer:
+        writer.put(entry(1, 1))
+    assert Index.open(tmp_path / "new").header.weights == "abc"
+    with Writer(tmp_path / "new") as writer:
+        writer.put(entry(2, 2))
+    assert Index.open(tmp_path / "new").header.weights == "abc"
+    with Writer(tmp_path / "old", "m", 64) as writer:
+        writer.put(entry(1, 1))
+    path = tmp_path / "old" / "header.json"
+    fields = json.loads(path.read_text())
+    del fields["weights"], fields["seal"]  # as indexes were written before
+    seal = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps({**fields, "seal": seal}))
+    assert Index.open(tmp_path / "old", verify=True).header.weights == ""
+    with Writer(tmp_path / "old", "m", 64, weights="abc") as writer:
+        writer.put(entry(2, 2))
+    opened = Index.open(tmp_path / "old", verify=True)
+    assert opened.header.weights == "abc" and len(opened.files) == 2
+
+
 def test_spans_join_neighbours_and_copies(tmp_path: Path) -> None:
     near, far = np.zeros(8, np.uint8), np.full(8, 255, np.uint8)
     one = near.copy()
@@ -415,7 +437,7 @@ def test_a_folder_becomes_an_index_that_finds(tmp_path: Path) -> None:
     clip(films / "c.mp4", ["blue", "white", "green"])
     (films / "notes.txt").write_text("no picture")
     colour(films / ".hidden" / "x.png", "red")
-    report, looked = add(index, films)
+    report, encoded = add(index, films)
     assert (report.added, report.same, report.problems) == (3, 0, []) and report.moments == 2 + 6
     opened = Index.open(index, model="colours-1")
     encoder = Colours()
@@ -426,8 +448,8 @@ def test_a_folder_becomes_an_index_that_finds(tmp_path: Path) -> None:
     assert {Path(found.path).name for found in opened.find(by_example, 2)} == {"b.png", "c.mp4"}
     whole = moments.example(clip(tmp_path / "like.mp4", ["blue"]), encoder, Settings())
     assert opened.find(whole, 1)[0].path == str(films / "c.mp4")
-    report, looked = add(index, films)
-    assert (report.added, report.same, looked) == (0, 3, 0)
+    report, encoded = add(index, films)
+    assert (report.added, report.same, encoded) == (0, 3, 0)
 
 
 def old(*paths: Path) -> None:
@@ -442,11 +464,11 @@ def test_what_is_in_is_skipped_moved_files_are_found_and_gone_ones_dropped(tmp_p
     add(index, films)
     (films / "c.mp4").rename(films / "d.mp4")
     shutil.copy(films / "a.png", films / "copy.png")
-    report, looked = add(index, films)
-    assert (report.added, report.moved, report.same, report.removed, looked) == (0, 2, 2, 1, 0)
+    report, encoded = add(index, films)
+    assert (report.added, report.moved, report.same, report.removed, encoded) == (0, 2, 2, 1, 0)
     (films / "b.png").unlink()
     colour(films / "a.png", "white")
-    report, looked = add(index, films)
+    report, encoded = add(index, films)
     assert (report.added, report.removed) == (1, 0)
     assert str(films / "b.png") in [row[0] for row in contents(index)]  # `add` takes nothing out
     report, _ = add(index, films, drop=True)

@@ -12,13 +12,17 @@ import pytest
 import torch
 from PIL import Image
 
+import percepta
 from percepta import checkpoint
 from percepta.__main__ import main
-from percepta.datasets import rooms
+from percepta.contract import weights_hash
+from percepta.datasets.recordings import open_recording
+from percepta.errors import InputError
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics
 from percepta.media import video
-from percepta.systems.online3d import PRESETS, check, task
+from percepta.systems.online3d import PRESETS, check, task, world
+from percepta.worlds import rooms
 
 CAMERA = Intrinsics.field_of_view(80, 60, 58.0)
 
@@ -57,6 +61,7 @@ class Viser:
         self.scene = SimpleNamespace(set_up_direction=lambda up: None, add_point_cloud=self._cloud)
 
     def server(self, host: str = "0.0.0.0", port: int = 8080, label: str | None = None, verbose: bool = True) -> Any:
+        self.host = host
         return self
 
     def _cloud(self, name: str, points: np.ndarray, colors: np.ndarray, point_size: float = 0.1) -> None:
@@ -92,6 +97,7 @@ def test_a_recording_becomes_a_page_a_film_and_a_live_view(
     shots = video.frames(tmp_path / "room.mp4", [0.0, 0.5])
     assert not np.array_equal(np.asarray(shots[0]), np.asarray(shots[1]))
     assert len(viser.clouds) == 16 and viser.stopped == 1 and {name for name, *_ in viser.clouds} == {"map"}
+    assert viser.host == "127.0.0.1"  # nobody else may look
     sizes = [len(points) for _, points, *_ in viser.clouds]
     assert sizes == sorted(sizes) and sizes[-1] > sizes[0] > 0
 
@@ -101,7 +107,7 @@ def test_the_live_view_closes_when_something_goes_wrong(
 ) -> None:
     viser = Viser()
     monkeypatch.setitem(sys.modules, "viser", viser)  # type: ignore[arg-type]
-    monkeypatch.setattr(viser.scene, "add_point_cloud", lambda *a, **k: (_ for _ in ()).throw(ValueError("no browser")))
+    monkeypatch.setattr(viser.scene, "add_point_cloud", lambda *a, **k: (_ for _ in ()).throw(InputError("no browser")))
     words = [
         "predict",
         "online3d",
@@ -148,6 +154,50 @@ def test_check_says_how_poses_were_meant(recording: Path, tmp_path: Path, spoil:
         np.savetxt(tmp_path / "pose" / path.name, spoil(np.loadtxt(path)))
     found = check.check(tmp_path)
     assert not found.ok and message in found.problems[0].message
+
+
+def test_predict_says_what_it_takes(recording: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    system = percepta.load(weights, system="online3d", device="cpu")
+    with pytest.raises(InputError, match="open_recording"):
+        system.predict(recording)
+    with pytest.raises(TypeError, match=r"got int|Actual value: 3"):
+        system.predict(3)  # type: ignore[call-overload]
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        system.predict(recording / "none.ply")
+    result = system.predict(open_recording(recording), stride=4, size=(80, 60), mode="exact")
+    assert len(result.xyz) > 0 and result.weights == weights_hash(system.model) != ""
+    assert main(["predict", "online3d", str(recording / "color"), "--weights", str(weights)]) == 2
+    said = capsys.readouterr().err
+    assert "no layout of data that is known" in said and "7-Scenes" in said and "SceneNN" in said
+
+
+def test_a_folder_with_one_scan_and_one_with_several(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scan = world.synthetic(3, 0.05, 6, 64)
+    columns = {"xyz": scan.xyz, "rgb": scan.rgb, "nyu40": scan.label, "instance": scan.instance}
+    (tmp_path / "in").mkdir()
+    np.savez(tmp_path / "in" / "a.npz", allow_pickle=False, **columns)
+    words = ["--weights", str(weights), "--device", "cpu", "--out", str(tmp_path / "out")]
+    assert main(["predict", "online3d", str(tmp_path / "in"), *words]) == 0
+    assert "points at once" in capsys.readouterr().out
+    system = percepta.load(weights, system="online3d", device="cpu")
+    one, other = system.predict(scan), system.predict(tmp_path / "in" / "a.npz")
+    assert (one.label == other.label).all() and (one.score == other.score).all()
+    np.savez(tmp_path / "in" / "b.npz", allow_pickle=False, **columns)
+    assert main(["predict", "online3d", str(tmp_path / "in"), *words]) == 2
+    assert "2 scans; name one of them" in capsys.readouterr().err
+
+
+def test_check_takes_a_folder_of_recordings(recording: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).symlink_to(recording)
+    found = check.check(tmp_path)
+    assert found.ok and found.counts == {"recordings": 2, "frames": 32} and found.layout == "recording with depth"
+    with pytest.raises(InputError, match="2 recordings; name one of them: one, two"):
+        open_recording(tmp_path)
+    with pytest.raises(FileNotFoundError, match="Looked for"):
+        check.check(recording / "color")
 
 
 def test_check_counts_as_it_goes(recording: Path) -> None:

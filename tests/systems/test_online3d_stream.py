@@ -17,7 +17,7 @@ from percepta.systems.online3d.model import Block, Level, NormReLU, OnlineNet
 from percepta.systems.online3d.stream import Stream
 
 SEEDS = st.integers(0, 2**31 - 1)
-SMALL = Config(inputs=2, classes=4, width=3, levels=3, blocks=1, embedding=2, growth=0.0)
+SMALL = Config(inputs=2, classes=4, width=3, levels=3, blocks=1, embedding=2)
 
 
 def network(seed: int = 0, config: Config = SMALL) -> OnlineNet:
@@ -74,8 +74,8 @@ def test_exact_streams_equal_the_whole_network_after_every_frame(
     seed: int, steps: list[tuple[int, int]], rule: Any, anchor_every: int, refresh: float, kind: str
 ) -> None:
     model, generator = network(seed), torch.Generator().manual_seed(seed)
-    stream = Stream(model, "exact", rule=rule, anchor_every=anchor_every, refresh=refresh)
-    full = Stream(model, "full")
+    stream = Stream(model, "exact", rule=rule, anchor_every=anchor_every, refresh=refresh, growth=0.0)
+    full = Stream(model, "full", growth=0.0)
     held: dict[tuple[int, ...], Tensor] = {}
     for sites, centre in steps:
         coords, features = frame(generator, sites, centre)
@@ -185,7 +185,7 @@ class Published:
 @torch.no_grad()
 def test_residuals_follow_the_published_rule() -> None:
     model, generator = network(3), torch.Generator().manual_seed(3)
-    stream, oracle = Stream(model, rule="residuals", threshold=0.0, halo=False), Published(model)
+    stream, oracle = Stream(model, rule="residuals", threshold=0.0, halo=False, growth=0.0), Published(model)
     for centre in (0, 2, 3, -2):
         coords, features = frame(generator, 40, centre)
         update = stream.step(coords, features)
@@ -200,7 +200,7 @@ def test_residuals_follow_the_published_rule() -> None:
 @pytest.mark.parametrize("rule", ["values", "residuals"])
 def test_paper_streams_compute_what_changed_and_anchors_set_everything_right(rule: Any) -> None:
     model, generator = network(1), torch.Generator().manual_seed(1)
-    stream = Stream(model, rule=rule, threshold=0.0, coarse=0.0, halo=False)
+    stream = Stream(model, rule=rule, threshold=0.0, coarse=0.0, halo=False, growth=0.0)
     first = stream.step(*frame(generator, 60))
     torch.testing.assert_close(outputs(stream), recomputed(model, stream), atol=1e-5, rtol=1e-5)
     assert first.before == 0 and first.active == first.sites
@@ -218,7 +218,7 @@ def test_paper_streams_compute_what_changed_and_anchors_set_everything_right(rul
 def test_refreshing_repairs_what_the_paper_rule_left_out() -> None:
     """Kept values are right about what is kept of the neighbours, so going round heals layer by layer."""
     model, generator = network(2), torch.Generator().manual_seed(2)
-    healed, plain = (Stream(model, threshold=0.0, coarse=0.0, refresh=share) for share in (0.5, 0.0))
+    healed, plain = (Stream(model, threshold=0.0, coarse=0.0, refresh=share, growth=0.0) for share in (0.5, 0.0))
     for centre in (0, 2, 4, 1):
         given = frame(generator, 60, centre)
         healed.step(*given)
@@ -252,7 +252,7 @@ def test_growth_brings_an_anchor_and_a_saved_stream_remembers_the_last(
 
 def test_too_much_drift_brings_an_anchor() -> None:
     model, generator = network(2), torch.Generator().manual_seed(2)
-    stream = Stream(model, threshold=0.0, coarse=0.0, refresh=0.3, drift_bound=1e-3)
+    stream = Stream(model, threshold=0.0, coarse=0.0, refresh=0.3, drift_bound=1e-3, growth=0.0)
     updates = [stream.step(*frame(generator, 60, centre)) for centre in (0, 2, 4, 1, 3)]
     due = [update.drift > 1e-3 for update in updates]
     assert any(due[:-1]) and [update.anchored for update in updates[1:]] == due[:-1]
@@ -260,7 +260,7 @@ def test_too_much_drift_brings_an_anchor() -> None:
 
 def test_the_halo_is_what_new_voxels_reach() -> None:
     model, generator = network(1), torch.Generator().manual_seed(1)
-    wide, narrow = (Stream(model, threshold=0.0, coarse=0.0, halo=halo) for halo in (True, False))
+    wide, narrow = (Stream(model, threshold=0.0, coarse=0.0, halo=halo, growth=0.0) for halo in (True, False))
     for centre in (0, 3, -2):
         coords, features = frame(generator, 60, centre)
         known = {tuple(site) for site in wide.coords.tolist()}
@@ -276,7 +276,7 @@ def test_the_halo_is_what_new_voxels_reach() -> None:
 
 def test_a_threshold_keeps_small_changes_waiting_but_loses_none() -> None:
     model, generator = network(1), torch.Generator().manual_seed(1)
-    stream = Stream(model, threshold=0.1, coarse=0.0)
+    stream = Stream(model, threshold=0.1, coarse=0.0, growth=0.0)
     coords, features = frame(generator, 60)
     stream.step(coords, features)
     computed = 0
@@ -292,7 +292,7 @@ def test_a_threshold_keeps_small_changes_waiting_but_loses_none() -> None:
 
 def test_coarse_levels_are_spared_where_little_changes() -> None:
     model, generator = network(1), torch.Generator().manual_seed(1)
-    streams = [Stream(model, threshold=0.0, coarse=coarse) for coarse in (0.0, 0.1)]
+    streams = [Stream(model, threshold=0.0, coarse=coarse, growth=0.0) for coarse in (0.0, 0.1)]
     given = frame(generator, 60)
     for stream in streams:
         stream.step(*given)
@@ -309,7 +309,7 @@ def test_coarse_levels_are_spared_where_little_changes() -> None:
 def test_what_is_repeated_changes_nothing(mode: Any) -> None:
     model, generator = network(), torch.Generator().manual_seed(4)
     for rule in ("values", "residuals"):
-        stream = Stream(model, mode, rule=rule, threshold=0.0)  # type: ignore[arg-type]
+        stream = Stream(model, mode, rule=rule, threshold=0.0, growth=0.0)  # type: ignore[arg-type]
         for centre in (0, 1):
             given = frame(generator, 50, centre)
             stream.step(*given)
@@ -323,7 +323,7 @@ def test_what_is_repeated_changes_nothing(mode: Any) -> None:
 
 def test_an_empty_stream() -> None:
     for mode in ("paper", "exact", "full"):
-        stream = Stream(network(), mode)  # type: ignore[arg-type]
+        stream = Stream(network(), mode, growth=0.0)  # type: ignore[arg-type]
         update = stream.step(torch.zeros(0, 3, dtype=torch.long), torch.zeros(0, 2))
         assert len(update.rows) == 0 and stream.count == 0 and len(stream.prediction.logits) == 0
         stream.anchor()
@@ -332,7 +332,7 @@ def test_an_empty_stream() -> None:
 def test_far_and_negative_places_are_as_good_as_any() -> None:
     model, generator = network(), torch.Generator().manual_seed(0)
     given = frame(generator, 60)
-    here, far = Stream(model, "exact"), Stream(model, "exact")
+    here, far = Stream(model, "exact", growth=0.0), Stream(model, "exact", growth=0.0)
     here.step(*given)
     shift = torch.tensor([-131_040, 65_536, 131_040])  # multiples of the coarsest voxel, so that parents are the same
     far.step(given[0] + shift, given[1])
@@ -357,7 +357,7 @@ BAD: list[tuple[str, Any]] = [
 @pytest.mark.parametrize("match, spoil", BAD)
 def test_nothing_is_changed_by_a_step_that_raises(match: str, spoil: Any, tmp_path: Path) -> None:
     model, generator = network(), torch.Generator().manual_seed(0)
-    stream = Stream(model)
+    stream = Stream(model, growth=0.0)
     stream.step(*frame(generator, 50))
     stream.save(tmp_path / "before")
     step = inspect.unwrap(Stream.step)  # without the check of shapes in tests: it is our own error that we want
@@ -369,7 +369,7 @@ def test_nothing_is_changed_by_a_step_that_raises(match: str, spoil: Any, tmp_pa
 
 def test_a_step_that_is_interrupted_is_set_right_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     model, generator = network(), torch.Generator().manual_seed(0)
-    stream = Stream(model, "exact")
+    stream = Stream(model, "exact", growth=0.0)
     stream.step(*frame(generator, 50))
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(model, "heads", lambda _: (_ for _ in ()).throw(KeyboardInterrupt()))
@@ -400,7 +400,7 @@ def test_a_stream_that_is_saved_goes_on_bit_by_bit(
 
 def test_states_of_other_weights_and_other_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "stream.safetensors"
-    stream = Stream(network(0))
+    stream = Stream(network(0), growth=0.0)
     stream.step(*frame(torch.Generator().manual_seed(0), 20))
     stream.save(path)
     with pytest.raises(ValueError, match="other weights"):
@@ -411,12 +411,12 @@ def test_states_of_other_weights_and_other_files_are_refused(tmp_path: Path) -> 
     with pytest.raises(ValueError, match="mode is one of"):
         inspect.unwrap(Stream.__init__)(stream, network(0), "best")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="at least 0"):
-        Stream(network(0), threshold=float("nan"))
+        Stream(network(0), threshold=float("nan"), growth=0.0)
 
 
 def test_new_sites_cost_what_they_are_and_tables_stay_true() -> None:
     """After many insertions, tables that were extended equal tables made at once."""
-    stream, generator = Stream(network()), torch.Generator().manual_seed(5)
+    stream, generator = Stream(network(), growth=0.0), torch.Generator().manual_seed(5)
     for centre in (0, 3, -6, 2, 8):
         stream.step(*frame(generator, 40, centre))
     for level, grid in enumerate(stream._grids):
@@ -463,3 +463,13 @@ def test_the_network_trains() -> None:
         losses.append(loss.item())
     assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in model.parameters())
     assert losses[-1] < 0.5 * losses[0]
+
+
+def test_presets_stream_as_they_did_when_thresholds_were_settings() -> None:
+    """The network as it was published follows every change; the others leave out what is hardly seen."""
+    for name, thresholds in {"tiny": (0.08, 1.0), "small": (0.08, 1.0), "paper": (0.0, 0.0)}.items():
+        with torch.device("meta"):
+            model = OnlineNet(PRESETS[name])
+        stream = Stream(model.to_empty(device="cpu"))
+        assert (stream.threshold, stream.coarse, stream.growth) == (*thresholds, 0.1)
+    assert Stream(network(0), threshold=0.0, coarse=0.0).threshold == 0

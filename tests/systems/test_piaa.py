@@ -15,11 +15,14 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from percepta.config import TrainConfig
+from percepta.contract import Step
+from percepta.optim import make_optimizer
 from percepta.systems.aesthetics import Config, Head
-from percepta.systems.aesthetics.data import People, people
-from percepta.systems.aesthetics.model import Aesthetics
-from percepta.systems.aesthetics.piaa import Interaction, Network, adam, emd, make, outer
-from percepta.train import Batches, Step, make_optimizer
+from percepta.systems.aesthetics.data import People, data
+from percepta.systems.aesthetics.losses import emd, rating_loss
+from percepta.systems.aesthetics.model import AestheticsNetwork
+from percepta.systems.aesthetics.piaa import Interaction, Network, adam, make, outer
+from percepta.train import Batches
 
 DESIGNS = ("giaa", "conditional", "control", "mir", "ici")
 ASK_WHO = ("conditional", "mir", "ici")
@@ -30,13 +33,13 @@ every_design = pytest.mark.parametrize("design", DESIGNS)
 
 def settings(design: Any, **head: Any) -> Config:
     """The synthetic world, a quarter of which is held out."""
-    small = {"width": 24, "subject": 8, "mixed": 16, "nodes": 6, "pairs": 6, "adapt_lr": 3e-3} | head
+    small = {"width": 24, "subject": 8, "mixed": 16, "nodes": 6, "ratings": 6, "adapt_lr": 3e-3} | head
     return Config(design, study="world", encoder="plain", size=48, folds=4, head=Head(**small))
 
 
 @pytest.fixture(scope="module")
 def world() -> People:
-    return people(settings("giaa"), "train", None)
+    return data(settings("giaa"), "train", None)
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +63,10 @@ def histograms(world: People) -> Tensor:
     return torch.from_numpy(np.where(np.isnan(world.means[0])[:, None], np.nan, counts))[None].float()
 
 
-def settled(design: str, world: People, looks: Tensor, **head: Any) -> Network:
+def fitted(design: str, world: People, looks: Tensor, **head: Any) -> Network:
     torch.manual_seed(3)
     network = make(settings(design, **head), WIDTH, world.traits.shape[1])
-    network.settle(looks, torch.from_numpy(world.means).float(), torch.from_numpy(world.traits).float())
+    network.fit_closed_form(looks, torch.from_numpy(world.means).float(), torch.from_numpy(world.traits).float())
     return network
 
 
@@ -133,9 +136,9 @@ def test_adam_is_torchs() -> None:
 
 @every_design
 def test_the_loss_reaches_every_parameter(design: str, world: People, looks: Tensor) -> None:
-    network = settled(design, world, looks).train()
-    losses = network.loss(looks, batch_of(world), step())
-    assert losses["loss"].isfinite() and set(losses) == {"loss", "rating", "distribution", "judged"}
+    network = fitted(design, world, looks).train()
+    losses = rating_loss(network, looks, batch_of(world), step())
+    assert losses["loss"].isfinite() and set(losses) == {"loss", "rating", "distribution", "attributes"}
     losses["loss"].backward()
     still = [n for n, v in network.named_parameters() if v.grad is None or not v.grad.abs().sum() > 0]
     assert still == []
@@ -144,28 +147,30 @@ def test_the_loss_reaches_every_parameter(design: str, world: People, looks: Ten
 @every_design
 def test_what_is_held_out_has_no_influence(design: str, world: People, looks: Tensor) -> None:
     """Neither ratings of held-out people nor of held-out pictures change a loss; others do."""
-    network, batch = settled(design, world, looks).eval(), batch_of(world)
-    before = network.loss(looks, batch, step())["loss"]
+    network, batch = fitted(design, world, looks).eval(), batch_of(world)
+    before = rating_loss(network, looks, batch, step())["loss"]
     hidden = (batch["person_fold"] == 0)[:, None] | (batch["picture_fold"] == 0)[None]
     assert hidden.any(1).all() and hidden.all(1).any()
     flipped = 8 - batch["scores"]
     other = torch.where(hidden, flipped, batch["scores"])
-    assert torch.equal(network.loss(looks, batch | {"scores": other}, step())["loss"], before)
+    assert torch.equal(rating_loss(network, looks, batch | {"scores": other}, step())["loss"], before)
     seen = torch.where(hidden, batch["scores"], flipped)
-    assert not torch.equal(network.loss(looks, batch | {"scores": seen}, step())["loss"], before)
+    assert not torch.equal(rating_loss(network, looks, batch | {"scores": seen}, step())["loss"], before)
 
 
 @every_design
 def test_held_out_pictures_are_not_looked_at(design: str, world: People, looks: Tensor) -> None:
-    network, batch = settled(design, world, looks).eval(), batch_of(world)
+    network, batch = fitted(design, world, looks).eval(), batch_of(world)
     blank = looks.clone()
     blank[batch["picture_fold"] == 0] = torch.nan
-    assert torch.equal(network.loss(blank, batch, step())["loss"], network.loss(looks, batch, step())["loss"])
+    assert torch.equal(
+        rating_loss(network, blank, batch, step())["loss"], rating_loss(network, looks, batch, step())["loss"]
+    )
 
 
 def test_a_batch_of_held_out_people_has_a_loss_of_nothing(world: People, looks: Tensor) -> None:
-    network, batch = settled("conditional", world, looks), batch_of(world, range(0))
-    loss = network.loss(looks, batch, step())["loss"]
+    network, batch = fitted("conditional", world, looks), batch_of(world, range(0))
+    loss = rating_loss(network, looks, batch, step())["loss"]
     loss.backward()
     assert loss.item() == 0
     assert all(value.grad is not None and not value.grad.any() for value in network.parameters())
@@ -173,7 +178,7 @@ def test_a_batch_of_held_out_people_has_a_loss_of_nothing(world: People, looks: 
 
 @every_design
 def test_predictions_start_at_the_level(design: str, world: People, looks: Tensor) -> None:
-    network = settled(design, world, looks)
+    network = fitted(design, world, looks)
     level = float(np.nanmean(world.means))
     mean, deviation = network.person(None, looks[:0], None, torch.zeros(0)).predict(looks)
     assert network.level.item() == pytest.approx(level, abs=1e-4)
@@ -183,7 +188,7 @@ def test_predictions_start_at_the_level(design: str, world: People, looks: Tenso
 
 @every_design
 def test_without_ratings_nothing_is_tuned(design: str, world: People, looks: Tensor) -> None:
-    network = settled(design, world, looks)
+    network = fitted(design, world, looks)
     mean, _ = network.person(None, looks[:0], None, torch.zeros(0)).predict(looks)
     assert torch.allclose(mean, network.crowd_score(looks), atol=1e-6)
     traits = torch.from_numpy(world.traits[0]).float()
@@ -197,7 +202,7 @@ def test_without_ratings_nothing_is_tuned(design: str, world: People, looks: Ten
 def test_tuning_fits_a_person_and_leaves_the_head_alone(
     design: str, ratings: int, world: People, looks: Tensor
 ) -> None:
-    network = settled(design, world, looks)
+    network = fitted(design, world, looks)
     before = weights(network)
     traits = torch.from_numpy(world.traits[0]).float()
     scores = torch.linspace(1, 7, 12)[:ratings]
@@ -218,7 +223,7 @@ def test_tuning_fits_a_person_and_leaves_the_head_alone(
 
 
 def test_tuning_is_the_same_in_training_mode(world: People, looks: Tensor) -> None:
-    network, scores = settled("conditional", world, looks), torch.tensor([1.0, 5.0, 6.0])
+    network, scores = fitted("conditional", world, looks), torch.tensor([1.0, 5.0, 6.0])
     one, again = (
         mode.person(None, looks[:3], None, scores).predict(looks)[0]
         for mode in (copy.deepcopy(network).train(), network.eval())
@@ -228,7 +233,7 @@ def test_tuning_is_the_same_in_training_mode(world: People, looks: Tensor) -> No
 
 @every_design
 def test_who_somebody_is_counts_where_it_should(design: str, world: People, looks: Tensor) -> None:
-    network = settled(design, world, looks)
+    network = fitted(design, world, looks)
     young, old = torch.tensor([-1.0, 1, 0, 0]), torch.tensor([1.0, 0, 1, 0])
     none = looks[:0]
     one, other, nobody = (network.person(t, none, None, torch.zeros(0)).predict(looks)[0] for t in (young, old, None))
@@ -242,22 +247,22 @@ def test_who_somebody_is_counts_where_it_should(design: str, world: People, look
 def learned(design: str, world: People) -> dict[int, float]:
     """Mean rank correlation of held-out people on held-out pictures after 0 and 60 ratings."""
     config = replace(
-        settings(design, width=64, mixed=64, dropout=0.1, pairs=16, adapt_lr=1e-3),
+        settings(design, width=64, mixed=64, dropout=0.1, ratings=16, adapt_lr=1e-3),
         train=TrainConfig(steps=150, batch_size=16, lr=3e-3, clip_norm=1.0),
     )
     torch.manual_seed(0)
-    model = Aesthetics(config)
-    network, features = model.head, model.see(world.pictures)
+    model = AestheticsNetwork(config, make)
+    network, features = model.head, model.extract(world.pictures)
     assert isinstance(network, Network)
-    model.settle(features)
-    looks, judged = model.looks(features), model.judged(features)
+    model.fit_normalisation(features)
+    looks, judged = model.normalise(features), model.attributes(features)
     optimizer = make_optimizer(network, config.train)
     for number, keys in enumerate(Batches(len(world), config.train)):
         batch = {"histograms": histograms(world), **world.collate([world[key] for key in keys]), "attributes": judged}
         if number == 0:
-            network.settle(looks, batch["means"], batch["everybody"])
+            network.fit_closed_form(looks, batch["means"], batch["everybody"])
         optimizer.zero_grad()
-        network.loss(looks, batch, Step(number, 0, torch.Generator().manual_seed(number)))["loss"].backward()
+        rating_loss(network, looks, batch, Step(number, 0, torch.Generator().manual_seed(number)))["loss"].backward()
         optimizer.step()
     network.eval()
     found: dict[int, list[float]] = {0: [], 60: []}

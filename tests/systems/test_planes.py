@@ -15,22 +15,27 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from torch.nn import functional
 
-from percepta.datasets import rooms
+import percepta
+from percepta.config import from_json, to_json
+from percepta.contract import Evaluation, Step
 from percepta.geometry import ply
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics, plane_depth, project, rays
-from percepta.systems.planes import PRESETS, data, sweep, task
+from percepta.report import Gallery
+from percepta.systems.planes import PRESETS, data, kept, sweep, world
+from percepta.systems.planes.evaluate import evaluate, plane_depths
 from percepta.systems.planes.fusion import CELL_M, Fusion, outlines_of
-from percepta.systems.planes.head import Found, detect
-from percepta.systems.planes.losses import combined, losses, pixel_planes
-from percepta.systems.planes.measure import decode, plane_depths, run
-from percepta.systems.planes.model import LOSSES, Context, PlaneNet, Polish, Regulariser
+from percepta.systems.planes.head import HeadOutput, detect
+from percepta.systems.planes.losses import combined, loss, pixel_planes
+from percepta.systems.planes.model import LOSSES, Context, PlaneNet, Polish, Regulariser, run
+from percepta.systems.planes.predict import Planes, View, decode
 from percepta.systems.planes.pseudo import planes_of_depth
 from percepta.systems.planes.world import Box
+from percepta.worlds import rooms
 
 TINY = PRESETS["tiny"]
 CAMERA = Intrinsics(80.0, 84.0, 46.0, 33.0, 96, 64)
-READ = {"levels": 24, "polish": 1, "context": 16}  # as the preset that ships compares
+READ = {"depth_levels": 24, "polish_steps": 1, "context_channels": 16}  # as the preset that ships compares
 OTHER = Intrinsics(75.0, 77.0, 50.0, 30.0, 96, 64)
 
 
@@ -159,7 +164,8 @@ def test_polishing_starts_as_nothing_and_asks_around_the_plane() -> None:
 
 
 def test_parallax_is_how_far_places_move_with_depth() -> None:
-    way = sweep.carrier(*(tensor(m)[None] for m in (CAMERA.matrix, OTHER.matrix, move(5)[1])), 64, 96)
+    reference, source, pose = (tensor(m)[None] for m in (CAMERA.matrix, OTHER.matrix, move(5)[1]))
+    way = sweep.carrier(reference, source, pose, 64, 96)
     far, near = (sweep.places(way, tensor(np.array([[0, 0, -w]])))[0, 0] for w in (0.0, 0.5))
     torch.testing.assert_close(sweep.parallax(way)[0, 0], 2 * (near - far).norm(dim=-1))
 
@@ -244,10 +250,10 @@ def test_depth_of_a_plane_and_back() -> None:
 
 def test_hypotheses_are_the_published_grid() -> None:
     config = PRESETS["paper"]
-    planes = sweep.hypotheses(config.counts, config.ranges)
+    planes = sweep.hypotheses(config.hypothesis_counts, config.hypothesis_ranges)
     assert planes.shape == (512, 3) and len(torch.unique(planes, dim=0)) == 512
     assert planes.amin(0).tolist() == [-2, -2, -2] and planes.amax(0).tolist() == [2, 2, 0.5]
-    fronto = sweep.hypotheses(config.counts, config.ranges, fronto=True)
+    fronto = sweep.hypotheses(config.hypothesis_counts, config.hypothesis_ranges, fronto=True)
     assert fronto.shape == (512, 3) and not fronto[:, :2].any() and float(fronto[:, 2].max()) < 0
 
 
@@ -284,18 +290,18 @@ def test_a_mirrored_pair_is_a_pair() -> None:
     np.testing.assert_allclose(ends[1][..., 1], ends[0][..., 1], rtol=1e-4, atol=1e-3)
 
 
-def test_shaken_poses_stay_rigid_and_turn_by_about_what_was_asked() -> None:
+def test_noisy_poses_stay_rigid_and_turn_by_about_what_was_asked() -> None:
     pair, rng = data.source(TINY, "train", None)[1], np.random.default_rng(0)
-    assert np.array_equal(data.shaken(pair, 0.0, rng).source_from_reference, pair.source_from_reference)
+    assert np.array_equal(data.with_pose_noise(pair, 0.0, rng).source_from_reference, pair.source_from_reference)
     turns = []
     for _ in range(400):
-        move, true = data.shaken(pair, 0.5, rng).source_from_reference[0], pair.source_from_reference[0]
+        move, true = data.with_pose_noise(pair, 0.5, rng).source_from_reference[0], pair.source_from_reference[0]
         np.testing.assert_allclose(move[:3, :3] @ move[:3, :3].T, np.eye(3), atol=1e-12)
         assert np.array_equal(move[:, 3], true[:, 3])
         turns.append(np.degrees(poses.angle(move[:3, :3] @ true[:3, :3].T)))
     assert 0.65 < np.mean(turns) < 0.95  # an exponential of mean 0.5 times the length of a normal vector, sqrt(8 / π)
     train, plain = (
-        data.Samples(replace(TINY, shaken_deg=0.5), data.source(TINY, "train", None), t) for t in (True, False)
+        data.Samples(replace(TINY, pose_noise_deg=0.5), data.source(TINY, "train", None), t) for t in (True, False)
     )
     first, second = (np.asarray(s[(0, 1)]["source_from_reference"]) for s in (train, plain))
     assert np.abs(np.abs(first) - np.abs(second)).max() > 1e-4  # absolute: it may be mirrored, too
@@ -303,13 +309,13 @@ def test_shaken_poses_stay_rigid_and_turn_by_about_what_was_asked() -> None:
 
 def test_a_blurred_picture_of_a_room_is_not_a_shifted_one() -> None:
     """Its pose and depth are those of the middle of the exposure, not of its beginning."""
-    source = data.Rooms(replace(PRESETS["small"], rooms=1, pairs=1), "train")
-    world, camera = rooms.room(0), Intrinsics(180.0, 180.0, 79.5, 59.5, 160, 120)
-    path = rooms.walk(world, 0, frames=60, fps=15)
+    source = world.Rooms(replace(PRESETS["small"], rooms=1, pairs_per_room=1), "train")
+    room, camera = rooms.room(0), Intrinsics(180.0, 180.0, 79.5, 59.5, 160, 120)
+    path = rooms.walk(room, 0, frames=60, fps=15)
     found = []
     for i in range(5, 55, 3):
-        sharp, ahead = (rooms.render(world, path[k], camera).colour.mean(-1) for k in (i, i + 1))
-        blurred = source._picture(world, path, i, camera, Blurring(i)).colour.mean(-1)
+        sharp, ahead = (rooms.render(room, path[k], camera).colour.mean(-1) for k in (i, i + 1))
+        blurred = source._picture(room, path, i, camera, Blurring(i)).colour.mean(-1)
         # By least squares: brightness, contrast, and how far along the way from this picture to the next.
         smooth = [ndimage.gaussian_filter(x, 3.0) for x in (sharp, ahead, blurred)]
         columns = np.stack([smooth[0], np.ones_like(sharp), smooth[1] - smooth[0]], -1).reshape(-1, 3)
@@ -331,9 +337,9 @@ class Blurring(np.random.Generator):
 
 
 def test_kept_pairs_are_the_same_pairs(tmp_path: Path) -> None:
-    source = data.Boxes(replace(TINY, rooms=20), "train")
-    data.write(source, tmp_path / "a", part=(0, 2))
-    data.write(source, tmp_path / "b", part=(1, 2))
+    source = world.Boxes(replace(TINY, rooms=20), "train")
+    kept.write(source, tmp_path / "a", part=(0, 2))
+    kept.write(source, tmp_path / "b", part=(1, 2))
     train, val, every = (data.source(TINY, split, tmp_path) for split in ("train", "val", "all"))
     assert (len(train), len(val), len(every)) == (18, 2, 20)
     seen = [{data.source(TINY, s, tmp_path)[i].group for i in range(n)} for s, n in (("train", 18), ("val", 2))]
@@ -345,13 +351,13 @@ def test_kept_pairs_are_the_same_pairs(tmp_path: Path) -> None:
     np.testing.assert_allclose(before["depth"], after["depth"], atol=6e-4)
 
 
-def test_a_middle_lies_on_its_plane() -> None:
+def test_a_centre_lies_on_its_plane() -> None:
     coarse = np.zeros((7, 9), int)
     coarse[1:6, 1:8] = 1
     coarse[2:5, 2:7] = 2  # 1 is a frame around 2: its centre of gravity lies on 2
-    middles, heat = data.targets(coarse, np.array([True, True, True, False]))
-    assert all(coarse[tuple(middles[k])] == k for k in range(3)) and middles[3].tolist() == [-1, -1]
-    assert [heat[tuple(middles[k])] for k in range(3)] == [1, 1, 1] and (heat == 1).sum() == 3
+    centres, heat = data.targets(coarse, np.array([True, True, True, False]))
+    assert all(coarse[tuple(centres[k])] == k for k in range(3)) and centres[3].tolist() == [-1, -1]
+    assert [heat[tuple(centres[k])] for k in range(3)] == [1, 1, 1] and (heat == 1).sum() == 3
 
 
 def test_ransac_finds_the_sides_of_a_box() -> None:
@@ -395,7 +401,7 @@ def test_ten_losses_add_up_with_their_uncertainties(batch: dict) -> None:
     model = PlaneNet(TINY)
     assert len(LOSSES) == 10 and model.uncertainty.tolist() == [-1] * 10
     with torch.no_grad():
-        out = losses(model, run(model, batch), batch, torch.Generator().manual_seed(0))
+        out = loss(model, batch, Step(0, 0, torch.Generator().manual_seed(0)))
     expected = sum(np.e * float(out[name]) - 1 for name in LOSSES)
     assert float(out["loss"]) == pytest.approx(expected, rel=1e-5)
     # The best s of a constant loss L is ln L: then exp(-s) L is 1.
@@ -412,15 +418,15 @@ def test_a_batch_without_planes_still_trains(batch: dict, change: dict) -> None:
     model = PlaneNet(replace(TINY, **change))
     empty = {**batch, "segments": torch.full_like(batch["segments"], -1), "instance": batch["instance"] & False,
              "heat": batch["heat"] * 0}  # fmt: skip
-    out = losses(model, run(model, empty), empty, torch.Generator().manual_seed(0))
+    out = loss(model, empty, Step(0, 0, torch.Generator().manual_seed(0)))
     out["loss"].backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
 def test_streaming_changes_no_answer(batch: dict) -> None:
     torch.manual_seed(0)
-    for settings_ in ({}, {"cost": "concat"}, {"context": 16}, {"sweep": "fronto"}, {"fine": False}, READ):
-        model = PlaneNet(replace(TINY, chunk=7, **settings_)).eval()
+    for settings_ in ({}, {"cost": "concat"}, {"context_channels": 16}, {"sweep": "fronto"}, {"match_stride": 8}, READ):
+        model = PlaneNet(replace(TINY, chunk_size=7, **settings_)).eval()
         whole = run(model, batch)
         with torch.no_grad():
             pieces = run(model, batch)
@@ -441,20 +447,21 @@ def test_one_peak_is_one_plane() -> None:
     heat[0, 0, 1, 2] = heat[0, 0, 1, 3] = 5.0  # two equal peaks side by side: the same mask, one plane
     kernels = torch.zeros(1, PlaneNet(TINY).head.kernels.out_channels, 4, 6)
     kernels[:, -1] = 4.0
-    found = Found(heat, torch.zeros(1, 12, 4, 6), torch.full((1, 1, 4, 6), 3.0), kernels,
+    output = HeadOutput(heat, torch.zeros(1, 12, 4, 6), torch.full((1, 1, 4, 6), 3.0), kernels,
                   torch.zeros(1, 8, 8, 12), torch.zeros(1, 3, 8, 12))  # fmt: skip
-    one = detect(found, 0, 8, 0.3, 0.01)
+    limits = {"max_planes": 8, "score_threshold": 0.3, "min_area": 0.01}
+    one = detect(output, 0, **limits)
     assert len(one.score) == 1 and bool((one.mask > 0.9).all())
-    assert len(detect(found._replace(heat=heat - 20), 0, 8, 0.3, 0.01).score) == 0
+    assert len(detect(output._replace(heat=heat - 20), 0, **limits).score) == 0
 
 
 def test_instance_planes_replace_pixel_planes_where_they_are(batch: dict) -> None:
     torch.manual_seed(0)
-    model = PlaneNet(replace(TINY, sure=0.01)).eval()
+    model = PlaneNet(TINY).eval()
     with torch.no_grad():
         model.head.heat.bias.fill_(2.0)  # type: ignore[union-attr]
-        answer = run(model, batch)
-        found = decode(model, answer, batch["matrix"], 0)
+        output = run(model, batch)
+        found = decode(model, output, batch["matrix"], 0, score_threshold=0.01, max_planes=8)
     assert len(found.label) > 0
     outside = found.index < 0
     np.testing.assert_array_equal(found.depth_m[outside], found.pixel_depth_m[outside])
@@ -467,29 +474,48 @@ def test_instance_planes_replace_pixel_planes_where_they_are(batch: dict) -> Non
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"levels": 1}, "levels is 0 or from 2 on"),
-        ({"levels": 8, "cost": "concat"}, "levels are for cost"),
-        ({"levels": 8, "fine": False}, "levels are for cost"),
-        ({"levels": 0, "polish": 1}, "give levels as well"),
-        ({"context": -1}, "from 0 on"),
+        ({"depth_levels": 1}, "depth_levels is 0 or from 2 on"),
+        ({"depth_levels": 8, "cost": "concat"}, "depth_levels are for cost"),
+        ({"depth_levels": 8, "match_stride": 8}, "depth_levels are for cost"),
+        ({"depth_levels": 0, "polish_steps": 1}, "give depth_levels as well"),
+        ({"context_channels": -1}, "from 0 on"),
+        ({"match_stride": 16}, "match_stride.* 4.* 8"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        replace(TINY, **change)
+        from_json(type(TINY), to_json(TINY) | change)
+
+
+def test_an_evaluation_shows_no_more_examples_than_asked_for(batch: dict) -> None:
+    torch.manual_seed(0)
+    model = PlaneNet(TINY).eval()
+    with torch.no_grad():
+        plain, shown = evaluate(model, [batch] * 3), evaluate(model, [batch] * 3, examples=4)
+    assert plain.blocks == () and plain.metrics == shown.metrics and plain.metrics["AbsRel"].n == 9
+    (gallery,) = (block for block in shown.blocks if isinstance(block, Gallery))
+    assert len(gallery.pictures) == 4 and "<img" in gallery.html()
 
 
 # --- predicting -------------------------------------------------------------------------------------------------------
 
 
-def views(seed: int = 3, count: int = 2) -> list[task.View]:
+def not_evaluated(*_: object, **__: object) -> Evaluation:
+    raise NotImplementedError
+
+
+def system(model: PlaneNet) -> Planes:
+    return Planes(model.config, model.eval(), "", not_evaluated)
+
+
+def views(seed: int = 3, count: int = 2) -> list[View]:
     box, camera = Box(seed), Intrinsics(90.0, 90.0, 49.5, 39.5, 100, 80)
     first, second = box.cameras(np.random.default_rng(0), (0.1, 0.2))
     path = poses.interpolate(first, second, np.linspace(0, count - 1, count))
-    return [task.View(box.render(camera, pose).colour, camera, pose) for pose in path]
+    return [View(box.render(camera, pose).colour, camera, pose) for pose in path]
 
 
-def broken(kind: str) -> list[task.View]:
+def broken(kind: str) -> list[View]:
     first, second = views()
     pose = second.world_from_camera.copy()
     match kind:
@@ -527,11 +553,11 @@ def broken(kind: str) -> list[task.View]:
 )
 def test_bad_input_is_named(kind: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        task.predict(PlaneNet(TINY).eval(), *broken(kind))
+        system(PlaneNet(TINY)).predict(*broken(kind))
 
 
 def test_no_plane_found_is_said(tmp_path: Path) -> None:
-    result = task.predict(PlaneNet(replace(TINY, sure=0.99)).eval(), *views())
+    result = system(PlaneNet(TINY)).predict(*views(), score_threshold=0.99)
     assert len(result.label) == 0 and result.message.startswith("no plane found")
     assert (result.depth_m == result.pixel_depth_m).all() and result.parallax_px > 1
     result.save(tmp_path / "r.png")
@@ -541,15 +567,24 @@ def test_no_plane_found_is_said(tmp_path: Path) -> None:
 
 
 def test_a_session_makes_a_scene() -> None:
-    model = PlaneNet(replace(TINY, sure=0.01)).eval()
+    model = PlaneNet(TINY).eval()
     with torch.no_grad():
         model.head.heat.bias.fill_(3.0)  # type: ignore[union-attr]
-    session = task.session(model, baseline_m=(0.05, 0.3))
+    session = system(model).session(baseline_m=(0.05, 0.3), score_threshold=0.01, max_planes=8)
     walk = views(count=3)
     assert session.step(walk[0]) is None and session.step(walk[0]) is None
     assert session.step(walk[1]) is not None and session.step(walk[2]) is not None and session.frames == 2
     with pytest.raises(ValueError, match="the pose"):
         session.step(replace(walk[2], world_from_camera=np.eye(4) * 2))
+
+
+def test_a_result_says_which_weights_gave_it() -> None:
+    planes = percepta.load("planes", device="cpu")
+    session = planes.session()
+    walk = views(count=3)
+    results = [result for view in walk if (result := session.step(view))]
+    assert results and results[0].weights == planes.model.weights_hash != ""
+    assert results[0].to_dict()["weights"] == session.scene().to_dict()["weights"] == results[0].weights
 
 
 # --- scenes -----------------------------------------------------------------------------------------------------------
@@ -572,7 +607,7 @@ def test_overlapping_planes_become_one() -> None:
     floor = scene.surfaces[0]
     assert (
         floor.area_m2 == pytest.approx(3.0, rel=0.06)
-        and floor.seen == 2
+        and floor.frames == 2
         and scene.surfaces[2].area_m2 == pytest.approx(0.48, rel=0.12)
     )
     assert floor.normal == pytest.approx([0, 0, 1], abs=0.01)  # towards the eye
@@ -599,7 +634,7 @@ def test_a_wall_seen_with_errors_of_a_tenth_is_one_wall(seed: int) -> None:
         order = rng.permutation(2)
         fusion.add([clouds[i] for i in order], eye, [(1, 6)[i] for i in order], [0.9, 0.8])
     scene = fusion.scene()
-    assert sorted((s.label, s.seen) for s in scene.surfaces) == [("table", 6), ("wall", 6)]
+    assert sorted((s.label, s.frames) for s in scene.surfaces) == [("table", 6), ("wall", 6)]
     assert abs(scene.surfaces[0].normal @ [0, 1, 0]) > np.cos(np.radians(10))
 
 
@@ -609,18 +644,18 @@ def test_two_parts_of_a_plane_become_one_once_something_joins_them() -> None:
     assert fusion.add(ends, eye, [3, 3], [0.9, 0.8]) == [0, 1] and len(fusion.scene().surfaces) == 2
     assert fusion.add([rectangle((0, 3), (0, 1), 0.0)], eye, [3], [0.7]) in ([0], [1])
     one = fusion.scene()
-    assert [(s.label, s.seen) for s in one.surfaces] == [("floor", 2)]
+    assert [(s.label, s.frames) for s in one.surfaces] == [("floor", 2)]
     assert one.surfaces[0].area_m2 == pytest.approx(3.0, rel=0.06)
     # Asking for the scene changes nothing: numbers that were given out stay.
-    assert len(fusion.grown) == 2 and fusion.scene().table() == one.table()
-    assert not fusion.scene(least_seen=3).surfaces
+    assert len(fusion.parts) == 2 and fusion.scene().to_dict() == one.to_dict()
+    assert not fusion.scene(min_frames=3).surfaces
 
 
 def test_every_plane_of_a_frame_has_a_label_and_a_score() -> None:
     fusion = Fusion()
     with pytest.raises(ValueError, match="zip"):
         fusion.add([rectangle((0, 1), (0, 1), 0.0)], np.array([0, 0, 1.0]), [3, 1], [0.9])
-    assert not fusion.grown and fusion.frames == 0
+    assert not fusion.parts and fusion.frames == 0
 
 
 def test_both_sides_of_a_board_are_two() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from percepta.errors import InputError
 from percepta.geometry.camera import Intrinsics
-from percepta.report import Page
-from percepta.systems.planes import PRESETS, data, demo
+from percepta.report import Page, Table, Text
+from percepta.systems.planes import PRESETS, data, demo, kept
 from percepta.systems.planes.check import check
-from percepta.systems.planes.world import Box
+from percepta.systems.planes.predict import Planes
+from percepta.systems.planes.world import Box, Boxes
 
 CAMERA = Intrinsics(90.0, 90.0, 49.5, 39.5, 100, 80)
 
@@ -82,23 +85,37 @@ def test_what_is_damaged_is_named(walk: Path, spoil, words: str, depth: bool) ->
 
 
 def test_kept_pairs_are_known(tmp_path: Path) -> None:
-    data.write(data.Boxes(replace(PRESETS["tiny"], rooms=20), "train"), tmp_path / "a")
+    kept.write(Boxes(replace(PRESETS["tiny"], rooms=20), "train"), tmp_path / "a")
     found = check(tmp_path)
     assert found.layout == "kept pairs" and found.counts["pairs in train"] == 18 and found.counts["pairs in val"] == 2
+
+
+def test_recordings_in_a_parent_folder_are_read_one_after_the_other(walk: Path) -> None:
+    shutil.copytree(walk, walk.parent / "another")
+    one, both = check(walk), check(walk.parent)
+    assert both.ok and both.layout == one.layout
+    assert both.counts["pairs in all"] == 2 * one.counts["pairs in all"]
+    source = data.source(PRESETS["small"], "all", walk.parent)
+    half = len(source) // 2
+    assert {source[i].group for i in range(half)}.isdisjoint(source[i].group for i in range(half, len(source)))
+    assert len(data.posed_pictures(walk.parent)) == 16
 
 
 def test_no_folder_and_no_layout(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no such folder"):
         check(tmp_path / "none")
-    with pytest.raises(FileNotFoundError, match="no recording"):
+    with pytest.raises(
+        InputError, match=r"no layout of data(.|\n)*ScanNet with plane(.|\n)*TUM RGB-D(.|\n)*COLMAP(.|\n)*kept pairs"
+    ):
         check(tmp_path)
 
 
 def test_the_demo_without_weights_shows_the_truth(tmp_path: Path) -> None:
-    def load(name: str) -> object:
+    def load(name: str) -> Planes:
         raise FileNotFoundError(f"{name}: not here")
 
     items = demo.demo(load)
-    assert "not here" in items[0] and Page("demo").extend(items).write(tmp_path / "p.html").is_file()
-    rows = next(item for item in items if item[0] == "table")[2]
+    assert isinstance(items[0], Text) and "not here" in items[0].text
+    assert Page("demo").add(*items).write(tmp_path / "p.html").is_file()
+    rows = next(item for item in items if isinstance(item, Table)).rows
     assert rows and all(area > 0 for _, area, _ in rows)

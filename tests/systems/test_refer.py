@@ -21,13 +21,18 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional
 
+from percepta.contract import Step
 from percepta.datasets.scene import PngMask, Region, Scene
 from percepta.metrics.masks import coco_rle_decode
-from percepta.systems.refer import PRESETS, Config, Cris, data, exports, sentences, shapes, task
-from percepta.systems.refer import measure as measuring
-from percepta.systems.refer.model import Answer, LateText, project
-from percepta.systems.refer.session import Result, clip_words
-from percepta.systems.refer.shapes import Shapes, world
+from percepta.report import Gallery
+from percepta.systems.refer import PRESETS, Config, Cris, data, exports, sentences, task
+from percepta.systems.refer import world as shapes
+from percepta.systems.refer.cris import tokenize
+from percepta.systems.refer.evaluate import collect, summary
+from percepta.systems.refer.model import Answer, LateText, fit, project
+from percepta.systems.refer.predict import Refer, Result
+from percepta.systems.refer.world import Shapes, world
+from percepta.train import Evaluator
 
 TINY = PRESETS["tiny"]
 ASKED = ["the red disc", "what stands left of the blue square", "disc", "the small green triangle at the top"]
@@ -39,6 +44,14 @@ def model() -> LateText:
     made = task.build(TINY)
     assert isinstance(made, LateText)
     return made.eval()
+
+
+def refer(model: Any) -> Refer:
+    """A network as `percepta.load` gives it."""
+    return Refer(model.config, model, "", Evaluator("refer", model.config, model))
+
+
+STEP = Step(0, 0, torch.Generator())
 
 
 def close(a: Any, b: Any, atol: float = 2e-5) -> None:
@@ -75,18 +88,18 @@ def test_batch_is_the_loop_over_pictures_and_sentences(model: LateText) -> None:
 
 def test_a_further_sentence_in_a_session_is_as_asked_alone(model: LateText) -> None:
     picture = np.random.default_rng(0).integers(0, 255, (70, 110, 3), np.uint8)
-    session = task.session(model, picture)
+    session = refer(model).session(picture)
     session.predict("the first one")
     together = session.predict(ASKED)
     assert isinstance(together, list) and [r.sentence for r in together] == ASKED
     for one, sentence in zip(together, ASKED, strict=True):
-        for alone in (session.predict(sentence), task.predict(model, picture, sentence)):
+        for alone in (session.predict(sentence), refer(model).predict(picture, sentence)):
             assert isinstance(alone, Result)
             close(alone.probability, one.probability)
             assert alone.score == pytest.approx(one.score, abs=1e-5)
     assert session.predict([]) == []
-    fit = session.fit_map(ASKED[0])
-    assert fit is not None and fit.shape == (70, 110) and np.abs(fit).max() <= 1 + 1e-5
+    fits = session.activation_map(ASKED[0])
+    assert fits is not None and fits.shape == (70, 110) and np.abs(fits).max() <= 1 + 1e-5
 
 
 class Fixed(nn.Module):
@@ -123,7 +136,7 @@ def test_loss_is_the_loop() -> None:
     there = entropy(presence, present)
     model = Fixed(Answer(*(torch.tensor(x).float() for x in (logits, coarse, presence))))
     batch = {"mask": torch.tensor(mask).float(), "present": torch.tensor(present).float(), "image": None}
-    found = task.loss(model, {**batch, "sentences": [], "owner": None}, None)
+    found = task.loss(model, {**batch, "sentences": [], "owner": None}, STEP)
     assert float(found["loss"]) == pytest.approx(total / 3 + 0.25 * there, rel=1e-4)
     assert float(found["presence_right"]) == 1
     both = [((logits[i] > 0) & (mask[i] > 0.5)).sum() / ((logits[i] > 0) | (mask[i] > 0.5)).sum() for i in (0, 2)]
@@ -133,7 +146,7 @@ def test_loss_is_the_loop() -> None:
 def test_every_part_learns(model: LateText) -> None:
     fresh, world_ = task.build(TINY), Shapes(TINY, "train")
     batch = world_.collate([world_[0, i] for i in range(2)])
-    task.loss(fresh, batch, None)["loss"].backward()
+    task.loss(fresh, batch, STEP)["loss"].backward()
     assert [name for name, value in fresh.named_parameters() if value.grad is None] == []
 
 
@@ -145,7 +158,7 @@ def test_every_part_learns(model: LateText) -> None:
 def test_maps_come_back_to_their_place(h: int, w: int, size: int, stride: int) -> None:
     y, x = np.mgrid[:h, :w]
     ramps = np.stack(((x + 0.5) / w, (y + 0.5) / h, np.zeros((h, w)))).astype(np.float32)
-    square, place = data.fit(torch.from_numpy(ramps), size)
+    square, place = fit(torch.from_numpy(ramps), size)
     assert square.shape == (3, size, size) and (place.height, place.width) == (h, w)
     assert max(place.inner_h, place.inner_w) == size
     outside = torch.ones((size, size), dtype=torch.bool)
@@ -171,7 +184,7 @@ def test_rectangles_come_back_to_their_corners(h: int, w: int, size: int, draw: 
     y1, x1 = draw.draw(st.integers(y0 + 5, h)), draw.draw(st.integers(x0 + 5, w))
     mask = np.zeros((h, w), bool)
     mask[y0:y1, x0:x1] = True
-    square, place = data.fit(torch.from_numpy(mask).float().expand(3, h, w), size)
+    square, place = fit(torch.from_numpy(mask).float().expand(3, h, w), size)
     found = place.back(square[:1])[0].numpy() > 0.5
     blur = math.ceil(max(1.0, h / place.inner_h, w / place.inner_w))
     rows, columns = (np.minimum(abs(np.arange(n)[:, None] + 0.5 - np.array(ends)).min(1), n) for n, ends in
@@ -207,7 +220,7 @@ def is_colour(pixels: np.ndarray, value: tuple[int, int, int]) -> np.ndarray:
     return np.abs(pixels.astype(int) - value).max(-1) <= 1
 
 
-def follows(seen: data.Seen) -> Counter[str]:
+def follows(seen: data.View) -> Counter[str]:
     """Checks that what is purely of a thing's colour is in its masks and the ground is not; what was checked."""
     done: Counter[str] = Counter()
     ground = is_colour(seen.pixels, GROUND) | is_colour(seen.pixels, (data.GREY,) * 3)
@@ -355,7 +368,7 @@ def test_batches(tmp_path: Path) -> None:
 def test_without_augmentation_a_picture_is_whole_and_as_it_is(tmp_path: Path) -> None:
     found = scene(tmp_path, "a")
     with Image.open(found.image) as file:
-        square = data.fit(torch.from_numpy(np.array(file)).permute(2, 0, 1).float() / 255, 64)[0]
+        square = fit(torch.from_numpy(np.array(file)).permute(2, 0, 1).float() / 255, 64)[0]
     samples = data.Pictures(replace(TINY, size=64, augment=False), [found])
     for epoch in range(3):
         row = samples[epoch, 0]
@@ -527,8 +540,8 @@ def test_colours_of_patches(rgb: tuple[int, int, int], word: str) -> None:
 def test_a_colour_needs_its_share() -> None:
     patch = np.zeros((3000, 3), np.uint8)
     patch[:1600], patch[1600:] = (0, 200, 0), (20, 40, 250)
-    assert sentences.colour(patch) == "green" and sentences.colour(patch, sure=0.6) == ""
-    assert sentences.colour(patch[800:], sure=0.6) == "blue"
+    assert sentences.colour(patch) == "green" and sentences.colour(patch, share=0.6) == ""
+    assert sentences.colour(patch[800:], share=0.6) == "blue"
     assert sentences.colour(patch[:0]) == ""
 
 
@@ -651,7 +664,7 @@ class Oracle:
         found = score > 0.3
         return SimpleNamespace(probability=probability, score=score, found=found, mask=(probability > 0.4) & found)
 
-    def fit_map(self, sentence: str) -> np.ndarray | None:
+    def activation_map(self, sentence: str) -> np.ndarray | None:
         return self.one(sentence).probability - 0.3
 
 
@@ -691,7 +704,7 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
 
 def test_numbers_are_the_loops() -> None:
     batches = judged()
-    table = measuring.measure(Oracle, batches)
+    table = summary(collect(Oracle, batches)[0])
     rows, other = [], "the wheel of a bicycle"
     for batch in batches:
         for picture, asked, kinds, masks in zip(
@@ -705,8 +718,8 @@ def test_numbers_are_the_loops() -> None:
                 row["iou"] = iou(answer.mask, truth)
                 row["swapped"] = iou(session.one(other).mask, truth)
                 row["the thing"] = iou(session.one("the thing").probability > 0.5, truth)
-                fit = session.fit_map(sentence)
-                row["activation map"] = iou(fit > (fit.max() + fit.min()) / 2, truth)
+                fits = session.activation_map(sentence)
+                row["activation map"] = iou(fits > (fits.max() + fits.min()) / 2, truth)
                 h, w = truth.shape
                 row["ellipse"] = iou(
                     np.array([[((y + 0.5 - h / 2) / (h / 4)) ** 2 + ((x + 0.5 - w / 2) / (w / 4)) ** 2 <= 1
@@ -758,7 +771,7 @@ def test_an_interval_draws_whole_groups() -> None:
     batches = judged()
     for batch in batches:
         batch["groups"] = ["one video"] * len(batch["groups"])
-    found = measuring.measure(Oracle, batches)["mIoU"]
+    found = summary(collect(Oracle, batches)[0])["mIoU"]
     assert found.low == pytest.approx(found.value) == found.high
 
 
@@ -766,8 +779,8 @@ def test_nothing_present_or_nothing_absent_is_no_error() -> None:
     batches = judged(2)
     for batch in batches:
         batch["masks"] = [[np.zeros_like(m) for m in masks] for masks in batch["masks"]]
-    assert measuring.measure(Oracle, batches) == {}
-    assert measuring.measure(Oracle, []) == {}
+    assert summary(collect(Oracle, batches)[0]) == {}
+    assert summary(collect(Oracle, [])[0]) == {}
 
 
 # Answers
@@ -810,7 +823,7 @@ def pixels(h: int = 40, w: int = 60) -> np.ndarray:
 
 
 def same_answer(model: nn.Module, source: Any, like: Any) -> None:
-    a, b = (task.predict(model, s, "the red disc") for s in (source, like))
+    a, b = (refer(model).predict(s, "the red disc") for s in (source, like))
     assert isinstance(a, Result) and isinstance(b, Result)
     assert a.mask.shape == a.probability.shape == a.picture.shape[:2] and a.mask.dtype == bool
     np.testing.assert_array_equal(a.picture, b.picture)
@@ -845,7 +858,7 @@ def test_a_turned_photograph_is_answered_upright(model: LateText, tmp_path: Path
 
 @pytest.mark.parametrize("size", [(30, 100), (100, 30), (1, 1), (200, 210)])
 def test_any_size_is_answered_at_its_own(model: LateText, size: tuple[int, int]) -> None:
-    for answer in task.predict(model, pixels(*size), ["a", "b"]):  # type: ignore[union-attr]
+    for answer in refer(model).predict(pixels(*size), ["a", "b"]):  # type: ignore[union-attr]
         assert answer.mask.shape == answer.probability.shape == answer.picture.shape[:2] == size
         assert answer.probability.min() >= 0 and answer.probability.max() <= 1 and 0 <= answer.score <= 1
 
@@ -853,22 +866,22 @@ def test_any_size_is_answered_at_its_own(model: LateText, size: tuple[int, int])
 @pytest.mark.parametrize("asked", ["", "  ", ["the dog", ""]])
 def test_an_empty_sentence_is_refused(model: LateText, asked: Any) -> None:
     with pytest.raises(ValueError, match="expected a sentence that names something"):
-        task.predict(model, pixels(), asked)
+        refer(model).predict(pixels(), asked)
 
 
 def test_what_is_no_picture_is_refused(model: LateText, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"none\.jpg"):
-        task.predict(model, tmp_path / "none.jpg", "the dog")
+        refer(model).predict(tmp_path / "none.jpg", "the dog")
     (tmp_path / "text.jpg").write_text("not a picture at all, only words")
     with pytest.raises(ValueError, match=r"text\.jpg: not a picture"):
-        task.predict(model, tmp_path / "text.jpg", "the dog")
+        refer(model).predict(tmp_path / "text.jpg", "the dog")
     (tmp_path / "film.jpg").write_bytes(b"\0\0\0\x18ftypisom\0\0\2\0isomiso2" + bytes(64))
     with pytest.raises(ValueError, match=r"film\.jpg: this is a video"):
-        task.predict(model, tmp_path / "film.jpg", "the dog")
+        refer(model).predict(tmp_path / "film.jpg", "the dog")
     foreign = nn.Linear(1, 1)
     foreign.config = TINY  # type: ignore[assignment]
-    with pytest.raises(TypeError, match=r"refer\.task\.build made, got Linear"):
-        task.session(foreign, pixels())
+    with pytest.raises(TypeError, match=r"refer\.model\.build made, got Linear"):
+        refer(foreign).session(pixels())
 
 
 def biased(presence: float, mask: float) -> nn.Module:
@@ -890,7 +903,7 @@ def biased(presence: float, mask: float) -> nn.Module:
     ("presence", "mask", "found"), [(3.0, 2.0, True), (-3.0, 2.0, False), (3.0, -2.0, False), (-0.1, 2.0, False)]
 )
 def test_what_is_not_found_has_an_empty_mask(presence: float, mask: float, found: bool) -> None:
-    answer = task.predict(biased(presence, mask), pixels(), "the red disc")
+    answer = refer(biased(presence, mask)).predict(pixels(), "the red disc")
     assert isinstance(answer, Result)
     assert answer.found is found and answer.mask.all() == answer.mask.any() == found
     assert answer.score == pytest.approx(1 / (1 + math.exp(-presence)), abs=1e-5)
@@ -912,13 +925,13 @@ def kept_ids(model: LateText, asked: list[str]) -> Tensor:
 
 @torch.no_grad()
 def test_the_parts_that_are_exported_say_what_the_whole_says(model: LateText) -> None:
-    square, place = data.fit(torch.from_numpy(pixels(50, 80)).permute(2, 0, 1).float() / 255, TINY.size)
+    square, place = fit(torch.from_numpy(pixels(50, 80)).permute(2, 0, 1).float() / 255, TINY.size)
     parts = {name: make(model) for name, make in task.EXPORTS.items()}
     ids = kept_ids(model, ASKED)
     kept = parts["picture"][0](square[None])
     logits, presence = parts["reply"][0](*kept, *parts["sentence"][0](ids), ids)
     probability = place.back(logits).sigmoid()
-    for i, answer in enumerate(task.predict(model, pixels(50, 80), ASKED)):  # type: ignore[arg-type]
+    for i, answer in enumerate(refer(model).predict(pixels(50, 80), ASKED)):  # type: ignore[arg-type]
         close(probability[i], answer.probability)
         assert float(presence[i].sigmoid()) == pytest.approx(answer.score, abs=1e-5)
     for module, inputs, names, axes in parts.values():
@@ -929,7 +942,7 @@ def test_the_parts_that_are_exported_say_what_the_whole_says(model: LateText) ->
 # The paper's network, small
 
 SMALL = Config(
-    design="cris", size=64, sentences=1, threshold=0.35, found=0.0,
+    design="cris", size=64, sentences=1,
     cris=Cris((1, 1, 1, 1), 8, word_dim=32, text_width=16, text_layers=1, text_heads=2, fpn_in=(64, 128, 32),
               fpn_out=(8, 16, 24), num_layers=1, vis_dim=16, num_head=2, dim_ffn=24, dropout=0.0),
 )  # fmt: skip
@@ -942,11 +955,11 @@ def cris() -> nn.Module:
 
 
 def test_the_papers_network_answers_and_learns(cris: nn.Module) -> None:
-    session = task.session(cris, pixels(50, 80))
+    session = refer(cris).session(pixels(50, 80))
     together = session.predict(ASKED)
     assert isinstance(together, list)
     for answer, sentence in zip(together, ASKED, strict=True):
-        alone = task.predict(cris, pixels(50, 80), sentence)
+        alone = refer(cris).predict(pixels(50, 80), sentence)
         assert isinstance(alone, Result)
         close(alone.probability, answer.probability)
         assert answer.mask.shape == (50, 80)
@@ -954,11 +967,11 @@ def test_the_papers_network_answers_and_learns(cris: nn.Module) -> None:
         assert answer.found == bool(answer.mask.any())
         expected = answer.probability[answer.mask].mean() if answer.mask.any() else 0.0
         assert answer.score == pytest.approx(expected, abs=1e-4)
-    assert session.fit_map("the dog") is None
+    assert session.activation_map("the dog") is None
     samples = Shapes(SMALL, "train")
     batch = samples.collate([samples[0, i] for i in range(3)])
     learner = task.build(SMALL)
-    loss = task.loss(learner, batch, None)["loss"]
+    loss = task.loss(learner, batch, STEP)["loss"]
     loss.backward()
     assert torch.isfinite(loss)
     grads = {name: p.grad for name, p in learner.named_parameters()}
@@ -968,10 +981,89 @@ def test_the_papers_network_answers_and_learns(cris: nn.Module) -> None:
 
 @torch.no_grad()
 def test_the_papers_parts_say_what_the_whole_says(cris: Any) -> None:
-    picture, words_ = exports.picture(cris), clip_words(ASKED, SMALL.cris.word_len)
+    picture, words_ = exports.picture(cris), tokenize(ASKED, SMALL.cris.word_len)
     image = torch.randn(1, 3, 64, 64)
     kept, (tokens, state) = picture[0](image), exports.Sentence(cris)(words_)
     logits = exports.reply(cris)[0](*kept, tokens, state, words_)
     close(logits, cris(image.expand(4, -1, -1, -1), words_)[:, 0])
     module, inputs, names, _ = exports.reply(cris)
     assert module(*inputs.values()).shape == (len(inputs["ids"]), 16, 16) and names == ["logits"]
+
+
+# Thresholds, examples, and which pictures of a folder
+
+
+def test_thresholds_are_those_that_are_asked_for(model: LateText) -> None:
+    system = refer(model)
+    plain = system.predict(pixels(), ASKED)
+    low, high = (float(f(a.probability.mean() for a in plain)) for f in (min, max))
+    for mask_threshold in (0.9 * low, high):
+        session = system.session(pixels(), score_threshold=0.0, mask_threshold=mask_threshold)
+        for answer, like in zip(session.predict(ASKED), plain, strict=True):
+            np.testing.assert_array_equal(answer.mask, like.probability > mask_threshold)
+            assert answer.score == like.score
+    score = sorted(a.score for a in plain)[2]
+    found = [a.found for a in system.predict(pixels(), ASKED, score_threshold=score, mask_threshold=0.0)]
+    assert found == [a.score >= score for a in plain]
+
+
+def test_answers_name_their_weights(model: LateText, tmp_path: Path) -> None:
+    assert refer(model).predict(pixels(), "a disc").weights == ""
+    answer = replace(result(), weights="0123")
+    answer.save(tmp_path / "a.png")
+    assert json.loads((tmp_path / "a.json").read_text())["weights"] == "0123"
+
+
+@torch.no_grad()
+def test_one_pass_gives_numbers_and_as_many_examples_as_asked_for(model: LateText) -> None:
+    judged_on = Shapes(TINY, "val")
+    batches = [judged_on.collate([judged_on[0, i], judged_on[0, i + 1]]) for i in range(0, 12, 2)]
+    plain, shown = (task.evaluate(model, batches, examples=count) for count in (0, 4))
+    assert plain.metrics == shown.metrics and plain.blocks == []
+    galleries = [block for block in shown.blocks if isinstance(block, Gallery)]
+    assert [len(gallery.pictures) for gallery in galleries] == [4]
+    assert all(block.html() for block in shown.blocks)
+    few = task.evaluate(model, batches[:2], examples=9)
+    assert [len(block.pictures) for block in few.blocks if isinstance(block, Gallery)] == [2]
+
+
+def own_folder(root: Path, names: str) -> None:
+    for name in names:
+        for part in ("images", "masks"):
+            (root / part).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((20, 24), 255, np.uint8)).save(root / part / f"{name}.png")
+    rows = "".join(f"{name}.png,the thing {name}\n" for name in names)
+    (root / "sentences.csv").write_text(f"image,sentence\n{rows}")
+
+
+def test_folders_in_a_folder_are_read_one_after_the_other(tmp_path: Path) -> None:
+    own_folder(tmp_path / "cats", "abcdefghijklmnop")
+    own_folder(tmp_path / "dogs", "qrstuvwxyz")
+    (tmp_path / "notes").mkdir()
+    both = data.scenes(tmp_path, "all")
+    assert both == data.scenes(tmp_path / "cats", "all") + data.scenes(tmp_path / "dogs", "all") and len(both) == 26
+    assert data.scenes(tmp_path, "test") == both
+    train, val = (data.scenes(tmp_path, split) for split in ("train", "val"))
+    assert val and train + val == sorted(both, key=lambda s: (s in val, both.index(s)))
+
+
+def test_official_splits_of_videos_are_kept(tmp_path: Path) -> None:
+    for video in ("bear", "surf"):
+        for i in range(6):
+            for part in ("JPEGImages", "Annotations"):
+                (tmp_path / part / video).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(np.full((20, 24), 255, np.uint8)).save(tmp_path / part / video / f"{i:05d}.png")
+    assert {len(data.scenes(tmp_path, split)) for split in ("test", "all")} == {12}
+    (tmp_path / "ImageSets").mkdir()
+    for split, video in (("train", "bear"), ("val", "surf")):
+        (tmp_path / "ImageSets" / f"{split}.txt").write_text(f"{video}\n")
+        assert [s.group for s in data.scenes(tmp_path, split)] == [f"davis/{video}"] * 6
+    with pytest.raises(ValueError, match="davis has the splits train, val, not 'test'"):
+        data.scenes(tmp_path, "test")
+    tmp_path.joinpath("ImageSets").rename(tmp_path / "lists")
+    # In a collection the test videos are evaluated on, every fifth frame; the others are trained on.
+    collection = tmp_path.parent / f"{tmp_path.name}-collection"
+    own_folder(collection / "mine", "abc")
+    (collection / "davis16").symlink_to(tmp_path)
+    assert [s.image.stem for s in data.scenes(collection, "test")] == ["00000", "00005"] * 2
+    assert {s.source for s in data.scenes(collection, "train")} == {"folder"}

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from percepta.systems.refer.check import check, layout
+from percepta.datasets import coco, davis, folder, refcoco, voc
+from percepta.systems.refer.check import check
 
 H, W = 24, 32
 
@@ -37,7 +38,7 @@ def own(tmp_path):
 def test_a_good_folder(own):
     calls = []
     report = check(own, progress=lambda done, total: calls.append((done, total)))
-    assert report.ok and report.warnings == () and report.layout == "folder"
+    assert report.ok and report.warnings == () and report.layout == folder.NAME
     assert report.counts == {"pictures": 6, "masks": 6, "sentences": 6}
     assert calls == [(i + 1, 6) for i in range(6)]
     assert "Ready to train." in report.text()
@@ -131,7 +132,7 @@ def test_coco(tmp_path):
     path.write_text(json.dumps(instances()))
     for root in (tmp_path, path):
         report = check(root)
-        assert report.layout == "coco" and report.ok and report.warnings == ()
+        assert report.layout == coco.NAME and report.ok and report.warnings == ()
         assert report.counts == {"pictures": 1, "masks": 1, "sentences": 0, "classes": 2}
     assert report.sheet()
     path.write_text("{\n\n!")
@@ -149,7 +150,7 @@ def test_references_as_published(tmp_path):
     (home / "refs(unc).p").write_bytes(pickle.dumps(refs, protocol=2))
     for root in (tmp_path, home):
         report = check(root)
-        assert report.layout == "published" and report.ok, report.text()
+        assert report.layout == refcoco.NAME and report.ok, report.text()
         assert report.counts == {
             "pictures": 1,
             "masks": 2,
@@ -170,7 +171,7 @@ def test_references_as_prepared(tmp_path):
     for i in (0, 1, 7, 8):
         mask_png(tmp_path / "masks" / "refcoco" / f"{i}.png")
     report = check(tmp_path)
-    assert report.layout == "prepared" and report.counts["refcoco val"] == 3
+    assert report.layout == refcoco.NAME and report.counts["refcoco val"] == 3
     (problem,) = report.problems
     assert problem.file.name == "2.png"
     (warning,) = report.warnings
@@ -182,7 +183,7 @@ def test_davis(tmp_path):
         picture(tmp_path / "JPEGImages" / "480p" / "bear" / f"{i:05d}.jpg")
         mask_png(tmp_path / "Annotations" / "480p" / "bear" / f"{i:05d}.png", rows=(3, 3 + 4 * i))
     report = check(tmp_path)
-    assert report.layout == "davis" and report.ok
+    assert report.layout == davis.NAME and report.ok
     assert report.counts == {"pictures": 3, "masks": 3, "sentences": 0, "videos": 1}
     assert [w.file.name for w in report.warnings] == ["00000.png"]
     (tmp_path / "Annotations" / "480p" / "bear" / "00001.png").unlink()
@@ -195,11 +196,33 @@ def test_an_unknown_layout_says_what_was_looked_for(tmp_path):
         check(tmp_path)
     for sign in ("sentences.csv", "instances*.json", "JPEGImages", "refs(", "anns/"):
         assert sign in str(caught.value)
-    with pytest.raises(FileNotFoundError, match="no such folder"):
-        layout(tmp_path / "nothing")
-    with pytest.raises(ValueError, match="give the folder"):
+    with pytest.raises(FileNotFoundError, match="no such file or folder"):
+        check(tmp_path / "nothing")
+    with pytest.raises(ValueError, match=r"a\.csv: no layout of data that is known"):
         (tmp_path / "a.csv").write_text("x")
-        layout(tmp_path / "a.csv")
+        check(tmp_path / "a.csv")
+
+
+def test_several_sets_in_one_folder(own, tmp_path_factory):
+    parent = tmp_path_factory.mktemp("parent")
+    (parent / "mine").symlink_to(own)
+    picture(parent / "voc" / "images" / "dog_1.jpg")
+    mask_png(parent / "voc" / "masks" / "dog_1.png")
+    report = check(parent)
+    assert report.ok and report.layout == f"{folder.NAME} and {voc.NAME}"
+    assert report.counts["mine: pictures"] == 6 and report.counts["voc: pictures"] == 1
+    alone = check(parent / "voc")
+    assert alone.ok and alone.layout == voc.NAME and alone.counts["pictures"] == 1
+
+
+def test_files_of_one_set_that_cannot_be_trained_on_together(tmp_path):
+    picture(tmp_path / "images" / "a.jpg")
+    for name in ("instances_a.json", "instances_b.json"):
+        (tmp_path / name).write_text(json.dumps(instances()))
+    report = check(tmp_path)
+    assert report.ok and report.counts["instances_a.json"] == report.counts["instances_b.json"] == 1
+    (warning,) = report.warnings
+    assert "more than one instances JSON" in warning.message
 
 
 def test_the_check_writes_nothing(own):

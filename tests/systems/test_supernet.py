@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,16 @@ from torch.nn import functional
 
 import percepta
 from percepta import checkpoint
+from percepta.contract import Step
 from percepta.datasets import nasbench
 from percepta.media import image
-from percepta.systems.supernet import PRESETS, STRIPES, Config, strategies, task
+from percepta.systems.supernet import PRESETS, STRIPES, Config, ledger, strategies, task
 from percepta.systems.supernet.data import Pool, pool, smaller
-from percepta.systems.supernet.model import Supernet, calibrate, network, scores
+from percepta.systems.supernet.model import SupernetNetwork, network
+from percepta.systems.supernet.predict import Supernet, describe
+from percepta.systems.supernet.scores import calibrate, scores
 from percepta.systems.supernet.space import CodeError, Macro, ResNet48
-from percepta.train import Step, train
+from percepta.train import train
 
 TINY = PRESETS["tiny"]
 SMALL_RESNET = ResNet48(channels=(8, 16, 16, 24), slots=(2, 2, 3, 2), side=32, classes=5, least=1)
@@ -137,7 +141,7 @@ def test_impossible_macro_codes() -> None:
 # ------------------------------------------------------------------------------------------------- shared weights
 
 
-def shaken(config: Config) -> Supernet:
+def shaken(config: Config) -> SupernetNetwork:
     """A supernet whose norms have seen something, so that eval mode is no identity."""
     torch.manual_seed(0)
     model = task.build(config)
@@ -213,7 +217,7 @@ def test_shrinking_opens_small_choices_late() -> None:
     config = replace(TINY, plan="single", shrink=0.5, canonical=False)
     rng = np.random.default_rng(0)
     drawn = {
-        progress: "".join(strategies.draw(config, Macro(), rng, progress, {})[0] for _ in range(40))
+        progress: "".join(strategies.choose_paths(config, Macro(), rng, progress, {})[0] for _ in range(40))
         for progress in (0.0, 0.3, 0.7)
     }
     assert set(drawn[0.0]) == {"2"} and set(drawn[0.3]) == {"1", "2"} and set(drawn[0.7]) == {"0", "1", "2"}
@@ -311,7 +315,7 @@ def test_weights_of_chosen_pictures_leave_the_mean() -> None:
     generator = torch.Generator().manual_seed(0)
     means = []
     for _ in range(3000):
-        chosen, weight = strategies.offered(config, index, 16, memory, generator, 1.0)
+        chosen, weight = strategies.choose_pictures(config, index, 16, memory, generator, 1.0)
         means.append(float((value[chosen] * weight).mean()))
     assert np.mean(means) == pytest.approx(7.5, abs=0.15)
 
@@ -323,9 +327,9 @@ def test_the_ledger_finds_what_losses_depend_on() -> None:
     for _ in range(400):
         codes = space.fair(rng)
         shared = rng.normal(0, 2)
-        strategies.note(model, codes, [shared - 0.1 * code.count("2") + rng.normal(0, 0.05) for code in codes])
+        ledger.update(model, codes, [shared - 0.1 * code.count("2") + rng.normal(0, 0.05) for code in codes])
     every = space.distinct()
-    guess, deviation = strategies.ledger(model, every)
+    guess, deviation = ledger.expected(model, every)
     truth = [code.count("2") for code in every]
     assert np.corrcoef(guess, truth)[0, 1] > 0.97 and (deviation[1:] > 0).all()
 
@@ -406,7 +410,7 @@ def test_settings_that_do_not_go_together(change: dict[str, Any], words: str) ->
 def test_predict_names_a_wrong_character(tmp_path: Path) -> None:
     model = task.build(TINY)
     with pytest.raises(CodeError, match="character 2 is 'x'"):
-        task.predict(model, "0x12")
+        describe(model, "0x12")
 
 
 def test_wrong_classes_and_splits_are_said() -> None:
@@ -448,9 +452,18 @@ def test_real_pictures_split_without_overlap() -> None:
 
 def test_a_picture_is_seen_by_a_path(tmp_path: Path) -> None:
     path = train("supernet", quick(), out=tmp_path / "run", device="cpu")
-    system = percepta.load(path, device="cpu")
+    system = percepta.load(path, system="supernet", device="cpu")
     test = task.data(system.config, "test")
     result = system.predict("2101", test.pool.pixels[0].permute(1, 2, 0).numpy(), calibration=test.pool.pixels[:64])
     assert result.label in STRIPES and result.probability.sum() == pytest.approx(1, abs=1e-5)
     result.save(tmp_path / "a.png")
     assert json.loads((tmp_path / "a.json").read_text())["code"] == "2101"
+
+
+def test_what_ships_is_typed_can_be_sent_around_and_names_its_weights(tmp_path: Path) -> None:
+    system = percepta.load("supernet", device="cpu")
+    assert type(system) is Supernet and system.model.weights_hash
+    result = pickle.loads(pickle.dumps(system)).predict("02012100")
+    assert result.weights == system.model.weights_hash
+    result.save(tmp_path / "a.png")
+    assert json.loads((tmp_path / "a.json").read_text())["weights"] == result.weights

@@ -20,11 +20,11 @@ from percepta.__main__ import main
 from percepta.datasets import nasbench
 from percepta.metrics.correlation import kendall
 from percepta.report import Page
-from percepta.systems.supernet import PRESETS, challenge, demo, ranking, task
+from percepta.systems.supernet import PRESETS, challenge, demo, evaluate, ranking, task
 from percepta.systems.supernet.check import check
-from percepta.systems.supernet.model import scores
 from percepta.systems.supernet.predictor import METHODS, curve, fit
-from percepta.systems.supernet.search import Budget, Latency, by_hand, evolve, measure, pareto
+from percepta.systems.supernet.scores import Scores, scores
+from percepta.systems.supernet.search import Budget, Latency, by_hand, evolve, measure_latency, pareto
 from percepta.systems.supernet.space import Macro, ResNet48
 
 SPACE = Macro((2, 2), 8, 32, 16, 6)
@@ -158,7 +158,7 @@ def test_a_budget_that_nothing_fits_is_said() -> None:
 
 
 def test_latency_adds_up() -> None:
-    latency = measure(SPACE, repeats=3, whole=2)
+    latency = measure_latency(SPACE, repeats=3, whole=2)
     rows = itertools.product(range(3), repeat=4)
     for digits in itertools.islice(rows, 0, 81, 8):
         code = SPACE.canonical("".join(map(str, digits)))
@@ -181,7 +181,7 @@ def test_the_report_stands_beside_what_costs_nothing(tmp_path: Path) -> None:
     table = nasbench.read_macro(table_file(tmp_path, SPACE))
     codes = SPACE.distinct()
     truth = ranking.truth_of(table, codes)
-    found = ranking.against(truth.accuracy, truth, ranking.free(SPACE, codes), draws=20)
+    found = ranking.rank_metrics(truth.accuracy, truth, ranking.cost_baselines(SPACE, codes), draws=20)
     assert found["Kendall"].value == 1 and found["top-1 regret, points"].value == 0
     assert {"parameters", "FLOPs", "blocks", "seed to seed"} == set(found["Kendall"].baselines)
     assert found["Kendall"].baselines["blocks"] == pytest.approx(
@@ -200,15 +200,16 @@ def test_numbers_and_page_of_one_evaluation_score_once(monkeypatch: pytest.Monke
         asked.append(len(args[1]))
         return scores(*args, **kwargs)
 
-    monkeypatch.setattr(task, "scores", counted)
-    values = task.metrics(net, [whole.collate(list(range(len(whole))))])
-    first = task.page(net, whole, values)
-    assert len(asked) == 1 and len(first) == 1
+    monkeypatch.setattr(evaluate, "scores", counted)
+    first = task.evaluate(net, [whole.collate(list(range(len(whole))))], examples=4)
+    assert len(asked) == 1 and len(first.blocks) == 1
+    values = first.metrics
     with torch.no_grad():
         list(net.parameters())[-1].add_(torch.arange(6.0))  # the biases of the classes
-    assert task.metrics(net, [whole.collate(list(range(len(whole))))]) != values
+    second = task.evaluate(net, [whole.collate(list(range(len(whole))))])
+    assert second.metrics != values and not second.blocks
     assert len(asked) == 2
-    task.metrics(net, [whole.collate(list(range(len(whole) // 2)))])
+    task.evaluate(net, [whole.collate(list(range(len(whole) // 2)))])
     assert len(asked) == 3
 
 
@@ -361,7 +362,7 @@ def test_rank_search_and_predict(tmp_path: Path) -> None:
 
 
 def runner(patch: pytest.MonkeyPatch) -> Any:
-    path = Path(__file__).parents[2] / "benchmarks" / "supernet_ablation.py"
+    path = Path(__file__).parents[2] / "benchmarks" / "ablations" / "supernet_ablation.py"
     spec = importlib.util.spec_from_file_location("supernet_ablation", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -393,23 +394,20 @@ def test_the_ablation_pairs_by_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_the_demo_shows_a_ranking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "STEPS", 6)
-    items = demo.demo(lambda name: None)
-    assert "<svg" in Page("demo").extend(items).html()
-    assert "not in this installation" in demo.shipped(tmp_path / "none.json")[0]
+    assert "<svg" in Page("demo", demo.demo(lambda name: None)).html()
+    assert "not in this installation" in Page("", demo.shipped(tmp_path / "none.json")).html()
     codes = SPACE.distinct()
     rows = {"codes": codes, "score": [worth(c) for c in codes], "accuracy": [worth(c) for c in codes],
             "flops": [SPACE.cost(c).flops for c in codes], "note": "made for a test"}  # fmt: skip
     (tmp_path / "results.json").write_text(json.dumps(rows))
-    assert "made for a test" in Page("shipped").extend(demo.shipped(tmp_path / "results.json")).html()
+    assert "made for a test" in Page("shipped", demo.shipped(tmp_path / "results.json")).html()
 
 
 @settings(max_examples=5, deadline=None)
 @given(st.integers(0, 1000))
 def test_a_front_of_scores_is_a_front(seed: int) -> None:
-    from percepta.systems.supernet.model import Scores
-
     rng = np.random.default_rng(seed)
     codes = SPACE.distinct()
     found = Scores(tuple(codes), rng.random(len(codes)), rng.random(len(codes)))
     cost = SPACE.costs(codes)[1].astype(float)
-    assert task.front(cost, found) == pareto(cost, found.accuracy)
+    assert evaluate.front(cost, found) == pareto(cost, found.accuracy)

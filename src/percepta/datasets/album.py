@@ -24,27 +24,39 @@ import numpy as np
 
 from percepta.datasets.problem import Problem
 from percepta.datasets.ratings import Field, Number, Scale, Study, nearest, note, read_table, to_number
+from percepta.datasets.studies import OASIS_FIELDS
+from percepta.errors import InputError, MissingFileError
+from percepta.files import PICTURE_SUFFIXES
 
+NAME = "an album of your own"
+FILES = "pictures, and ratings.csv (file,score) where some are rated"
 RATINGS = "ratings.csv"
 PROFILE = "profile.json"
 STARS = Scale(1, 5, 0.5)
 _GUESSES = 20  # names suggested for names that are unknown; each compares with the whole album
 
 
+def is_one(root: Path) -> bool:
+    """Whether a folder holds pictures, or ratings of pictures."""
+    return root.is_dir() and ((root / RATINGS).is_file() or bool(pictures(root)))
+
+
 def pictures(album: Path) -> tuple[Path, ...]:
     """The pictures in the folder itself, sorted by name.
 
     Raises:
-        FileNotFoundError, NotADirectoryError: no such folder; a file.
+        MissingFileError, NotADirectoryError: no such folder; a file.
     """
-    from percepta.media.image import SUFFIXES  # brings torch along, which whoever only saves a rating need not wait for
-
     if not album.exists():
-        raise FileNotFoundError(Problem(album, None, "no such folder; give the folder that holds the pictures"))
+        raise MissingFileError(Problem(album, None, "no such folder; give the folder that holds the pictures"))
     if not album.is_dir():
         raise NotADirectoryError(Problem(album, None, "a file; give the folder that holds the pictures"))
     # Files that start with a dot are leftovers of systems and cameras ("._beach.jpg" on macOS).
-    found = (p for p in album.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file())
+    found = (
+        p
+        for p in album.iterdir()
+        if p.suffix.lower() in PICTURE_SUFFIXES and not p.name.startswith(".") and p.is_file()
+    )
     return tuple(sorted(found))
 
 
@@ -65,7 +77,7 @@ def read_ratings(
             first rating is kept).
 
     Raises:
-        FileNotFoundError, ValueError: no such table; no such columns; a bad row where `problems` is None.
+        MissingFileError, InputError: no such table; no such columns; a bad row where `problems` is None.
     """
     return {name: score for name, (score, _) in _read(path, names, scale, problems, warnings).items()}
 
@@ -76,14 +88,14 @@ def write_ratings(path: Path, ratings: Mapping[str, Number]) -> None:
     A kill may leave a hidden .ratings.csv.*.tmp behind. Of two writers at once the later one wins.
 
     Raises:
-        ValueError: an empty name, one that is not Unicode, a score that is not finite.
+        InputError: an empty name, one that is not Unicode, a score that is not finite.
         OSError: the folder cannot be written to; the old file is then as it was.
     """
     for name, score in ratings.items():
         if not name or "\0" in name or name != name.encode("utf-8", "ignore").decode("utf-8"):
-            raise ValueError(f"{name!r} cannot be written as the name of a file in UTF-8; rename the file")
+            raise InputError(f"{name!r} cannot be written as the name of a file in UTF-8; rename the file")
         if not math.isfinite(score):
-            raise ValueError(f"{name}: a score is a finite number, not {score}")
+            raise InputError(f"{name}: a score is a finite number, not {score}")
     target = Path(os.path.realpath(path))  # the rename must not put a file in the place of a link
     temporary = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
@@ -105,12 +117,12 @@ def need_variety(ratings: Mapping[str, Number]) -> None:
     """Ratings that are all alike say nothing about a taste.
 
     Raises:
-        ValueError: fewer than two different scores.
+        InputError: fewer than two different scores.
     """
     different = set(ratings.values())
     if len(different) < 2:
         what = "no ratings" if not ratings else f"{len(ratings)} rating(s), all {_plain(next(iter(different)))}"
-        raise ValueError(f"expected at least 2 different scores to learn from, got {what}; rate some more pictures")
+        raise InputError(f"expected at least 2 different scores to learn from, got {what}; rate some more pictures")
 
 
 def read_profile(path: Path, fields: Sequence[Field]) -> dict[str, str | float]:
@@ -121,32 +133,32 @@ def read_profile(path: Path, fields: Sequence[Field]) -> dict[str, str | float]:
         fields: what may be there.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: no JSON object; a key that is no field (names those that are); a value that does not fit.
+        MissingFileError: no such file.
+        InputError: no JSON object; a key that is no field (names those that are); a value that does not fit.
     """
     if not path.is_file():
-        raise FileNotFoundError(Problem(path, None, 'no such file; a profile is a JSON object like {"age": 34}'))
+        raise MissingFileError(Problem(path, None, 'no such file; a profile is a JSON object like {"age": 34}'))
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
-        raise ValueError(Problem(path, error.lineno, f"not JSON ({error.msg})")) from None
+        raise InputError(Problem(path, error.lineno, f"not JSON ({error.msg})")) from None
     except UnicodeDecodeError:
-        raise ValueError(Problem(path, None, "not UTF-8 text; save the profile as UTF-8")) from None
+        raise InputError(Problem(path, None, "not UTF-8 text; save the profile as UTF-8")) from None
     if not isinstance(content, dict):
-        raise ValueError(Problem(path, None, f"expected a JSON object, got {type(content).__name__}"))
+        raise InputError(Problem(path, None, f"expected a JSON object, got {type(content).__name__}"))
     known = {about.name: about for about in fields}
     out: dict[str, str | float] = {}
     for name, value in content.items():
         if name not in known:
             valid = ", ".join(known) or "nothing"
-            raise ValueError(
+            raise InputError(
                 Problem(path, None, f"no field {name!r}{nearest(name, known)}; a profile may hold {valid}")
             )
         if value is not None:
             try:
                 out[name] = known[name].read(value)
             except ValueError as error:
-                raise ValueError(Problem(path, None, str(error))) from None
+                raise InputError(Problem(path, None, str(error))) from None
     return out
 
 
@@ -167,8 +179,8 @@ def study(
         fields: what profile.json may hold; where none are given it is not read.
 
     Raises:
-        FileNotFoundError: no such folder.
-        ValueError: a table without its columns; a bad row or a bad profile where `problems` is None.
+        MissingFileError: no such folder.
+        InputError: a table without its columns; a bad row or a bad profile where `problems` is None.
     """
     files = pictures(album)
     place = {path.name: i for i, path in enumerate(files)}
@@ -265,3 +277,11 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _described(album: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> Study:
+    """The study with a profile in the words of OASIS, as the people have it whose scores ship with the package."""
+    return study(album, problems, warnings, fields=OASIS_FIELDS)
+
+
+READS = {Study: _described}

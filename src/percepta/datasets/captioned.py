@@ -4,8 +4,8 @@
     captions.csv              video,caption
                               videos/dog.mp4,a dog jumps over a hurdle
 
-Optional columns: `start_s` and `end_s` (the sentence is about this part only, in seconds). Pictures of Flickr8k, OASIS
-and our small COCO are videos of one frame; DAVIS' folders of frames with expressions.csv are videos without a clock.
+Optional columns: `start_s` and `end_s` (the sentence is about this part only, in seconds). Sets of pictures with
+captions are read as videos of one frame, folders of frames as videos without times.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ from __future__ import annotations
 import csv
 import math
 import zlib
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from percepta.datasets import coco_small, davis
 from percepta.datasets.problem import Problem
 from percepta.datasets.ratings import note, read_table
+from percepta.errors import InputError, MissingFileError
 from percepta.media.image import SUFFIXES, VIDEO_SUFFIXES
 
+NAME = "videos with captions"
+FILES = "captions.csv (video,caption[,start_s,end_s]) with videos"
 TABLE = "captions.csv"
 
 
@@ -37,8 +38,10 @@ class Clip:
         group: what must not be divided between training and testing: the video.
         source: the data set.
         split: "train", "val" or "test" where the data set says so, else "".
-        start_s, end_s: the part that is meant, in seconds; end_s None: to the end.
-        table, line: where the first sentence stands.
+        start_s: where the part that is meant begins, in seconds.
+        end_s: where it ends; None: at the end of the video.
+        table: the file in which the first sentence stands.
+        line: its line there.
     """
 
     name: str
@@ -63,6 +66,17 @@ class Clip:
         return isinstance(self.media, Path) and self.media.suffix.lower() not in SUFFIXES
 
 
+def is_one(root: Path) -> bool:
+    """Whether captions.csv is there and is not about single pictures."""
+    return (root / TABLE).is_file() and not has_images(root / TABLE)
+
+
+def has_images(table: Path) -> bool:
+    """Whether a table has a column "image", as that of Flickr8k."""
+    with table.open(encoding="utf-8-sig", errors="replace") as file:
+        return "image" in file.readline().lower()
+
+
 def joined(clips: Iterable[Clip]) -> list[Clip]:
     """One clip a video, its sentences one paragraph: how whole videos are searched for where moments are described."""
     videos: dict[str, list[Clip]] = {}
@@ -76,17 +90,22 @@ def joined(clips: Iterable[Clip]) -> list[Clip]:
     return out
 
 
-def of_split(clips: Sequence[Clip], split: str, held_out: int = 10) -> list[Clip]:
+def of_split(clips: Sequence[Clip], split: str, val_every: int = 10) -> list[Clip]:
     """The clips of "train", "val", "test" or "all".
 
-    What the data set itself assigns is taken as it is. Where it knows no part for validation, one group in `held_out`
-    of its training part is (by the checksum of the group's name); where it knows no part for testing, that is val's.
+    What the data set itself assigns is taken as it is. Where it has no split for validation, one group in `val_every`
+    of its training split is taken (by the checksum of the group's name); where it has none for testing, that is val's.
+
+    Args:
+        clips: of one or several sets.
+        split: which part.
+        val_every: see above.
 
     Raises:
-        ValueError: no such split.
+        InputError: no such split.
     """
     if split not in ("train", "val", "test", "all"):
-        raise ValueError(f"no split {split!r}; there are train, val, test and all")
+        raise InputError(f"no split {split!r}; there are train, val, test and all")
     if split == "all":
         return list(clips)
     known = {clip.split for clip in clips}
@@ -96,7 +115,7 @@ def of_split(clips: Sequence[Clip], split: str, held_out: int = 10) -> list[Clip
         wanted = "train" if split == "train" else "val"
         return [clip for clip in clips if (clip.split or "train") == wanted]
     keep = split != "train"
-    return [c for c in clips if c.split != "test" and (zlib.crc32(c.group.encode()) % held_out == 0) == keep]
+    return [c for c in clips if c.split != "test" and (zlib.crc32(c.group.encode()) % val_every == 0) == keep]
 
 
 def find_files(folder: Path) -> dict[str, Path]:
@@ -108,17 +127,30 @@ def find_files(folder: Path) -> dict[str, Path]:
     return found
 
 
+def has_videos(folder: Path) -> bool:
+    """Whether there is a video anywhere in a folder."""
+    return any(path.suffix.lower() in VIDEO_SUFFIXES for path in folder.rglob("*"))
+
+
 def check_videos(
-    clips: Sequence[Clip], found: dict[str, Path], root: Path, warnings: list[Problem] | None, most: int = 5
+    clips: Sequence[Clip], found: dict[str, Path], root: Path, warnings: list[Problem] | None, max_named: int = 5
 ) -> None:
-    """Adds to the warnings the videos that nobody described."""
+    """Adds to the warnings the videos that no sentence describes.
+
+    Args:
+        clips: those that were read.
+        found: all videos of the folder.
+        root: the folder.
+        warnings: a list to add to; None: nothing is done.
+        max_named: how many are named one by one.
+    """
     if warnings is None:
         return
     described = {clip.first for clip in clips}
     without = [path for path in found.values() if path not in described]
-    warnings += [Problem(path, None, "a video that no sentence describes") for path in without[:most]]
-    if len(without) > most:
-        warnings.append(Problem(root, None, f"{len(without) - most} more videos that no sentence describes"))
+    warnings += [Problem(path, None, "a video that no sentence describes") for path in without[:max_named]]
+    if len(without) > max_named:
+        warnings.append(Problem(root, None, f"{len(without) - max_named} more videos that no sentence describes"))
 
 
 class Missing:
@@ -129,7 +161,7 @@ class Missing:
         self.names: dict[str, int | None] = {}
 
     def add(self, name: str, line: int | None) -> None:
-        """One more; without a list of problems raises ValueError as `note` does."""
+        """One more; without a list of problems raises InputError as `note` does."""
         if self.problems is None:
             note(None, self.table, line, f"no video {name} in the folder: download it, or take it out of the table")
         self.names.setdefault(name, line)
@@ -144,14 +176,16 @@ class Missing:
 
 
 def read(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> list[Clip]:
-    """The folder of one's own at the top of this file: rows of one (video, start_s, end_s) are one clip.
+    """A folder as at the top of this file: rows of one (video, start_s, end_s) are one clip.
 
     Args:
-        problems, warnings: lists to add to, for `check`.
+        root: the folder.
+        problems: a list to add to; None: the first problem is raised.
+        warnings: a list to add to; None: they are dropped.
 
     Raises:
-        FileNotFoundError: no captions.csv.
-        ValueError: a table without its columns; a bad row where `problems` is None.
+        MissingFileError: no captions.csv.
+        InputError: a table without its columns; a bad row where `problems` is None.
     """
     table = root / TABLE
     sentences: dict[tuple[str, float, float | None], list[str]] = {}
@@ -180,12 +214,14 @@ def read(root: Path, problems: list[Problem] | None = None, warnings: list[Probl
         lines.setdefault((video, *span), line)
     missing.close()
     clips = []
-    for key, said in sentences.items():
+    for key, captions in sentences.items():
         video, start_s, end_s = key
         name = (
             video if (start_s, end_s) == (0.0, None) else f"{video} {start_s:g}-{'' if end_s is None else f'{end_s:g}'}"
         )
-        clip = Clip(name, media[video], tuple(said), f"folder/{video}", "folder", "", start_s, end_s, table, lines[key])
+        clip = Clip(
+            name, media[video], tuple(captions), f"folder/{video}", "folder", "", start_s, end_s, table, lines[key]
+        )
         clips.append(clip)
     check_videos(clips, find_files(root), root, warnings)
     if not clips and not problems:
@@ -219,64 +255,27 @@ def frames_of(folder: Path) -> tuple[Path, ...]:
     return tuple(sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES))
 
 
-def flickr8k(root: Path, problems: list[Problem] | None = None) -> list[Clip]:
-    """Flickr8k: captions.csv (image, caption) with images/."""
-    table = root / TABLE
-    said: dict[str, list[str]] = defaultdict(list)
-    lines: dict[str, int] = {}
-    for line, (image, caption) in read_table(table, ("image", "caption"), problems=problems):
-        if not image or not caption:
-            note(problems, table, line, f"the {'caption' if image else 'image'} is empty")
-            continue
-        said[image].append(caption)
-        lines.setdefault(image, line)
-    return _pictures(root, said, "flickr8k", table, lines, problems)
-
-
-def oasis(root: Path, problems: list[Problem] | None = None) -> list[Clip]:
-    """OASIS: images.csv (file, caption) with images/; the caption's first sentence."""
-    table = root / "images.csv"
-    said: dict[str, list[str]] = {}
-    lines: dict[str, int] = {}
-    for line, (file, caption) in read_table(table, ("file", "caption"), problems=problems):
-        if file and caption:
-            said[file], lines[file] = [caption.split(".")[0].strip()], line
-    return _pictures(root, said, "oasis", table, lines, problems)
-
-
-def coco(root: Path, problems: list[Problem] | None = None) -> list[Clip]:
-    """The pictures of our small COCO that have captions."""
-    return _pictures(root, coco_small.captions(root), "coco-small", root / "objects.json", {}, problems)
-
-
-def expressions(root: Path, problems: list[Problem] | None = None) -> list[Clip]:
-    """DAVIS: folders of frames, and expressions.csv beside them; always a part for testing."""
-    table = root / "expressions.csv"
-    folder = root / "JPEGImages"
-    folder = folder / "480p" if (folder / "480p").is_dir() else folder
-    missing = Missing(table, problems)
-    out = []
-    for video, said in davis.read_expressions(table).items():
-        frames = frames_of(folder / video) if (folder / video).is_dir() else ()
-        if not frames:
-            missing.add(video, None)
-            continue
-        out.append(Clip(video, frames, said, f"davis/{video}", "davis", "test", table=table))
-    missing.close()
-    return out
-
-
-def _pictures(
+def picture_clips(
     root: Path,
-    said: dict[str, list[str]],
+    captions: Mapping[str, Sequence[str]],
     source: str,
     table: Path,
-    lines: dict[str, int],
+    lines: Mapping[str, int],
     problems: list[Problem] | None,
 ) -> list[Clip]:
+    """A clip for each picture of a set that has captions.
+
+    Args:
+        root: the set's folder, with images/.
+        captions: by the name of the picture's file.
+        source: what the set is called in `Clip.source`.
+        table: where the captions stand.
+        lines: where those of a picture begin there, as far as lines mean something.
+        problems: a list to add to; None: the first problem is raised.
+    """
     out = []
     missing = Missing(table, problems)
-    for name, sentences in said.items():
+    for name, sentences in captions.items():
         path = root / "images" / name
         line = lines.get(name)
         if not path.is_file():
@@ -292,12 +291,15 @@ def rows(path: Path, column: str) -> list[tuple[int, str]]:
     """(line, cell) of one column of a CSV that may have no other.
 
     Raises:
-        FileNotFoundError, ValueError: no such file; no such column.
+        MissingFileError, InputError: no such file; no such column.
     """
     if not path.is_file():
-        raise FileNotFoundError(Problem(path, None, f"no such file; expected a table with a column {column}"))
+        raise MissingFileError(Problem(path, None, f"no such file; expected a table with a column {column}"))
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
         if column not in (reader.fieldnames or ()):
-            raise ValueError(Problem(path, 1, f"no column {column}; found {', '.join(reader.fieldnames or ())}"))
+            raise InputError(Problem(path, 1, f"no column {column}; found {', '.join(reader.fieldnames or ())}"))
         return [(reader.line_num, row[column].strip()) for row in reader if (row[column] or "").strip()]
+
+
+READS = {Clip: read}

@@ -10,7 +10,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from percepta.datasets.problem import Problem
 from percepta.datasets.scene import PngMask, Region, Scene
+
+NAME = "Clothing Co-Parsing"
+FILES = "labels.txt with images/ and masks/"
 
 # Words that annotators use for one another: a picture that has one has, for a reader, all of its row.
 SAME = (
@@ -34,8 +38,19 @@ NEAR = (
 )
 
 
-def read(root: Path) -> list[Scene]:
-    """One scene a picture, one region for each word in it; words of one row of SAME share their union."""
+def is_one(root: Path) -> bool:
+    """Whether labels.txt, images/ and masks/ are there."""
+    return (root / "labels.txt").is_file() and (root / "images").is_dir() and (root / "masks").is_dir()
+
+
+def read(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> list[Scene]:
+    """One scene a picture, one region for each word in it; words of one row of SAME share their union.
+
+    Args:
+        root: folder of the set.
+        problems: a list to add to; None: the first is raised.
+        warnings: a list to add to; None: they are dropped.
+    """
     labels = (root / "labels.txt").read_text().split("\n")
     number = {name: i for i, name in enumerate(labels) if name}
     group = {name: tuple(number[n] for n in row if n in number) for row in SAME for name in row}
@@ -49,3 +64,6 @@ def read(root: Path) -> list[Scene]:
         known = frozenset(absent | here)
         out.append(Scene(root / "images" / f"{mask.stem}.jpg", regions, "ccp", f"ccp/{mask.stem}", known))
     return out
+
+
+READS = {Scene: read}

@@ -1,6 +1,6 @@
 """CIFAR-10 and CIFAR-100 (Krizhevsky 2009): 32 × 32 pictures of 10 or 100 classes, as published and as Parquet.
 
-Read as they are unpacked, from the folder itself or the one above it:
+Read as they are unpacked, from the folder itself or the one above it (which may hold it as cifar10 or cifar100):
 
     binary    data_batch_1..5.bin, test_batch.bin, batches.meta.txt          (CIFAR-10)
               train.bin, test.bin, fine_label_names.txt                      (CIFAR-100)
@@ -13,6 +13,7 @@ The python files are pickles: only plain containers and numpy's arrays are let i
 
 from __future__ import annotations
 
+import functools
 import io
 import pickle
 from collections.abc import Sequence
@@ -22,11 +23,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Int64, UInt8
 from PIL import Image
+from torch import Tensor
+
+from percepta.datasets.classified import Classified, Part
+from percepta.datasets.problem import Problem
+from percepta.errors import InputError, MissingExtraError, MissingFileError
 
 SIDE = 32
 PIXELS = 3 * SIDE * SIDE
+NAME = "CIFAR"
+PARENTS = ("", "cifar10", "cifar100")
 FOLDERS = ("", "cifar-10-batches-bin", "cifar-10-batches-py", "cifar-100-binary", "cifar-100-python")
 TRAIN, TEST = tuple(f"data_batch_{i}" for i in range(1, 6)), ("test_batch",)
 # layout: files of each split, file of the class names, (place of the label in the head of a record, length of the head)
@@ -45,6 +54,10 @@ PYTHON = {
 }
 PARQUET = {"train": "train.parquet", "test": "test.parquet"}
 CLASSES = "classes.txt"
+FILES = (
+    "batches.meta.txt, batches.meta, meta, fine_label_names.txt or classes.txt beside the files of pictures, here or "
+    f"in {', '.join(FOLDERS[1:])}"
+)
 
 
 @dataclass(frozen=True)
@@ -64,8 +77,7 @@ class Cifar:
 
 def find(root: Path) -> tuple[Path, str] | None:
     """(folder of the files, layout) of CIFAR in this folder or in a published one inside it; None: there is none."""
-    for name in FOLDERS:
-        folder = Path(root) / name
+    for folder in (Path(root) / parent / name for parent in PARENTS for name in FOLDERS):
         for layout, (splits, names, _) in BINARY.items():
             if (folder / names).is_file() and (folder / splits["test"][0]).is_file():
                 return folder, layout
@@ -77,16 +89,43 @@ def find(root: Path) -> tuple[Path, str] | None:
     return None
 
 
+def is_one(root: Path) -> bool:
+    """Whether a folder holds CIFAR in one of its layouts."""
+    return find(root) is not None
+
+
+def classified(root: Path, problems: list[Problem] | None = None) -> Classified:
+    """The set, for systems that classify pictures. A split's files are read when it is listed, see `read`.
+
+    Args:
+        root: the folder.
+        problems: as other sets take it; a wrong file of CIFAR is found when its split is listed.
+    """
+    return Classified(classes(root), tuple(PARQUET), functools.partial(_part, root))
+
+
+def _part(root: Path, split: str) -> Part:
+    found = read(root, split)
+
+    def pixels(places: Int64[np.ndarray, " m"], size: int) -> UInt8[Tensor, "m 3 32 32"]:
+        return torch.from_numpy(found.pixels[places]).permute(0, 3, 1, 2)
+
+    return Part(found.labels, [f"{split} {place}" for place in range(len(found.labels))], pixels)
+
+
+READS = {Classified: classified}
+
+
 def read(root: Path, split: str) -> Cifar:
     """All pictures of a split, "train" or "test", in the order of the files.
 
     Raises:
-        FileNotFoundError: no CIFAR there, or one of its files is missing.
-        ValueError: no such split; a file of a wrong length, with labels out of range, or a pickle that holds more than
+        MissingFileError: no CIFAR there, or one of its files is missing.
+        InputError: no such split; a file of a wrong length, with labels out of range, or a pickle that holds more than
             plain containers and arrays: names the file.
     """
     if split not in PARQUET:
-        raise ValueError(f'CIFAR has the splits "train" and "test", not {split!r}')
+        raise InputError(f'CIFAR has the splits "train" and "test", not {split!r}')
     folder, layout = _found(root)
     names = classes(root)
     if layout == "parquet":
@@ -107,22 +146,19 @@ def classes(root: Path) -> tuple[str, ...]:
         _, file, key, _ = PYTHON[layout]
         table = load_plain(folder / file)
         if not isinstance(table, dict) or key not in table:
-            raise ValueError(f"{folder / file}: expected a table with {key!r}, found {_kinds(table)}")
+            raise InputError(f"{folder / file}: expected a table with {key!r}, found {_kinds(table)}")
         return tuple(table[key])
     file = folder / (CLASSES if layout == "parquet" else BINARY[layout][1])
     names = tuple(line.strip() for line in file.read_text().splitlines() if line.strip())
     if len(names) < 2 or len(set(names)) < len(names):
-        raise ValueError(f"{file}: expected one class name a line, at least two, each once; found {len(names)} names")
+        raise InputError(f"{file}: expected one class name a line, at least two, each once; found {len(names)} names")
     return names
 
 
 def _found(root: Path) -> tuple[Path, str]:
     found = find(root)
     if found is None:
-        raise FileNotFoundError(
-            f"{root}: no CIFAR here; looked for batches.meta.txt, batches.meta, meta, fine_label_names.txt or "
-            f"classes.txt beside the files of pictures, here and in {', '.join(FOLDERS[1:])}"
-        )
+        raise MissingFileError(f"{root}: no CIFAR here; looked for {FILES}")
     return found
 
 
@@ -131,7 +167,7 @@ def _binary(path: Path, head: tuple[int, int], count: int) -> tuple[np.ndarray, 
     place, length = head
     data = np.frombuffer(_bytes(path), np.uint8)
     if data.size == 0 or data.size % (length + PIXELS):
-        raise ValueError(
+        raise InputError(
             f"{path}: {data.size} bytes, which is no multiple of {length + PIXELS}: not whole, or no CIFAR"
         )
     rows = data.reshape(-1, length + PIXELS)
@@ -142,34 +178,34 @@ def _python(path: Path, key: str, count: int) -> tuple[np.ndarray, np.ndarray]:
     table = load_plain(path)
     data = table.get("data") if isinstance(table, dict) else None
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != PIXELS:
-        raise ValueError(f"{path}: expected a table with data (n {PIXELS}, uint8) and {key}, found {_kinds(table)}")
+        raise InputError(f"{path}: expected a table with data (n {PIXELS}, uint8) and {key}, found {_kinds(table)}")
     labels = _labels(path, table.get(key, ()), count)
     if len(labels) != len(data):
-        raise ValueError(f"{path}: {len(data)} pictures but {len(labels)} {key}")
+        raise InputError(f"{path}: {len(data)} pictures but {len(labels)} {key}")
     return _planes(data), labels
 
 
 def _parquet(path: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
     if find_spec("pyarrow") is None:
-        raise ModuleNotFoundError(f"{path} needs pyarrow: run pip install 'percepta[data]'")
+        raise MissingExtraError(f"{path} needs pyarrow: run pip install 'percepta[data]'")
     from pyarrow import ArrowInvalid, parquet  # pyright: ignore[reportMissingImports]
 
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; it should hold one split of the pictures")
+        raise MissingFileError(f"{path}: no such file; it should hold one split of the pictures")
     try:
         table = parquet.read_table(path, columns=["image", "label"])
     except (ArrowInvalid, OSError) as error:
-        raise ValueError(f"{path}: expected the columns image and label ({error})") from None
+        raise InputError(f"{path}: expected the columns image and label ({error})") from None
     if table.num_rows == 0 or set(table.column_names) != {"image", "label"}:
-        raise ValueError(f"{path}: expected the columns image and label with pictures; found {table.column_names}")
+        raise InputError(f"{path}: expected the columns image and label with pictures; found {table.column_names}")
     pixels = np.empty((table.num_rows, SIDE, SIDE, 3), np.uint8)
     for row, cell in enumerate(table["image"].to_pylist()):
         try:
             picture = Image.open(io.BytesIO(cell)).convert("RGB")
         except (OSError, TypeError, ValueError, SyntaxError) as error:
-            raise ValueError(f"{path}: the picture of row {row} cannot be read ({error})") from None
+            raise InputError(f"{path}: the picture of row {row} cannot be read ({error})") from None
         if picture.size != (SIDE, SIDE):
-            raise ValueError(f"{path}: the picture of row {row} is {picture.size}, not {SIDE} × {SIDE}")
+            raise InputError(f"{path}: the picture of row {row} is {picture.size}, not {SIDE} × {SIDE}")
         pixels[row] = np.asarray(picture)
     return pixels, _labels(path, table["label"].to_numpy(), count)
 
@@ -182,13 +218,13 @@ def _labels(path: Path, values: Sequence[int] | np.ndarray, count: int) -> Int64
     labels = np.asarray(values)
     wrong = labels.dtype.kind not in "iu" or labels.ndim != 1 or labels.size == 0
     if wrong or labels.min() < 0 or labels.max() >= count:
-        raise ValueError(f"{path}: labels have to be whole numbers from 0 to {count - 1}, one a picture")
+        raise InputError(f"{path}: labels have to be whole numbers from 0 to {count - 1}, one a picture")
     return labels.astype(np.int64)
 
 
 def _bytes(path: Path) -> bytes:
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file, though the other files of this CIFAR are here")
+        raise MissingFileError(f"{path}: no such file, though the other files of this CIFAR are here")
     return path.read_bytes()
 
 
@@ -232,16 +268,16 @@ def load_plain(path: Path) -> Any:
     """What a pickle of Python 2 or 3 holds, with texts as str, loaded without running anything.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: damaged, or holding anything but plain containers and arrays (which is named).
+        MissingFileError: no such file.
+        InputError: damaged, or holding anything but plain containers and arrays (which is named).
     """
     data = _bytes(path)
     try:
         return _texts(_ArrayUnpickler(io.BytesIO(data), encoding="bytes").load())
     except pickle.UnpicklingError as error:
-        raise ValueError(f"{path}: this pickle is not read: {error}") from None
+        raise InputError(f"{path}: this pickle is not read: {error}") from None
     except Exception as error:  # a damaged pickle raises nearly anything
-        raise ValueError(f"{path}: not a pickle, or damaged ({type(error).__name__}: {error})") from None
+        raise InputError(f"{path}: not a pickle, or damaged ({type(error).__name__}: {error})") from None
 
 
 def _texts(value: Any) -> Any:

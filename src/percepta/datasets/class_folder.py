@@ -9,12 +9,19 @@ Pictures may lie deeper inside a class folder. Hidden files and folders are pass
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from percepta.datasets.classified import Classified, Part, read_files
 from percepta.datasets.problem import Problem
+from percepta.errors import InputError, MissingFileError
 from percepta.media.image import SUFFIXES
 
+NAME = "class folders"
+FILES = "two or more folders of pictures, one a class; or train/, and val/ or test/ or both, with such folders in them"
 SPLITS = ("train", "val", "test")
 
 
@@ -32,16 +39,53 @@ class ClassFolder:
     parts: dict[str, tuple[tuple[Path, int], ...]]
 
 
+def is_one(root: Path) -> bool:
+    """Whether a folder holds two folders or more, and a picture in one of them. What is wrong with it `parse` says."""
+    if not root.is_dir():
+        return False
+    folders = _folders(root)
+    return len(folders) > 1 and any(next(_files(folder), None) is not None for folder in folders)
+
+
+def classified(root: Path, problems: list[Problem] | None = None) -> Classified:
+    """The set, for systems that classify pictures; opens none.
+
+    Args:
+        root: the folder.
+        problems: gets all that is wrong, instead of an error.
+
+    Raises:
+        MissingFileError, InputError: as `read`, where `problems` is None.
+    """
+    if problems is None:
+        found = read(root)
+    else:
+        found, wrong = parse(root)
+        problems += wrong
+    return Classified(found.classes, tuple(found.parts), lambda split: _part(found.parts[split]))
+
+
+def _part(rows: tuple[tuple[Path, int], ...]) -> Part:
+    paths = [path for path, _ in rows]
+    labels = np.array([label for _, label in rows], np.int64)
+    return Part(
+        labels, [str(path) for path in paths], lambda places, size: read_files([paths[i] for i in places], size), paths
+    )
+
+
+READS = {Classified: classified}
+
+
 def read(root: Path) -> ClassFolder:
     """Lists the pictures; opens none.
 
     Raises:
-        FileNotFoundError: no such folder.
-        ValueError: the first thing that is wrong; names the folder or the file.
+        MissingFileError: no such folder.
+        InputError: the first thing that is wrong; names the folder or the file.
     """
     found, problems = parse(Path(root))
     if problems:
-        raise ValueError(str(problems[0]))
+        raise InputError(str(problems[0]))
     return found
 
 
@@ -49,11 +93,11 @@ def parse(root: Path) -> tuple[ClassFolder, list[Problem]]:
     """What is there, and all that is wrong: one class only, empty classes, splits whose classes differ.
 
     Raises:
-        FileNotFoundError: no such folder.
+        MissingFileError: no such folder.
     """
     root = Path(root)
     if not root.is_dir():
-        raise FileNotFoundError(f"{root}: no such folder; expected one that holds a folder of pictures for each class")
+        raise MissingFileError(f"{root}: no such folder; expected one that holds a folder of pictures for each class")
     folders = {split: root / split for split in SPLITS if (root / split).is_dir() and _folders(root / split)}
     if "train" not in folders or len(folders) == 1:
         folders = {"all": root}
@@ -74,6 +118,12 @@ def parse(root: Path) -> tuple[ClassFolder, list[Problem]]:
 
 def _folders(root: Path) -> list[Path]:
     return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """The pictures in a class folder, in no order."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    return (path for path in found if not path.name.startswith("."))
 
 
 def _differences(folder: Path, classes: tuple[str, ...], first: Path) -> list[Problem]:
@@ -98,8 +148,7 @@ def _pictures(folder: Path, classes: tuple[str, ...], problems: list[Problem]) -
     for number, name in enumerate(classes):
         if not (folder / name).is_dir():
             continue
-        files = (p for p in sorted((folder / name).rglob("*")) if p.suffix.lower() in SUFFIXES and p.is_file())
-        found = [(path, number) for path in files if not path.name.startswith(".")]
+        found = [(path, number) for path in sorted(_files(folder / name))]
         if not found:
             problems.append(Problem(folder / name, None, "no pictures in this class folder"))
         rows += found

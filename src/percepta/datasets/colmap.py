@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from percepta.datasets.posed_folder import PosedPicture
+from percepta.errors import InputError, MissingFileError
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics
 
@@ -26,15 +27,28 @@ _COUNTS = dict(_MODELS.values())
 
 
 class Camera(NamedTuple):
-    """One camera: intrinsics and k1, k2, p1, p2."""
+    """One camera.
+
+    Attributes:
+        intrinsics: of its pictures without distortion.
+        distortion: k1, k2, p1, p2 of OpenCV's model.
+    """
 
     intrinsics: Intrinsics
     distortion: tuple[float, float, float, float]
 
 
-def find(root: Path) -> Path | None:
+NAME = "COLMAP model"
+FILES = "cameras.bin and images.bin (or .txt), in the folder, in sparse/0 or in sparse; and images/"
+
+
+def is_one(root: Path) -> bool:
+    """Whether a folder holds a COLMAP model."""
+    return _model(Path(root)) is not None
+
+
+def _model(root: Path) -> Path | None:
     """The folder of the model below `root`; None where there is none."""
-    root = Path(root)
     for folder in (root, root / "sparse" / "0", root / "sparse"):
         if any(
             (folder / f"images{end}").is_file() and (folder / f"cameras{end}").is_file() for end in (".bin", ".txt")
@@ -46,14 +60,18 @@ def find(root: Path) -> Path | None:
 def views(root: Path, scale: float = 1.0) -> list[PosedPicture]:
     """The registered pictures, ordered by name.
 
+    Args:
+        root: the folder of the reconstruction.
+        scale: metres of one unit of it.
+
     Raises:
-        FileNotFoundError: no model, or a picture that it names.
-        ValueError: a damaged file, or a camera model that is not straightened here: names it.
+        MissingFileError: no model, or a picture that it names.
+        InputError: a damaged file, or a camera model that is not straightened here: names it.
     """
     root = Path(root)
-    folder = find(root)
+    folder = _model(root)
     if folder is None:
-        raise FileNotFoundError(f"{root}: no cameras.bin and images.bin (or .txt), nor in sparse/0")
+        raise MissingFileError(f"{root}: no cameras.bin and images.bin (or .txt), nor in sparse/0")
     binary = (folder / "images.bin").is_file()
     cameras = _cameras_bin(folder / "cameras.bin") if binary else _cameras_txt(folder / "cameras.txt")
     rows = _images_bin(folder / "images.bin") if binary else _images_txt(folder / "images.txt")
@@ -63,12 +81,12 @@ def views(root: Path, scale: float = 1.0) -> list[PosedPicture]:
             (p / name for p in (root / "images", root, folder, folder / "images") if (p / name).is_file()), None
         )
         if path is None:
-            raise FileNotFoundError(f"{root / 'images' / name}: no such picture; the model names it")
+            raise MissingFileError(f"{root / 'images' / name}: no such picture; the model names it")
         if camera not in cameras:
-            raise ValueError(f"{folder}: picture {name} was taken by camera {camera}, which the model does not have")
+            raise InputError(f"{folder}: picture {name} was taken by camera {camera}, which the model does not have")
         w, x, y, z = quaternion
         if abs(w * w + x * x + y * y + z * z - 1) > 0.02:
-            raise ValueError(
+            raise InputError(
                 f"{folder}: picture {name} has a rotation that is none (its quaternion is not of length 1)"
             )
         camera_from_world = poses.compose(poses.from_quaternion(np.array([x, y, z, w])), np.array(shift) * scale)
@@ -80,12 +98,12 @@ def views(root: Path, scale: float = 1.0) -> list[PosedPicture]:
 
 def _camera(where: str, model: str, width: int, height: int, values: list[float]) -> Camera:
     if model not in _COUNTS:
-        raise ValueError(
+        raise InputError(
             f"{where}: camera model {model} is not read; run `colmap image_undistorter` and give its folder "
             f"(read are {', '.join(_COUNTS)})"
         )
     if len(values) != _COUNTS[model]:
-        raise ValueError(f"{where}: {model} has {_COUNTS[model]} parameters, found {len(values)}")
+        raise InputError(f"{where}: {model} has {_COUNTS[model]} parameters, found {len(values)}")
     two = model in ("PINHOLE", "OPENCV")
     fx, fy, cx, cy = values[:4] if two else (values[0], values[0], *values[1:3])
     rest = values[4:] if two else values[3:]
@@ -109,7 +127,7 @@ def _cameras_txt(path: Path) -> dict[int, Camera]:
             key, model, width, height = int(words[0]), words[1], int(words[2]), int(words[3])
             values = [float(word) for word in words[4:]]
         except (ValueError, IndexError):
-            raise ValueError(
+            raise InputError(
                 f"{path}, line {number}: expected CAMERA_ID MODEL WIDTH HEIGHT PARAMS, found {line[:60]}"
             ) from None
         out[key] = _camera(f"{path}, line {number}", model, width, height, values)
@@ -129,7 +147,7 @@ def _images_txt(path: Path) -> list[tuple[str, int, tuple, tuple]]:
             out.append((words[9], int(words[8]), tuple(values[:4]), tuple(values[4:])))
         except (ValueError, IndexError):
             text = "expected IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME"
-            raise ValueError(f"{path}, line {number}: {text}, found {line[:60]}") from None
+            raise InputError(f"{path}, line {number}: {text}, found {line[:60]}") from None
     return out
 
 
@@ -140,7 +158,7 @@ class _Bytes:
     def take(self, kinds: str) -> tuple:
         size = struct.calcsize("<" + kinds)
         if self.at + size > len(self.data):
-            raise ValueError(f"{self.path}: the file ends too early; it was cut off, copy it again")
+            raise InputError(f"{self.path}: the file ends too early; it was cut off, copy it again")
         out = struct.unpack_from("<" + kinds, self.data, self.at)
         self.at += size
         return out
@@ -148,7 +166,7 @@ class _Bytes:
     def text(self) -> str:
         end = self.data.find(b"\0", self.at)
         if end < 0:
-            raise ValueError(f"{self.path}: the file ends within a name; it was cut off, copy it again")
+            raise InputError(f"{self.path}: the file ends within a name; it was cut off, copy it again")
         out = self.data[self.at : end].decode("utf-8", "replace")
         self.at = end + 1
         return out
@@ -174,3 +192,6 @@ def _images_bin(path: Path) -> list[tuple[str, int, tuple, tuple]]:
         data.take(f"{24 * points}x")
         out.append((name, camera, tuple(values[:4]), tuple(values[4:])))
     return out
+
+
+READS = {PosedPicture: views}

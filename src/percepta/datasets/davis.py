@@ -1,8 +1,8 @@
 """DAVIS-2016: videos in which one foreground is marked in every frame (Perazzi et al. 2016).
 
 Layout: JPEGImages/480p/<video>/00000.jpg and Annotations/480p/<video>/00000.png (0 or 255), optionally
-ImageSets/480p/<split>.txt. The folder 480p may be missing, pictures may be of any kind, frames may be left
-out. Sentences: expressions.csv (video, expression, ...) beside them, one or several rows a video.
+ImageSets/480p/train.txt and val.txt, the official splits. The folder 480p may be missing, pictures may be of any kind,
+frames may be left out. Sentences: expressions.csv (video, expression, ...) beside them, one or several rows a video.
 """
 
 from __future__ import annotations
@@ -10,8 +10,14 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from percepta.datasets.scene import PngMask, Region, Scene
+from percepta.datasets.captioned import Clip, Missing, frames_of
+from percepta.datasets.problem import Problem, noting
+from percepta.datasets.scene import PngMask, Region, Scene, unused
+from percepta.errors import InputError, MissingFileError
 from percepta.media.image import SUFFIXES
+
+NAME = "DAVIS-2016"
+FILES = "JPEGImages/ with Annotations/ (masks) or expressions.csv (sentences)"
 
 # What is marked, as one sees in the frames: many folders are named after an action, not after a thing.
 NAMES = {
@@ -30,56 +36,62 @@ NAMES = {
 }  # fmt: skip
 
 
-def read(root: Path, *, split: str | None = None, every: int = 1, expressions: Path | None = None) -> list[Scene]:
-    """One scene a frame with one region, its group being the video.
+def is_one(root: Path) -> bool:
+    """Whether JPEGImages/ holds folders of frames, and masks or expressions lie beside it."""
+    pictures = root / "JPEGImages"
+    if not pictures.is_dir() or not ((root / "Annotations").is_dir() or (root / "expressions.csv").is_file()):
+        return False
+    return any(path.is_dir() for path in pictures.iterdir())
+
+
+def read(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> list[Scene]:
+    """One scene a frame with one region, its group being the video, its split that of the lists in ImageSets/.
 
     Args:
         root: folder with JPEGImages/ and Annotations/.
-        split: "train" or "val": only the videos of that list in ImageSets/; None for all.
-        every: only frames 0, every, 2·every, ... of each video.
-        expressions: CSV with columns video and expression; None takes expressions.csv where there is one.
+        problems, warnings: as `scene.py` says.
 
     Raises:
-        FileNotFoundError: a folder, a list or a frame's mask is missing.
-        ValueError: a damaged CSV (naming the line).
+        MissingFileError: a folder or a frame's mask is missing.
+        InputError: a damaged CSV (naming the line).
     """
-    if every < 1:
-        raise ValueError(f"every must be 1 or more, not {every}")
     pictures, masks = (_folder(root, name) for name in ("JPEGImages", "Annotations"))
     videos = sorted(folder.name for folder in pictures.iterdir() if folder.is_dir())
-    if split is not None:
-        listed = _listed(root, split)
-        videos = [video for video in videos if video in listed]
     if not videos:
-        raise FileNotFoundError(f"{pictures}: no folders with videos{f' of the split {split}' if split else ''}")
-    table = expressions or root / "expressions.csv"
-    sentences = read_expressions(table) if expressions is not None or table.is_file() else {}
+        raise MissingFileError(f"{pictures}: no folders with videos")
+    table = root / "expressions.csv"
+    sentences = read_expressions(table) if table.is_file() else {}
+    splits = {video: split for split in ("train", "val") for video in _listed(root, split)}
     out = []
     for video in videos:
         frames = sorted(p for p in (pictures / video).iterdir() if p.suffix.lower() in SUFFIXES)
-        for frame in frames[::every]:
+        for frame in frames:
             mask = masks / video / f"{frame.stem}.png"
             if not mask.is_file():
-                raise FileNotFoundError(f"{mask}: no such file; {frame} needs it")
+                with noting(problems, mask):
+                    raise MissingFileError(f"{mask}: no such file; {frame} needs it")
+                continue
             region = Region(PngMask(mask), NAMES.get(video, ""), sentences.get(video, ()), every=True)
-            out.append(Scene(frame, (region,), "davis", f"davis/{video}"))
+            out.append(Scene(frame, (region,), "davis", f"davis/{video}", split=splits.get(video, "")))
+    if warnings is not None:
+        warnings += unused(root, ("Annotations",), out)
     return out
 
 
 def read_expressions(path: Path) -> dict[str, tuple[str, ...]]:
     """Sentences by video from a CSV with columns video and expression, in the order of the file."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+        raise MissingFileError(f"{path}: no such file")
     out: dict[str, tuple[str, ...]] = {}
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file)
         missing = {"video", "expression"} - set(rows.fieldnames or ())
         if missing:
-            raise ValueError(f"{path}, line 1: no column {', '.join(sorted(missing))}; found {rows.fieldnames}")
+            raise InputError(f"{path}, line 1: no column {', '.join(sorted(missing))}; found {rows.fieldnames}")
         for row in rows:
             video, expression = ((row[key] or "").strip() for key in ("video", "expression"))
             if not video or not expression:
-                raise ValueError(f"{path}, line {rows.line_num}: the video or the expression is empty")
+                raise InputError(f"{path}, line {rows.line_num}: the video or the expression is empty")
             out[video] = (*out.get(video, ()), expression)
     return out
 
@@ -87,15 +99,46 @@ def read_expressions(path: Path) -> dict[str, tuple[str, ...]]:
 def _folder(root: Path, name: str) -> Path:
     folder = root / name
     if not folder.is_dir():
-        raise FileNotFoundError(f"{root}: no folder {name}; DAVIS has JPEGImages/ and Annotations/")
+        raise MissingFileError(f"{root}: no folder {name}; DAVIS has JPEGImages/ and Annotations/")
     return folder / "480p" if (folder / "480p").is_dir() else folder
 
 
 def _listed(root: Path, split: str) -> set[str]:
+    """The videos of a list in ImageSets/; none where there is no such list."""
     for folder in ("480p", "2016", ""):
         path = root / "ImageSets" / folder / f"{split}.txt"
         if path.is_file():
             # Lines are a video's name, or "/JPEGImages/480p/bear/00000.jpg /Annotations/480p/bear/00000.png".
             first = [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
             return {entry.split("/")[-2] if "/" in entry else entry for entry in first}
-    raise FileNotFoundError(f"{root}/ImageSets: no {split}.txt, neither in 480p/ nor in 2016/")
+    return set()
+
+
+def clips(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> list[Clip]:
+    """The videos that expressions.csv has sentences for; always for testing. Without that file there are none.
+
+    Args:
+        root: folder with JPEGImages/.
+        problems: a list to add to; None: the first problem is raised.
+        warnings: a list to add to; None: they are dropped.
+    """
+    table = root / "expressions.csv"
+    if not table.is_file():
+        if warnings is not None:
+            warnings.append(Problem(table, None, "no such file, so that no video here has a sentence"))
+        return []
+    folder = root / "JPEGImages"
+    folder = folder / "480p" if (folder / "480p").is_dir() else folder
+    missing = Missing(table, problems)
+    out = []
+    for video, sentences in read_expressions(table).items():
+        frames = frames_of(folder / video) if (folder / video).is_dir() else ()
+        if not frames:
+            missing.add(video, None)
+            continue
+        out.append(Clip(video, frames, sentences, f"davis/{video}", "davis", "test", table=table))
+    missing.close()
+    return out
+
+
+READS = {Scene: read, Clip: clips}

@@ -13,38 +13,49 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from percepta.datasets.captioned import Clip, Missing, check_videos, find_files
+from percepta.datasets.captioned import Clip, Missing, check_videos, find_files, has_videos
 from percepta.datasets.problem import Problem
 from percepta.datasets.ratings import note
+from percepta.errors import MissingFileError
 
-FILES = {"train": "train_data.json", "val": "val_data.json", "test": "test_data.json"}
+NAME = "DiDeMo"
+FILES = "train_data.json, val_data.json, test_data.json, and videos"
+TABLES = {"train": "train_data.json", "val": "val_data.json", "test": "test_data.json"}
 SEGMENT_S = 5.0
 
 
 def find(root: Path) -> Path | None:
     """The folder of the JSON files, `root` or one below it."""
     for folder in (root, *sorted(path for path in root.glob("*") if path.is_dir())):
-        if any((folder / name).is_file() for name in FILES.values()):
+        if any((folder / name).is_file() for name in TABLES.values()):
             return folder
     return None
 
 
+def is_one(root: Path) -> bool:
+    """Whether one of the JSON files is there, or one folder down beside no videos of its own."""
+    folder = find(root)
+    return folder is not None and (folder == root or not has_videos(folder))
+
+
 def read(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> list[Clip]:
-    """One clip a sentence: the moment that most people found for it.
+    """One clip a sentence: the moment that most people marked for it.
 
     Args:
-        problems, warnings: lists to add to, for `check`.
+        root: the folder.
+        problems: a list to add to; None: the first problem is raised.
+        warnings: a list to add to; None: they are dropped.
 
     Raises:
-        FileNotFoundError: none of the JSON files.
-        ValueError: something is wrong in a file, where `problems` is None.
+        MissingFileError: none of the JSON files.
+        InputError: something is wrong in a file, where `problems` is None.
     """
     folder = find(root)
     if folder is None:
-        raise FileNotFoundError(Problem(root, None, f"none of {', '.join(FILES.values())}"))
+        raise MissingFileError(Problem(root, None, f"none of {', '.join(TABLES.values())}"))
     found = find_files(root)
     clips: list[Clip] = []
-    for split, name in FILES.items():
+    for split, name in TABLES.items():
         if (folder / name).is_file():
             clips += _part(folder / name, split, found, problems)
     check_videos(clips, found, root, warnings)
@@ -73,8 +84,8 @@ def _part(table: Path, split: str, found: dict[str, Path], problems: list[Proble
             missing.add(row["video"], None)
             continue
         name = f"{video}#{row.get('annotation_id', number)}"
-        said = (row["description"].strip(),)
-        clips.append(Clip(name, path, said, f"didemo/{video}", "didemo", split, *span, table))
+        captions = (row["description"].strip(),)
+        clips.append(Clip(name, path, captions, f"didemo/{video}", "didemo", split, *span, table))
     missing.close()
     return clips
 
@@ -95,3 +106,6 @@ def _span(row: Any) -> tuple[float, float] | str:
     count = Counter(tuple(t) for t in times)
     first, last = min(count, key=lambda t: (-count[t], t))
     return SEGMENT_S * first, SEGMENT_S * (last + 1)
+
+
+READS = {Clip: read}

@@ -20,20 +20,34 @@ import numpy as np
 from jaxtyping import Float
 
 from percepta.datasets.problem import Problem
-from percepta.datasets.ratings import Scale, Study, note, read_table, to_number
+from percepta.datasets.ratings import Study, note, read_table, to_number
+from percepta.datasets.studies import FLICKR_AES_SCALE
+from percepta.errors import InputError, MissingFileError
 
-SCALE = Scale(1, 5, 1)
 TABLE = "FLICKR-AES_image_labeled_by_each_worker.csv"
+NAME = "FLICKR-AES"
+FILES = f"{TABLE} with 40K/"
+SCALE = FLICKR_AES_SCALE
 SCORES = "FLICKR-AES_image_score.txt"
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp")
+
+
+def is_one(root: Path) -> bool:
+    """Whether a folder holds the official table of ratings."""
+    return (root / TABLE).is_file()
 
 
 def study(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> Study:
     """All ratings. Every picture is a group of its own; `crowd["score"]` is the official weighted mean, 0..1.
 
+    Args:
+        root: the folder with the table of ratings.
+        problems: see `ratings.py`.
+        warnings: see `ratings.py`.
+
     Raises:
-        FileNotFoundError: the table is missing, or no folder of pictures.
-        ValueError: a table without its columns; several folders that may hold the pictures; a bad row where `problems`
+        MissingFileError: the table is missing, or no folder of pictures.
+        InputError: a table without its columns; several folders that may hold the pictures; a bad row where `problems`
             is None (see `ratings.py`).
     """
     folder = _folder(root)
@@ -75,16 +89,16 @@ def _folder(root: Path) -> Path:
     if (root / "40K").is_dir():
         return root / "40K"
     if not root.is_dir():
-        raise FileNotFoundError(Problem(root, None, "no such folder"))
+        raise MissingFileError(Problem(root, None, "no such folder"))
     folders = [
         p for p in sorted(root.iterdir()) if p.is_dir() and any(f.suffix.lower() in _PICTURES for f in p.iterdir())
     ]
     if len(folders) == 1:
         return folders[0]
     if not folders:
-        raise FileNotFoundError(Problem(root / "40K", None, "no such folder; it holds the pictures of FLICKR-AES"))
+        raise MissingFileError(Problem(root / "40K", None, "no such folder; it holds the pictures of FLICKR-AES"))
     names = ", ".join(p.name for p in folders)
-    raise ValueError(Problem(root, None, f"pictures in {names}: name the folder of FLICKR-AES 40K"))
+    raise InputError(Problem(root, None, f"pictures in {names}: name the folder of FLICKR-AES 40K"))
 
 
 def _crowd(
@@ -103,3 +117,6 @@ def _crowd(
         elif name in pictures:
             out[pictures[name]] = value
     return {"score": out}
+
+
+READS = {Study: study}

@@ -17,8 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from percepta.datasets.problem import Problem
-from percepta.datasets.scene import PngMask, Region, Scene
+from percepta.datasets.scene import PngMask, Region, Scene, unused
+from percepta.errors import InputError, MissingFileError
 
+NAME = "a folder of one's own"
+FILES = "sentences.csv (image,sentence) with images/ and masks/"
 TABLE = "sentences.csv"
 COLUMNS = ("image", "sentence", "mask", "value")
 
@@ -34,32 +37,65 @@ class Row:
     value: int | None
 
 
-def read(root: Path) -> list[Scene]:
+def is_one(root: Path) -> bool:
+    """Whether sentences.csv is there."""
+    return (root / TABLE).is_file()
+
+
+def read(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> list[Scene]:
     """One scene a picture, one region for each (mask, value) of it, with all its sentences in order.
 
+    Args:
+        root: folder with sentences.csv, images/ and masks/.
+        problems: bad lines; None raises the first one.
+        warnings: rows that come twice, and files that no row names.
+
     Raises:
-        FileNotFoundError: no sentences.csv, images/ or masks/.
-        ValueError: the first bad line, with the file's name and the line's number.
+        MissingFileError: no sentences.csv, images/ or masks/.
+        InputError: the first bad line, with the file's name and the line's number.
     """
-    rows, problems = parse(root)
-    if problems:
-        raise ValueError(str(problems[0]))
-    return scenes(root, rows)
+    rows, bad = parse(root)
+    if problems is None:
+        if bad:
+            raise InputError(str(bad[0]))
+    else:
+        problems += bad
+    out = _scenes(root, rows)
+    if warnings is not None:
+        warnings += [*_repeated(root / TABLE, rows), *unused(root, ("images", "masks"), out)]
+    return out
 
 
-def scenes(root: Path, rows: list[Row]) -> list[Scene]:
+def _scenes(root: Path, rows: list[Row]) -> list[Scene]:
     """Rows put together by picture, and within a picture by (mask, value)."""
-    pictures: dict[Path, dict[tuple[Path, int | None], list[str]]] = {}
+    pictures: dict[Path, dict[tuple[Path, int | None], list[Row]]] = {}
     for row in rows:
-        pictures.setdefault(row.image, {}).setdefault((row.mask, row.value), []).append(row.sentence)
+        pictures.setdefault(row.image, {}).setdefault((row.mask, row.value), []).append(row)
     out = []
     for image, regions in pictures.items():
         marked = tuple(
-            Region(PngMask(mask, () if value is None else (value,)), sentences=tuple(sentences))
-            for (mask, value), sentences in regions.items()
+            Region(
+                PngMask(mask, () if value is None else (value,)),
+                sentences=tuple(row.sentence for row in said),
+                lines=tuple(row.line for row in said),
+            )
+            for (mask, value), said in regions.items()
         )
         group = f"folder/{image.relative_to(root / 'images').as_posix()}"
-        out.append(Scene(image, marked, "folder", group))
+        out.append(Scene(image, marked, "folder", group, table=root / TABLE))
+    return out
+
+
+def _repeated(table: Path, rows: list[Row]) -> list[Problem]:
+    """Rows with a picture and a sentence that an earlier row has."""
+    seen: dict[tuple[Path, str], Row] = {}
+    out = []
+    for row in rows:
+        first = seen.setdefault((row.image, row.sentence.lower()), row)
+        if first is not row:
+            same = (first.mask, first.value) == (row.mask, row.value)
+            text = "the same row as" if same else "the same picture and sentence, but another mask than in"
+            out.append(Problem(table, row.line, f"{text} line {first.line}"))
     return out
 
 
@@ -67,12 +103,12 @@ def parse(root: Path) -> tuple[list[Row], list[Problem]]:
     """All good lines of sentences.csv, and what is wrong with the others, both in order.
 
     Raises:
-        FileNotFoundError: no sentences.csv, images/ or masks/.
+        MissingFileError: no sentences.csv, images/ or masks/.
     """
     table = root / TABLE
     for path, kind in ((table, "file"), (root / "images", "folder"), (root / "masks", "folder")):
         if not path.exists():
-            raise FileNotFoundError(f"{path}: no such {kind}; a folder of one's own has images/, masks/ and {TABLE}")
+            raise MissingFileError(f"{path}: no such {kind}; a folder of one's own has images/, masks/ and {TABLE}")
     try:
         text = table.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -146,3 +182,6 @@ def _closest(path: Path) -> str:
     names = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
     close = difflib.get_close_matches(path.name, names, 1, 0.6)
     return f" (did you mean {close[0]}?)" if close else ""
+
+
+READS = {Scene: read}

@@ -7,16 +7,33 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from percepta.datasets.problem import Problem
 from percepta.datasets.scene import PngMask, Region, Scene
 
+NAME = "foregrounds of horses and people"
+FILES = "horses/ and people/, each with images/ and masks/"
 NAMES = {"horses": "horse", "people": "person"}
 
 
-def read(root: Path) -> list[Scene]:
-    """One scene a picture, one region that holds every object of its folder's name."""
+def is_one(root: Path) -> bool:
+    """Whether every folder of NAMES is there with its images/ and masks/."""
+    return all((root / folder / part).is_dir() for folder in NAMES for part in ("images", "masks"))
+
+
+def read(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> list[Scene]:
+    """One scene a picture, one region that holds every object of its folder's name.
+
+    Args:
+        root: folder of the set.
+        problems: a list to add to; None: the first is raised.
+        warnings: a list to add to; None: they are dropped.
+    """
     out = []
     for folder, name in NAMES.items():
         for image in sorted((root / folder / "images").iterdir()):
             region = Region(PngMask(root / folder / "masks" / f"{image.stem}.png"), name, every=True)
             out.append(Scene(image, (region,), folder, f"{folder}/{image.stem}"))
     return out
+
+
+READS = {Scene: read}

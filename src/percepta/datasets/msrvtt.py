@@ -15,10 +15,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from percepta.datasets.captioned import Clip, Missing, check_videos, find_files, rows
+from percepta.datasets.captioned import Clip, Missing, check_videos, find_files, has_videos, rows
 from percepta.datasets.problem import Problem
 from percepta.datasets.ratings import note, read_table
+from percepta.errors import MissingFileError
 
+NAME = "MSR-VTT"
+FILES = "*videodatainfo*.json or MSRVTT_data.json, and videos"
 _SPLITS = {"train": "train", "validate": "val", "val": "val", "test": "test"}
 TEST_TABLE, TRAIN_TABLE = "*jsfusion_test*.csv", "*train*9k*.csv"
 
@@ -29,30 +32,37 @@ def find(root: Path) -> list[Path]:
     return [path for path in files if "videodatainfo" in path.name.lower() or "msrvtt" in path.name.lower()]
 
 
+def is_one(root: Path) -> bool:
+    """Whether a JSON file of the data set is there, or one folder down beside no videos of its own."""
+    return any(table.parent == root or not has_videos(table.parent) for table in find(root))
+
+
 def read(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> list[Clip]:
     """One clip a video.
 
     Args:
-        problems, warnings: lists to add to, for `check`.
+        root: the folder.
+        problems: a list to add to; None: the first problem is raised.
+        warnings: a list to add to; None: they are dropped.
 
     Raises:
-        FileNotFoundError: no JSON of the data set.
-        ValueError: something is wrong in a file, where `problems` is None.
+        MissingFileError: no JSON of the data set.
+        InputError: something is wrong in a file, where `problems` is None.
     """
     tables = find(root)
     if not tables:
-        raise FileNotFoundError(Problem(root, None, "no *videodatainfo*.json and no MSRVTT_data.json"))
+        raise MissingFileError(Problem(root, None, "no *videodatainfo*.json and no MSRVTT_data.json"))
     splits: dict[str, str] = {}
-    said: dict[str, list[str]] = defaultdict(list)
+    captions: dict[str, list[str]] = defaultdict(list)
     where: dict[str, Path] = {}
     for table in tables:
-        _json(table, splits, said, where, problems)
+        _json(table, splits, captions, where, problems)
     only = _split_1k(root, splits, problems)
     found = find_files(root)
     missing = {table: Missing(table, problems) for table in tables}
     clips = []
     for video, split in splits.items():
-        sentences = only.get(video) or said.get(video)
+        sentences = only.get(video) or captions.get(video)
         if not sentences:
             if warnings is not None:
                 warnings.append(Problem(where[video], None, f"{video} has no sentence"))
@@ -70,7 +80,7 @@ def read(root: Path, problems: list[Problem] | None = None, warnings: list[Probl
 def _json(
     table: Path,
     splits: dict[str, str],
-    said: dict[str, list[str]],
+    captions: dict[str, list[str]],
     where: dict[str, Path],
     problems: list[Problem] | None,
 ) -> None:
@@ -99,7 +109,7 @@ def _json(
         elif video not in splits:
             note(problems, table, None, f"sentences[{number}] is about {video}, which is not among the videos")
         else:
-            said[video].append(caption)
+            captions[video].append(caption)
 
 
 def _cell(row: Any, name: str) -> Any:
@@ -130,3 +140,6 @@ def _split_1k(root: Path, splits: dict[str, str], problems: list[Problem] | None
         else:
             del splits[video]
     return only
+
+
+READS = {Clip: read}

@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from percepta.datasets.captioned import Clip, Missing, check_videos, find_files
+from percepta.datasets.captioned import Clip, Missing, check_videos, find_files, has_videos
 from percepta.datasets.problem import Problem
 from percepta.datasets.ratings import note
+from percepta.errors import InputError, MissingFileError
 
+NAME = "MSVD"
+FILES = "AllVideoDescriptions.txt with train_list.txt, ..., and videos"
 TABLE, PICKLE = "AllVideoDescriptions.txt", "raw-captions.pkl"
 LISTS = {"train": "train_list.txt", "val": "val_list.txt", "test": "test_list.txt"}
 
@@ -27,29 +30,37 @@ def find(root: Path) -> Path | None:
     return None
 
 
+def is_one(root: Path) -> bool:
+    """Whether the table of sentences is there, or one folder down beside no videos of its own."""
+    table = find(root)
+    return table is not None and (table.parent == root or not has_videos(table.parent))
+
+
 def read(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> list[Clip]:
     """One clip a video.
 
     Args:
-        problems, warnings: lists to add to, for `check`.
+        root: the folder.
+        problems: a list to add to; None: the first problem is raised.
+        warnings: a list to add to; None: they are dropped.
 
     Raises:
-        FileNotFoundError: no table of sentences, or a list of a split is missing.
-        ValueError: there is only the pickle; something is wrong in a file, where `problems` is None.
+        MissingFileError: no table of sentences, or a list of a split is missing.
+        InputError: there is only the pickle; something is wrong in a file, where `problems` is None.
     """
     table = find(root)
     if table is None:
-        raise FileNotFoundError(Problem(root, None, f"no {TABLE}"))
+        raise MissingFileError(Problem(root, None, f"no {TABLE}"))
     if table.name == PICKLE:
-        raise ValueError(
+        raise InputError(
             Problem(table, None, f"a pickle runs code when it is read, so it is not; put {TABLE} of the data set here")
         )
-    said, first = _sentences(table, problems)
-    splits = _splits(table.parent, said, problems)
+    captions, first = _sentences(table, problems)
+    splits = _splits(table.parent, captions, problems)
     found = find_files(root)
     missing = Missing(table, problems)
     clips = []
-    for video, sentences in said.items():
+    for video, sentences in captions.items():
         if splits and video not in splits:
             continue
         if video not in found:
@@ -65,7 +76,7 @@ def read(root: Path, problems: list[Problem] | None = None, warnings: list[Probl
 
 def _sentences(table: Path, problems: list[Problem] | None) -> tuple[dict[str, list[str]], dict[str, int]]:
     """Sentences by video, and the line of each video's first."""
-    said: dict[str, list[str]] = defaultdict(list)
+    captions: dict[str, list[str]] = defaultdict(list)
     first: dict[str, int] = {}
     # A few sentences of the published file are no UTF-8: their odd letters are replaced rather than the file refused.
     for line, text in enumerate(table.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
@@ -75,25 +86,28 @@ def _sentences(table: Path, problems: list[Problem] | None) -> tuple[dict[str, l
         if not sentence.strip():
             note(problems, table, line, "a line is a video's name, a space and a sentence")
             continue
-        said[video].append(sentence.strip())
+        captions[video].append(sentence.strip())
         first.setdefault(video, line)
-    return said, first
+    return captions, first
 
 
-def _splits(folder: Path, said: dict[str, list[str]], problems: list[Problem] | None) -> dict[str, str]:
+def _splits(folder: Path, captions: dict[str, list[str]], problems: list[Problem] | None) -> dict[str, str]:
     """The split of each video; nothing where there is no list at all."""
     there = {split: folder / name for split, name in LISTS.items() if (folder / name).is_file()}
     if there and len(there) < len(LISTS):
         gone = ", ".join(name for split, name in LISTS.items() if split not in there)
-        raise FileNotFoundError(Problem(folder, None, f"no {gone}; all three lists are needed, or none"))
+        raise MissingFileError(Problem(folder, None, f"no {gone}; all three lists are needed, or none"))
     splits: dict[str, str] = {}
     for split, path in there.items():
         for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
             video = text.strip()
-            if video and video not in said:
+            if video and video not in captions:
                 note(problems, path, line, f"{video} has no sentence")
             elif video in splits:
                 note(problems, path, line, f"{video} is in {LISTS[splits[video]]} already")
             elif video:
                 splits[video] = split
     return splits
+
+
+READS = {Clip: read}

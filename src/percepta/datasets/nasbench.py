@@ -18,6 +18,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int64
 
+from percepta.errors import InputError, MissingFileError
+
+NAME = "NAS-Bench-Macro"
+TABLE = "nas-bench-macro_cifar10.json"
+FOLDERS = (".", "nas", "../nas")  # where the table may lie, from the folder of data
+FILES = f"{TABLE}, here, in nas/, or in a nas/ beside the folder"
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 SOURCES = (0, 0, 1, 0, 1, 2)  # the node that each of a cell's six edges comes from
 SETS = {
@@ -34,7 +40,9 @@ class Macro:
     Attributes:
         codes: in the order of the file.
         accuracy: test accuracy in percent of each training seed.
-        parameters, flops: as the table counts them.
+        parameters: as the table counts them.
+        flops: as the table counts them.
+        path: of the table.
     """
 
     codes: tuple[str, ...]
@@ -47,33 +55,48 @@ class Macro:
         """The places of codes.
 
         Raises:
-            ValueError: an architecture is not in the table; names it.
+            InputError: an architecture is not in the table; names it.
         """
         place = {code: i for i, code in enumerate(self.codes)}
         missing = [code for code in codes if code not in place]
         if missing:
-            raise ValueError(
+            raise InputError(
                 f"{self.path}: the table lacks {len(missing)} architecture(s), the first is {missing[0]!r}"
             )
         return np.array([place[code] for code in codes], np.int64)
 
 
+def find(root: Path) -> Path | None:
+    """NAS-Bench-Macro's table in a folder of data, in its `nas`, or in a `nas` beside it; None: there is none."""
+    return next((root / folder / TABLE for folder in FOLDERS if (root / folder / TABLE).is_file()), None)
+
+
+def is_one(root: Path) -> bool:
+    """Whether NAS-Bench-Macro's table lies in a folder or beside it."""
+    return find(root) is not None
+
+
 def read_macro(path: Path | str) -> Macro:
     """NAS-Bench-Macro's table.
 
+    Args:
+        path: the file, or a folder that it lies in or beside.
+
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: no JSON of that form: names the entry.
+        MissingFileError: no such file.
+        InputError: no JSON of that form: names the entry.
     """
     path = Path(path)
+    if path.is_dir():
+        path = find(path) or path / TABLE
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; expected NAS-Bench-Macro's nas-bench-macro_cifar10.json")
+        raise MissingFileError(f"{path}: no such file; expected NAS-Bench-Macro's nas-bench-macro_cifar10.json")
     try:
         content = json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not JSON ({error})") from None
+        raise InputError(f"{path}: not JSON ({error})") from None
     if not isinstance(content, Mapping) or not content:
-        raise ValueError(f"{path}: expected an object of architectures by their code")
+        raise InputError(f"{path}: expected an object of architectures by their code")
     seeds = None
     for code, entry in content.items():
         problem = _entry_problem(code, entry)
@@ -83,7 +106,7 @@ def read_macro(path: Path | str) -> Macro:
                 None if len(entry["test_acc"]) == seeds else f"{len(entry['test_acc'])} seeds, the first has {seeds}"
             )
         if problem:
-            raise ValueError(f"{path}: entry {code!r}: {problem}")
+            raise InputError(f"{path}: entry {code!r}: {problem}")
     rows = list(content.values())
     return Macro(
         tuple(content),
@@ -107,6 +130,9 @@ def _entry_problem(code: str, entry: Any) -> str | None:
     ):
         return f"test_acc has to be a list of percentages, got {values!r}"
     return None
+
+
+READS = {Macro: read_macro}
 
 
 @dataclass(frozen=True)
@@ -160,26 +186,26 @@ def read_cells(path: Path | str) -> Cells:
     """NAS-Bench-201's table.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: a column is missing, or a row cannot be read: names the line.
+        MissingFileError: no such file.
+        InputError: a column is missing, or a row cannot be read: names the line.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; expected NAS-Bench-201 as CSV")
+        raise MissingFileError(f"{path}: no such file; expected NAS-Bench-201 as CSV")
     wanted = [*SETS.values(), "ArchitectureString", "UniqueString"]
     operations, accuracy, unique = [], {name: [] for name in SETS}, []
     with path.open(newline="") as file:
         reader = csv.DictReader(file)
         missing = [name for name in wanted if name not in (reader.fieldnames or ())]
         if missing:
-            raise ValueError(f"{path}: the column {missing[0]} is missing; expected {', '.join(wanted)}")
+            raise InputError(f"{path}: the column {missing[0]} is missing; expected {', '.join(wanted)}")
         for line, row in enumerate(reader, 2):
             try:
                 operations.append(parse_cell(row["ArchitectureString"]))
                 for name, column in SETS.items():
                     accuracy[name].append(float(row[column]))
             except (ValueError, TypeError) as error:
-                raise ValueError(f"{path}, line {line}: {error}") from None
+                raise InputError(f"{path}, line {line}: {error}") from None
             unique.append(row["UniqueString"])
     values = {name: np.array(column, np.float64) for name, column in accuracy.items()}
     return Cells(np.array(operations, np.int64).reshape(-1, 6), values, tuple(unique))
@@ -189,12 +215,12 @@ def parse_cell(text: str) -> list[int]:
     """The operations of a cell's six edges.
 
     Raises:
-        ValueError: another form, or an unknown operation: names it.
+        InputError: another form, or an unknown operation: names it.
     """
     found = re.findall(r"\|([a-z0-9_]+)~(\d)(?=\|)", (text or "").replace("+", ""))
     if tuple(int(source) for _, source in found) != SOURCES:
-        raise ValueError(f"expected six edges from the nodes {SOURCES}, got {text!r}")
+        raise InputError(f"expected six edges from the nodes {SOURCES}, got {text!r}")
     unknown = [name for name, _ in found if name not in OPERATIONS]
     if unknown:
-        raise ValueError(f"the operation {unknown[0]!r} is none of {', '.join(OPERATIONS)}")
+        raise InputError(f"the operation {unknown[0]!r} is none of {', '.join(OPERATIONS)}")
     return [OPERATIONS.index(name) for name, _ in found]

@@ -13,10 +13,11 @@ NAMES = (
     "toilet", "sink", "lamp", "bathtub", "bag", "otherstructure", "otherfurniture", "otherprop",
 )  # fmt: skip
 
-# ScanNet's benchmark judges twenty of them, in this order; in its instance task walls and floors are not counted.
+# ScanNet's benchmark counts twenty of them, in this order; in its instance task walls and floors are not counted.
 SCANNET20 = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16, 24, 28, 33, 34, 36, 39)
 SCANNET20_NAMES = tuple(NAMES[i] for i in SCANNET20)
 STUFF = (1, 2)
+THINGS = tuple(i for i, label in enumerate(SCANNET20) if label not in STUFF)  # places in SCANNET20 with instances
 
 # PlaneMVS tells eleven classes apart (CVPR 2022); 0 is everything else.
 PLANEMVS_NAMES = (
@@ -29,7 +30,7 @@ _PLANEMVS_OF_NAME = {"garbage bin": 7, "trash can": 7, "trash bin": 7, "monitor"
 
 
 def scannet20(labels: Integer[np.ndarray, "*any"], ignore: int = -1) -> Integer[np.ndarray, "*any"]:
-    """NYU-40 labels 0..40 as places 0..19 in SCANNET20; what the benchmark leaves out becomes `ignore`."""
+    """NYU-40 labels 0..40 as places 0..19 in SCANNET20; labels that the benchmark leaves out become `ignore`."""
     table = np.full(len(NAMES), ignore, np.int64)
     table[list(SCANNET20)] = np.arange(len(SCANNET20))
     return table[labels]

@@ -12,25 +12,35 @@ from pathlib import Path
 import numpy as np
 
 from percepta.datasets import flickr8k
+from percepta.datasets.captioned import Clip, picture_clips
 from percepta.datasets.problem import Problem
-from percepta.datasets.ratings import Field, Scale, Study, Tally, note, read_profiles, read_table, to_number
+from percepta.datasets.rater_tables import Tally, read_profiles
+from percepta.datasets.ratings import Field, Study, note, read_table, to_number
 from percepta.datasets.scene import Scene
+from percepta.datasets.studies import OASIS_FIELDS, OASIS_SCALE
 
-SCALE = Scale(1, 7, 1)
+NAME = "OASIS"
+FILES = "images.csv (item,file,theme,caption), raters.csv and ratings.csv with images/"
+SCALE = OASIS_SCALE
 _GENDERS = {"1": "male", "2": "female", "3": "other"}
-# Columns of raters.csv. TEPS is a questionnaire on how much somebody enjoys things ahead of them and at hand.
-COLUMNS = {
-    "age": Field("age", "number", low=0, high=120),
-    "gender": Field("gender", "choice", tuple(_GENDERS.values())),
-    "education": Field("education", "choice", ("1", "2", "3", "4", "5")),
-    "mood_1": Field("mood", "number", low=0, high=100),
-    "TEPS_ant": Field("teps_anticipatory", "number", low=1, high=6),
-    "TEPS_con": Field("teps_consummatory", "number", low=1, high=6),
-}
+# Columns of raters.csv, in the order of the fields.
+_TABLE = ("age", "gender", "education", "mood_1", "TEPS_ant", "TEPS_con")
+COLUMNS: dict[str, Field] = dict(zip(_TABLE, OASIS_FIELDS, strict=True))
 
 
-def read(root: Path) -> list[Scene]:
-    """Every picture of `root` that has something marked; the caption's first sentence is its sentence."""
+def is_one(root: Path) -> bool:
+    """Whether images.csv or raters.csv is there."""
+    return (root / "images.csv").is_file() or (root / "raters.csv").is_file()
+
+
+def read(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> list[Scene]:
+    """Every picture of `root` that has something marked; the caption's first sentence is its sentence.
+
+    Args:
+        root: folder of the set.
+        problems: a list to add to; None: the first is raised.
+        warnings: a list to add to; None: they are dropped.
+    """
     with (root / "images.csv").open(newline="") as file:
         captions = {row["file"]: [row["caption"].split(".")[0].strip()] for row in csv.DictReader(file)}
     return flickr8k.scenes(root, captions, "oasis")
@@ -41,9 +51,14 @@ def study(root: Path, problems: list[Problem] | None = None, warnings: list[Prob
 
     Pictures that share a theme ("Acorns 1", "Acorns2") share a group.
 
+    Args:
+        root: the folder with the three tables.
+        problems: see `ratings.py`.
+        warnings: see `ratings.py`.
+
     Raises:
-        FileNotFoundError: a table is missing.
-        ValueError: a table without its columns; a bad row where `problems` is None (see `ratings.py`).
+        MissingFileError: a table is missing.
+        InputError: a table without its columns; a bad row where `problems` is None (see `ratings.py`).
     """
     people, profiles = read_profiles(root / "raters.csv", "rater", COLUMNS, problems, codes={"gender": _GENDERS})
     items: dict[str, tuple[Path, str]] = {}
@@ -87,3 +102,25 @@ def study(root: Path, problems: list[Problem] | None = None, warnings: list[Prob
         line=np.asarray(line, np.int64),
         source=path,
     )
+
+
+def clips(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> list[Clip]:
+    """The pictures with the first sentence of their captions, as `read` has them.
+
+    `problems` gets what is wrong; without a list the first is raised.
+
+    Args:
+        root: folder of the set.
+        problems: a list to add to; None: the first is raised.
+        warnings: a list to add to; None: they are dropped.
+    """
+    table = root / "images.csv"
+    captions: dict[str, list[str]] = {}
+    lines: dict[str, int] = {}
+    for line, (file, caption) in read_table(table, ("file", "caption"), problems=problems):
+        if file and caption:
+            captions[file], lines[file] = [caption.split(".")[0].strip()], line
+    return picture_clips(root, captions, "oasis", table, lines, problems)
+
+
+READS = {Scene: read, Study: study, Clip: clips}

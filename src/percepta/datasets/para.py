@@ -21,20 +21,22 @@ import numpy as np
 from jaxtyping import Float
 
 from percepta.datasets.problem import Problem
+from percepta.datasets.rater_tables import Tally, read_profiles
 from percepta.datasets.ratings import (
-    Field,
     Number,
     Scale,
     Study,
-    Tally,
     note,
     read_columns,
-    read_profiles,
     read_table,
     to_number,
 )
+from percepta.datasets.studies import PARA_FIELDS, PARA_SCALE
+from percepta.errors import InputError
 
-SCALE = Scale(1, 5, 0.5)
+NAME = "PARA"
+FILES = "annotation/PARA-Images.csv and PARA-UserInfo.csv with imgs/, here or in PARA/"
+SCALE, FIELDS = PARA_SCALE, PARA_FIELDS
 QUALITY = Scale(1, 5, 1)
 _WHOLE = Scale(1, 5, 1)
 # The eight scores beside the aesthetic one, in the order in which re-implementations put them into PIAA-MIR.
@@ -51,19 +53,11 @@ ATTRIBUTES = (
 # Further judgements, which have other values: is the object emphasised; was it easy (-1), normal or difficult (1).
 _FURTHER = {"isObjectEmphasis": Scale(0, 1, 1), "difficultyOfJudgment": Scale(-1, 1, 1)}
 _NAMED = ("imgEmotion", "semantic")  # an emotion and a kind of scene, as words
-EXPERIENCE = ("beginner", "competent", "proficient", "expert")
-FIELDS = (
-    Field("age", "choice", ("18-21", "22-25", "26-29", "30-34", "35-40")),
-    Field("gender", "choice", ("female", "male")),
-    Field(
-        "EducationalLevel",
-        "choice",
-        ("junior_high_school", "senior_high_school", "technical_secondary_school", "junior_college", "university"),
-    ),
-    Field("artExperience", "choice", EXPERIENCE),
-    Field("photographyExperience", "choice", EXPERIENCE),
-    *(Field(f"personality-{letter}", "number", low=1, high=10) for letter in "EANOC"),
-)
+
+
+def is_one(root: Path) -> bool:
+    """Whether a folder, or PARA/ in it, has the official layout."""
+    return (home(root) / "annotation").is_dir()
 
 
 def home(root: Path) -> Path:
@@ -91,8 +85,8 @@ def study(
             numbers, as here; Scale(1, 5, 0.1) keeps the tenths that the official file is said to hold.
 
     Raises:
-        FileNotFoundError: PARA-Images.csv or PARA-UserInfo.csv is missing.
-        ValueError: a table without its columns; a bad row where `problems` is None.
+        MissingFileError: PARA-Images.csv or PARA-UserInfo.csv is missing.
+        InputError: a table without its columns; a bad row where `problems` is None.
     """
     base = home(root)
     table = base / "annotation" / "PARA-UserInfo.csv"
@@ -130,14 +124,14 @@ def official_split(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names of the pictures (imageName) of the official train and test list.
 
     Raises:
-        FileNotFoundError, ValueError: a list is missing or cannot be read; a picture is in both.
+        MissingFileError, InputError: a list is missing or cannot be read; a picture is in both.
     """
     train, test = (
         tuple(name for _, (name, _) in read_table(path, ("imageName", "sessionId"))) for path in _lists(home(root))
     )
     if both := set(train) & set(test):
         first = min(both)
-        raise ValueError(Problem(_lists(home(root))[1], None, f"{first} and {len(both) - 1} more are in both lists"))
+        raise InputError(Problem(_lists(home(root))[1], None, f"{first} and {len(both) - 1} more are in both lists"))
     return train, test
 
 
@@ -161,12 +155,12 @@ def traits(
         big_five: "raw": 1..10 as it is, 25 numbers in all; "one-hot": ten numbers each, 70 in all.
 
     Raises:
-        ValueError: a key or a value that no profile of PARA has; a personality that is no whole number for "one-hot".
+        InputError: a key or a value that no profile of PARA has; a personality that is no whole number for "one-hot".
     """
     if big_five not in ("raw", "one-hot"):
-        raise ValueError(f'big_five is "raw" or "one-hot", not {big_five!r}')
+        raise InputError(f'big_five is "raw" or "one-hot", not {big_five!r}')
     if unknown := set(profile) - {about.name for about in FIELDS}:
-        raise ValueError(f"no field {', '.join(sorted(unknown))}; a profile has {', '.join(f.name for f in FIELDS)}")
+        raise InputError(f"no field {', '.join(sorted(unknown))}; a profile has {', '.join(f.name for f in FIELDS)}")
     place = {name: i for i, name in enumerate(trait_names(big_five))}
     out = np.zeros(len(place), np.float32)
     for about in FIELDS:
@@ -178,7 +172,7 @@ def traits(
         elif big_five == "raw":
             out[place[about.name]] = value
         elif value != int(value):
-            raise ValueError(f"{about.name}: one-hot needs a whole number from 1 to 10, got {value}")
+            raise InputError(f"{about.name}: one-hot needs a whole number from 1 to 10, got {value}")
         else:
             out[place[f"{about.name}={int(value)}"]] = 1
     return out
@@ -282,3 +276,6 @@ def _crowd(
                     values = out.setdefault(column.removesuffix("_mean"), np.full(len(pictures), math.nan))
                     values[place] = value
     return out
+
+
+READS = {Study: study}

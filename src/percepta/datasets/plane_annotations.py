@@ -22,27 +22,43 @@ from scipy import ndimage
 
 from percepta.datasets import nyu40
 from percepta.datasets.posed import nearest, read_depth, read_matrix
+from percepta.errors import InputError, MissingFileError
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics, back_project, plane_in
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What PlaneMVS asks of a plane in a picture of 640 × 480, and of the picture."""
+    """What PlaneMVS asks of a plane in a picture of 640 × 480, and of the picture.
 
-    area_px: int = 200
-    width_px: int = 10
-    apart_m: float = 0.1
-    known: float = 0.5
-    brightness: float = 20.0
+    Attributes:
+        min_area_px: smallest area.
+        min_width_px: smallest width.
+        max_error_m: largest mean distance of the measured depth from the plane.
+        min_known: smallest share of its pixels with depth.
+        min_brightness: smallest mean brightness of the picture, 0..255.
+    """
+
+    min_area_px: int = 200
+    min_width_px: int = 10
+    max_error_m: float = 0.1
+    min_known: float = 0.5
+    min_brightness: float = 20.0
 
 
 @dataclass(frozen=True)
 class AnnotatedFrame:
-    """One frame; planes n·x + d = 0 in the camera's coordinates with d > 0, those that are seen.
+    """One frame, with the planes that are seen in it.
 
     Attributes:
-        segments: number of each pixel's plane, −1 none. labels: place in PLANEMVS_NAMES; −1: not known.
+        colour: RGB.
+        depth_m: 0 where there is no reading.
+        segments: number of each pixel's plane, −1 none.
+        normal: n of each plane n·x + d = 0 in the camera's coordinates.
+        offset: d of each plane, above 0, metres.
+        labels: of each plane, place in PLANEMVS_NAMES; −1: not known.
+        world_from_camera: pose, metres.
+        intrinsics: of both pictures.
     """
 
     colour: UInt8[np.ndarray, "h w 3"]
@@ -67,16 +83,14 @@ def encode(index: Int32[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
     return np.stack([value >> 16 & 255, value >> 8 & 255, value & 255], -1).astype(np.uint8)
 
 
-def find(root: Path) -> list[Scene]:
-    """The annotated scenes in a folder: itself, below it, or below its folder `scans`."""
-    root = Path(root)
-    places = [root, *sorted(root.iterdir()), *(sorted((root / "scans").iterdir()) if (root / "scans").is_dir() else ())]
-    return [Scene(place) for place in places if (place / "annotation" / "planes.npy").is_file()]
-
-
 @dataclass(frozen=True)
-class Scene:
-    """One annotated scene; frames are named by their number."""
+class AnnotatedScene:
+    """One annotated scene; frames are named by their number.
+
+    Attributes:
+        root: its folder.
+        rules: what a plane and a picture need to be used.
+    """
 
     root: Path
     rules: Rules = Rules()
@@ -92,29 +106,29 @@ class Scene:
         """Points nearest to the world's origin.
 
         Raises:
-            ValueError: another array.
+            InputError: another array.
         """
         path = self.root / "annotation" / "planes.npy"
         try:
             out = np.load(path, allow_pickle=False)
         except ValueError as error:
-            raise ValueError(f"{path}: no plain array of numbers ({error})") from None
+            raise InputError(f"{path}: no plain array of numbers ({error})") from None
         if out.ndim != 2 or out.shape[1] != 3 or not np.isfinite(out).all():
-            raise ValueError(f"{path}: expected n × 3 finite numbers, found {out.shape}")
+            raise InputError(f"{path}: expected n × 3 finite numbers, found {out.shape}")
         return out.astype(np.float64)
 
     def pose(self, name: str) -> Float64[np.ndarray, "4 4"]:
         """world_from_camera."""
         return read_matrix(self.root / "frames" / "pose" / f"{name}.txt", (4, 4))
 
-    def pairs(self, baseline_m: tuple[float, float], most_frames: int = 20) -> list[tuple[str, str]]:
+    def pairs(self, baseline_m: tuple[float, float], max_frames: int = 20) -> list[tuple[str, str]]:
         """(reference, source): for each tracked frame the nearest later one within so many frames and so far away."""
         tracked = [(n, self.pose(n)) for n in self.names]
         tracked = [(n, p) for n, p in tracked if np.isfinite(p).all()]
         out = []
         for i, (name, pose) in enumerate(tracked):
             for other, there in tracked[i + 1 :]:
-                if name.isdigit() and other.isdigit() and int(other) - int(name) > most_frames:
+                if name.isdigit() and other.isdigit() and int(other) - int(name) > max_frames:
                     break
                 if baseline_m[0] <= np.linalg.norm(there[:3, 3] - pose[:3, 3]) <= baseline_m[1]:
                     out.append((name, other))
@@ -126,7 +140,7 @@ class Scene:
         folder = self.root / "frames" / "color"
         path = next((p for p in (folder / f"{name}.jpg", folder / f"{name}.png") if p.is_file()), None)
         if path is None:
-            raise FileNotFoundError(f"{folder / name}.jpg: no such file")
+            raise MissingFileError(f"{folder / name}.jpg: no such file")
         with Image.open(path) as picture:
             return np.asarray(picture.convert("RGB").resize(size, Image.Resampling.BOX))
 
@@ -134,13 +148,13 @@ class Scene:
         """A frame with its cleaned planes.
 
         Raises:
-            FileNotFoundError, ValueError: a file is missing or damaged, or the picture is too dark.
+            MissingFileError, InputError: a file is missing or damaged, or the picture is too dark.
         """
         pose = self.pose(name)
         poses.check(pose, f"{self.root / 'frames' / 'pose' / name}.txt")
         colour = self.picture(name, size)
-        if colour.mean() < self.rules.brightness:
-            raise ValueError(f"{self.root}, frame {name}: too dark (mean {colour.mean():.0f} of 255)")
+        if colour.mean() < self.rules.min_brightness:
+            raise InputError(f"{self.root}, frame {name}: too dark (mean {colour.mean():.0f} of 255)")
         depth = nearest(read_depth(self.root / "frames" / "depth" / f"{name}.png"), *size)
         matrix = read_matrix(self.root / "frames" / "intrinsic" / "intrinsic_depth.txt", (4, 4))
         with Image.open(self.root / "frames" / "depth" / f"{name}.png") as picture:
@@ -149,7 +163,7 @@ class Scene:
         with Image.open(path) as picture:
             index = decode(np.asarray(picture.convert("RGB").resize(size, Image.Resampling.NEAREST)))
         if index.max(initial=-1) >= len(self.planes):
-            raise ValueError(f"{path}: names plane {index.max()}, but planes.npy has {len(self.planes)}")
+            raise InputError(f"{path}: names plane {index.max()}, but planes.npy has {len(self.planes)}")
         segments, normal, offset = self._cleaned(index, depth, camera, pose)
         labels = self._labels(name, segments, len(offset), size)
         return AnnotatedFrame(colour, depth, segments, normal, offset, labels, pose, camera)
@@ -170,11 +184,11 @@ class Scene:
             own = index == number
             known = own & (depth > 0)
             thick = 2 * float(np.asarray(ndimage.distance_transform_edt(np.pad(own, 1))).max())
-            if own.sum() < self.rules.area_px * scale or thick < self.rules.width_px * scale**0.5:
+            if own.sum() < self.rules.min_area_px * scale or thick < self.rules.min_width_px * scale**0.5:
                 continue
-            if known.sum() < self.rules.known * own.sum():
+            if known.sum() < self.rules.min_known * own.sum():
                 continue
-            if np.abs(cloud[known] @ normal[number] + offset[number]).mean() > self.rules.apart_m:
+            if np.abs(cloud[known] @ normal[number] + offset[number]).mean() > self.rules.max_error_m:
                 continue
             out[own] = len(kept)
             kept.append(int(number))
@@ -203,7 +217,34 @@ class Scene:
         with table.open(encoding="utf-8", newline="") as file:
             rows = csv.DictReader(file, delimiter="\t")
             if not {"id", "raw_category", "nyu40id"} <= set(rows.fieldnames or ()):
-                raise ValueError(f"{table}, line 1: expected columns id, raw_category and nyu40id")
+                raise InputError(f"{table}, line 1: expected columns id, raw_category and nyu40id")
             return {
                 int(row["id"]): nyu40.planemvs_of(int(row["nyu40id"] or 0), row["raw_category"] or "") for row in rows
             }
+
+
+# ------------------------------------------------------------------------------------------------ as a set of data
+
+NAME = "ScanNet with plane annotation"
+FILES = "annotation/planes.npy of each scene, in the folder, below it or below its folder scans"
+
+
+def scenes(root: Path) -> list[AnnotatedScene]:
+    """The annotated scenes in a folder: itself, below it, or below its folder `scans`."""
+    return [AnnotatedScene(folder) for folder in _folders(root)]
+
+
+def is_one(root: Path) -> bool:
+    """Whether a folder is an annotated scene or holds some."""
+    return bool(_folders(root))
+
+
+def _folders(root: Path) -> list[Path]:
+    root = Path(root)
+    if not root.is_dir():
+        return []
+    scans = sorted((root / "scans").iterdir()) if (root / "scans").is_dir() else []
+    return [path for path in (root, *sorted(root.iterdir()), *scans) if (path / "annotation/planes.npy").is_file()]
+
+
+READS = {AnnotatedScene: scenes}

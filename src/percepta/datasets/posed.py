@@ -6,6 +6,8 @@ A recording is a list of references to files; pictures are read one by one. `fol
     depth/                          0.png, ... 16 bit, millimetres unless `unit_m` says otherwise; 0 = no reading
     pose/ or poses/                 0.txt, ... world_from_camera, 4×4
     intrinsics.txt                  3×3 or 4×4, of the colour pictures; depth is registered to them
+
+`datasets.recordings.open_recording` opens a folder in this or any other layout.
 """
 
 from __future__ import annotations
@@ -13,13 +15,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 from PIL import Image
 
 from percepta.datasets.problem import Problem
+from percepta.errors import InputError, MissingFileError
 from percepta.geometry import camera as cameras
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics
@@ -34,8 +37,10 @@ class RgbdFrame:
     """One frame, depth registered to colour.
 
     Attributes:
-        colour: RGB. depth_m: along the optical axis; 0 where there is no reading.
-        world_from_camera: of the colour camera. intrinsics: of both pictures.
+        colour: RGB, 0..255.
+        depth_m: along the optical axis, metres; 0 where there is no reading.
+        world_from_camera: pose of the colour camera.
+        intrinsics: of both pictures.
         name: the frame's file name without its ending.
     """
 
@@ -51,13 +56,16 @@ class Recording:
     """References to the frames of one recording; iterating reads them.
 
     Attributes:
-        colours, depths: files, one of each a frame, in the order of time.
+        colours: picture files, one a frame, in the order of time.
+        depths: depth files, one a frame.
         poses: a file for each frame, or one for all of them: then `matrices` holds what it says.
-        colour_matrix, depth_matrix: K of the two cameras at the size of their files.
+        colour_matrix: K of the colour camera at the size of its files.
+        depth_matrix: K of the depth camera at the size of its files.
         colour_from_depth: where the depth camera stands before the colour camera; None: depth is registered already.
         pose_of: "colour" or "depth": whose pose the files give.
         unit_m: metres of one step of the depth files.
         alone: files that belong to no frame, since another one of their number is missing.
+        up: what is up in the world of the poses: "z", or "camera" for what is up in the first picture.
     """
 
     colours: tuple[Path, ...]
@@ -70,6 +78,7 @@ class Recording:
     unit_m: float = 0.001
     matrices: Float64[np.ndarray, "n 4 4"] | None = None
     alone: tuple[Path, ...] = ()
+    up: Literal["z", "camera"] = "z"
 
     def __len__(self) -> int:
         return len(self.colours)
@@ -78,18 +87,19 @@ class Recording:
         return self.frames()
 
     def frames(
-        self, size: tuple[int, int] | None = None, every: int = 1, *, skip_untracked: bool = True
+        self, size: tuple[int, int] | None = None, stride: int = 1, *, skip_untracked: bool = True
     ) -> Iterator[RgbdFrame]:
-        """Frames 0, every, 2·every, ...
+        """Frames 0, stride, 2·stride, ...
 
         Args:
             size: (width, height) to bring them to; None: the depth picture's size.
+            stride: take every n-th frame.
             skip_untracked: leave out frames whose pose is not finite, as ScanNet writes it; else they are an error.
 
         Raises:
-            ValueError: a damaged file or a pose that is no rigid motion, naming the file.
+            InputError: a damaged file or a pose that is no rigid motion, naming the file.
         """
-        for i in range(0, len(self), every):
+        for i in range(0, len(self), stride):
             if skip_untracked and not np.isfinite(self.pose(i)).all():
                 continue
             yield self.read(i, size)
@@ -99,7 +109,7 @@ class Recording:
         return read_matrix(self.poses[i], (4, 4)) if self.matrices is None else self.matrices[i]
 
     def read(self, i: int, size: tuple[int, int] | None = None) -> RgbdFrame:
-        """Frame i; see `frames`."""
+        """Frame i, at a size (width, height); see `frames`."""
         pose = self.pose(i)
         poses.check(pose, f"{self.poses[i]}, frame {self.colours[i].stem}")
         depth = read_depth(self.depths[i], self.unit_m)
@@ -122,7 +132,13 @@ class Recording:
 
 
 def nearest(depth_m: Float32[np.ndarray, "h w"], width: int, height: int) -> Float32[np.ndarray, "height width"]:
-    """Depth at another size without mixing: each pixel takes the one whose area holds its centre."""
+    """Depth at another size without mixing: each pixel takes the one whose area holds its centre.
+
+    Args:
+        depth_m: 0 where there is no reading.
+        width: in pixels.
+        height: in pixels.
+    """
     h, w = depth_m.shape
     rows = ((np.arange(height) + 0.5) * h / height).astype(np.int64)
     columns = ((np.arange(width) + 0.5) * w / width).astype(np.int64)
@@ -133,7 +149,7 @@ def read_colour(path: Path) -> Image.Image:
     """A picture in RGB as its file has it; EXIF does not turn it, since the intrinsics would not turn with it.
 
     Raises:
-        FileNotFoundError: no such file. ValueError: it cannot be read.
+        MissingFileError: no such file. InputError: it cannot be read.
     """
     try:
         with Image.open(path) as picture:
@@ -141,14 +157,14 @@ def read_colour(path: Path) -> Image.Image:
     except FileNotFoundError:
         raise
     except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{path}: the picture cannot be read ({error})") from None
+        raise InputError(f"{path}: the picture cannot be read ({error})") from None
 
 
 def read_depth(path: Path, unit_m: float = 0.001) -> Float32[np.ndarray, "h w"]:
     """Depth in metres of a 16-bit picture; 0 and 65535 become 0.
 
     Raises:
-        ValueError: no 16-bit picture with one channel.
+        InputError: no 16-bit picture with one channel.
     """
     try:
         with Image.open(path) as picture:
@@ -156,9 +172,9 @@ def read_depth(path: Path, unit_m: float = 0.001) -> Float32[np.ndarray, "h w"]:
     except FileNotFoundError:
         raise
     except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{path}: the depth picture cannot be read ({error})") from None
+        raise InputError(f"{path}: the depth picture cannot be read ({error})") from None
     if not mode.startswith("I"):
-        raise ValueError(f"{path}: depth is a 16-bit picture with one channel, not of Pillow's mode {mode}")
+        raise InputError(f"{path}: depth is a 16-bit picture with one channel, not of Pillow's mode {mode}")
     return (np.where(np.isin(values, NO_READING), 0, values) * np.float64(unit_m)).astype(np.float32)
 
 
@@ -166,8 +182,8 @@ def read_matrix(path: Path, shape: tuple[int, int] | None = None) -> Float64[np.
     """Numbers in rows.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: something else in it, or another shape.
+        MissingFileError: no such file.
+        InputError: something else in it, or another shape.
     """
     try:
         rows = [
@@ -175,10 +191,10 @@ def read_matrix(path: Path, shape: tuple[int, int] | None = None) -> Float64[np.
         ]
         out = np.array([row for row in rows if row], np.float64)
     except ValueError as error:
-        raise ValueError(f"{path}: expected rows of numbers ({error})") from None
+        raise InputError(f"{path}: expected rows of numbers ({error})") from None
     if out.ndim != 2 or (shape is not None and out.shape != shape):
         wanted = "a matrix" if shape is None else f"{shape[0]}×{shape[1]} numbers"
-        raise ValueError(f"{path}: expected {wanted}, found {'×'.join(map(str, out.shape))}")
+        raise InputError(f"{path}: expected {wanted}, found {'×'.join(map(str, out.shape))}")
     return out
 
 
@@ -186,20 +202,24 @@ def read_intrinsics(root: Path) -> Float64[np.ndarray, "3 3"]:
     """K of a folder's intrinsics.txt, which holds it as 3×3 or 4×4.
 
     Raises:
-        FileNotFoundError: there is none. ValueError: what is in it is no matrix.
+        MissingFileError: there is none. InputError: what is in it is no matrix.
     """
     path = root / "intrinsics.txt"
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; it holds the 3×3 matrix of the camera")
+        raise MissingFileError(f"{path}: no such file; it holds the 3×3 matrix of the camera")
     return read_matrix(path)[:3, :3]
 
 
-def folder(root: Path, unit_m: float = 0.001) -> Recording:
+def folder(root: Path, *, unit_m: float = 0.001) -> Recording:
     """A plain posed folder, see above.
 
+    Args:
+        root: the folder.
+        unit_m: metres of one step of the depth files.
+
     Raises:
-        FileNotFoundError: a folder, a file or intrinsics.txt is missing.
-        ValueError: no frame has all three files.
+        MissingFileError: a folder, a file or intrinsics.txt is missing.
+        InputError: no frame has all three files.
     """
     root = Path(root)
     colours = numbered(first_folder(root, COLOURS), pictures.SUFFIXES)
@@ -218,11 +238,20 @@ def together(
     depth_matrix: Float64[np.ndarray, "3 3"],
     **more: Any,
 ) -> Recording:
-    """The frames that have all three files, in the order of their numbers."""
+    """The frames that have all three files, in the order of their numbers.
+
+    Args:
+        root: the folder, for messages.
+        colours: colour pictures by frame number.
+        depths: depth pictures by frame number.
+        places: poses by frame number.
+        colour_matrix: K of the colour camera.
+        depth_matrix: K of the depth camera.
+    """
     names = sorted(colours.keys() & depths.keys() & places.keys(), key=order)
     if not names:
         counts = f"{len(colours)} colours, {len(depths)} depths, {len(places)} poses"
-        raise ValueError(f"{root}: no frame has a colour, a depth and a pose file of one name ({counts})")
+        raise InputError(f"{root}: no frame has a colour, a depth and a pose file of one name ({counts})")
     tables = (colours, depths, places)
     files = [tuple(table[name] for name in names) for table in tables]
     whole = set(names)
@@ -242,22 +271,22 @@ def first_folder(root: Path, names: Sequence[str]) -> Path:
     """The first of some folders that is there.
 
     Raises:
-        FileNotFoundError: none of them is.
+        MissingFileError: none of them is.
     """
     for name in names:
         if (root / name).is_dir():
             return root / name
-    raise FileNotFoundError(f"{root}: no folder {' or '.join(names)}")
+    raise MissingFileError(f"{root}: no folder {' or '.join(names)}")
 
 
 def numbered(where: Path, suffixes: frozenset[str] | set[str]) -> dict[str, Path]:
     """Files of a folder by their number (without leading zeros), or by their name where there is none.
 
     Raises:
-        FileNotFoundError: no such folder.
+        MissingFileError: no such folder.
     """
     if not where.is_dir():
-        raise FileNotFoundError(f"{where}: no such folder")
+        raise MissingFileError(f"{where}: no such folder")
     out = {}
     for path in sorted(where.iterdir()):
         if path.suffix.lower() in suffixes:
@@ -268,11 +297,11 @@ def numbered(where: Path, suffixes: frozenset[str] | set[str]) -> dict[str, Path
 
 def check(
     recording: Recording,
-    every: int = 10,
-    longest_step_m: float = 0.3,
+    stride: int = 10,
+    max_step_m: float = 0.3,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Problem], list[Problem]]:
-    """(problems, warnings) of a recording: all poses, the pictures of every n-th frame, and whether frames overlap.
+    """Reads all poses and the pictures of every n-th frame, and compares frames that overlap.
 
     Problems: damaged files, poses that are no rigid motion or follow another convention, depth in another unit, sizes
     that change.
@@ -280,13 +309,19 @@ def check(
     reading, a principal point far from the middle.
 
     Args:
-        progress: called with (frames looked at, frames).
+        recording: what is checked.
+        stride: the pictures of every n-th frame are read.
+        max_step_m: a longer way from one frame to the next is a jump.
+        progress: called with (frames that were read, frames).
+
+    Returns:
+        (problems, warnings).
     """
     problems: list[Problem] = []
     warnings: list[Problem] = []
-    _check_poses(recording, longest_step_m, problems, warnings)
+    _check_poses(recording, max_step_m, problems, warnings)
     _check_numbers(recording, warnings)
-    _check_pictures(recording, every, progress, problems, warnings)
+    _check_pictures(recording, stride, progress, problems, warnings)
     if not problems:
         _check_overlap(recording, problems)
     return problems, warnings
@@ -294,14 +329,14 @@ def check(
 
 def _check_pictures(
     recording: Recording,
-    every: int,
+    stride: int,
     progress: Callable[[int, int], None] | None,
     problems: list[Problem],
     warnings: list[Problem],
 ) -> None:
     sizes: set[tuple[int, ...]] = set()
     middles = []
-    for i in range(0, len(recording), every):
+    for i in range(0, len(recording), stride):
         path = recording.depths[i]
         try:
             depth = read_depth(path, recording.unit_m)
@@ -312,7 +347,7 @@ def _check_pictures(
             continue
         finally:
             if progress is not None:
-                progress(min(i + every, len(recording)), len(recording))
+                progress(min(i + stride, len(recording)), len(recording))
         seen = depth[depth > 0]
         if seen.size < 0.05 * depth.size:
             warnings.append(Problem(recording.depths[i], None, "fewer than 5 % of the pixels have a reading"))
@@ -416,7 +451,7 @@ def _agreement(
     return agree / max(inside, 200)  # a few pixels at the edge tell nothing
 
 
-def _check_poses(recording: Recording, longest_step_m: float, problems: list[Problem], warnings: list[Problem]) -> None:
+def _check_poses(recording: Recording, max_step_m: float, problems: list[Problem], warnings: list[Problem]) -> None:
     last: tuple[int, np.ndarray] | None = None
     steps = []
     for i, path in enumerate(recording.poses):
@@ -434,7 +469,7 @@ def _check_poses(recording: Recording, longest_step_m: float, problems: list[Pro
         if last is not None and i == last[0] + 1:
             step = float(np.linalg.norm(pose[:3, 3] - last[1][:3, 3]))
             steps.append(step)
-            if step > longest_step_m:
+            if step > max_step_m:
                 warnings.append(Problem(path, None, f"the camera jumps by {step:.2f} m since the frame before"))
         last = (i, pose)
     if steps and np.median(steps) > 1.0:
@@ -454,3 +489,15 @@ def _check_numbers(recording: Recording, warnings: list[Problem]) -> None:
         what = "this file belongs" if count == 1 else f"this and {count - 1} other files belong"
         text = f"{what} to no frame: a frame has a colour, a depth and a pose of one number; left out"
         warnings.append(Problem(recording.alone[0], None, text))
+
+
+NAME = "recording with depth"
+FILES = "color/ (or rgb/), depth/, pose/ and intrinsics.txt"
+
+
+def is_one(root: Path) -> bool:
+    """Whether a folder is a plain posed folder with depth."""
+    return (root / "depth").is_dir() and any((root / name).is_dir() for name in POSES)
+
+
+READS = {Recording: folder}

@@ -17,6 +17,7 @@ from scipy import ndimage
 
 from percepta.datasets import posed
 from percepta.datasets.posed import Recording
+from percepta.errors import InputError
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics
 from percepta.media import image as pictures
@@ -27,7 +28,9 @@ class PosedPicture:
     """A picture file with its camera.
 
     Attributes:
-        intrinsics: of the picture without distortion. world_from_camera: its pose, metres (COLMAP: any unit).
+        path: the file.
+        intrinsics: of the picture without distortion.
+        world_from_camera: its pose, metres (COLMAP: any unit).
         distortion: k1, k2, p1, p2 of OpenCV's model; zeros for none.
     """
 
@@ -40,13 +43,13 @@ class PosedPicture:
         """RGB, straightened where the lens bends.
 
         Raises:
-            ValueError: a damaged picture, or one of another size than its intrinsics.
+            InputError: a damaged picture, or one of another size than its intrinsics.
         """
         colour = np.asarray(posed.read_colour(self.path))
         camera = self.intrinsics
         if colour.shape[:2] != (camera.height, camera.width):
             h, w = colour.shape[:2]
-            raise ValueError(
+            raise InputError(
                 f"{self.path}: the picture is {w}×{h}, its intrinsics are for {camera.width}×{camera.height}"
             )
         return straightened(colour, camera, self.distortion) if any(self.distortion) else colour
@@ -55,7 +58,13 @@ class PosedPicture:
 def straightened(
     colour: UInt8[np.ndarray, "h w 3"], camera: Intrinsics, distortion: tuple[float, float, float, float]
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """The picture that a lens without distortion gives; black beyond the border."""
+    """The picture that a lens without distortion gives; black beyond the border.
+
+    Args:
+        colour: the picture.
+        camera: its intrinsics.
+        distortion: (k1, k2, p1, p2), radial and tangential.
+    """
     k1, k2, p1, p2 = distortion
     x = (np.arange(camera.width) - camera.cx)[None, :] / camera.fx
     y = (np.arange(camera.height) - camera.cy)[:, None] / camera.fy
@@ -65,6 +74,10 @@ def straightened(
     v = (y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y) * camera.fy + camera.cy
     channels = [ndimage.map_coordinates(colour[..., i], [v, u], order=1, mode="constant") for i in range(3)]
     return np.stack(channels, -1)
+
+
+NAME = "posed pictures without depth"
+FILES = "color/ (or rgb/, images/), pose/ and intrinsics.txt"
 
 
 def is_one(root: Path) -> bool:
@@ -78,8 +91,8 @@ def read(root: Path) -> list[PosedPicture]:
     """The pictures that have a pose, in the order of their numbers; those whose pose is not finite are left out.
 
     Raises:
-        FileNotFoundError: a folder or intrinsics.txt is missing.
-        ValueError: no picture has a pose, or a pose is no rigid motion: names the file.
+        MissingFileError: a folder or intrinsics.txt is missing.
+        InputError: no picture has a pose, or a pose is no rigid motion: names the file.
     """
     root = Path(root)
     colours = posed.numbered(posed.first_folder(root, posed.COLOURS), pictures.SUFFIXES)
@@ -87,7 +100,7 @@ def read(root: Path) -> list[PosedPicture]:
     matrix = posed.read_intrinsics(root)
     names = sorted(colours.keys() & places.keys(), key=posed.order)
     if not names:
-        raise ValueError(f"{root}: {len(colours)} pictures and {len(places)} poses, but none of one name")
+        raise InputError(f"{root}: {len(colours)} pictures and {len(places)} poses, but none of one name")
     out = []
     for name in names:
         pose = posed.read_matrix(places[name], (4, 4))
@@ -115,3 +128,6 @@ def of_recording(recording: Recording) -> list[PosedPicture]:
                 size = picture.size
         out.append(PosedPicture(path, Intrinsics.of(recording.colour_matrix, *size), pose))
     return out
+
+
+READS = {PosedPicture: read}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
@@ -18,6 +21,26 @@ class Problem(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.file}{f', line {self.line}' if self.line else ''}: {self.message}"
+
+
+@contextmanager
+def noting(problems: list[Problem] | None, root: Path) -> Iterator[None]:
+    """Turns the error of a reader into a problem, with the file and the line that its text starts with.
+
+    Args:
+        problems: where it is added; None: the error is raised as it is.
+        root: the file of problems whose text names none.
+    """
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        if problems is None:
+            raise
+        start = re.match(r"(.+?)(?:, line (\d+))?: (.*)", str(error), re.DOTALL)
+        if start is None:
+            problems.append(Problem(root, None, str(error)))
+        else:
+            problems.append(Problem(Path(start[1]), int(start[2]) if start[2] else None, start[3]))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 Every reader (`oasis`, `para`, `flickr_aes`, `album`) returns a `Study`. All of them take two lists:
 
-    problems    None: the first bad row raises ValueError with file and line. A list: it is noted there and left out.
+    problems    None: the first bad row raises InputError with file and line. A list: it is noted there and left out.
     warnings    None: dropped. A list: what was mended or looks odd is noted there.
 
 What makes a file unreadable as a whole (missing, no such column, not UTF-8) raises in either case; the exception's
@@ -24,6 +24,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from percepta.datasets.problem import Problem
+from percepta.errors import InputError, MissingFileError
 
 Number: TypeAlias = float | int  # shapes are checked at run time in tests, and there an int is no float
 _CLOSE = 1e-6  # how far from the grid a score may lie: files hold 3.3000001
@@ -34,7 +35,7 @@ class Scale:
     """The scores that a study allows: from `low` to `high` in steps; with step 0 any number between.
 
     Raises:
-        ValueError: not low < high, or a step that does not fit between them.
+        InputError: not low < high, or a step that does not fit between them.
     """
 
     low: Number
@@ -43,9 +44,9 @@ class Scale:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
-            raise ValueError(f"a scale goes from a low to a high score, not from {self.low} to {self.high}")
+            raise InputError(f"a scale goes from a low to a high score, not from {self.low} to {self.high}")
         if not 0 <= self.step <= self.high - self.low:
-            raise ValueError(f"steps of {self.step} do not fit between {self.low} and {self.high}")
+            raise InputError(f"steps of {self.step} do not fit between {self.low} and {self.high}")
 
     def __str__(self) -> str:
         return f"{self.low:g} to {self.high:g}" + (f" in steps of {self.step:g}" if self.step else "")
@@ -58,10 +59,10 @@ class Scale:
         """The nearest score that is allowed; the higher one of two.
 
         Raises:
-            ValueError: NaN.
+            InputError: NaN.
         """
         if math.isnan(score):
-            raise ValueError("NaN is no score")
+            raise InputError("NaN is no score")
         score = min(max(score, self.low), self.high)
         if self.step == 0:
             return float(score)
@@ -98,7 +99,8 @@ class Field:
         name: key in a profile.
         kind: "number", or "choice": one of `choices`, in their order where they have one.
         choices: what may be chosen.
-        low, high: range of a number; NaN where it is not known.
+        low: the smallest number; NaN where it is not known.
+        high: the largest number; NaN where it is not known.
     """
 
     name: str
@@ -116,17 +118,17 @@ class Field:
         """A value from a file, as text or as a number; choices in any case.
 
         Raises:
-            ValueError: not one of the choices; no number; out of range. Says what was expected.
+            InputError: not one of the choices; no number; out of range. Says what was expected.
         """
         text = str(value).strip() if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
         if self.kind == "choice":
             for choice in self.choices:
                 if text.casefold() == choice.casefold():
                     return choice
-            raise ValueError(f"{self.name}: expected {self}, got {value!r}{nearest(text, self.choices)}")
+            raise InputError(f"{self.name}: expected {self}, got {value!r}{nearest(text, self.choices)}")
         number = to_number(text)
         if number is None or number < self.low or number > self.high:
-            raise ValueError(f"{self.name}: expected {self}, got {value!r}")
+            raise InputError(f"{self.name}: expected {self}, got {value!r}")
         return number
 
 
@@ -142,7 +144,9 @@ class Study:
         profiles: one per person: name of a field -> value; what is not known is left out.
         fields: what a profile may hold.
         scale: the scores that are allowed.
-        rater, picture, score: one per rating: index into `people`, index into `pictures`, the score.
+        rater: one per rating: index into `people`.
+        picture: one per rating: index into `pictures`.
+        score: one per rating.
         line: line of the rating in `source`, counted from 1.
         attributes: further numbers per rating, NaN where missing.
         crowd: numbers per picture that the official files state, NaN where missing.
@@ -150,7 +154,7 @@ class Study:
         source: the file of ratings.
 
     Raises:
-        ValueError: lengths that differ, indices out of range, a person or picture that comes twice.
+        InputError: lengths that differ, indices out of range, a person or picture that comes twice.
     """
 
     name: str
@@ -177,13 +181,13 @@ class Study:
         lengths += [(f"crowd[{name!r}]", values, pictures) for name, values in self.crowd.items()]
         for name, values, expected in lengths:
             if len(values) != expected:
-                raise ValueError(f"{self.name}: {name} has {len(values)} entries, expected {expected}")
+                raise InputError(f"{self.name}: {name} has {len(values)} entries, expected {expected}")
         for name, index, count in (("rater", self.rater, people), ("picture", self.picture, pictures)):
             if n and (index.min() < 0 or index.max() >= count):
-                raise ValueError(f"{self.name}: {name} goes from {index.min()} to {index.max()}, of {count}")
+                raise InputError(f"{self.name}: {name} goes from {index.min()} to {index.max()}, of {count}")
         for name, values in (("people", self.people), ("pictures", self.pictures)):
             if len(set(values)) < len(values):
-                raise ValueError(f"{self.name}: one of the {name} comes twice")
+                raise InputError(f"{self.name}: one of the {name} comes twice")
 
     def matrix(self) -> Float[np.ndarray, "people pictures"]:
         """Scores as a table, NaN where there is none; of several ratings of a pair the mean."""
@@ -203,10 +207,11 @@ class Study:
         """The study of these people and pictures alone, in this order, with the ratings between them.
 
         Args:
-            people, pictures: indices; None: all.
+            people: indices; None: all.
+            pictures: indices; None: all.
 
         Raises:
-            ValueError: an index out of range, or one that comes twice.
+            InputError: an index out of range, or one that comes twice.
         """
         who = _chosen("people", people, len(self.people))
         what = _chosen("pictures", pictures, len(self.pictures))
@@ -233,31 +238,18 @@ class Study:
 
 
 def note(problems: list[Problem] | None, file: Path, line: int | None, message: str) -> None:
-    """Adds to the list; without a list raises ValueError, whose first argument is the `Problem`."""
+    """Adds to the list; without a list raises InputError, whose first argument is the `Problem`.
+
+    Args:
+        problems: the list; None: raise.
+        file: where it is.
+        line: counted from 1; None where lines mean nothing.
+        message: what is wrong.
+    """
     problem = Problem(file, line, message)
     if problems is None:
-        raise ValueError(problem)
+        raise InputError(problem)
     problems.append(problem)
-
-
-@dataclass
-class Tally:
-    """Notes once what many rows share: its first line and how often it comes. `close` writes the notes."""
-
-    file: Path
-    notes: list[Problem] | None
-    found: dict[str, list[int]] = field(default_factory=dict)
-
-    def add(self, line: int, message: str) -> None:
-        """One more row; without a list raises ValueError as `note` does."""
-        if self.notes is None:
-            note(None, self.file, line, message)
-        self.found.setdefault(message, [line, 0])[1] += 1
-
-    def close(self) -> None:
-        more = {1: "", 2: " (and 1 more row)"}
-        for message, (line, count) in self.found.items():
-            note(self.notes, self.file, line, message + more.get(count, f" (and {count - 1:,} more rows)"))
 
 
 def to_number(text: str) -> float | None:
@@ -273,44 +265,6 @@ def nearest(name: str, names: Collection[str]) -> str:
     """The end of a message, " (did you mean X?)"; empty where no name comes close."""
     close = difflib.get_close_matches(name, names, 1, 0.6) if name else []
     return f" (did you mean {close[0]!r}?)" if close else ""
-
-
-def read_profiles(
-    path: Path,
-    key: str,
-    columns: Mapping[str, Field],
-    problems: list[Problem] | None = None,
-    codes: Mapping[str, Mapping[str, str]] | None = None,
-) -> tuple[tuple[str, ...], tuple[dict[str, str | float], ...]]:
-    """A table with one person a row: identifiers and profiles. A blank cell is left out of the profile.
-
-    Args:
-        path: CSV whose first line names its columns.
-        key: column of the identifiers.
-        columns: column -> the field it fills.
-        problems: see the top of this file; a wrong value is left out, a person who comes twice counts once.
-        codes: column -> {what the table holds: which choice that is}.
-
-    Raises:
-        FileNotFoundError, ValueError: no such file; no such column; a bad row where `problems` is None.
-    """
-    profiles: dict[str, dict[str, str | float]] = {}
-    lines: dict[str, int] = {}
-    for line, (person, *cells) in read_table(path, (key, *columns), problems=problems):
-        if not person:
-            note(problems, path, line, f"the {key} is empty")
-        elif person in profiles:
-            note(problems, path, line, f"{key} {person!r} is in line {lines[person]} already")
-        else:
-            lines[person] = line
-            profile = profiles[person] = {}
-            for (column, about), cell in zip(columns.items(), cells, strict=True):
-                if cell:
-                    try:
-                        profile[about.name] = about.read((codes or {}).get(column, {}).get(cell, cell))
-                    except ValueError as error:
-                        note(problems, path, line, str(error))
-    return tuple(profiles), tuple(profiles.values())
 
 
 def read_table(
@@ -334,11 +288,11 @@ def read_table(
         problems: see the top of this file.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: an empty file, a missing column, text that is not UTF-8; a bad row where `problems` is None.
+        MissingFileError: no such file.
+        InputError: an empty file, a missing column, text that is not UTF-8; a bad row where `problems` is None.
     """
     if not path.is_file():
-        raise FileNotFoundError(Problem(path, None, f"no such file; expected a table with columns {_list(required)}"))
+        raise MissingFileError(Problem(path, None, f"no such file; expected a table with columns {_list(required)}"))
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             header, mark = _header(path, file.readline(), required)
@@ -383,13 +337,13 @@ def _header(path: Path, text: str, required: Sequence[str]) -> tuple[list[str], 
         if not lacking:
             twice = [name for name in required if known.count(name.lower()) > 1]
             if twice:
-                raise ValueError(Problem(path, 1, f"column {twice[0]} comes twice"))
+                raise InputError(Problem(path, 1, f"column {twice[0]} comes twice"))
             return names, mark
         if len(lacking) < len(missing):
             missing = lacking
     if not text.strip():
-        raise ValueError(Problem(path, 1, f"no header; the first line names the columns: {_list(required)}"))
-    raise ValueError(
+        raise InputError(Problem(path, 1, f"no header; the first line names the columns: {_list(required)}"))
+    raise InputError(
         Problem(
             path, 1, f"no column {_list(missing)}; the first line names the columns and must hold {_list(required)}"
         )
@@ -400,14 +354,14 @@ def _list(names: Sequence[str]) -> str:
     return ", ".join(names)
 
 
-def _not_utf8(path: Path) -> ValueError:
+def _not_utf8(path: Path) -> InputError:
     """The error, with the line of the first byte that is not UTF-8."""
     data, line = path.read_bytes(), None
     try:
         data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-    return ValueError(Problem(path, line, "not UTF-8 text; save the table as UTF-8"))
+    return InputError(Problem(path, line, "not UTF-8 text; save the table as UTF-8"))
 
 
 def _means(
@@ -423,9 +377,9 @@ def _chosen(name: str, index: Sequence[int] | Int[np.ndarray, "a"] | None, count
         return np.arange(count)
     chosen = np.asarray(index, dtype=np.int64).reshape(-1)
     if len(chosen) and (chosen.min() < 0 or chosen.max() >= count):
-        raise ValueError(f"{name} are numbered from 0 to {count - 1}, not {chosen.min()} to {chosen.max()}")
+        raise InputError(f"{name} are numbered from 0 to {count - 1}, not {chosen.min()} to {chosen.max()}")
     if len(np.unique(chosen)) < len(chosen):
-        raise ValueError(f"one of the {name} is chosen twice")
+        raise InputError(f"one of the {name} is chosen twice")
     return chosen
 
 

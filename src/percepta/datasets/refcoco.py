@@ -21,9 +21,15 @@ from typing import Any, NamedTuple
 
 from percepta.datasets import coco
 from percepta.datasets.coco import CocoMask
-from percepta.datasets.scene import PngMask, Region, Scene
+from percepta.datasets.problem import Problem, noting
+from percepta.datasets.scene import SPLITS, PngMask, Region, Scene, unused
+from percepta.errors import InputError, MissingFileError
 
-SPLITS = ("train", "val", "test", "testA", "testB")
+NAME = "RefCOCO, RefCOCO+ or RefCOCOg"
+FILES = (
+    "refs(unc|umd|google).p beside instances.json, here or one folder down, or one such .p; or, prepared for CRIS, "
+    "anns/<dataset>/<split>.json with masks/<dataset>/<ref_id>.png"
+)
 PICTURES = (
     "images/train2014",
     "images/mscoco/images/train2014",
@@ -60,7 +66,7 @@ def protocol(scenes: Sequence[Scene], split: str) -> list[Item]:
     reference. test, testA, testB: every sentence.
     """
     if split not in SPLITS:
-        raise ValueError(f"the splits are {', '.join(SPLITS)}, not {split!r}")
+        raise InputError(f"the splits are {', '.join(SPLITS)}, not {split!r}")
     out = []
     for i, scene in enumerate(scenes):
         for j, region in enumerate(scene.regions):
@@ -70,6 +76,11 @@ def protocol(scenes: Sequence[Scene], split: str) -> list[Item]:
                 picks = range(len(region.sentences))[: 1 if split == "val" else None]
             out += [Item(i, j, k) for k in picks]
     return out
+
+
+def is_one(root: Path) -> bool:
+    """Whether there are references, in either layout, here or one folder down."""
+    return bool(parts(root))
 
 
 def parts(root: Path) -> list[Part]:
@@ -98,81 +109,92 @@ def _glob(root: Path, *patterns: str) -> list[Path]:
     return sorted(path for pattern in patterns for path in root.glob(pattern))
 
 
-def read(root: Path, split: str, *, dataset: str = "", splitter: str = "", images: Path | None = None) -> list[Scene]:
-    """One scene a reference, in the order of the file, its group being the picture.
+def read(
+    root: Path,
+    problems: list[Problem] | None = None,
+    warnings: list[Problem] | None = None,
+    *,
+    dataset: str = "",
+    splitter: str = "",
+    images: Path | None = None,
+) -> list[Scene]:
+    """One scene a reference, in the order of the file, its group being the picture. All splits of one dataset.
 
     A picture with several references comes several times, so that references keep their published order;
     what belongs to one picture shares `group`.
 
     Args:
         root: what `parts` takes.
-        split: train, val, testA, testB (RefCOCO, RefCOCO+), test (RefCOCOg by UMD).
+        problems, warnings: as `scene.py` says. With a list of problems all datasets of the folder are read.
         dataset, splitter: needed where the folder holds more than one; "refcocog" with "umd".
         images: folder of the pictures; None looks in the usual places.
 
     Raises:
-        FileNotFoundError: no references, or no folder with the pictures.
-        ValueError: more than one dataset to choose from, an unknown split (naming those that are there), a
-            damaged file, or a pickle that holds anything but plain containers.
+        MissingFileError: no references, or no folder with the pictures.
+        InputError: more than one dataset to choose from, a damaged file, or a pickle that holds anything but plain
+            containers.
     """
     found = [p for p in parts(root) if dataset in ("", p.dataset) and splitter in ("", p.splitter)]
     if not found:
         wanted = f" of {dataset or 'any dataset'}{f' split by {splitter}' if splitter else ''}"
         have = ", ".join(_label(part) for part in parts(root))
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"{root}: no references{wanted}; looked for anns/<dataset>/<split>.json, refs(*).p and "
             f"*/refs(*).p, found {have or 'none'}"
         )
-    if len({(part.dataset, part.splitter) for part in found}) > 1:
-        have = ", ".join(dict.fromkeys(_label(part) for part in found))
+    labels = list(dict.fromkeys(map(_label, found)))
+    if len(labels) > 1:
         one = found[0].path if found[0].splitter else found[0].path.parent
-        raise ValueError(
-            f"{root}: more than one set of references ({have}); name dataset and splitter, or give the "
+        text = (
+            f"more than one set of references ({', '.join(labels)}); name dataset and splitter, or give the "
             f"folder or the file of one, such as {one}"
         )
-    if not found[0].splitter:
-        by_name = {part.path.stem: part for part in found}
-        if split not in by_name:
-            raise ValueError(f"{root}: {found[0].dataset} has the splits {', '.join(by_name)}, not {split!r}")
-        return read_prepared(by_name[split].path, images)
-    return read_published(found[0].path, split, images)
+        if problems is None:
+            raise InputError(f"{root}: {text}")
+        if warnings is not None:
+            warnings.append(Problem(root, None, text))
+    out: list[Scene] = []
+    for part in found:
+        with noting(problems, part.path):
+            out += read_published(part.path, images) if part.splitter else read_prepared(part.path, images)
+    if warnings is not None and not found[0].splitter:
+        warnings += unused(root, ("masks",), out)
+    return out
 
 
 def _label(part: Part) -> str:
     return f"{part.dataset} ({part.splitter})" if part.splitter else part.dataset
 
 
-def read_published(path: Path, split: str, images: Path | None = None) -> list[Scene]:
-    """The references of one split from refs(...).p and the instances.json beside it; errors as in `read`."""
-    refs = load_refs(path)
-    there = [s for s in SPLITS if any(ref["split"] == s for ref in refs)]
-    if split not in there:
-        raise ValueError(f"{path}: it has the splits {', '.join(there)}, not {split!r}")
+def read_published(path: Path, images: Path | None = None) -> list[Scene]:
+    """All references of refs(...).p with the instances.json beside it; errors as in `read`."""
+    refs = [ref for ref in load_refs(path) if ref["split"] in SPLITS]
     table_path = path.parent / "instances.json"
     if not table_path.is_file():
-        raise FileNotFoundError(f"{table_path}: no such file; it comes in the same archive as {path.name}")
+        raise MissingFileError(f"{table_path}: no such file; it comes in the same archive as {path.name}")
     table = coco.load(table_path)
     pictures = {picture["id"]: picture for picture in table["images"]}
     objects = {entry["id"]: entry for entry in table["annotations"]}
     names = {category["id"]: str(category["name"]) for category in table["categories"]}
     # A picture's name is taken from instances.json: the one in the reference carries the object's number as
     # well.
-    chosen = [ref for ref in refs if ref["split"] == split]
     folder = images
+    name = path.parent.resolve().name
+    part = _label(Part(name, path.stem.removeprefix("refs(").removesuffix(")"), path))
     out = []
-    for ref in chosen:
+    for ref in refs:
         where = f"{path}: reference {ref['ref_id']}"
         if ref["image_id"] not in pictures or ref["ann_id"] not in objects:
-            raise ValueError(f"{where}: picture {ref['image_id']} or object {ref['ann_id']} is not in {table_path}")
+            raise InputError(f"{where}: picture {ref['image_id']} or object {ref['ann_id']} is not in {table_path}")
         picture, entry = pictures[ref["image_id"]], objects[ref["ann_id"]]
         if not entry.get("segmentation"):
-            raise ValueError(f"{where}: object {ref['ann_id']} has no segmentation")
+            raise InputError(f"{where}: object {ref['ann_id']} has no segmentation")
         if folder is None:
             folder = _pictures([path.parent.parent, path.parent], picture["file_name"])
         mask = CocoMask(entry["segmentation"], int(picture["height"]), int(picture["width"]))
         region = Region(mask, names.get(entry["category_id"], ""), _sentences(ref, where))
-        name = path.parent.resolve().name
-        out.append(Scene(folder / picture["file_name"], (region,), name, f"coco/{ref['image_id']}"))
+        file, group = folder / picture["file_name"], f"coco/{ref['image_id']}"
+        out.append(Scene(file, (region,), name, group, split=ref["split"], part=part))
     return out
 
 
@@ -182,9 +204,9 @@ def read_prepared(path: Path, images: Path | None = None) -> list[Scene]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from None
+        raise InputError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from None
     if not isinstance(entries, list):
-        raise ValueError(f"{path}: expected a list of references, found {type(entries).__name__}")
+        raise InputError(f"{path}: expected a list of references, found {type(entries).__name__}")
     folder = images
     out = []
     for i, entry in enumerate(entries):
@@ -192,12 +214,13 @@ def read_prepared(path: Path, images: Path | None = None) -> list[Scene]:
         needed = ("segment_id", "img_name", "sentences")
         missing = [key for key in needed if not isinstance(entry, dict) or key not in entry]
         if missing:
-            raise ValueError(f"{where} has no {', '.join(missing)}")
+            raise InputError(f"{where} has no {', '.join(missing)}")
         if folder is None:
             folder = _pictures([root], entry["img_name"])
         mask = PngMask(root / "masks" / dataset / f"{entry['segment_id']}.png")
         region = Region(mask, "", _sentences(entry, where))
-        out.append(Scene(folder / entry["img_name"], (region,), dataset, f"coco/{Path(entry['img_name']).stem}"))
+        file, group = folder / entry["img_name"], f"coco/{Path(entry['img_name']).stem}"
+        out.append(Scene(file, (region,), dataset, group, split=path.stem, part=dataset))
     return out
 
 
@@ -205,9 +228,9 @@ def _sentences(ref: dict[str, Any], where: str) -> tuple[str, ...]:
     try:
         sentences = tuple(str(sentence["sent"]).strip() for sentence in ref["sentences"])
     except (TypeError, KeyError):
-        raise ValueError(f'{where}: its sentences are no list of {{"sent": ...}}') from None
+        raise InputError(f'{where}: its sentences are no list of {{"sent": ...}}') from None
     if not sentences or not all(sentences):
-        raise ValueError(f"{where} has an empty sentence, or none")
+        raise InputError(f"{where} has an empty sentence, or none")
     return sentences
 
 
@@ -217,7 +240,7 @@ def _pictures(roots: list[Path], first: str) -> Path:
         if (folder / first).is_file():
             return folder
     looked = ", ".join(str(folder) for folder in folders)
-    raise FileNotFoundError(f"{first} (a picture of COCO train2014) is in none of {looked}; name the folder")
+    raise MissingFileError(f"{first} (a picture of COCO train2014) is in none of {looked}; name the folder")
 
 
 class _PlainUnpickler(pickle.Unpickler):
@@ -234,19 +257,19 @@ def load_refs(path: Path) -> list[dict[str, Any]]:
     """The list in a refs(...).p file, written by Python 2 or 3, loaded without running anything.
 
     Raises:
-        ValueError: damaged, holding a class (which is named), or not a list of references.
+        InputError: damaged, holding a class (which is named), or not a list of references.
     """
     try:
         with path.open("rb") as file:
             refs = _PlainUnpickler(file, encoding="latin1").load()
     except pickle.UnpicklingError as error:
-        raise ValueError(f"{path}: this pickle is not read: {error}") from None
+        raise InputError(f"{path}: this pickle is not read: {error}") from None
     except FileNotFoundError:
         raise
     except Exception as error:  # a damaged pickle raises nearly anything
-        raise ValueError(f"{path}: not a pickle, or damaged ({type(error).__name__}: {error})") from None
+        raise InputError(f"{path}: not a pickle, or damaged ({type(error).__name__}: {error})") from None
     if not isinstance(refs, list | tuple):
-        raise ValueError(f"{path}: expected a list of references, found {type(refs).__name__}")
+        raise InputError(f"{path}: expected a list of references, found {type(refs).__name__}")
     out = []
     for i, ref in enumerate(refs):
         if isinstance(ref, dict):  # keys are bytes where Python 3 wrote them so
@@ -254,6 +277,9 @@ def load_refs(path: Path) -> list[dict[str, Any]]:
         needed = ("ref_id", "ann_id", "image_id", "split", "sentences")
         missing = [key for key in needed if not isinstance(ref, dict) or key not in ref]
         if missing:
-            raise ValueError(f"{path}: reference {i} has no {', '.join(missing)}")
+            raise InputError(f"{path}: reference {i} has no {', '.join(missing)}")
         out.append(ref)
     return out
+
+
+READS = {Scene: read}

@@ -1,4 +1,4 @@
-"""ScanNet (Dai et al. 2017): scanned rooms with labels and instances, and their RGB-D frames. SceneNN's layout as well.
+"""ScanNet (Dai et al. 2017): scanned rooms with labels and instances. `scannet_frames.py` reads their RGB-D frames.
 
 One scan, as it is published:
 
@@ -9,9 +9,7 @@ One scan, as it is published:
     scannetv2-labels.combined.tsv                raw label to NYU-40 (in this folder, above, or given)
     <scene>.txt                                  axisAlignment
 
-or as one .npz with xyz, rgb, nyu40, instance. Frames, as the tools of ScanNet write them from a .sens file:
-
-    color/0.jpg   depth/0.png   pose/0.txt   intrinsic/intrinsic_color.txt   intrinsic/intrinsic_depth.txt
+or as one .npz with xyz, rgb, nyu40, instance.
 """
 
 from __future__ import annotations
@@ -24,11 +22,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
-from percepta.datasets.posed import Recording, numbered, read_matrix, together
+from percepta.errors import InputError, MissingFileError
 from percepta.geometry import ply
 from percepta.geometry import pose as poses
 
-_PICTURES = {".jpg", ".jpeg", ".png"}
+NAME = "labelled scans"
+FILES = "<scene>_vh_clean_2.ply with .labels.ply, or .npz with xyz, rgb, nyu40 and instance, in any sub-folder"
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,11 @@ class LabelledScan:
     """The vertices of one scan.
 
     Attributes:
-        xyz: metres, z up. label: NYU-40, 0 unlabelled. instance: 1 and up, 0 for none.
+        name: the scan's.
+        xyz: places, metres, z up.
+        rgb: colours, 0..255.
+        label: NYU-40 class, 0 unlabelled.
+        instance: number of the object, 1 and up, 0 for none.
     """
 
     name: str
@@ -46,16 +49,39 @@ class LabelledScan:
     instance: Int32[np.ndarray, " n"]
 
 
+def is_one(root: Path) -> bool:
+    """Whether there is a labelled scan: a file of one, or a folder with such files somewhere in it."""
+    root = Path(root)
+    if root.is_file():
+        return root.suffix in (".npz", ".ply")
+    return any(root.rglob("*.npz")) or any(root.rglob("*_vh_clean_2.ply"))
+
+
+def files(root: Path) -> dict[str, Path]:
+    """{name: file} of the labelled scans in a folder, by name; `read` reads one.
+
+    Raises:
+        MissingFileError: there is none.
+    """
+    root = Path(root)
+    found = [root] if root.suffix in (".npz", ".ply") else [*root.rglob("*.npz"), *root.rglob("*_vh_clean_2.ply")]
+    out = {path.name.removesuffix(".npz").removesuffix("_vh_clean_2.ply"): path for path in sorted(found)}
+    if not out:
+        raise MissingFileError(f"{root}: no labelled scan. Looked for {FILES}")
+    return out
+
+
 def read(path: Path, *, labels: Path | None = None, aligned: bool = False) -> LabelledScan:
     """One scan from its folder, its _vh_clean_2.ply or an .npz.
 
     Args:
+        path: the folder of one scan, its _vh_clean_2.ply, or an .npz.
         labels: scannetv2-labels.combined.tsv, where it is not near the scan; needed only without .labels.ply.
         aligned: turn it so that walls lie along the axes (axisAlignment of <scene>.txt), if that file is there.
 
     Raises:
-        FileNotFoundError: a file of the layout is missing.
-        ValueError: files that do not belong together, or are damaged.
+        MissingFileError: a file of the layout is missing.
+        InputError: files that do not belong together, or are damaged.
     """
     path = Path(path)
     if path.suffix == ".npz":
@@ -70,12 +96,12 @@ def read(path: Path, *, labels: Path | None = None, aligned: bool = False) -> La
     if painted.is_file():
         label = ply.read(painted).columns("label")[:, 0]
         if len(label) != len(xyz):
-            raise ValueError(f"{painted}: {len(label)} vertices, but {mesh.name} has {len(xyz)}")
+            raise InputError(f"{painted}: {len(label)} vertices, but {mesh.name} has {len(xyz)}")
         label = np.where(label <= 40, label, 0).astype(np.uint8)
     elif from_objects is not None:
         label = from_objects
     else:
-        raise FileNotFoundError(f"{painted}: no such file, and no {name}.aggregation.json; the scan has no labels")
+        raise MissingFileError(f"{painted}: no such file, and no {name}.aggregation.json; the scan has no labels")
     if aligned and (matrix := _alignment(mesh.with_name(f"{name}.txt"))) is not None:
         xyz = poses.transform(matrix, xyz)
     return LabelledScan(name, xyz, rgb, label, instance)
@@ -84,7 +110,7 @@ def read(path: Path, *, labels: Path | None = None, aligned: bool = False) -> La
 def _only(folder: Path, pattern: str) -> Path:
     found = sorted(folder.glob(pattern))
     if len(found) != 1:
-        raise FileNotFoundError(f"{folder}: expected one {pattern}, found {len(found)}")
+        raise MissingFileError(f"{folder}: expected one {pattern}, found {len(found)}")
     return found[0]
 
 
@@ -92,10 +118,10 @@ def _read_npz(path: Path) -> LabelledScan:
     with np.load(path, allow_pickle=False) as file:
         missing = {"xyz", "rgb", "nyu40", "instance"} - set(file.files)
         if missing:
-            raise ValueError(f"{path}: no array {', '.join(sorted(missing))}; it has {', '.join(file.files)}")
+            raise InputError(f"{path}: no array {', '.join(sorted(missing))}; it has {', '.join(file.files)}")
         arrays = [file[key] for key in ("xyz", "rgb", "nyu40", "instance")]
     if len({len(a) for a in arrays}) != 1:
-        raise ValueError(f"{path}: arrays of different length: {[len(a) for a in arrays]}")
+        raise InputError(f"{path}: arrays of different length: {[len(a) for a in arrays]}")
     xyz, rgb, label, instance = arrays
     return LabelledScan(
         path.stem, xyz.astype(np.float32), rgb.astype(np.uint8), label.astype(np.uint8), instance.astype(np.int32)
@@ -113,17 +139,17 @@ def _instances(
         return instance, None
     found = sorted(mesh.parent.glob(f"{name}_vh_clean_2*.segs.json"))
     if not found:
-        raise FileNotFoundError(f"{mesh.parent}: {objects.name} needs {name}_vh_clean_2.0.010000.segs.json beside it")
+        raise MissingFileError(f"{mesh.parent}: {objects.name} needs {name}_vh_clean_2.0.010000.segs.json beside it")
     segments = np.asarray(_json(found[0], "segIndices"))
     if len(segments) != count:
-        raise ValueError(f"{found[0]}: {len(segments)} segments, but {mesh.name} has {count} vertices")
+        raise InputError(f"{found[0]}: {len(segments)} segments, but {mesh.name} has {count} vertices")
     groups = _json(objects, "segGroups")
     table = table or _table_near(mesh)
     names = label_map(table) if table else None
     label = np.zeros(count, np.uint8)
     for number, group in enumerate(groups, 1):
         if not {"segments", "label"} <= group.keys():
-            raise ValueError(f"{objects}: object {number} has no segments or no label; it has {', '.join(group)}")
+            raise InputError(f"{objects}: object {number} has no segments or no label; it has {', '.join(group)}")
         mine = np.isin(segments, group["segments"])
         instance[mine] = number
         label[mine] = (names or {}).get(group["label"], 0)
@@ -135,9 +161,9 @@ def _json(path: Path, key: str) -> list:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from None
+        raise InputError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from None
     if not isinstance(content, dict) or not isinstance(content.get(key), list):
-        raise ValueError(f"{path}: expected an object with a list {key}")
+        raise InputError(f"{path}: expected an object with a list {key}")
     return content[key]
 
 
@@ -151,17 +177,17 @@ def label_map(path: Path) -> dict[str, int]:
     """NYU-40 number by raw category, from scannetv2-labels.combined.tsv.
 
     Raises:
-        ValueError: another table, or a number that is none, naming the line.
+        InputError: another table, or a number that is none, naming the line.
     """
     out: dict[str, int] = {}
     with Path(path).open(encoding="utf-8", newline="") as file:
         rows = csv.DictReader(file, delimiter="\t")
         if not {"raw_category", "nyu40id"} <= set(rows.fieldnames or ()):
-            raise ValueError(f"{path}, line 1: expected columns raw_category and nyu40id, found {rows.fieldnames}")
+            raise InputError(f"{path}, line 1: expected columns raw_category and nyu40id, found {rows.fieldnames}")
         for row in rows:
             number = row["nyu40id"] or ""
             if not number.isdecimal() or int(number) > 40:
-                raise ValueError(f"{path}, line {rows.line_num}: nyu40id is a number from 0 to 40, not {number!r}")
+                raise InputError(f"{path}, line {rows.line_num}: nyu40id is a number from 0 to 40, not {number!r}")
             out[row["raw_category"]] = int(number)
     return out
 
@@ -175,68 +201,8 @@ def _alignment(path: Path) -> np.ndarray | None:
             try:
                 return np.array([float(word) for word in value.split()]).reshape(4, 4)
             except ValueError:
-                raise ValueError(f"{path}, line {number}: axisAlignment is 16 numbers, not {value.strip()!r}") from None
+                raise InputError(f"{path}, line {number}: axisAlignment is 16 numbers, not {value.strip()!r}") from None
     return None
 
 
-def frames(root: Path) -> Recording:
-    """The frames of one scan, exported from its .sens file. Depth is registered to colour, in millimetres.
-
-    Raises:
-        FileNotFoundError: a folder or a matrix is missing.
-        ValueError: no frame has all three files.
-    """
-    root = Path(root)
-    tables = numbered(root / "color", _PICTURES), numbered(root / "depth", {".png"}), numbered(root / "pose", {".txt"})
-    colour = read_matrix(root / "intrinsic" / "intrinsic_color.txt", (4, 4))[:3, :3]
-    depth = read_matrix(root / "intrinsic" / "intrinsic_depth.txt", (4, 4))[:3, :3]
-    return together(root, *tables, colour, depth)
-
-
-# --- SceneNN ----------------------------------------------------------------------------------------------------------
-
-SCENENN_MATRIX = (
-    (544.47329, 0.0, 320.0),
-    (0.0, 544.47329, 240.0),
-    (0.0, 0.0, 1.0),
-)  # Asus Xtion, as its authors give it
-
-
-def scenenn_frames(root: Path, matrix: np.ndarray | None = None) -> Recording:
-    """SceneNN (Hua et al. 2016): image/image00001.png, depth/depth00001.png (mm, registered) and trajectory.log.
-
-    trajectory.log has five lines a frame: three numbers, then world_from_camera. Its first block belongs to the
-    pictures with number 1.
-
-    Args:
-        matrix: K; None: the one of the Asus camera that the main part of the set was taken with.
-
-    Raises:
-        FileNotFoundError: a folder or trajectory.log is missing.
-        ValueError: a damaged trajectory.log, naming the line.
-    """
-    root = Path(root)
-    log = next((p for p in (root / "trajectory.log", root / f"{root.name}_trajectory.log") if p.is_file()), None)
-    if log is None:
-        raise FileNotFoundError(f"{root}: no trajectory.log")
-    matrices = read_log(log)
-    colours, depths = numbered(root / "image", _PICTURES), numbered(root / "depth", {".png"})
-    places = {str(i + 1): log for i in range(len(matrices))}
-    k = np.array(SCENENN_MATRIX) if matrix is None else np.asarray(matrix, np.float64)[:3, :3]
-    names = sorted(colours.keys() & depths.keys() & places.keys(), key=int)
-    return together(root, colours, depths, places, k, k, matrices=matrices[[int(name) - 1 for name in names]])
-
-
-def read_log(path: Path) -> np.ndarray:
-    """Poses `n 4 4` of a trajectory.log as Redwood and SceneNN write it: blocks of a line of numbers and a matrix."""
-    rows = [line.split() for line in Path(path).read_text().splitlines() if line.strip()]
-    if len(rows) % 5 or not rows:
-        raise ValueError(f"{path}: {len(rows)} lines are no blocks of five (three numbers, then four rows)")
-    out = np.empty((len(rows) // 5, 4, 4))
-    for i in range(len(out)):
-        for j, words in enumerate(rows[5 * i + 1 : 5 * i + 5]):
-            try:
-                out[i, j] = [float(word) for word in words]
-            except ValueError:
-                raise ValueError(f"{path}, line {5 * i + j + 2}: expected four numbers, found {words}") from None
-    return out
+READS = {LabelledScan: files}

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from percepta.datasets.posed import Recording
+from percepta.errors import InputError, MissingFileError
 from percepta.geometry import pose as poses
 
 # Focal lengths and principal points that the authors give; "default" is the drivers' own.
@@ -23,27 +24,37 @@ MATRICES = {
 }
 
 
-def read(root: Path, apart_s: float = 0.02) -> Recording:
+NAME = "TUM RGB-D"
+FILES = "rgb.txt, depth.txt and groundtruth.txt"
+
+
+def is_one(root: Path) -> bool:
+    """Whether a folder is a sequence of TUM RGB-D."""
+    return (Path(root) / "rgb.txt").is_file()
+
+
+def read(root: Path, max_difference_s: float = 0.02) -> Recording:
     """The frames of one sequence.
 
     Args:
-        apart_s: how far apart in time a picture and its depth or pose may be.
+        root: the folder of the sequence.
+        max_difference_s: how far apart in time a picture and its depth or pose may be.
 
     Raises:
-        FileNotFoundError: a list, or a picture that it names, is missing.
-        ValueError: a damaged line (names it), or nothing fits together in time.
+        MissingFileError: a list, or a picture that it names, is missing.
+        InputError: a damaged line (names it), or nothing fits together in time.
     """
     root = Path(root)
     colours, depths = (_files(root, name) for name in ("rgb.txt", "depth.txt"))
     times, matrices = _poses(root / "groundtruth.txt")
     rows = []
     for time, colour in colours:
-        i = _nearest(np.array([t for t, _ in depths]), time, apart_s)
-        j = _nearest(times, time, apart_s)
+        i = _nearest(np.array([t for t, _ in depths]), time, max_difference_s)
+        j = _nearest(times, time, max_difference_s)
         if i is not None and j is not None:
             rows.append((colour, depths[i][1], j))
     if not rows:
-        raise ValueError(f"{root}: no picture has a depth picture and a pose within {apart_s} s of it")
+        raise InputError(f"{root}: no picture has a depth picture and a pose within {max_difference_s} s of it")
     fx, fy, cx, cy = next((m for name, m in MATRICES.items() if name in root.resolve().name), MATRICES["default"])
     k = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
     files = [tuple(row[i] for row in rows) for i in (0, 1)]
@@ -54,7 +65,7 @@ def read(root: Path, apart_s: float = 0.02) -> Recording:
 
 def _lines(path: Path) -> list[tuple[int, list[str]]]:
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; TUM RGB-D has rgb.txt, depth.txt and groundtruth.txt")
+        raise MissingFileError(f"{path}: no such file; TUM RGB-D has rgb.txt, depth.txt and groundtruth.txt")
     rows = enumerate(path.read_text().splitlines(), 1)
     return [(n, line.replace(",", " ").split()) for n, line in rows if line.strip() and not line.startswith("#")]
 
@@ -65,11 +76,11 @@ def _files(root: Path, name: str) -> list[tuple[float, Path]]:
         try:
             time, path = float(words[0]), root / words[1]
         except (ValueError, IndexError):
-            raise ValueError(
+            raise InputError(
                 f"{root / name}, line {number}: expected a time and a file, found {' '.join(words)}"
             ) from None
         if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such file; {name}, line {number}, names it")
+            raise MissingFileError(f"{path}: no such file; {name}, line {number}, names it")
         out.append((time, path))
     return out
 
@@ -82,9 +93,9 @@ def _poses(path: Path) -> tuple[np.ndarray, np.ndarray]:
         except ValueError:
             values = []
         if len(values) != 8:
-            raise ValueError(f"{path}, line {number}: expected time tx ty tz qx qy qz qw, found {' '.join(words)[:60]}")
+            raise InputError(f"{path}, line {number}: expected time tx ty tz qx qy qz qw, found {' '.join(words)[:60]}")
         if abs(np.linalg.norm(values[4:]) - 1) > 0.01:
-            raise ValueError(
+            raise InputError(
                 f"{path}, line {number}: the quaternion's length is {np.linalg.norm(values[4:]):.3g}, not 1"
             )
         rows.append(values)
@@ -92,8 +103,11 @@ def _poses(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return table[:, 0], poses.compose(poses.from_quaternion(table[:, 4:]), table[:, 1:4])
 
 
-def _nearest(times: np.ndarray, time: float, apart_s: float) -> int | None:
+def _nearest(times: np.ndarray, time: float, max_difference_s: float) -> int | None:
     if not len(times):
         return None
     best = int(np.abs(times - time).argmin())
-    return best if abs(times[best] - time) <= apart_s else None
+    return best if abs(times[best] - time) <= max_difference_s else None
+
+
+READS = {Recording: read}

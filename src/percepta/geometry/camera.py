@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Float32, Float64
 from torch import Tensor
 
+from percepta.errors import InputError
 from percepta.geometry import pose as poses
 
 Array = TypeVar("Array", np.ndarray, Tensor)
@@ -36,22 +37,34 @@ class Intrinsics:
     def __post_init__(self) -> None:
         values = (self.fx, self.fy, self.cx, self.cy)
         if not np.isfinite(values).all() or self.fx <= 0 or self.fy <= 0:
-            raise ValueError(f"focal lengths must be positive and everything finite, not fx fy cx cy = {values}")
+            raise InputError(f"focal lengths must be positive and everything finite, not fx fy cx cy = {values}")
         if self.width < 1 or self.height < 1:
-            raise ValueError(f"a picture has at least one pixel, not {self.width}×{self.height}")
+            raise InputError(f"a picture has at least one pixel, not {self.width}×{self.height}")
 
     @classmethod
     def of(cls, matrix: np.ndarray, width: int, height: int) -> Intrinsics:
-        """From a 3×3 (or 4×4, as ScanNet writes it) matrix without skew."""
+        """From a 3×3 (or 4×4, as ScanNet writes it) matrix without skew.
+
+        Args:
+            matrix: 3×3 or 4×4, in pixels.
+            width: of the picture, in pixels.
+            height: of the picture, in pixels.
+        """
         matrix = np.asarray(matrix, np.float64)
         if matrix.shape not in ((3, 3), (4, 4)) or abs(matrix[0, 1]) > 1e-6 * abs(matrix[0, 0]):
-            raise ValueError(f"intrinsics are 3×3 or 4×4 without skew, not {matrix.tolist()}")
+            raise InputError(f"intrinsics are 3×3 or 4×4 without skew, not {matrix.tolist()}")
         fx, fy, cx, cy = matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2]
         return cls(float(fx), float(fy), float(cx), float(cy), width, height)
 
     @classmethod
     def field_of_view(cls, width: int, height: int, horizontal_deg: float) -> Intrinsics:
-        """Square pixels, principal point in the middle of the picture."""
+        """Square pixels, principal point in the middle of the picture.
+
+        Args:
+            width: of the picture, in pixels.
+            height: of the picture, in pixels.
+            horizontal_deg: angle between its left and right border, 0..180.
+        """
         focal = width / 2 / np.tan(np.radians(horizontal_deg) / 2)
         return cls(float(focal), float(focal), (width - 1) / 2, (height - 1) / 2, width, height)
 
@@ -75,7 +88,14 @@ class Intrinsics:
         return Intrinsics(self.fx * sx, self.fy * sy, cx, cy, width, height)
 
     def cropped(self, left: int, top: int, width: int, height: int) -> Intrinsics:
-        """Of the part of the picture whose upper left pixel is (left, top)."""
+        """Of the part of the picture whose upper left pixel is (left, top).
+
+        Args:
+            left: first column of the part.
+            top: first row of the part.
+            width: of the part, in pixels.
+            height: of the part, in pixels.
+        """
         return Intrinsics(self.fx, self.fy, self.cx - left, self.cy - top, width, height)
 
 
@@ -103,7 +123,7 @@ def back_project(depth_m: Float[np.ndarray, "h w"], camera: Intrinsics) -> Float
     """Camera coordinates of every pixel, in the depth's precision; pixels without a reading come out at 0 0 0.
 
     Raises:
-        ValueError: the depth has another size than the camera.
+        InputError: the depth has another size than the camera.
     """
     _same_size(depth_m, camera)
     return rays(camera).astype(depth_m.dtype) * depth_m[..., None]
@@ -112,7 +132,13 @@ def back_project(depth_m: Float[np.ndarray, "h w"], camera: Intrinsics) -> Float
 def points(
     depth_m: Float[np.ndarray, "h w"], camera: Intrinsics, world_from_camera: Float[np.ndarray, "4 4"]
 ) -> tuple[Float[np.ndarray, "n 3"], Bool[np.ndarray, "h w"]]:
-    """World coordinates of the n pixels that have a reading, row by row, and which these are."""
+    """World coordinates of the n pixels that have a reading, row by row, and which these are.
+
+    Args:
+        depth_m: along the optical axis; 0 where there is no reading.
+        camera: that measured it.
+        world_from_camera: its pose, metres.
+    """
     seen = np.isfinite(depth_m) & (depth_m > 0)
     return poses.transform(world_from_camera, back_project(depth_m, camera)[seen]), seen
 
@@ -120,7 +146,7 @@ def points(
 def _same_size(depth_m: np.ndarray, camera: Intrinsics) -> None:
     if depth_m.shape != (camera.height, camera.width):
         given = "×".join(map(str, depth_m.shape[::-1]))
-        raise ValueError(
+        raise InputError(
             f"the depth is {given} but the intrinsics are for {camera.width}×{camera.height}; use intrinsics.resized()"
         )
 
@@ -136,6 +162,12 @@ def register(
     Every reading is carried over and covers the pixels that its own pixel covers there; the nearest reading wins. A
     pixel that this leaves empty, and whose neighbours on opposite sides are of one surface (within 3 %), is filled
     from them: the cracks that magnification opens. Shadows behind edges stay empty.
+
+    Args:
+        depth_m: of the depth camera; 0 where there is no reading.
+        depth_camera: its intrinsics.
+        colour_camera: intrinsics of the colour camera.
+        colour_from_depth: rigid motion from the depth camera's coordinates to the colour camera's, metres.
     """
     _same_size(depth_m, depth_camera)
     seen = np.isfinite(depth_m) & (depth_m > 0)
@@ -183,7 +215,13 @@ def unit_plane(plane: Array) -> tuple[Array, Array]:
 
 
 def plane_in(camera_from_world: Float[np.ndarray, "4 4"], normal: Any, offset: Any) -> tuple[Any, Any]:
-    """Planes n·x + d = 0 in the coordinates that a pose leads to: n' = R n, d' = d − n'·t; `... 3` and `...`."""
+    """Planes n·x + d = 0 in the coordinates that a pose leads to: n' = R n, d' = d − n'·t; `... 3` and `...`.
+
+    Args:
+        camera_from_world: the pose.
+        normal: of unit length, `... 3`.
+        offset: in metres, `...`.
+    """
     turned = normal @ camera_from_world[:3, :3].T
     return turned, offset - turned @ camera_from_world[:3, 3]
 
@@ -235,14 +273,14 @@ def fit_plane(cloud: Float[np.ndarray, "n 3"]) -> tuple[Float64[np.ndarray, " 3"
     """(n, d) with the least squared distances to n ≥ 3 points, d ≥ 0: n looks at the origin.
 
     Raises:
-        ValueError: fewer than three points, or all on one line.
+        InputError: fewer than three points, or all on one line.
     """
     cloud = np.asarray(cloud, np.float64)
     if len(cloud) < 3:
-        raise ValueError(f"a plane needs at least three points, not {len(cloud)}")
+        raise InputError(f"a plane needs at least three points, not {len(cloud)}")
     middle = cloud.mean(0)
     _, size, axes = np.linalg.svd(cloud - middle, full_matrices=False)
     if size[1] <= 1e-9 * max(size[0], 1e-12):
-        raise ValueError("the points lie on one line; no plane is determined")
+        raise InputError("the points lie on one line; no plane is determined")
     normal, offset = axes[2], -float(axes[2] @ middle)
     return (normal, offset) if offset >= 0 else (-normal, -offset)

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int32
 
+from percepta.errors import InputError
+
 _TYPES = {
     "char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4", "float": "f4",
     "double": "f8", "int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2", "int32": "i4", "uint32": "u4",
@@ -32,10 +34,10 @@ class Ply:
     triangles: Int32[np.ndarray, "m 3"]
 
     def columns(self, *names: str) -> np.ndarray:
-        """`n len(names)`: columns side by side; KeyError names what is missing."""
+        """`n len(names)`: columns side by side; InputError names what is missing."""
         missing = [name for name in names if name not in self.vertices]
         if missing:
-            raise KeyError(f"no vertex property {', '.join(missing)}; the file has {', '.join(self.vertices)}")
+            raise InputError(f"no vertex property {', '.join(missing)}; the file has {', '.join(self.vertices)}")
         return np.stack([self.vertices[name] for name in names], -1)
 
 
@@ -50,8 +52,8 @@ def read(path: Path) -> Ply:
     """Vertices with all their properties, and the faces.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: no PLY file, a damaged header, lists among the vertices, or too few values.
+        MissingFileError: no such file.
+        InputError: no PLY file, a damaged header, lists among the vertices, or too few values.
     """
     data = Path(path).read_bytes()
     order, elements, start = _header(data, path)
@@ -62,11 +64,11 @@ def read(path: Path) -> Ply:
     for element in elements:
         listed = any(kind for _, _, kind in element.properties)
         if element.name == "vertex" and listed:
-            raise ValueError(f"{path}: lists among the vertices are not supported; save the cloud without them")
+            raise InputError(f"{path}: lists among the vertices are not supported; save the cloud without them")
         if order == "":
             rows, lines = lines[: element.count], lines[element.count :]
             if len(rows) < element.count:
-                raise ValueError(f"{path}: {element.count} {element.name} are announced, {len(rows)} are there")
+                raise InputError(f"{path}: {element.count} {element.name} are announced, {len(rows)} are there")
             if element.name == "vertex":
                 vertices = _ascii_columns(rows, element, path)
             elif element.name == "face" and listed:
@@ -83,14 +85,14 @@ def read(path: Path) -> Ply:
             triangles = faces if element.name == "face" else triangles
     count = len(next(iter(vertices.values()), ()))
     if len(triangles) and not (triangles.min() >= 0 and triangles.max() < count):
-        raise ValueError(f"{path}: a face names vertex {triangles.max()}, but there are {count} vertices")
+        raise InputError(f"{path}: a face names vertex {triangles.max()}, but there are {count} vertices")
     return Ply(vertices, triangles)
 
 
 def _header(data: bytes, path: Path) -> tuple[str, list[_Element], int]:
     end = data.find(b"end_header")
     if not data.startswith(b"ply") or end < 0:
-        raise ValueError(f"{path}: this is no PLY file (it starts with 'ply' and has a line 'end_header')")
+        raise InputError(f"{path}: this is no PLY file (it starts with 'ply' and has a line 'end_header')")
     start = data.index(b"\n", end) + 1 if b"\n" in data[end:] else len(data)
     order: str | None = None
     elements: list[_Element] = []
@@ -107,15 +109,15 @@ def _header(data: bytes, path: Path) -> tuple[str, list[_Element], int]:
                 case ["property", kind, name]:
                     elements[-1].properties.append((name, _TYPES[kind], ""))
         except (KeyError, ValueError, IndexError):
-            raise ValueError(f"{path}, line {number}: not a line of a PLY header: {line.strip()[:60]!r}") from None
+            raise InputError(f"{path}, line {number}: not a line of a PLY header: {line.strip()[:60]!r}") from None
     if order is None:
-        raise ValueError(f"{path}: the header has no line 'format'")
+        raise InputError(f"{path}: the header has no line 'format'")
     return order, elements, start
 
 
 def _enough(data: bytes, start: int, needed: int, element: _Element, path: Path) -> None:
     if start + needed > len(data):
-        raise ValueError(
+        raise InputError(
             f"{path}: the file ends within its {element.count} {element.name} rows "
             f"({len(data) - start} of {needed} bytes); it was cut off, copy it again"
         )
@@ -126,20 +128,20 @@ def _ascii_columns(rows: list[str], element: _Element, path: Path) -> dict[str, 
     words = [row.split() for row in rows]
     wrong = next((i for i, row in enumerate(words) if len(row) != width), None)
     if wrong is not None:
-        raise ValueError(f"{path}: vertex {wrong} has {len(words[wrong])} values, not {width}")
+        raise InputError(f"{path}: vertex {wrong} has {len(words[wrong])} values, not {width}")
     try:
         table = np.array(words, dtype=np.float64).reshape(-1, width)
     except ValueError as error:
-        raise ValueError(f"{path}: a vertex holds something that is no number ({error})") from None
+        raise InputError(f"{path}: a vertex holds something that is no number ({error})") from None
     return {name: table[:, i].astype(kind) for i, (name, kind, _) in enumerate(element.properties)}
 
 
 def _ascii_triangles(rows: list[str], element: _Element, path: Path) -> np.ndarray:
     if len(element.properties) > 1 and not element.properties[0][2]:
-        raise ValueError(f"{path}: the first property of a face must be its list of corners")
+        raise InputError(f"{path}: the first property of a face must be its list of corners")
     polygons = [[int(float(word)) for word in row.split()] for row in rows]
     if any(not p or len(p) <= p[0] for p in polygons):
-        raise ValueError(f"{path}: a face has fewer corners than it announces")
+        raise InputError(f"{path}: a face has fewer corners than it announces")
     return _fans([p[1 : 1 + p[0]] for p in polygons])
 
 
@@ -187,20 +189,21 @@ def write(
     """Writes columns of vertices, and triangles where there are any, under a temporary name that is then changed.
 
     Args:
+        path: of the file.
         vertices: by name, each of length n; types as in a PLY file (no 64-bit integers, no Booleans).
         triangles: `m 3`.
         binary: little endian; otherwise ASCII, which reads back to the same values.
 
     Raises:
-        ValueError: columns of different length or of a type that PLY does not have.
+        InputError: columns of different length or of a type that PLY does not have.
     """
     path = Path(path)
     columns = {name: np.asarray(values) for name, values in vertices.items()}
     if len({len(values) for values in columns.values()}) > 1 or any(v.ndim != 1 for v in columns.values()):
-        raise ValueError(f"columns must be of one length: { ({k: v.shape for k, v in columns.items()}) }")
+        raise InputError(f"columns must be of one length: { ({k: v.shape for k, v in columns.items()}) }")
     odd = [f"{name} ({values.dtype})" for name, values in columns.items() if values.dtype.str[1:] not in _NAMES]
     if odd:
-        raise ValueError(f"PLY has no type for {', '.join(odd)}; convert it, for example to int32 or float32")
+        raise InputError(f"PLY has no type for {', '.join(odd)}; convert it, for example to int32 or float32")
     faces = np.zeros((0, 3), np.int32) if triangles is None else np.asarray(triangles, np.int32).reshape(-1, 3)
     count = len(next(iter(columns.values()), ()))
     head = ["ply", f"format {'binary_little_endian' if binary else 'ascii'} 1.0", f"element vertex {count}"]

@@ -12,6 +12,8 @@ from typing import TypeAlias
 import numpy as np
 from jaxtyping import Float, Float64
 
+from percepta.errors import InputError
+
 Pose = Float64[np.ndarray, "4 4"]
 Numbers: TypeAlias = np.ndarray | Sequence[float | int] | float | int
 
@@ -45,9 +47,15 @@ def problem(pose: np.ndarray, tolerance: float = _TOLERANCE) -> str:
 
 
 def check(pose: np.ndarray, name: str = "the pose", tolerance: float = _TOLERANCE) -> None:
-    """Raises ValueError with one sentence where `pose` is no rigid motion."""
+    """Raises InputError with one sentence where `pose` is no rigid motion.
+
+    Args:
+        pose: 4×4.
+        name: what the message calls it.
+        tolerance: by how much the rotation may differ from an orthogonal matrix.
+    """
     if wrong := problem(pose, tolerance):
-        raise ValueError(f"{name}: {wrong}")
+        raise InputError(f"{name}: {wrong}")
 
 
 def _skew(rotation: np.ndarray) -> float:
@@ -144,7 +152,13 @@ def to_quaternion(rotation: Float[np.ndarray, "*b 3 3"]) -> Float64[np.ndarray, 
 def slerp(
     first: Float[np.ndarray, "3 3"], second: Float[np.ndarray, "3 3"], share: Float[np.ndarray, " n"]
 ) -> Float64[np.ndarray, "n 3 3"]:
-    """Rotations on the shortest arc from `first` (share 0) to `second` (share 1), at constant speed."""
+    """Rotations on the shortest arc from `first` (share 0) to `second` (share 1), at constant speed.
+
+    Args:
+        first: rotation at share 0.
+        second: rotation at share 1.
+        share: n numbers, 0..1.
+    """
     p, q = to_quaternion(first), to_quaternion(second)
     cosine = float(p @ q)
     if cosine < 0:
@@ -159,7 +173,13 @@ def slerp(
 def interpolate(
     first: Float[np.ndarray, "4 4"], second: Float[np.ndarray, "4 4"], share: Numbers
 ) -> Float64[np.ndarray, "n 4 4"]:
-    """Poses between two: rotations by `slerp`, positions on the straight line."""
+    """Poses between two: rotations by `slerp`, positions on the straight line.
+
+    Args:
+        first: pose at share 0.
+        second: pose at share 1.
+        share: n numbers, 0..1.
+    """
     at = np.asarray(share, np.float64)
     centres = first[:3, 3] + at[:, None] * (second[:3, 3] - first[:3, 3])
     return compose(slerp(first[:3, :3], second[:3, :3], at), centres)
@@ -194,19 +214,24 @@ def look_at(
 ) -> Pose:
     """world_from_camera of a camera at `eye` that sees `target` in the middle and `up` upwards.
 
+    Args:
+        eye: position of the camera, metres.
+        target: point in the middle of the picture, metres.
+        up: direction that points upwards in the picture.
+
     Raises:
-        ValueError: eye and target are one point, or `up` is parallel to the line of sight.
+        InputError: eye and target are one point, or `up` is parallel to the line of sight.
     """
     eye = np.asarray(eye, np.float64)
     forward = np.asarray(target, np.float64) - eye
     length = np.linalg.norm(forward)
     if length < 1e-9:
-        raise ValueError("look_at: the eye and the target are the same point; there is no direction to look in")
+        raise InputError("look_at: the eye and the target are the same point; there is no direction to look in")
     forward = forward / length
     right = np.cross(forward, np.asarray(up, np.float64))
     width = np.linalg.norm(right)
     if width < 1e-6 * max(1e-12, float(np.linalg.norm(np.asarray(up)))):
-        raise ValueError("look_at: `up` is parallel to the line of sight; give another `up`")
+        raise InputError("look_at: `up` is parallel to the line of sight; give another `up`")
     right = right / width
     return compose(np.stack([right, np.cross(forward, right), forward], -1), eye)
 
@@ -218,6 +243,13 @@ def tremor(
 
     A sum of sine waves, more of the slow than of the fast, so that the value at a time does not depend on which other
     times are asked for.
+
+    Args:
+        rng: where the phases come from.
+        at_s: times, seconds.
+        size: standard deviation of each signal.
+        low_hz: lowest frequency.
+        high_hz: highest frequency.
     """
     frequency = np.exp(rng.uniform(np.log(low_hz), np.log(high_hz), (12, 3)))
     phase = rng.uniform(0, 2 * np.pi, (12, 3))
@@ -241,6 +273,7 @@ def hand_held(
     """Poses along a planned path with the unrest of a hand: small turns and shifts, and a slow roll.
 
     Args:
+        rng: where the shake comes from.
         at_s: the time of each pose.
         eyes, yaw, pitch: the plan at these times, see `facing`.
         shake_deg, shake_m: standard deviation of each axis of the shake.

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from percepta.errors import InputError
 from percepta.files import write_atomically
 from percepta.media.image import Source, read, to_pil
 
@@ -38,6 +39,8 @@ def write_picture(path: Path | str, picture: Image.Image, numbers: Mapping[str, 
     """A drawing as a PNG, and beside it, of the same name, what it shows as JSON: each whole or not at all.
 
     Args:
+        picture: the drawing.
+        numbers: what the JSON holds; None writes none.
         path: with any ending; its folder is made.
     """
     path, content = Path(path), io.BytesIO()
@@ -51,12 +54,12 @@ def colours(n: int) -> list[Colour]:
     """n distinct colours, RGB 0..255, up to 200; the first ones do not depend on n.
 
     Raises:
-        ValueError: more than that.
+        InputError: more than that.
     """
     tones = ((1.0, 1.0), (0.55, 1.0), (0.9, 0.7), (0.5, 0.75))
     pool = [np.multiply(colorsys.hsv_to_rgb(hue / 48, *tone), 255).round() for hue in range(48) for tone in tones]
     if n > len(_PALETTE) + len(pool):
-        raise ValueError(f"at most {len(_PALETTE) + len(pool)} colours can be told apart, not {n}")
+        raise InputError(f"at most {len(_PALETTE) + len(pool)} colours can be told apart, not {n}")
     chosen = [np.asarray(colour, float) for colour in _PALETTE[:n]]
     rest = np.stack(pool)
     gaps = np.min([np.linalg.norm(rest - colour, axis=1) for colour in _PALETTE], axis=0)
@@ -88,12 +91,12 @@ def overlay(
         alpha: strength of the tint, 0..1.
 
     Raises:
-        ValueError: mask and picture differ in size; what `read` raises.
+        InputError: mask and picture differ in size; what `read` raises.
     """
     pixels = read(image).numpy().transpose(1, 2, 0)
     inside = np.asarray(mask).astype(bool)
     if inside.shape != pixels.shape[:2]:
-        raise ValueError(f"the mask is {inside.shape}, the picture {pixels.shape[:2]} (height, width)")
+        raise InputError(f"the mask is {inside.shape}, the picture {pixels.shape[:2]} (height, width)")
     width = max(2.0, max(inside.shape) / 400) if contour is None else float(contour)
     drawn = to_pil(_tint(pixels, inside, colour, width, alpha).transpose(2, 0, 1))
     return with_bar(drawn, text, score, colour) if text or score is not None else drawn
@@ -111,17 +114,17 @@ def sheet(
         captions: one text a picture.
 
     Raises:
-        ValueError: no pictures, or not one caption a picture.
+        InputError: no pictures, or not one caption a picture.
     """
     if not images:
-        raise ValueError("a contact sheet needs at least one picture")
+        raise InputError("a contact sheet needs at least one picture")
     if captions is not None and len(captions) != len(images):
-        raise ValueError(f"{len(images)} pictures but {len(captions)} captions")
+        raise InputError(f"{len(images)} pictures but {len(captions)} captions")
     columns = max(1, min(columns, len(images)))
     gap = max(4, width // 100)
     cell = (width - gap * (columns + 1)) // columns
     if cell < 8:
-        raise ValueError(f"{columns} columns do not fit into {width} pixels")
+        raise InputError(f"{columns} columns do not fit into {width} pixels")
     letters = max(11, min(18, cell // 18))
     font, line = ImageFont.load_default(letters), round(letters * 1.35)
     thumbs = [_fit(image, cell) for image in images]
@@ -183,7 +186,14 @@ def _signed_distance(inside: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"
 
 
 def with_bar(image: Image.Image, text: str, score: float | None, colour: Colour) -> Image.Image:
-    """The picture with a bar of text below it: a chip of the colour, the text in three lines at most, the score."""
+    """The picture with a bar of text below it: a chip of the colour, the text in three lines at most, the score.
+
+    Args:
+        image: what stands above the bar.
+        text: the words; three lines at most.
+        score: 0..1, written at the right; None for none.
+        colour: RGB, 0..255, of the chip.
+    """
     size = max(12, round(min(image.width / 22, 12 + image.width / 90)))
     font, pad = ImageFont.load_default(size), round(size * 0.6)
     number = "" if score is None else f"{score:.2f}"

@@ -14,14 +14,21 @@ from jaxtyping import Bool, Float, Num, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif"}
-)
+from percepta.errors import InputError, InputTypeError, MissingExtraError, MissingFileError
+from percepta.files import PICTURE_SUFFIXES, check_regular, listed, matching
+
+SUFFIXES = PICTURE_SUFFIXES
 VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".ogv", ".3gp"}
-)
+    {
+        ".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".m2v", ".vob", ".wmv", ".asf", ".flv", ".ts",
+        ".mts", ".m2ts", ".ogv", ".ogm", ".3gp", ".3g2", ".mxf", ".mjpeg", ".qt",
+    }
+)  # fmt: skip
+RAW_SUFFIXES = frozenset({".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw"})
+HEIC_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 # MP4 and QuickTime share their container with still pictures (HEIC, AVIF); the brand tells them apart.
-_STILL_BRANDS = frozenset({b"avif", b"avis", b"heic", b"heix", b"heif", b"mif1", b"msf1"})
+_STILL_BRANDS = frozenset({b"avif", b"avis", b"heic", b"heix", b"heif", b"mif1", b"msf1", b"heim", b"heis", b"hevc"})
+_HEIC_BRANDS = frozenset({b"heic", b"heix", b"heif", b"mif1", b"msf1", b"heim", b"heis", b"hevc", b"hevx"})
 _CHANNELS = (1, 3, 4)
 
 Source: TypeAlias = str | Path | Image.Image | np.ndarray | Tensor
@@ -42,9 +49,9 @@ def read(source: Source, *, long_side: int | None = None, at_least: int | None =
     The EXIF orientation is applied, transparent pixels are laid over white, 16-bit greys keep their range.
 
     Raises:
-        FileNotFoundError, IsADirectoryError: no such file; a folder.
-        ValueError: an empty, truncated or unknown file, a video, an odd shape, values out of range.
-        TypeError: something that is no picture.
+        MissingFileError, IsADirectoryError: no such file; a folder.
+        InputError: an empty, truncated or unknown file, a video, an odd shape, values out of range.
+        InputTypeError: something that is no picture.
     """
     if isinstance(source, str | Path):
         image = _from_file(Path(source), long_side or at_least, at_least)
@@ -55,10 +62,12 @@ def read(source: Source, *, long_side: int | None = None, at_least: int | None =
     elif isinstance(source, np.ndarray):
         image = _from_array(source, channels_first=False)
     else:
-        raise TypeError(f"a picture is a path, a PIL image, an array or a tensor, not of type {type(source).__name__}")
+        raise InputTypeError(
+            f"a picture is a path, a PIL image, an array or a tensor, not of type {type(source).__name__}"
+        )
     if long_side is not None:
         if long_side < 1:
-            raise ValueError(f"long_side must be at least 1 pixel, not {long_side}")
+            raise InputError(f"long_side must be at least 1 pixel, not {long_side}")
         height, width = image.shape[-2:]
         scale = long_side / max(height, width)
         if scale < 1:
@@ -67,7 +76,13 @@ def read(source: Source, *, long_side: int | None = None, at_least: int | None =
 
 
 def resize(image: Float[Tensor, "*c h w"], height: int, width: int) -> Float[Tensor, "*c height width"]:
-    """Bilinear with antialiasing: shrinking averages over the pixels that fall together."""
+    """Bilinear with antialiasing: shrinking averages over the pixels that fall together.
+
+    Args:
+        image: any numbers.
+        height: in pixels, 1 or more.
+        width: in pixels, 1 or more.
+    """
     if image.shape[-2:] == (height, width):
         return image
     flat = image.reshape(1, -1, *image.shape[-2:])
@@ -75,13 +90,21 @@ def resize(image: Float[Tensor, "*c h w"], height: int, width: int) -> Float[Ten
     return out.reshape(*image.shape[:-2], height, width)
 
 
-def square(source: Source, side: int) -> Float[Tensor, "3 side side"]:
+def crop_square(source: Source, side: int) -> Float[Tensor, "3 side side"]:
     """The middle square of a picture, anything that `read` takes, at a side of `side` pixels, 0..1; errors as there."""
     picture = read(source)
     height, width = picture.shape[1:]
     short = min(height, width)
     top, left = (height - short) // 2, (width - short) // 2
     return resize(picture[:, top : top + short, left : left + short], side, side)
+
+
+def squeeze_square(source: Source, side: int) -> Float[Tensor, "3 side side"]:
+    """A whole picture, anything that `read` takes, squeezed into a square of `side` pixels, 0..1; errors as there.
+
+    A JPEG comes at a half, a quarter, ... of its size, averaged, which is as sharp as it has to be and much faster.
+    """
+    return resize(read(source, at_least=side), side, side)
 
 
 def to_bytes(image: Float[Tensor, "*any"]) -> UInt8[Tensor, "*any"]:
@@ -93,6 +116,7 @@ def crops(pixels: UInt8[Tensor, "n 3 s s"], draws: Float[np.ndarray, "n 3"], par
     """Pictures cut out of themselves with a black border around, half of them mirrored: the usual views for training.
 
     Args:
+        pixels: RGB bytes.
         draws: what decides, in 0..1: row, column, and whether a picture is mirrored.
         part: the border is `s // part` pixels wide: 4 of 32, unless told.
 
@@ -118,7 +142,7 @@ def to_pil(image: Num[Tensor, "*c h w"] | Bool[Tensor, "h w"] | np.ndarray) -> I
     if array.ndim == 3 and array.shape[0] == 3:
         array = array.transpose(1, 2, 0)
     elif array.ndim != 2:
-        raise ValueError(f"expected 3 h w, 1 h w or h w, not {tuple(array.shape)}")
+        raise InputError(f"expected 3 h w, 1 h w or h w, not {tuple(array.shape)}")
     return Image.fromarray((array.clip(0, 1) * 255 + 0.5).astype(np.uint8))
 
 
@@ -126,22 +150,22 @@ def paths(where: str | Path) -> list[Path]:
     """Picture files, sorted: of a folder (not its subfolders), of a glob ("trip/**/*.jpg"), or one file.
 
     Raises:
-        FileNotFoundError: nothing there, or no picture among it.
+        MissingFileError: nothing there, or no picture among it; says what there is instead.
     """
     path = Path(where).expanduser()
     if path.is_file():
         return [path]
     if path.is_dir():
-        found, kind = path.iterdir(), "folder"
+        found, kind = list(listed(path)), "folder"
     elif any(mark in str(path) for mark in "*?["):
-        parts = path.parts
-        first = next(i for i, part in enumerate(parts) if any(mark in part for mark in "*?["))
-        found, kind = Path(*parts[:first]).glob(str(Path(*parts[first:]))), "pattern"
+        found, kind = matching(path), "pattern"
     else:
-        raise FileNotFoundError(f"{path}: no such file, folder or pattern")
-    pictures = sorted(p for p in found if p.suffix.lower() in SUFFIXES and p.is_file())
+        raise MissingFileError(f"{path}: no such file, folder or pattern")
+    pictures = [one for one in found if one.suffix.lower() in SUFFIXES]
     if not pictures:
-        raise FileNotFoundError(f"{path}: no pictures in this {kind} (looked for {', '.join(sorted(SUFFIXES))})")
+        others = sorted({one.suffix.lower() or "no ending" for one in found})
+        there = f"; it has files with {', '.join(others[:8])}" if others else ""
+        raise MissingFileError(f"{path}: no pictures in this {kind} (looked for {', '.join(sorted(SUFFIXES))}){there}")
     return pictures
 
 
@@ -165,22 +189,33 @@ def _open(path: Path) -> Image.Image:
         raise IsADirectoryError(
             f"{path}: this is a folder; give one picture, or list the folder with media.image.paths"
         )
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file")
-    with path.open("rb") as file:
+    with check_regular(path).open("rb") as file:
         head = file.read(16)
     if not head:
-        raise ValueError(f"{path}: the file is empty (0 bytes)")
+        raise InputError(f"{path}: the file is empty (0 bytes)")
     if _is_video(head, path.suffix.lower()):
-        raise ValueError(f"{path}: this is a video; give a picture, for example one of its frames")
+        raise InputError(f"{path}: this is a video; give a picture, for example one of its frames")
+    if path.suffix.lower() in RAW_SUFFIXES:
+        raise InputError(f"{path}: a raw photograph; develop it into JPEG or TIFF with your camera's program first")
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS:
+        _register_heic(path)
     try:
         return Image.open(path)
     except UnidentifiedImageError:
-        raise ValueError(f"{path}: not a picture in any format that Pillow reads, or damaged at its start") from None
+        raise InputError(f"{path}: not a picture in any format that Pillow reads, or damaged at its start") from None
     except Image.DecompressionBombError as error:
-        raise ValueError(f"{path}: too many pixels to open safely ({error})") from None
+        raise InputError(f"{path}: too many pixels to open safely ({error})") from None
     except (OSError, SyntaxError, ValueError, struct.error) as error:
-        raise ValueError(f"{path}: the picture cannot be read ({error})") from None
+        raise InputError(f"{path}: the picture cannot be read ({error})") from None
+
+
+def _register_heic(path: Path) -> None:
+    """Lets Pillow read HEIC, which the extra `heic` brings."""
+    try:
+        from pillow_heif import register_heif_opener  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise MissingExtraError(f"{path}: a HEIC picture; to read those run pip install 'percepta[heic]'") from None
+    register_heif_opener()
 
 
 def _is_video(head: bytes, suffix: str) -> bool:
@@ -211,13 +246,13 @@ def _from_pil(picture: Image.Image, name: str, at_least: int | None = None) -> F
     try:
         array = _decode(picture, at_least)
     except Image.DecompressionBombError as error:
-        raise ValueError(f"{name}: too many pixels to open safely ({error})") from None
+        raise InputError(f"{name}: too many pixels to open safely ({error})") from None
     except (OSError, SyntaxError, EOFError, ValueError, struct.error) as error:
-        raise ValueError(f"{name}: the picture cannot be decoded, truncated or damaged ({error})") from None
+        raise InputError(f"{name}: the picture cannot be decoded, truncated or damaged ({error})") from None
     try:
         return _from_array(array, channels_first=False)
     except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
+        raise InputError(f"{name}: {error}") from None
 
 
 def _decode(picture: Image.Image, at_least: int | None) -> np.ndarray:
@@ -249,9 +284,9 @@ def _from_array(array: np.ndarray | Tensor, *, channels_first: bool) -> Float[Te
         first, last = shape[0] in _CHANNELS, shape[2] in _CHANNELS
         axis = 0 if first and (channels_first or not last) else 2
     else:
-        raise ValueError(f"one picture is h w, h w c or c h w with 1, 3 or 4 channels; the shape given is {shape}")
+        raise InputError(f"one picture is h w, h w c or c h w with 1, 3 or 4 channels; the shape given is {shape}")
     if 0 in shape:
-        raise ValueError(f"the picture has no pixels: its shape is {shape}")
+        raise InputError(f"the picture has no pixels: its shape is {shape}")
     image = _unit_range(array)
     if axis is None:
         image = image[None]
@@ -271,14 +306,14 @@ def _unit_range(array: np.ndarray | Tensor) -> Float[Tensor, "*any"]:
     if kind in scales:
         return torch.from_numpy(np.asarray(values, dtype=np.float32) / np.float32(scales[kind]))
     if "float" not in kind:
-        raise ValueError(f"pictures are uint8, uint16, bool or float, not {kind}; convert with .astype('uint8')")
+        raise InputError(f"pictures are uint8, uint16, bool or float, not {kind}; convert with .astype('uint8')")
     image = values.float() if isinstance(values, Tensor) else torch.from_numpy(np.array(values, dtype=np.float32))
     low, high = float(image.min()), float(image.max())
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise ValueError("the picture holds values that are not finite (NaN or infinity)")
+        raise InputError("the picture holds values that are not finite (NaN or infinity)")
     # Resampling overshoots by a little, normalised pictures and 0..255 by a lot.
     if low < -0.01 or high > 1.01:
-        raise ValueError(f"float pictures lie in 0..1; this one in {low:.3g}..{high:.3g}: divide by 255, or give uint8")
+        raise InputError(f"float pictures lie in 0..1; this one in {low:.3g}..{high:.3g}: divide by 255, or give uint8")
     return image.clamp(0, 1)
 
 
@@ -286,5 +321,5 @@ def stack(images: Sequence[Float[Tensor, "3 h w"]]) -> Float[Tensor, "b 3 h w"]:
     """A batch of pictures of one size; the error names the sizes when they differ."""
     sizes = sorted({tuple(image.shape[-2:]) for image in images})
     if len(sizes) != 1:
-        raise ValueError(f"a batch holds pictures of one size, not of {sizes}; resize them first")
+        raise InputError(f"a batch holds pictures of one size, not of {sizes}; resize them first")
     return torch.stack(list(images))

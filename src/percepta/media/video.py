@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +20,9 @@ import av
 import numpy as np
 from av.stream import Disposition
 from jaxtyping import Float32, UInt8
+
+from percepta.errors import InputError
+from percepta.files import check_regular
 
 Frame = UInt8[np.ndarray, "h w 3"]
 Real = int | float
@@ -29,7 +34,7 @@ _PLANAR = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p")
 _BINS, _HIGH, _WIDE = 8, 24, 32  # of a signature: bins a channel, pixels looked at
 
 
-class VideoError(ValueError):
+class VideoError(InputError):
     """A file that is no whole video. The text says what it is instead.
 
     Attributes:
@@ -80,7 +85,7 @@ def info(path: str | Path) -> VideoInfo:
     """What a video is; its first frame is decoded, so that a file without any is found out.
 
     Raises:
-        FileNotFoundError, IsADirectoryError: no such file; a folder.
+        MissingFileError, IsADirectoryError: no such file; a folder.
         VideoError: not a video, one without pictures, or one cut off at its start.
     """
     with _opened(Path(path)) as film:
@@ -106,11 +111,11 @@ def frames(path: str | Path, times_s: Sequence[Real]) -> list[Frame]:
     """The frames on show at some times, in the order of the times; seeks, so a few of a long video are cheap.
 
     Raises:
-        ValueError: a time before the start or after the end.
-        FileNotFoundError, IsADirectoryError, VideoError: as `info`.
+        InputError: a time before the start or after the end.
+        MissingFileError, IsADirectoryError, VideoError: as `info`.
     """
     if not all(np.isfinite(time) and time >= 0 for time in times_s):
-        raise ValueError(f"times are seconds from the start, 0 or more, not {list(times_s)}")
+        raise InputError(f"times are seconds from the start, 0 or more, not {list(times_s)}")
     found: dict[Real, Frame] = {}
     with _opened(Path(path)) as film:
         shown: tuple[float, Any] | None = None
@@ -128,7 +133,7 @@ def frames(path: str | Path, times_s: Sequence[Real]) -> list[Frame]:
                     break
                 shown, ahead = ahead, None
             if ahead is None and time > film.end_s(*shown) + 0.05:
-                raise ValueError(f"{path}: no frame at {time:g} s, the video ends at {film.end_s(*shown):.2f} s")
+                raise InputError(f"{path}: no frame at {time:g} s, the video ends at {film.end_s(*shown):.2f} s")
             found[time] = _pixels(shown[1])
     return [found[time] for time in times_s]
 
@@ -147,17 +152,18 @@ def walk(
     stepped over.
 
     Args:
+        path: of the video.
         every_s: seconds between two samples.
         size: (height, width) that frames are squeezed to, which is cheaper here than later; None: as they are.
         watch: is called with time and `signature` of every frame, for `cuts`.
         fast: leave out H.264's deblocking, whose effect is gone once a frame is made small.
 
     Raises:
-        FileNotFoundError, IsADirectoryError, VideoError: as `info`; also after the last sample, where the file is
+        MissingFileError, IsADirectoryError, VideoError: as `info`; also after the last sample, where the file is
             truncated (`decoded_s` says how far it went).
     """
     if not every_s > 0:
-        raise ValueError(f"every_s must be positive, not {every_s}")
+        raise InputError(f"every_s must be positive, not {every_s}")
     with _opened(Path(path), fast) as film:
         index, shown, end = 0, None, 0.0
         pixels: Frame | None = None  # of `shown`, once they were asked for
@@ -180,6 +186,45 @@ def walk(
         if film.broken or (wanted is not None and end < wanted - max(0.5, 0.02 * wanted)):
             of = f" of {wanted:.1f} s" if wanted is not None else " s"
             raise VideoError(film.path, f"truncated or damaged: {end:.1f}{of} can be decoded", end)
+
+
+def every_frame(where: str | Path) -> Iterator[Sample]:
+    """Every frame of a video, or of a camera for as long as it runs.
+
+    Args:
+        where: a video file, or "camera:0" for the first camera of this machine.
+
+    Raises:
+        MissingFileError, IsADirectoryError, VideoError: as `info`; where the file is damaged, after its last frame.
+        InputError: there is no such camera.
+    """
+    if isinstance(where, str) and where.startswith("camera:"):
+        yield from _camera(where)
+        return
+    with _opened(Path(where)) as film:
+        count, time = 0, 0.0
+        for count, frame in enumerate(film.decoded(), 1):  # noqa: B007
+            time = film.time_s(frame)
+            yield Sample(time, _pixels(frame))
+        if not count:
+            raise VideoError(film.path, film.nothing())
+        if film.broken:
+            raise VideoError(film.path, f"truncated or damaged after {time:.1f} s", time)
+
+
+def _camera(name: str) -> Iterator[Sample]:
+    number = name.partition(":")[2]
+    kinds = {"linux": ("v4l2", "/dev/video{}"), "darwin": ("avfoundation", "{}"), "win32": ("dshow", "video={}")}
+    if sys.platform not in kinds:
+        raise InputError(f"{name}: cameras are not read on {sys.platform}")
+    kind, place = kinds[sys.platform]
+    try:
+        container = av.open(place.format(number), format=kind)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise InputError(f"{name}: no such camera ({getattr(error, 'strerror', None) or error})") from None
+    with container:
+        film = _Film(Path(name), container, container.streams.video[0])
+        yield from (Sample(film.time_s(frame), _pixels(frame)) for frame in film.decoded())
 
 
 # ---------------------------------------------------------------------------------------------------- shots
@@ -268,7 +313,7 @@ class Writer:
 
     def __init__(self, path: str | Path, fps: Real, *, crf: int = 20, keyframe_s: Real = 2.0) -> None:
         if not fps > 0:
-            raise ValueError(f"fps must be positive, not {fps}")
+            raise InputError(f"fps must be positive, not {fps}")
         self.path, self.fps = Path(path), fps
         self._rate = Fraction(fps).limit_denominator(1001)
         self._crf, self._gap = crf, max(1, round(keyframe_s * fps))
@@ -285,24 +330,24 @@ class Writer:
         """
         frame = np.ascontiguousarray(frame)
         if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or 0 in frame.shape:
-            raise ValueError(f"a frame is uint8, h w 3, not {frame.dtype} {frame.shape}")
+            raise InputError(f"a frame is uint8, h w 3, not {frame.dtype} {frame.shape}")
         frame = np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), mode="edge")
         stream = self._stream or self._open(*frame.shape[:2])
         if (stream.height, stream.width) != frame.shape[:2]:
             size = f"{stream.height} x {stream.width}"
-            raise ValueError(f"frames of a video have one size: {size}, then {frame.shape[0]} x {frame.shape[1]}")
+            raise InputError(f"frames of a video have one size: {size}, then {frame.shape[0]} x {frame.shape[1]}")
         ticks = round((self._count / self._rate if time_s is None else Fraction(time_s)) / _TICK)
         if ticks <= self._last:
-            raise ValueError(f"frame {self._count} at {time_s} s comes no later than the one before")
+            raise InputError(f"frame {self._count} at {time_s} s comes no later than the one before")
         picture = av.VideoFrame.from_ndarray(frame, "rgb24")
         picture.pts, picture.time_base = ticks, _TICK
         self._container.mux(stream.encode(picture))
         self._count, self._last = self._count + 1, ticks
 
     def close(self) -> None:
-        """Finishes the file. Raises ValueError where no frame was added."""
+        """Finishes the file. Raises InputError where no frame was added."""
         if self._container is None or self._stream is None:
-            raise ValueError(f"{self.path}: a video needs at least one frame")
+            raise InputError(f"{self.path}: a video needs at least one frame")
         self._container.mux(self._stream.encode())
         self._container.close()
         self._temporary.replace(self.path)
@@ -325,7 +370,7 @@ class Writer:
         codec = "libvpx-vp9" if suffix == ".webm" else "libx264" if "libx264" in av.codecs_available else "mpeg4"
         self.path.parent.mkdir(parents=True, exist_ok=True)
         fast = {"movflags": "+faststart"} if suffix in (".mp4", ".m4v", ".mov") else {}
-        self._container = av.open(str(self._temporary), "w", options=fast)
+        self._container = av.open(f"file:{self._temporary}", "w", options=fast)
         # One thread: the same frames always give the same bytes.
         options = {
             "libx264": {"crf": str(self._crf), "preset": "fast", "threads": "1"},
@@ -342,7 +387,13 @@ class Writer:
 
 
 def write(path: str | Path, frames: Iterable[Frame], fps: Real) -> Path:
-    """Writes frames as a clip, see `Writer`; returns where it is."""
+    """Writes frames as a clip, see `Writer`; returns where it is.
+
+    Args:
+        path: its ending says the format: .mp4, .webm, ...
+        frames: RGB bytes, all of one size.
+        fps: frames a second.
+    """
     with Writer(path, fps) as writer:
         for frame in frames:
             writer.add(frame)
@@ -387,7 +438,7 @@ class _Film:
     def _restart(self) -> None:
         """Opens the file again."""
         self.container.close()
-        self.container = av.open(str(self.path))
+        self.container = _container(self.path)
         self.stream = self.container.streams[self._index]
         self.stream.thread_type = "AUTO"
         self._count, self.broken = 0, False
@@ -445,17 +496,28 @@ class _Film:
         return "a video without frames, or with none that can be decoded"
 
 
+@lru_cache(maxsize=1)
+def _formats() -> str:
+    """The formats that may be opened: none that is a list of other files or of addresses."""
+    lists = {"hls", "applehttp", "concat", "concatf", "dash", "imf", "sdp", "rtsp", "rtp", "webm_dash_manifest", "tty"}
+    return ",".join(sorted(name for name in av.formats_available if name not in lists))
+
+
+def _container(path: Path) -> Any:
+    """A file, opened as a file whatever its name looks like ("12:30.mp4"), and no other file or address with it."""
+    rules = {"protocol_whitelist": "file", "format_whitelist": _formats()}
+    return av.open(f"file:{path}", options=rules)
+
+
 @contextlib.contextmanager
 def _opened(path: Path, fast: bool = False) -> Iterator[_Film]:
     path = path.expanduser()
     if path.is_dir():
         raise IsADirectoryError(f"{path}: this is a folder; give one video")
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file")
-    if path.stat().st_size == 0:
+    if check_regular(path).stat().st_size == 0:
         raise VideoError(path, "the file is empty (0 bytes)")
     try:
-        container = av.open(str(path))
+        container = _container(path)
     except PermissionError:
         raise
     except (av.FFmpegError, OSError, ValueError) as error:

@@ -39,6 +39,9 @@ def interval(
     """Bootstrap percentile interval of a mean, resampling whole groups (pictures, videos, raters).
 
     Args:
+        draws: how often is resampled.
+        seed: of the draws.
+        level: share of the draws inside the interval.
         values: n numbers.
         groups: n names; samples that share one are drawn together. Each sample is its own group when None.
 

@@ -12,6 +12,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
+from percepta.errors import InputError
+
 Numbers = Float[np.ndarray, " n"]
 Statistic = Callable[[np.ndarray, np.ndarray], float]
 
@@ -20,7 +22,7 @@ def kendall(guess: Sequence[float] | np.ndarray, truth: Sequence[float] | np.nda
     """Kendall's tau-b, −1..1, in n log n; nan where one side is all ties or there are fewer than two.
 
     Raises:
-        ValueError: different lengths, or a number that is not finite.
+        InputError: different lengths, or a number that is not finite.
     """
     a, b = _pair(guess, truth)
     if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
@@ -36,9 +38,19 @@ def kendall_slow(guess: Sequence[float] | np.ndarray, truth: Sequence[float] | n
     return float((x * y).sum() / untied) if untied else float("nan")
 
 
-def spearman(guess: Sequence[float] | np.ndarray, truth: Sequence[float] | np.ndarray) -> float:
-    """Pearson's correlation of the ranks, ties sharing their mean rank. Errors as in `kendall`."""
+def spearman(
+    guess: Sequence[float] | np.ndarray, truth: Sequence[float] | np.ndarray, *, constant: float = float("nan")
+) -> float:
+    """Pearson's correlation of the ranks, ties sharing their mean rank. Errors as in `kendall`.
+
+    Args:
+        guess: n numbers.
+        truth: n numbers.
+        constant: the value where the guesses are all the same, which order nothing.
+    """
     a, b = _pair(guess, truth)
+    if len(a) and np.ptp(a) == 0:
+        return constant
     return pearson(stats.rankdata(a), stats.rankdata(b))
 
 
@@ -69,6 +81,14 @@ def bootstrap(
     """Interval of a correlation over networks drawn anew: basic bootstrap percentiles.
 
     A network that is drawn twice makes a tied pair on both sides, which tau-b leaves out.
+
+    Args:
+        guess: n numbers.
+        truth: n numbers.
+        statistic: function of (guess, truth).
+        draws: how often is resampled.
+        seed: of the draws.
+        level: share of the draws inside the interval.
     """
     a, b = _pair(guess, truth)
     rng = np.random.default_rng(seed)
@@ -84,7 +104,7 @@ def bootstrap(
 def _pair(guess: Sequence[float] | np.ndarray, truth: Sequence[float] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     a, b = np.asarray(guess, np.float64), np.asarray(truth, np.float64)
     if a.shape != b.shape or a.ndim != 1:
-        raise ValueError(f"two rows of the same length are compared, got shapes {a.shape} and {b.shape}")
+        raise InputError(f"two rows of the same length are compared, got shapes {a.shape} and {b.shape}")
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        raise ValueError("a number is not finite: only finite scores have an order")
+        raise InputError("a number is not finite: only finite scores have an order")
     return a, b

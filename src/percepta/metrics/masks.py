@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Num
 
+from percepta.errors import InputError
+
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -26,11 +28,11 @@ def intersection_union(prediction: Any, truth: Any) -> tuple[int, int]:
         prediction, truth: Boolean `h w`, array or tensor on the CPU; other types count as "not 0".
 
     Raises:
-        ValueError: the sizes differ, or a mask is not `h w`.
+        InputError: the sizes differ, or a mask is not `h w`.
     """
     a, b = np.asarray(prediction), np.asarray(truth)
     if a.shape != b.shape or a.ndim != 2:
-        raise ValueError(f"two masks of one size h w are compared, not {a.shape} with {b.shape}")
+        raise InputError(f"two masks of one size h w are compared, not {a.shape} with {b.shape}")
     a, b = a.astype(bool, copy=False), b.astype(bool, copy=False)
     both = int(np.count_nonzero(a & b))
     return both, int(np.count_nonzero(a)) + int(np.count_nonzero(b)) - both
@@ -48,7 +50,7 @@ def ious(
     """One IoU a sample from counts of pixels; 1 where the union is empty."""
     both, either = np.asarray(intersections, np.float64), np.asarray(unions, np.float64)
     if both.shape != either.shape or both.ndim != 1:
-        raise ValueError(f"one intersection and one union a sample, not {both.shape} and {either.shape}")
+        raise InputError(f"one intersection and one union a sample, not {both.shape} and {either.shape}")
     return np.where(either > 0, both / np.maximum(either, 1), 1.0)
 
 
@@ -66,7 +68,7 @@ def overall_iou(
     """oIoU (cIoU): Σ intersection / Σ union (what LAVT and its successors report); nan for no samples."""
     both, either = np.asarray(intersections, np.float64), np.asarray(unions, np.float64)
     if both.shape != either.shape or both.ndim != 1:
-        raise ValueError(f"one intersection and one union a sample, not {both.shape} and {either.shape}")
+        raise InputError(f"one intersection and one union a sample, not {both.shape} and {either.shape}")
     if not both.size:
         return float("nan")
     return float(both.sum() / either.sum()) if either.sum() else 1.0
@@ -92,7 +94,7 @@ def coco_rle_encode(mask: Any, *, compressed: bool = True) -> dict[str, Any]:
     """
     array = np.asarray(mask)
     if array.ndim != 2:
-        raise ValueError(f"a mask is h w, not {array.shape}")
+        raise InputError(f"a mask is h w, not {array.shape}")
     flat = array.astype(bool).ravel(order="F")
     edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     stops = np.concatenate([[0], edges, [flat.size]])
@@ -106,17 +108,17 @@ def coco_rle_decode(rle: dict[str, Any]) -> Bool[np.ndarray, "h w"]:
     """The mask of COCO's run lengths, `counts` being a list of ints or the compressed string (str or bytes).
 
     Raises:
-        ValueError: keys missing, a damaged string, or runs that do not fill h × w pixels.
+        InputError: keys missing, a damaged string, or runs that do not fill h × w pixels.
     """
     if not isinstance(rle, dict) or "size" not in rle or "counts" not in rle:
-        raise ValueError('COCO run lengths are a dict with "size" ([h, w]) and "counts"')
+        raise InputError('COCO run lengths are a dict with "size" ([h, w]) and "counts"')
     height, width = (int(n) for n in rle["size"])
     counts = rle["counts"]
     if isinstance(counts, str | bytes):
         counts = _unpack(counts.encode("ascii", "replace") if isinstance(counts, str) else counts)
     runs = np.asarray(counts, dtype=np.int64)
     if runs.ndim != 1 or (runs < 0).any() or runs.sum() != height * width:
-        raise ValueError(f"run lengths must be ≥ 0 and fill {height} × {width} pixels; they fill {runs.sum()}")
+        raise InputError(f"run lengths must be ≥ 0 and fill {height} × {width} pixels; they fill {runs.sum()}")
     flat = np.repeat(np.arange(runs.size) % 2 == 1, runs)
     return np.ascontiguousarray(flat.reshape((height, width), order="F"))
 
@@ -145,7 +147,7 @@ def _unpack(text: bytes) -> list[int]:
     for position, character in enumerate(text):
         group = character - 48
         if not 0 <= group < 64:
-            raise ValueError(f"damaged COCO run lengths: character {chr(character)!r} at position {position}")
+            raise InputError(f"damaged COCO run lengths: character {chr(character)!r} at position {position}")
         value |= (group & 31) << shift
         shift += 5
         if group & 32:
@@ -155,7 +157,7 @@ def _unpack(text: bytes) -> list[int]:
         counts.append(value + counts[-2] if len(counts) > 2 else value)
         value = shift = 0
     if shift:
-        raise ValueError("damaged COCO run lengths: the string ends inside a number")
+        raise InputError("damaged COCO run lengths: the string ends inside a number")
     return counts
 
 
@@ -165,17 +167,19 @@ def polygons_to_mask(
     """Mask of COCO polygons, pixel for pixel as the official toolkit fills them (union of all of them).
 
     Args:
+        height: of the mask, in pixels.
+        width: of the mask, in pixels.
         polygons: each [x0, y0, x1, y1, ...] in pixels, at least three points; where a polygon crosses
             itself the doubly covered part is outside (even-odd rule).
 
     Raises:
-        ValueError: fewer than three points, or an odd number of values.
+        InputError: fewer than three points, or an odd number of values.
     """
     mask = np.zeros((height, width), dtype=bool)
     for points in polygons:
         xy = np.asarray(points, dtype=np.float64)
         if xy.ndim != 1 or xy.size < 6 or xy.size % 2 or not np.isfinite(xy).all():
-            raise ValueError(f"a polygon is [x0, y0, x1, y1, ...] with three or more points, not {xy.size} values")
+            raise InputError(f"a polygon is [x0, y0, x1, y1, ...] with three or more points, not {xy.size} values")
         mask |= _fill(xy.reshape(-1, 2), height, width)
     return mask
 

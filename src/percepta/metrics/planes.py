@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
 
+from percepta.errors import InputError
+
 THRESHOLDS_M = (0.2, 0.4, 0.6, 0.9, float("inf"))
 
 
@@ -43,6 +45,11 @@ def compare(
     """Compares the predicted planes of a picture with the true ones.
 
     Args:
+        score: of each prediction, 0..1.
+        masks: of the predictions.
+        label: class of each prediction.
+        true_masks: of the true planes.
+        true_label: class of each true plane.
         depths_m: depth of each predicted plane in every pixel.
         true_depth_m: 0 where it is not known; these pixels count for the masks but not for the depth.
     """
@@ -72,7 +79,7 @@ def average_precision(hits: Bool[np.ndarray, " n"], count: int) -> float:
         hits: whether each prediction, the surest first, is right. count: how many true ones there are, at least one.
     """
     if count < 1:
-        raise ValueError("average precision is not defined without true instances")
+        raise InputError("average precision is not defined without true instances")
     if not len(hits):
         return 0.0
     right = np.cumsum(hits)
@@ -99,6 +106,9 @@ def plane_ap(
     """Plane AP: a prediction is right with IoU > `over` and a mean depth error < `within_m` (infinite: any).
 
     Args:
+        pictures: what `compare` gave for each.
+        within_m: mean depth error below which a prediction is right, metres.
+        over: IoU above which a prediction is right, 0..1.
         pooled: the second reading: one curve over all pictures, as detection benchmarks have it. The published code
             averages over pictures; those without true planes are left out.
 
@@ -127,6 +137,9 @@ def class_map(
     """Mean AP over pictures and classes, of masks alone.
 
     Args:
+        pictures: what `compare` gave for each.
+        classes: those that count.
+        over: IoU above which a prediction is right, 0..1.
         skip_missing: as published: a class that a picture has but that was not predicted there, or was predicted
             without being there, is left out, which raises the number. False: it counts 0.
 
@@ -154,7 +167,7 @@ def depth_errors(estimate_m: Float[np.ndarray, "*any"], true_m: Float[np.ndarray
         AbsRel, SqRel (m), RMSE (m), logRMSE, log10, silog, δ1, δ2, δ3; NaN each where there is no such pixel.
 
     Raises:
-        ValueError: an estimate that is not above 0 where there is truth.
+        InputError: an estimate that is not above 0 where there is truth.
     """
     known = np.asarray(true_m) > 0
     names = ("AbsRel", "SqRel", "RMSE", "logRMSE", "log10", "silog", "δ1", "δ2", "δ3")
@@ -162,7 +175,7 @@ def depth_errors(estimate_m: Float[np.ndarray, "*any"], true_m: Float[np.ndarray
         return dict.fromkeys(names, float("nan"))
     d, t = np.asarray(estimate_m)[known].astype(np.float64), np.asarray(true_m)[known].astype(np.float64)
     if not (d > 0).all():
-        raise ValueError("an estimate of depth has to be above 0 wherever there is truth")
+        raise InputError("an estimate of depth has to be above 0 wherever there is truth")
     gap, logs, ratio = d - t, np.log(d) - np.log(t), np.maximum(d / t, t / d)
     values = (
         (np.abs(gap) / t).mean(), (gap**2 / t).mean(), np.sqrt((gap**2).mean()), np.sqrt((logs**2).mean()),

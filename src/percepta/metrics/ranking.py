@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int, Num
 
+from percepta.errors import InputError
+
 
 def hamming(a: Bool[np.ndarray, "m n"], b: Bool[np.ndarray, "k n"]) -> Int[np.ndarray, "m k"]:
     """In how many bits each row of `a` differs from each row of `b`."""
@@ -24,10 +26,10 @@ def order(distances: Num[np.ndarray, "m n"]) -> Int[np.ndarray, "m n"]:
     """The numbers of the items by (distance, number), nearest first, for each query.
 
     Raises:
-        ValueError: a distance is not a number.
+        InputError: a distance is not a number.
     """
     if np.isnan(distances).any():
-        raise ValueError("a distance is NaN: nothing can be ranked by it")
+        raise InputError("a distance is NaN: nothing can be ranked by it")
     return np.argsort(distances, axis=1, kind="stable")
 
 
@@ -35,7 +37,7 @@ def first_rank(distances: Num[np.ndarray, "m n"], relevant: Bool[np.ndarray, "m 
     """The rank, from 1, of the best placed right answer to each query.
 
     Raises:
-        ValueError: a query has no right answer; a distance is not a number.
+        InputError: a query has no right answer; a distance is not a number.
     """
     return 1 + _in_order(distances, relevant).argmax(1)
 
@@ -44,7 +46,7 @@ def average_precision(distances: Num[np.ndarray, "m n"], relevant: Bool[np.ndarr
     """Of each query, the mean over its right answers of the share of right ones among all down to there.
 
     Raises:
-        ValueError: a query has no right answer; a distance is not a number.
+        InputError: a query has no right answer; a distance is not a number.
     """
     right = _in_order(distances, relevant)
     precision = right.cumsum(1) / np.arange(1, right.shape[1] + 1)
@@ -64,5 +66,5 @@ def median_rank(ranks: Int[np.ndarray, " m"]) -> float:
 def _in_order(distances: Num[np.ndarray, "m n"], relevant: Bool[np.ndarray, "m n"]) -> Bool[np.ndarray, "m n"]:
     """Which places of each query's list hold a right answer."""
     if not relevant.any(1).all():
-        raise ValueError(f"query {int(np.flatnonzero(~relevant.any(1))[0])} has no right answer in the collection")
+        raise InputError(f"query {int(np.flatnonzero(~relevant.any(1))[0])} has no right answer in the collection")
     return np.take_along_axis(relevant, order(distances), 1)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int64, Integer
 
+from percepta.errors import InputError
+
 THRESHOLDS = (*(round(0.5 + 0.05 * i, 2) for i in range(9 + 1)),)
 
 
@@ -21,14 +23,19 @@ def confusion(
 ) -> Int64[np.ndarray, "classes classes"]:
     """How often class i (row) was called j. Points with a truth below 0 are left out.
 
+    Args:
+        truth: class of each point; below 0: not labelled.
+        answer: predicted class of each point.
+        classes: how many there are.
+
     Raises:
-        ValueError: numbers that are no class, or arrays of different length.
+        InputError: numbers that are no class, or arrays of different length.
     """
     if truth.shape != answer.shape:
-        raise ValueError(f"truth and answer are of one length; got {truth.shape} and {answer.shape}")
+        raise InputError(f"truth and answer are of one length; got {truth.shape} and {answer.shape}")
     t, a = truth[truth >= 0].astype(np.int64), answer[truth >= 0].astype(np.int64)
     if len(t) and (t.max() >= classes or a.min() < 0 or a.max() >= classes):
-        raise ValueError(f"classes are 0..{classes - 1}; found {t.max()} as truth, {a.min()}..{a.max()} as answer")
+        raise InputError(f"classes are 0..{classes - 1}; found {t.max()} as truth, {a.min()}..{a.max()} as answer")
     return np.bincount(t * classes + a, minlength=classes**2).reshape(classes, classes)
 
 
@@ -50,7 +57,9 @@ class Instances:
     """Instances of one scene.
 
     Attributes:
-        instance: of each point, 0 none. label, score: of instance i at place i - 1; score is any order of trust.
+        instance: number of each point, 0 none.
+        label: class of instance i at place i - 1.
+        score: how certain it is, in any unit, at place i - 1.
     """
 
     instance: Integer[np.ndarray, " n"]
@@ -63,7 +72,13 @@ class Overlaps:
     """What average precision needs of one scene: sizes and overlaps of true and predicted instances.
 
     Attributes:
-        shared: points of true instance i (row) and predicted j. ignored: points of predicted j without a class.
+        shared: points of true instance i (row) and predicted j.
+        true_size: points of each true instance.
+        true_label: its class.
+        size: points of each predicted instance.
+        label: its class.
+        score: how certain it is.
+        ignored: its points without a class.
     """
 
     shared: Int64[np.ndarray, "t p"]
@@ -78,64 +93,79 @@ class Overlaps:
 def overlaps(
     truth_label: Integer[np.ndarray, " n"],
     truth_instance: Integer[np.ndarray, " n"],
-    found: Instances,
+    predicted: Instances,
     classes: Sequence[int],
-    least: int = 100,
+    min_points: int = 100,
 ) -> Overlaps:
     """Counts of one scene.
 
     Args:
-        truth_label: class of each point. truth_instance: its object, 0 none.
+        truth_label: class of each point.
+        truth_instance: its object, 0 none.
+        predicted: instances.
         classes: those with instances; points of others are "without a class". A true instance is what has one
             object and one class.
-        least: predicted instances with fewer points are left out.
+        min_points: predicted instances with fewer points are left out.
 
     Raises:
-        ValueError: arrays that do not fit.
+        InputError: arrays that do not fit.
     """
-    if not truth_label.shape == truth_instance.shape == found.instance.shape:
-        raise ValueError("truth and answer have one number a point")
-    if len(found.label) != len(found.score) or int(found.instance.max(initial=0)) > len(found.label):
-        raise ValueError("every predicted instance needs its label and its score")
+    if not truth_label.shape == truth_instance.shape == predicted.instance.shape:
+        raise InputError("truth and answer have one number a point")
+    if len(predicted.label) != len(predicted.score) or int(predicted.instance.max(initial=0)) > len(predicted.label):
+        raise InputError("every predicted instance needs its label and its score")
     counted = np.isin(truth_label, list(classes))
     here = counted & (truth_instance > 0)
     wide = int(truth_label.max(initial=0)) + 1
     keys, of = np.unique(truth_instance[here].astype(np.int64) * wide + truth_label[here], return_inverse=True)
-    mine = found.instance.astype(np.int64)
-    count = len(found.label) + 1
+    mine = predicted.instance.astype(np.int64)
+    count = len(predicted.label) + 1
     shared = np.bincount(of * count + mine[here], minlength=len(keys) * count).reshape(len(keys), count)[:, 1:]
     size = np.bincount(mine, minlength=count)[1:]
     ignored = np.bincount(mine[~counted], minlength=count)[1:]
-    label = np.asarray(found.label, np.int64)
-    kept = np.flatnonzero((size >= least) & np.isin(label, list(classes)))
+    label = np.asarray(predicted.label, np.int64)
+    kept = np.flatnonzero((size >= min_points) & np.isin(label, list(classes)))
     return Overlaps(
         shared[:, kept], np.bincount(of, minlength=len(keys)), keys % wide,
-        size[kept], label[kept], np.asarray(found.score, np.float64)[kept], ignored[kept],
+        size[kept], label[kept], np.asarray(predicted.score, np.float64)[kept], ignored[kept],
     )  # fmt: skip
 
 
 def precisions(
-    scenes: Sequence[Overlaps], classes: Sequence[int], threshold: float, least: int = 100
+    scenes: Sequence[Overlaps], classes: Sequence[int], threshold: float, min_points: int = 100
 ) -> Float[np.ndarray, " classes"]:
-    """Average precision of each class at one IoU; NaN for a class that has no true instance of enough points."""
-    return np.array([_precision(scenes, c, threshold, least) for c in classes])
+    """Average precision of each class at one IoU; NaN for a class that has no true instance of enough points.
+
+    Args:
+        scenes: what `overlaps` counted in each.
+        classes: those with instances.
+        threshold: IoU from which on a predicted instance is right.
+        min_points: smaller true instances are not asked for.
+    """
+    return np.array([_precision(scenes, c, threshold, min_points) for c in classes])
 
 
-def average_precision(scenes: Sequence[Overlaps], classes: Sequence[int], least: int = 100) -> dict[str, float]:
-    """{"AP", "AP50", "AP25"}: means over the classes that have true instances; NaN without any."""
-    table = {th: precisions(scenes, classes, th, least) for th in (0.25, *THRESHOLDS)}
+def average_precision(scenes: Sequence[Overlaps], classes: Sequence[int], min_points: int = 100) -> dict[str, float]:
+    """{"AP", "AP50", "AP25"}: means over the classes that have true instances; NaN without any.
+
+    Args:
+        scenes: what `overlaps` counted in each.
+        classes: those with instances.
+        min_points: smaller true instances are not asked for.
+    """
+    table = {th: precisions(scenes, classes, th, min_points) for th in (0.25, *THRESHOLDS)}
     fine = np.stack([table[th] for th in THRESHOLDS]).mean(0)
     rows = {"AP": fine, "AP50": table[0.5], "AP25": table[0.25]}
     return {name: float(np.nanmean(v)) if np.isfinite(v).any() else float("nan") for name, v in rows.items()}
 
 
-def _precision(scenes: Sequence[Overlaps], label: int, threshold: float, least: int) -> float:
+def _precision(scenes: Sequence[Overlaps], label: int, threshold: float, min_points: int) -> float:
     right: list[int] = []
     score: list[float] = []
     missed = asked = answered = 0
     for scene in scenes:
         true, mine = np.flatnonzero(scene.true_label == label), np.flatnonzero(scene.label == label)
-        small = scene.true_size[true] < least
+        small = scene.true_size[true] < min_points
         shared = scene.shared[np.ix_(true, mine)]
         union = scene.true_size[true][:, None] + scene.size[mine] - shared
         over = shared / np.maximum(union, 1) > threshold

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from percepta.errors import InputError
 from percepta.nn.efficientnet import EfficientNetLite0
 from percepta.nn.text import TextEncoder, tokenise
 
@@ -121,10 +122,10 @@ def picture_views(encoder: EfficientNetLite0, images: Float[Tensor, "b 3 h w"]) 
     """The numbers that version 2 reads off one forward pass, block by block as in `VIEWS`.
 
     Raises:
-        ValueError: the encoder was built without its classifier.
+        InputError: the encoder was built without its classifier.
     """
     if not isinstance(encoder.classifier, nn.Linear):
-        raise ValueError(
+        raise InputError(
             "version 2 of the image-text space reads ImageNet's classes: build EfficientNetLite0 with them"
         )
     seen = encoder(images)
@@ -141,7 +142,13 @@ def picture_views(encoder: EfficientNetLite0, images: Float[Tensor, "b 3 h w"]) 
 
 @torch.no_grad()
 def sentence_views(encoder: TextEncoder, words: Sequence[str], batch: int = 64) -> Float[Tensor, "m t"]:
-    """Means over the real tokens after each of `LAYERS`, every one of length 1, together of length 1."""
+    """Means over the real tokens after each of `LAYERS`, every one of length 1, together of length 1.
+
+    Args:
+        encoder: of sentences.
+        words: m sentences.
+        batch: how many at a time.
+    """
     device = encoder.embeddings.LayerNorm.weight.device
     rows = [torch.zeros(0, TEXT2, device=device)]
     for at in range(0, len(words), batch):
@@ -215,6 +222,9 @@ def correlate(
     the pictures (means over their looks), so that wide features cost little.
 
     Args:
+        texts: vectors of the captions.
+        width: dimensions of what the two share.
+        span: how many principal directions of the pictures are used.
         looks: the same pictures in several views (mirrored, cropped).
         owner: the picture of each text.
         ridges: what is added to every direction's variance, as a share of the total variance; pictures, texts.
@@ -268,10 +278,10 @@ def fit2(
         names_weight: what a class counts against a caption, whose picture then is the direction of its row.
 
     Raises:
-        ValueError: there are too few pictures or captions for a space of `WIDTH` dimensions.
+        InputError: there are too few pictures or captions for a space of `WIDTH` dimensions.
     """
     if min(len(looks[0]), len(captions)) <= WIDTH:
-        raise ValueError(
+        raise InputError(
             f"a space of {WIDTH} dimensions is fitted on more than {WIDTH} pictures and as many captions, "
             f"got {len(looks[0])} and {len(captions)}: add captioned pictures"
         )
@@ -326,7 +336,14 @@ def recall(
     owner: list[int],
     at: tuple[int, ...] = (1, 5, 10),
 ) -> dict[int, float]:
-    """Text-to-image recall@k: the share of sentences whose own picture is among the k nearest."""
+    """Text-to-image recall@k: the share of sentences whose own picture is among the k nearest.
+
+    Args:
+        image: unit vectors of n pictures.
+        text: unit vectors of m sentences.
+        owner: the picture of each sentence.
+        at: the values of k.
+    """
     scores = text @ image.T
     own = scores.gather(1, torch.tensor(owner)[:, None])
     rank = (scores > own).sum(1)

@@ -15,8 +15,6 @@ import html
 import itertools
 import re
 import unicodedata
-import warnings
-import zipfile
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
@@ -28,12 +26,12 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from percepta.errors import InputError
+from percepta.nn.archive import SIZES, check_keys, read_archive
+
 # What CLIP's image towers were trained on: pictures 0..1 minus MEAN over DEVIATION, per colour.
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 DEVIATION = (0.26862954, 0.26130258, 0.27577711)
-
-# Sizes that OpenAI's archives carry beside the weights.
-_SIZES = ("input_resolution", "context_length", "vocab_size")
 
 
 def normalise(image: Float[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b 3 h w"]:
@@ -267,11 +265,11 @@ class VisionTransformer(nn.Module):
         """A vector per normalised picture.
 
         Raises:
-            ValueError: the picture has another size than the one that the positions are learnt for.
+            InputError: the picture has another size than the one that the positions are learnt for.
         """
         side = self.grid * self.patch
         if image.shape[-2:] != (side, side):
-            raise ValueError(f"this CLIP takes pictures of {side}×{side} pixels, not {tuple(image.shape[-2:])}")
+            raise InputError(f"this CLIP takes pictures of {side}×{side} pixels, not {tuple(image.shape[-2:])}")
         patches = self.conv1(image).flatten(2).transpose(1, 2)
         tokens = torch.cat([self.class_embedding.expand(len(patches), 1, -1), patches], 1)
         tokens = self.transformer(self.ln_pre(tokens + self.positional_embedding))
@@ -315,7 +313,7 @@ class CLIP(nn.Module):
         self.width, self.side = embed_dim, grid * (patch or 32)
         if isinstance(vision_layers, int):
             if patch is None or spatial:
-                raise ValueError("a vision transformer (one number of layers) needs `patch` and has no `spatial`")
+                raise InputError("a vision transformer (one number of layers) needs `patch` and has no `spatial`")
             heads = max(1, vision_width // 64)
             self.visual: Any = VisionTransformer(patch, vision_width, vision_layers, heads, embed_dim, grid=grid)
         else:
@@ -342,7 +340,7 @@ class CLIP(nn.Module):
         """
         length = words.shape[1]
         if length > self.positional_embedding.shape[0]:
-            raise ValueError(
+            raise InputError(
                 f"{length} words, but this CLIP has positions for {self.positional_embedding.shape[0]}: "
                 "tokenize with a smaller length"
             )
@@ -379,7 +377,13 @@ class ClipSpace(nn.Module):
 
     @torch.no_grad()
     def sentences(self, encoder: CLIP, words: Sequence[str], batch: int = 64) -> Float[Tensor, "m d"]:
-        """Unit vectors of sentences, in their order; too long ones lose their tail."""
+        """Unit vectors of sentences, in their order; too long ones lose their tail.
+
+        Args:
+            encoder: CLIP with its text part.
+            words: m sentences.
+            batch: how many at a time.
+        """
         device, length = encoder.positional_embedding.device, len(encoder.positional_embedding)
         rows = [torch.zeros(0, self.width, device=device)]
         for at in range(0, len(words), batch):
@@ -391,100 +395,32 @@ class ClipSpace(nn.Module):
 # ---------------------------------------------------------------------------------------------- published weights
 
 
-def read_archive(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors, a torch.save file or one of OpenAI's TorchScript archives, on the CPU.
-
-    Nothing in the file is run: pickles are read with `weights_only`, of a TorchScript archive only the state is taken.
-    Dictionaries around the state ("state_dict", "model") are opened.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is none of the three, or holds something else than tensors.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {path}: give the path of a checkpoint (.pt, .pth or .safetensors)")
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise ValueError(f"{path} is not a safetensors file: {error}") from error
-    try:
-        if _is_torchscript(path):
-            with warnings.catch_warnings():  # torch announces that TorchScript will go; these files will not change
-                warnings.simplefilter("ignore")
-                return dict(torch.jit.load(path, map_location="cpu").state_dict())
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever its readers met: pickle, zip, runtime errors
-        raise ValueError(
-            f"{path} can not be read as a checkpoint without running code from it; expected tensors saved by "
-            f"torch.save or OpenAI's TorchScript archive ({error})"
-        ) from error
-    return state_of(content, str(path))
-
-
-def state_of(content: object, source: str = "the checkpoint") -> dict[str, Tensor]:
-    """The state inside what a training script saved, without "state_dict" or "model" around it."""
-    for wrapper in ("state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-    if not isinstance(content, Mapping):
-        raise ValueError(f"{source} holds a {type(content).__name__}; expected a dictionary of tensors")
-    odd = [key for key, value in content.items() if not isinstance(value, Tensor) and key not in _SIZES]
-    if odd:
-        raise ValueError(f"{source} holds entries that are no tensors: {', '.join(map(str, odd[:8]))}")
-    return {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
-
-
-def check_keys(
-    expected: Mapping[str, Tensor], given: Mapping[str, Tensor], source: str, *, optional: Iterable[str] = ()
-) -> None:
-    """Compares names and shapes, and names everything that differs in one ValueError."""
-    optional = set(optional)
-    problems = [f"missing {key}" for key in expected if key not in given and key not in optional]
-    problems += [f"unexpected {key}" for key in given if key not in expected]
-    problems += [
-        f"{key} has shape {tuple(given[key].shape)}, expected {tuple(value.shape)}"
-        for key, value in expected.items()
-        if key in given and given[key].shape != value.shape
-    ]
-    if problems:
-        listed = "\n  ".join(problems)
-        raise ValueError(f"{source} does not fit this model ({len(problems)} differences):\n  {listed}")
-
-
 def load_openai(model: CLIP, state: Mapping[str, Tensor], source: str = "the CLIP weights") -> None:
     """Copies OpenAI's weights (any float type) into a model; all must fit, or nothing is changed.
 
     The size entries of the archives are ignored. `visual.attnpool.connect`, which CRIS adds and CLIP does not have,
     keeps its random start.
 
+    Args:
+        model: what is filled.
+        state: tensors by name.
+        source: what messages call them.
+
     Raises:
-        ValueError: names every key that is missing, unexpected or of another shape.
+        InputError: names every key that is missing, unexpected or of another shape.
     """
-    given = {key.removeprefix("module."): value for key, value in state.items() if key not in _SIZES}
+    given = {key.removeprefix("module."): value for key, value in state.items() if key not in SIZES}
     expected = model.state_dict()
     transformer, wanted = "visual.class_embedding" in given, "visual.class_embedding" in expected
     if transformer and not wanted:
-        raise ValueError(
+        raise InputError(
             f"{source} is a CLIP with a vision transformer; this model needs one with a ResNet (RN50 or RN101)"
         )
     if wanted and "visual.layer1.0.conv1.weight" in given:
-        raise ValueError(f"{source} is a CLIP with a ResNet; this model needs one with a vision transformer (ViT-B/32)")
+        raise InputError(f"{source} is a CLIP with a ResNet; this model needs one with a vision transformer (ViT-B/32)")
     ours = [key for key in expected if key.startswith("visual.attnpool.connect.")]
     check_keys(expected, given, source, optional=ours)
     model.load_state_dict(given, strict=False)
-
-
-def _is_torchscript(path: Path) -> bool:
-    """TorchScript archives are zips with a folder "code"; torch.save writes zips without one."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any("code" in Path(name).parts[:-1] for name in archive.namelist())
 
 
 # -------------------------------------------------------------------------------------------------------- tokenizer
@@ -557,7 +493,7 @@ class Tokenizer:
     def __call__(self, sentences: str | Sequence[str], length: int = 77) -> Int[Tensor, "b length"]:
         """Word ids between the marks, zeros behind; a sentence that is too long loses its tail, not its end mark."""
         if length < 2:
-            raise ValueError(f"length is {length}; at least 2 ids are needed for the marks around a sentence")
+            raise InputError(f"length is {length}; at least 2 ids are needed for the marks around a sentence")
         rows = [sentences] if isinstance(sentences, str) else list(sentences)
         words = torch.zeros(len(rows), length, dtype=torch.long)
         for row, sentence in enumerate(rows):
@@ -641,7 +577,7 @@ def _read_merges(path: Path | None, letters: Mapping[int, str]) -> _Spelling:
     lines = gzip.decompress(packed).decode("utf-8").splitlines()
     pairs = [tuple(line.split(" ")) for line in lines]
     if any(len(pair) != 2 for pair in pairs):
-        raise ValueError(f"{path or 'the merge table'}: expected two pieces and a space on each line")
+        raise InputError(f"{path or 'the merge table'}: expected two pieces and a space on each line")
     ordered = list(letters.values())
     pieces = [*ordered, *(letter + "</w>" for letter in ordered), *("".join(pair) for pair in pairs)]
     pieces += ["<|startoftext|>", "<|endoftext|>"]

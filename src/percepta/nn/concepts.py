@@ -6,14 +6,13 @@ al. 2014, with all classes and a softened softmax), so that a spaniel lies near 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-
-from percepta.nn.text import TextEncoder
 
 CLASSES, WIDTH = 1000, 384
 TEMPERATURE = 2.0  # ImageNet's own softmax is too sure of pictures that show none of its classes
@@ -51,9 +50,9 @@ def names() -> tuple[str, ...]:
     return tuple(path.read_text().splitlines())
 
 
-def fit(text: TextEncoder) -> Concepts:
-    """The vectors that a `TextEncoder` gives the names."""
-    vectors = [text.encode([f"a photo of {name}"])[2] for name in names()]
+def fit(encode: Callable[[str], Float[Tensor, "1 384"]]) -> Concepts:
+    """The vectors of the names, from a function that gives a sentence its vector (`nn.text.TextEncoder.encode`)."""
+    vectors = torch.cat([encode(f"a photo of {name}") for name in names()])
     concepts = Concepts()
-    concepts.vectors.copy_(torch.cat(vectors) - torch.cat(vectors).mean(0))
+    concepts.vectors.copy_(vectors - vectors.mean(0))
     return concepts

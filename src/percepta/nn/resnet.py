@@ -14,10 +14,19 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from percepta.errors import InputError
+
 STAGES = ((16, 1), (32, 2), (64, 2))  # channels and the first block's stride
 
 
 def conv3(c_in: int, c_out: int, stride: int = 1) -> nn.Conv2d:
+    """A 3×3 convolution without bias.
+
+    Args:
+        c_in: channels that come in.
+        c_out: channels that go out.
+        stride: of the convolution.
+    """
     return nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False)
 
 
@@ -94,24 +103,25 @@ class ResNet(nn.Module):
 def resnet(depth: int, stem: int = 1) -> ResNet:
     """ResNet-20, -32, -44, -56, -110 for CIFAR: any depth 6m + 2.
 
-    `stem`: stride of the first convolution, 1 as published.
-
     Raises:
-        ValueError: another depth.
+        InputError: another depth.
     """
     if depth < 8 or (depth - 2) % 6:
-        raise ValueError(f"a CIFAR ResNet has 6m + 2 layers (8, 14, 20, 26, 32, ...), not {depth}")
+        raise InputError(f"a CIFAR ResNet has 6m + 2 layers (8, 14, 20, 26, 32, ...), not {depth}")
     return ResNet((depth - 2) // 6, stem=stem)
 
 
 def wide_resnet(depth: int, widen: int, stem: int = 1) -> ResNet:
     """WRN-depth-widen, such as WRN-16-4: any depth 6m + 4.
 
-    `stem`: stride of the first convolution, 1 as published.
+    Args:
+        depth: number of layers, 6m + 4.
+        widen: how many times as wide as the narrowest.
+        stem: stride of the first convolution, 1 as published.
 
     Raises:
-        ValueError: another depth, or widen below 1.
+        InputError: another depth, or widen below 1.
     """
     if depth < 10 or (depth - 4) % 6 or widen < 1:
-        raise ValueError(f"a wide ResNet has 6m + 4 layers (10, 16, 22, 28, ...) and widen >= 1, not {depth}, {widen}")
+        raise InputError(f"a wide ResNet has 6m + 4 layers (10, 16, 22, 28, ...) and widen >= 1, not {depth}, {widen}")
     return ResNet((depth - 4) // 6, widen, wide=True, stem=stem)

@@ -25,6 +25,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from percepta.errors import InputError
+
 Method = Literal["none", "views", "smoothing", "cskd", "ddgsd", "dlb", "recall"]
 METHODS: tuple[str, ...] = get_args(Method)
 CARRIED = frozenset({"views", "smoothing", "dlb", "recall"})  # they see the second view a step later
@@ -80,12 +82,12 @@ def objective(
         term that teaches (0 in the first step and for methods that have none)}: scalars.
 
     Raises:
-        ValueError: an unknown method, or something is missing in the batch.
+        InputError: an unknown method, or something is missing in the batch.
     """
     if method not in METHODS:
-        raise ValueError(f"no way of self-distillation is called {method!r}; there are: {', '.join(METHODS)}")
+        raise InputError(f"no way of self-distillation is called {method!r}; there are: {', '.join(METHODS)}")
     if missing := [name for name in needs(method) if name not in batch]:
-        raise ValueError(f'self_distill "{method}" needs {", ".join(missing)} in the batch, which has {sorted(batch)}')
+        raise InputError(f'self_distill "{method}" needs {", ".join(missing)} in the batch, which has {sorted(batch)}')
     first, label = batch["first"], batch["label"]
     n = len(label)
     teaching = None
@@ -140,7 +142,13 @@ def passes(method: str) -> float:
 
 
 def distil(teacher: Float[Tensor, "n k"], student: Float[Tensor, "n k"], temperature: float) -> Float[Tensor, ""]:
-    """T² · KL(softmax(teacher / T) ‖ softmax(student / T)), mean over the batch; the teacher gets no gradient."""
+    """T² · KL(softmax(teacher / T) ‖ softmax(student / T)), mean over the batch; the teacher gets no gradient.
+
+    Args:
+        teacher: logits; they get no gradient.
+        student: logits.
+        temperature: T, above 0.
+    """
     target = functional.softmax(teacher.detach().float() / temperature, dim=1)
     answer = functional.log_softmax(student.float() / temperature, dim=1)
     return temperature**2 * functional.kl_div(answer, target, reduction="batchmean")

@@ -24,6 +24,8 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
+from percepta.errors import InputError
+
 BITS = 18  # of a key for each of x, y and z; the batch takes the 9 bits above
 REACH = 2 ** (BITS - 1) - 16  # largest coordinate: 2.6 km at 2 cm; the rest is room for neighbours
 BATCHES = 512
@@ -41,17 +43,17 @@ def offsets(kernel: int, device: torch.device | None = None) -> Int[Tensor, "k 3
 
 
 def check_coords(coords: Shaped[Tensor, "n 4"]) -> None:
-    """ValueError when a coordinate does not fit into a key."""
+    """InputError when a coordinate does not fit into a key."""
     if coords.is_floating_point() or coords.dtype == torch.bool:
-        raise ValueError(f"coordinates of sites are integers (batch, x, y, z); these are {coords.dtype}")
+        raise InputError(f"coordinates of sites are integers (batch, x, y, z); these are {coords.dtype}")
     if not len(coords):
         return
     low, high = torch.aminmax(coords, dim=0)
     if int(low[0]) < 0 or int(high[0]) >= BATCHES:
-        raise ValueError(f"the batch of a site is 0..{BATCHES - 1}; found {int(low[0])}..{int(high[0])}")
+        raise InputError(f"the batch of a site is 0..{BATCHES - 1}; found {int(low[0])}..{int(high[0])}")
     if int(low[1:].min()) < -REACH or int(high[1:].max()) > REACH:
         found = f"{int(low[1:].min())}..{int(high[1:].max())}"
-        raise ValueError(
+        raise InputError(
             f"coordinates of sites are -{REACH}..{REACH} voxels; found {found}. Use larger voxels, or move the scene "
             "to the origin"
         )
@@ -102,7 +104,7 @@ class Sites:
 
         Args:
             coords: sites, the same one more than once if need be.
-            keep_order: they are all new and different, and get rows in their own order; ValueError if they are not.
+            keep_order: they are all new and different, and get rows in their own order; InputError if they are not.
                 Otherwise new sites are numbered block by block, so that neighbours lie near each other.
 
         Returns:
@@ -114,7 +116,7 @@ class Sites:
             taken = bool(self._cells[place].any())
             self._cells[place] = fresh
             if taken or not torch.equal(self._cells[place], fresh):
-                raise ValueError("some site occurs twice; sites have to differ: average what falls into one voxel")
+                raise InputError("some site occurs twice; sites have to differ: average what falls into one voxel")
             self.count += len(coords)
             return fresh, coords
         rows = self._cells[place]
@@ -266,7 +268,7 @@ class Rules:
         if stride in self._sites:
             return
         if stride < 1 or stride & (stride - 1):
-            raise ValueError(f"a stride is a power of 2; this one is {stride}")
+            raise InputError(f"a stride is a power of 2; this one is {stride}")
         self._reach(stride // 2)
         coords = self._sites[stride // 2][1]
         sites = Sites(coords.device)
@@ -309,11 +311,11 @@ class SparseTensor:
     ) -> None:
         if rules is None:
             if coords is None or stride != 1:
-                raise ValueError("a sparse tensor is made from coordinates at stride 1, or has the rules of another")
+                raise InputError("a sparse tensor is made from coordinates at stride 1, or has the rules of another")
             rules = Rules(coords)
         sites = len(rules.coords(stride))
         if len(features) != sites:
-            raise ValueError(f"expected features of {sites} sites, got {len(features)} rows")
+            raise InputError(f"expected features of {sites} sites, got {len(features)} rows")
         self.features, self.stride, self.rules = features, stride, rules
 
     @property
@@ -336,7 +338,7 @@ class SparseTensor:
 
     def _same_sites(self, other: SparseTensor) -> None:
         if self.rules is not other.rules or self.stride != other.stride:
-            raise ValueError("these tensors have different sites; only tensors of one input and stride go together")
+            raise InputError("these tensors have different sites; only tensors of one input and stride go together")
 
 
 def padded(x: Float[Tensor, "n c"]) -> Float[Tensor, "n+1 c"]:
@@ -347,7 +349,13 @@ def padded(x: Float[Tensor, "n c"]) -> Float[Tensor, "n+1 c"]:
 def gather_mm(
     source: Float[Tensor, "n c"], table: Int[Tensor, "m k"], weight: Float[Tensor, "k c d"]
 ) -> Float[Tensor, "m d"]:
-    """y[i] = Σ_k source[table[i, k]] · weight[k]. No autograd; `source` is padded."""
+    """y[i] = Σ_k source[table[i, k]] · weight[k]. No autograd; `source` is padded.
+
+    Args:
+        source: rows, the first of them padding.
+        table: places in `source`, one for each output and kernel cell.
+        weight: a matrix for each kernel cell.
+    """
     (m, k), (_, c, d) = table.shape, weight.shape
     out = source.new_empty(m, d)
     for rows, gathered in _gathered(source, table):
@@ -380,7 +388,14 @@ def _weight_grad(source: Tensor, table: Tensor, grad: Tensor) -> Tensor:
 def spread_mm(
     x: Float[Tensor, "m c"], parent: Int[Tensor, " n"], octant: Int[Tensor, " n"], weight: Float[Tensor, "8 c d"]
 ) -> Float[Tensor, "n d"]:
-    """y[i] = x[parent[i] - 1] · weight[octant[i]]: every parent makes all its 8 children, and those that exist stay."""
+    """y[i] = x[parent[i] - 1] · weight[octant[i]]: every parent makes all its 8 children, and those that exist stay.
+
+    Args:
+        x: rows of the parents.
+        parent: place of each child's parent, from 1.
+        octant: which of 8 children each is.
+        weight: a matrix for each octant.
+    """
     c, d = weight.shape[1:]
     every = x @ weight.transpose(0, 1).reshape(c, 8 * d)
     return every.view(-1, d).index_select(0, (parent.long() - 1) * 8 + octant)
@@ -478,7 +493,7 @@ class Up(Convolution):
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         if x.stride == 1:
-            raise ValueError("there are no finer sites than those of the input, at stride 1")
+            raise InputError("there are no finer sites than those of the input, at stride 1")
         half = x.rules.halving(x.stride // 2)
         y = _apply(_Up, x.features, self.weight, half.children, half.parent, half.octant)
         return SparseTensor(y, stride=x.stride // 2, rules=x.rules)

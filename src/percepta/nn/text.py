@@ -19,6 +19,8 @@ from tokenizers import BertWordPieceTokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 
+from percepta.errors import InputError
+
 WIDTH, LAYERS, HEADS, INNER, VOCABULARY, POSITIONS = 384, 6, 12, 1536, 30522, 512
 VOCABULARY_FILE = Path(__file__).parent.parent / "assets" / "wordpiece.txt"
 
@@ -126,7 +128,7 @@ class TextEncoder(nn.Module):
         return tokens, mask, sentence
 
     def read(self, *paths: Path) -> None:
-        """Fill from the published model.safetensors or from our int8 files. Raises ValueError on odd, missing keys."""
+        """Fill from the published model.safetensors or from our int8 files. Raises InputError on odd, missing keys."""
         source: dict[str, Tensor] = {}
         for path in paths:
             source.update(load_file(path))
@@ -136,7 +138,7 @@ class TextEncoder(nn.Module):
         expected = self.state_dict()
         odd, missing = sorted(tensors.keys() - expected.keys()), sorted(expected.keys() - tensors.keys())
         if odd or missing:
-            raise ValueError(f"{paths[0]} is no all-MiniLM-L6-v2: missing {missing[:5]}, odd {odd[:5]}")
+            raise InputError(f"{paths[0]} is no all-MiniLM-L6-v2: missing {missing[:5]}, odd {odd[:5]}")
         self.load_state_dict(tensors)
 
 
@@ -169,7 +171,13 @@ def dequantise(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def write_int8(published: Path, embeddings: Path, layers: Path) -> None:
-    """Write the two files that ship from the published model.safetensors."""
+    """Write the two files that ship from the published model.safetensors.
+
+    Args:
+        published: the published model.safetensors.
+        embeddings: file of the word embeddings to write.
+        layers: file of the layers to write.
+    """
     tensors = {k: v for k, v in load_file(published).items() if not k.startswith("pooler") and v.is_floating_point()}
     small = quantise(tensors)
     save_file({k: v for k, v in small.items() if k.startswith("embeddings.")}, embeddings)

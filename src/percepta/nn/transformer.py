@@ -9,6 +9,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from percepta.errors import InputError
+
 
 class Attention(nn.Module):
     """Multi-head attention of `x` to `y` (Vaswani et al. 2017)."""
@@ -16,7 +18,7 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()
         if width % heads:
-            raise ValueError(f"width {width} is no multiple of {heads} heads")
+            raise InputError(f"width {width} is no multiple of {heads} heads")
         self.heads, self.dropout = heads, dropout
         self.query, self.key = nn.Linear(width, width), nn.Linear(width, width)
         self.value, self.out = nn.Linear(width, width), nn.Linear(width, width)
@@ -28,7 +30,14 @@ class Attention(nn.Module):
         value: Float[Tensor, "b m c"],
         mask: Bool[Tensor, "b m"] | None = None,
     ) -> Float[Tensor, "b n c"]:
-        """`mask` is True where a key may be looked at."""
+        """`mask` is True where a key may be looked at.
+
+        Args:
+            query: what asks.
+            key: what is compared with the query.
+            value: what is averaged.
+            mask: True where a key may be looked at; None: everywhere.
+        """
         b, n, c = query.shape
         q, k, v = (
             f(t).view(b, t.shape[1], self.heads, -1).transpose(1, 2)
@@ -56,7 +65,13 @@ class EncoderLayer(nn.Module):
         position: Float[Tensor, "#b n c"],
         mask: Bool[Tensor, "b n"] | None = None,
     ) -> Float[Tensor, "b n c"]:
-        """`position` is added to queries and keys; `mask` is True at what is no padding."""
+        """`position` is added to queries and keys; `mask` is True at what is no padding.
+
+        Args:
+            x: the sequence.
+            position: added to queries and keys.
+            mask: True at what is no padding; None: everywhere.
+        """
         y = self.norm_self(x)
         x = x + self.self_attention(y + position, y + position, y, mask)
         return x + self.ffn(self.norm_ffn(x))
@@ -77,7 +92,14 @@ class DecoderLayer(EncoderLayer):
         memory: Float[Tensor, "b m c"],
         mask: Bool[Tensor, "b m"] | None = None,
     ) -> Float[Tensor, "b n c"]:
-        """`mask` is True at those places of the memory that are no padding."""
+        """`mask` is True at those places of the memory that are no padding.
+
+        Args:
+            x: the sequence.
+            position: added to queries and keys.
+            memory: the other sequence, which is looked at.
+            mask: True at those places of the memory that are no padding; None: everywhere.
+        """
         y = self.norm_self(x)
         x = x + self.self_attention(y + position, y + position, y)
         y = self.norm_cross(x)
@@ -89,6 +111,12 @@ def sine_grid(height: int, width: int, channels: int, *, device: torch.device | 
     """Sines and cosines of a grid's coordinates (row-major), which run from -1 to 1 whatever the grid's size.
 
     A quarter of the channels each: sine and cosine of x, sine and cosine of y, wavelengths from 4 down in equal ratios.
+
+    Args:
+        height: rows of the grid.
+        width: columns of the grid.
+        channels: a multiple of 4.
+        device: where the numbers are put.
     """
     count = channels // 4
     scale = math.pi / 2 * 2 ** torch.linspace(0, 6, count, device=device)
@@ -100,7 +128,13 @@ def sine_grid(height: int, width: int, channels: int, *, device: torch.device | 
 
 
 def sine_line(length: int, channels: int, *, device: torch.device | None = None) -> Float[Tensor, "n c"]:
-    """Sines and cosines of places in a sequence (Vaswani et al. 2017)."""
+    """Sines and cosines of places in a sequence (Vaswani et al. 2017).
+
+    Args:
+        length: of the sequence.
+        channels: an even number.
+        device: where the numbers are put.
+    """
     place = torch.arange(length, device=device)[:, None]
     scale = torch.exp(torch.arange(0, channels, 2, device=device) * (-math.log(10000.0) / channels))
     return torch.stack(((place * scale).sin(), (place * scale).cos()), -1).flatten(1)[:, :channels]

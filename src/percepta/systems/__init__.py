@@ -10,15 +10,5 @@ TABLE: dict[str, str] = {
     "supernet": "Ranks network architectures with shared weights, and finds the best for a budget (NAS).",
 }
 
-# Further commands of the shell: name -> ("module:function", what it does). The function gets the remaining words and
-# the screen. A name of two words, "predict aesthetics", is what that system has instead of the general command.
-COMMANDS: dict[str, tuple[str, str]] = {
-    "rate": ("percepta.systems.aesthetics.commands:rate", "A local page to give stars to the pictures of a folder."),
-    "predict aesthetics": ("percepta.systems.aesthetics.commands:predict", "Ranks an album for one person."),
-    "index": ("percepta.systems.hashing.commands:index", "Finds moments in your photos and videos by a sentence."),
-    "keep planes": ("percepta.systems.planes.commands:keep", "Keeps training pairs in a folder."),
-    "supernet": ("percepta.systems.supernet.commands:supernet", "Rank, search, submit architectures."),
-    "predict online3d": ("percepta.systems.online3d.commands:predict", "Labels a recording frame by frame, or a scan."),
-    "predict planes": ("percepta.systems.planes.commands:predict", "Planes and scene of posed pictures."),
-    "predict supernet": ("percepta.systems.supernet.commands:predict", "What is known of architectures by code."),
-}
+# What people type daily, and what it is short for.
+SHORT: dict[str, tuple[str, ...]] = {"index": ("hashing",), "rate": ("aesthetics", "rate")}

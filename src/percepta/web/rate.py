@@ -1,6 +1,6 @@
 """A local page to give stars to one's own pictures, and the session behind it.
 
-    album = Album(Path("holidays"), rank=rank)
+    album = RatingSession(Path("holidays"), rank=rank)
     serve(album, on_ready=print)
 
 The session keeps one promise: a rating that was answered is on the disk. It also never overwrites what it has not
@@ -31,6 +31,7 @@ from typing import Any, Literal
 
 from percepta.datasets.album import RATINGS, STARS, pictures, read_ratings, write_ratings
 from percepta.datasets.ratings import Scale
+from percepta.errors import InputError, MissingExtraError, MissingFileError
 from percepta.media import image
 
 try:
@@ -40,7 +41,7 @@ try:
     from fastapi.responses import HTMLResponse, JSONResponse
     from pydantic import BaseModel, ConfigDict
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(f"{error.name} missing: run pip install 'percepta[web]'") from error
+    raise MissingExtraError(f"{error.name} missing: run pip install 'percepta[web]'") from error
 
 COLUMNS = ("file", "score")
 SIDES = (320, 960, 1600)
@@ -75,7 +76,7 @@ Rank = Callable[[Mapping[str, float]], Ranking]
 # ------------------------------------------------------------------------------------------------- session
 
 
-class Album:
+class RatingSession:
     """One person's ratings of one folder of pictures. Every method may be called from any thread.
 
     Args:
@@ -89,9 +90,9 @@ class Album:
         left_out: sentences about pictures that are not shown, and why.
 
     Raises:
-        FileNotFoundError, NotADirectoryError: no such folder, or no pictures in it.
+        MissingFileError, NotADirectoryError: no such folder, or no pictures in it.
         PermissionError: the folder of the ratings cannot be written.
-        ValueError: the ratings have further columns, or a line that is wrong (names file and line): writing them
+        InputError: the ratings have further columns, or a line that is wrong (names file and line): writing them
             anew would lose something.
     """
 
@@ -108,7 +109,7 @@ class Album:
         self.scale = scale
         listed = pictures(folder)
         if not listed:
-            raise FileNotFoundError(f"{folder}: no pictures in this folder (subfolders are not looked into)")
+            raise MissingFileError(f"{folder}: no pictures in this folder (subfolders are not looked into)")
         self._listed = frozenset(path.name for path in listed)
         self._paths: dict[str, Path] = {}
         left_out = []
@@ -154,7 +155,7 @@ class Album:
 
         Raises:
             LookupError: no such picture.
-            ValueError: not a score of the scale; the picture is broken; the file of ratings holds, by now, what
+            InputError: not a score of the scale; the picture is broken; the file of ratings holds, by now, what
                 cannot be read. Nothing was changed then.
             OSError: the file could not be written.
         """
@@ -162,9 +163,9 @@ class Album:
             raise LookupError(f"no picture {_shown(file)} in this album")
         if score is not None:
             if file in self._broken:
-                raise ValueError(f"a picture that cannot be read gets no rating: {self._broken[file]}")
+                raise InputError(f"a picture that cannot be read gets no rating: {self._broken[file]}")
             if not math.isfinite(score) or not self.scale.has(score):
-                raise ValueError(f"{score:g} is no score of the scale {self.scale}")
+                raise InputError(f"{score:g} is no score of the scale {self.scale}")
             score = float(self.scale.snap(score))
         with self._lock:
             self._sync()
@@ -182,12 +183,12 @@ class Album:
 
         Raises:
             LookupError: there is nothing to undo.
-            ValueError, OSError: as in `rate`; or the version is not the present one.
+            InputError, OSError: as in `rate`; or the version is not the present one.
         """
         with self._lock:
             self._sync()
             if version is not None and version != self._version:
-                raise ValueError("the ratings changed elsewhere meanwhile; look again before undoing")
+                raise InputError("the ratings changed elsewhere meanwhile; look again before undoing")
             if not self._history:
                 raise LookupError("there is nothing to undo")
             file, before = self._history[-1]
@@ -238,22 +239,22 @@ class Album:
 
         Raises:
             LookupError: no such picture.
-            ValueError: not one of SIDES; or the picture cannot be read, which `broken` then says too.
+            InputError: not one of SIDES; or the picture cannot be read, which `broken` then says too.
         """
         if file not in self._paths:
             raise LookupError(f"no picture {_shown(file)} in this album")
         if side not in SIDES:
-            raise ValueError(f"the side is one of {', '.join(map(str, SIDES))} pixels, not {side}")
+            raise InputError(f"the side is one of {', '.join(map(str, SIDES))} pixels, not {side}")
         path = self._paths[file]
         try:
             if not self._inside(path):
-                raise ValueError("now a link to a file outside the album")
+                raise InputError("now a link to a file outside the album")
             stat = path.stat()
             tag = f"{stat.st_mtime_ns:x}-{stat.st_size:x}-{side}"
             content = self._thumbnails.get(path, tag, side)
         except Exception as error:  # decoders raise all kinds at damaged files
             self._broken[file] = _without_path(error, path)
-            raise ValueError(self._broken[file]) from None
+            raise InputError(self._broken[file]) from None
         self._broken.pop(file, None)  # mended, or copied to its end by now
         return content, tag
 
@@ -275,7 +276,7 @@ class Album:
         if not self.path.exists():
             if not self._ratings:
                 return {}
-            raise ValueError(
+            raise InputError(
                 f"{self.path} is gone although it was there before; put it back, or start `percepta rate` again to "
                 "begin without ratings"
             )
@@ -342,7 +343,7 @@ def _only_our_columns(path: Path) -> None:
         header = [cell.strip().lower() for cell in next(csv.reader([first], delimiter=mark), [])]
         extra = [name for name in header if name not in COLUMNS]
         if extra and set(COLUMNS) <= set(header):
-            raise ValueError(
+            raise InputError(
                 f"{path}, line 1: column {', '.join(map(repr, extra))} would be lost, as this page writes file and "
                 "score only; give it a file of its own, or remove the column"
             )
@@ -441,10 +442,10 @@ class _Ranker:
         order = [(entry.file, float(entry.score), float(entry.deviation)) for entry in ranking.order]
         unknown = [name for name in (*[row[0] for row in order], *ranking.ask) if name not in self._known]
         if unknown:
-            raise ValueError(f"the ranking names {unknown[0]!r}, which is no picture of this album")
+            raise InputError(f"the ranking names {unknown[0]!r}, which is no picture of this album")
         wrong = [row for row in order if not (math.isfinite(row[1]) and math.isfinite(row[2]) and row[2] >= 0)]
         if wrong:
-            raise ValueError(f"the ranking gives {wrong[0][0]} the score {wrong[0][1]} ± {wrong[0][2]}")
+            raise InputError(f"the ranking gives {wrong[0][0]} the score {wrong[0][1]} ± {wrong[0][2]}")
         return [row for row in order if row[0] in self._shown], [name for name in ranking.ask if name in self._shown]
 
 
@@ -473,7 +474,7 @@ class Undo(BaseModel):
     version: int | None = None
 
 
-def app(album: Album) -> FastAPI:
+def app(album: RatingSession) -> FastAPI:
     """The page and its API over one album. It answers to 127.0.0.1 and localhost only, see `refusal`."""
     page = Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
     policy = _content_policy(page)
@@ -588,11 +589,12 @@ def _content_policy(page: str) -> str:
 
 
 def serve(
-    album: Album, port: int = 8765, open_browser: bool = True, on_ready: Callable[[str], None] | None = None
+    album: RatingSession, port: int = 8765, open_browser: bool = True, on_ready: Callable[[str], None] | None = None
 ) -> None:
     """Serves the page on 127.0.0.1 until Ctrl-C, then closes the album. Prints nothing.
 
     Args:
+        album: the session; closed at the end.
         port: 0 to 65535; where it is 0 or cannot be had, a free one is used.
         open_browser: opens the page in the user's browser, where there is a screen.
         on_ready: called with the page's address once it can be opened.
@@ -618,7 +620,7 @@ def serve(
 
 def _listen(port: int) -> socket.socket:
     if not 0 <= port <= 65535:
-        raise ValueError(f"a port is a number from 0 to 65535, not {port}")
+        raise InputError(f"a port is a number from 0 to 65535, not {port}")
     try:
         return socket.create_server((LOCAL[0], port), backlog=128)
     except OSError:

@@ -14,12 +14,16 @@ form, in milliseconds, with an uncertainty that says which picture to rate next.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from percepta.config import TrainConfig
+from percepta.datasets import studies
+from percepta.datasets.ratings import Field, Scale
 
-if TYPE_CHECKING:
-    from percepta.datasets.ratings import Field, Scale
+# The scales and the facts about people that weights may stand on: those of the public studies, and of our world.
+WORLD_FIELDS = (Field("age", "number", low=18, high=80), Field("gender", "choice", ("male", "female", "other")))
+SCALES = {**studies.SCALES, "world": Scale(1, 7, 1)}
+FIELDS = {**studies.FIELDS, "world": WORLD_FIELDS}
 
 
 @dataclass(frozen=True)
@@ -52,8 +56,8 @@ class Head:
     """Width of a node of PIAA-ICI."""
     dropout: float = 0.7
     """Dropout on the picture's features: a few hundred pictures are known by heart otherwise."""
-    pairs: int = 16
-    """Ratings of a person that a training step takes."""
+    ratings: int = 16
+    """Ratings of a person that a training step takes at most."""
     adapt_steps: int = 20
     """Steps of gradient descent on a new person's ratings."""
     adapt_lr: float = 2e-4
@@ -96,15 +100,11 @@ class Config:
     @property
     def scale(self) -> Scale:
         """The scores of the study."""
-        from percepta.systems.aesthetics.people import SCALES
-
         return SCALES[self.study]
 
     @property
     def fields(self) -> tuple[Field, ...]:
         """What a profile may hold."""
-        from percepta.systems.aesthetics.people import FIELDS
-
         return FIELDS[self.study]
 
 
@@ -121,5 +121,5 @@ PRESETS: dict[str, Config] = {
     "conditional": Config("conditional", train=_HEADS),
     "control": Config("control", train=_HEADS),
     "mir": Config("mir", head=Head(adapt_lr=2e-5), train=replace(_HEADS, steps=300)),
-    "ici": Config("ici", head=Head(pairs=8, adapt_lr=4e-4), train=replace(_HEADS, steps=150)),
+    "ici": Config("ici", head=Head(ratings=8, adapt_lr=4e-4), train=replace(_HEADS, steps=150)),
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""An album: pictures that are looked at once, then ranked for somebody, asked about and explained.
+"""An album: pictures whose features are computed once, then ranked for one person, asked about and explained.
 
     album = percepta.load("aesthetics").session("holidays", ratings="holidays/ratings.csv")
     for result in album.ranking()[:10]:
@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -22,26 +22,25 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor, nn
+from torch import Tensor
 
-from percepta.datasets import album as files
+from percepta.contract import weights_hash
+from percepta.datasets.album import need_variety
 from percepta.datasets.ratings import Number, Scale, nearest
+from percepta.errors import InputError
 from percepta.files import write_atomically
 from percepta.media import image as media
 from percepta.media.draw import write_picture
-from percepta.systems.aesthetics.cache import Cache, Look, look_at
-from percepta.systems.aesthetics.model import BATCH, Aesthetics, at_once, square
-from percepta.systems.aesthetics.people import traits
+from percepta.systems.aesthetics import taste
+from percepta.systems.aesthetics.model import AestheticsNetwork, Person, in_parallel
+from percepta.systems.aesthetics.traits import traits
 from percepta.systems.aesthetics.why import Reason, reasons
 
-STARS = files.STARS
-SIDE = 480  # pixels of a thumbnail's longer side
-ASKED = 1000  # pictures, at most, that the choice of what to rate next looks through and cares for
-SHOWN = (200, 100)  # of a larger album's page: the best and the last
-KEPT = 64  # pictures between two transactions of the cache
+THUMBNAIL_PX = 480  # of a thumbnail's longer side
+MAX_CANDIDATES = 1000  # unrated pictures among which `ask` chooses
 _BAR, _INK, _FAINT, _MARK = (24, 26, 31), (245, 246, 248), (140, 147, 160), (255, 200, 40)
 
-Source = Path | UInt8[np.ndarray, "h w 3"]
+Stored = Path | UInt8[np.ndarray, "h w 3"]
 
 
 @dataclass(frozen=True)
@@ -53,8 +52,10 @@ class Result:
         score: expected, in the scale of the ratings; may lie a little beyond its ends.
         deviation: standard deviation of what the person thinks around it; NaN where the model knows none.
         crowd: what the model expects of nobody in particular.
-        low, high: ends of the scale.
+        low: the lowest score of the scale.
+        high: the highest score of the scale.
         source: the picture's file, or a thumbnail of what was given.
+        weights: hash of the weights that gave the answer.
     """
 
     name: str
@@ -63,14 +64,15 @@ class Result:
     crowd: float
     low: float
     high: float
-    source: Source
+    source: Stored
+    weights: str = ""
 
     @property
     def picture(self) -> UInt8[np.ndarray, "h w 3"]:
         """The picture, RGB, at most 480 pixels long; read when it is asked for.
 
         Raises:
-            FileNotFoundError, ValueError: the file is gone, or another by now.
+            MissingFileError, InputError: the file is gone, or another by now.
         """
         return thumbnail(self.source) if isinstance(self.source, Path) else self.source
 
@@ -108,28 +110,28 @@ class Result:
         path = Path(path)
         if path.suffix.lower() != ".png":
             path = path.with_name(f"{path.name}.png")
-        row = {key: getattr(self, key) for key in ("name", "score", "deviation", "crowd", "low", "high")}
+        row = {key: getattr(self, key) for key in ("name", "score", "deviation", "crowd", "low", "high", "weights")}
         row["deviation"] = None if math.isnan(self.deviation) else self.deviation
         write_picture(path, self.draw(), row)
 
 
 class Album:
-    """Pictures and one person's taste; made by `open_album`.
+    """Pictures and one person's taste; made by `predict.open_album`.
 
     Attributes:
-        files: names of the pictures that could be looked at, in the order of the album.
+        files: names of the pictures that could be read, in the order of the album.
         skipped: (name, reason) of those that could not.
         scale: of the ratings and of every score that comes out.
         profile: what the person says about themselves.
         ratings: name -> score, as they were given.
         note: a sentence where the ratings do not tell a taste yet, else "".
-        cached: how many pictures the cache spared looking at.
+        cached: how many pictures had their features in the cache.
     """
 
     def __init__(
         self,
-        model: Aesthetics,
-        sources: Mapping[str, Source],
+        model: AestheticsNetwork,
+        sources: Mapping[str, Stored],
         features: Float[Tensor, "n d"],
         skipped: Sequence[tuple[str, str]],
         scale: Scale,
@@ -143,15 +145,15 @@ class Album:
         self._model, self._sources = model, dict(sources)
         self._place = {name: index for index, name in enumerate(self.files)}
         with torch.no_grad():
-            self._looks, self._judged = model.looks(features), model.judged(features)
+            self._features, self._attributes = model.normalise(features), model.attributes(features)
         who = traits(self.profile, model.config.fields) if self.profile else None
         self._traits = None if who is None else torch.from_numpy(who).to(features)
-        self._nobody = model.head.person(None, self._looks[:0], self._judged[:0], self._looks.new_zeros(0))
+        self._nobody = model.head.person(None, self._features[:0], self._attributes[:0], self._features.new_zeros(0))
         self._person = self._adapt({})
         self._crowd = self._numbers(self._nobody)[0]
-        self._known: tuple[np.ndarray, np.ndarray] | None = None
+        self._answers: tuple[np.ndarray, np.ndarray] | None = None
 
-    def rate(self, ratings: Mapping[str, Any], *, anew: bool = False) -> None:
+    def rate(self, ratings: Mapping[str, Any], *, replace: bool = False) -> None:
         """Takes in ratings: milliseconds.
 
         With fewer than two different scores there is no taste to learn from; answers are then those without ratings,
@@ -159,30 +161,30 @@ class Album:
 
         Args:
             ratings: name -> score in `scale`; None takes a rating away. Pictures that were skipped may be among them.
-            anew: forget those before.
+            replace: forget the ratings before.
 
         Raises:
-            ValueError: a name that is no picture of the album; no score of the scale. Nothing is changed then.
+            InputError: a name that is no picture of the album; no score of the scale. Nothing is changed then.
         """
         known = {*self.files, *(name for name, _ in self.skipped)}
-        _check(ratings, known, self.scale)
-        merged = {**({} if anew else self.ratings), **ratings}
+        check_ratings(ratings, known, self.scale)
+        merged = {**({} if replace else self.ratings), **ratings}
         kept = {name: float(score) for name, score in merged.items() if score is not None}
         usable = {name: score for name, score in kept.items() if name in self._place}
         try:
-            files.need_variety(usable)
+            need_variety(usable)
             note = ""
-        except ValueError as error:
+        except InputError as error:
             usable, note = {}, str(error)
-        [self._person] = at_once(lambda _: self._adapt(usable), 1)
-        self.ratings, self.note, self._known = kept, note, None
+        [self._person] = in_parallel(lambda _: self._adapt(usable), 1)
+        self.ratings, self.note, self._answers = kept, note, None
 
     def results(self) -> list[Result]:
         """A result for each picture, in the order of the album."""
         scores, deviations = self._scores()
-        low, high = float(self.scale.low), float(self.scale.high)
+        low, high, weights = float(self.scale.low), float(self.scale.high), weights_hash(self._model)
         return [
-            Result(name, float(score), float(deviation), float(crowd), low, high, self._sources[name])
+            Result(name, float(score), float(deviation), float(crowd), low, high, self._sources[name], weights)
             for name, score, deviation, crowd in zip(self.files, scores, deviations, self._crowd, strict=True)
         ]
 
@@ -195,15 +197,18 @@ class Album:
 
         Each is chosen with those before it taken for rated, so that of pictures that are nearly alike only one comes
         early. A model without a covariance between pictures asks for the most uncertain, and without any uncertainty
-        for pictures spread over the scale. Of a large album, a thousand of the unrated pictures are looked through.
+        for pictures spread over the scale. Of a large album, a thousand of the unrated pictures are considered.
         """
         unrated = [index for name, index in self._place.items() if name not in self.ratings]
-        if len(unrated) > ASKED:
-            unrated = [unrated[round(step * (len(unrated) - 1) / (ASKED - 1))] for step in range(ASKED)]
+        if len(unrated) > MAX_CANDIDATES:
+            unrated = [
+                unrated[round(step * (len(unrated) - 1) / (MAX_CANDIDATES - 1))] for step in range(MAX_CANDIDATES)
+            ]
         if not unrated or count < 1:
             return []
-        if hasattr(self._person, "choose"):
-            [chosen] = at_once(lambda _: self._person.choose(self._looks[unrated], count), 1)
+        person = self._person
+        if isinstance(person, taste.Person):
+            [chosen] = in_parallel(lambda _: person.choose(self._features[unrated], count), 1)
         else:
             scores, deviations = self._scores()
             chosen = _uncertain(scores[unrated], deviations[unrated], count)
@@ -213,27 +218,27 @@ class Album:
         """What raised or lowered a picture's score for this person, in points of the scale; see `why.py`.
 
         Raises:
-            ValueError: no such picture.
-            FileNotFoundError: its file is gone.
+            InputError: no such picture.
+            MissingFileError: its file is gone.
         """
         if name not in self._place:
-            raise ValueError(f"no picture {name!r} in the album{nearest(name, self.files)}")
+            raise InputError(f"no picture {name!r} in the album{nearest(name, self.files)}")
         return self.explain([name], count)[0]
 
     def explain(self, chosen: Sequence[str], count: int = 6) -> list[list[Reason]]:
         """`why` for several pictures of the album at once."""
-        points, model = _points(self._model, self.scale), self._model
+        points, model = points_per_point(self._model, self.scale), self._model
 
-        def find(index: int) -> list[Reason]:
-            image = square(self._sources[chosen[index]], model.config.size).to(self._looks.device)
+        def explain(index: int) -> list[Reason]:
+            image = media.squeeze_square(self._sources[chosen[index]], model.config.size).to(self._features.device)
             return reasons(model, image, self._person, self._nobody, points, count)
 
-        return list(at_once(find, len(chosen)))
+        return list(in_parallel(explain, len(chosen)))
 
     def save(self, out: Path | str) -> Path:
         """Writes ranking.csv into a folder, whole or not at all: file, score, deviation, crowd, rated, rank.
 
-        What `page` gives is for whoever has a page to write on: report.Page(title).extend(album.page()).write(path).
+        For a page of pictures: report.Page(title, page.album_blocks(album)).write(path); see `page.py`.
         """
         rows = io.StringIO(newline="")
         table = csv.writer(rows, lineterminator="\n")
@@ -244,258 +249,48 @@ class Album:
             table.writerow((result.name, *numbers, "" if rated is None else f"{rated:g}", rank))
         return write_atomically(Path(out) / "ranking.csv", rows.getvalue())
 
-    def page(self, ask: int = 10, why: int = 3) -> list[Any]:
-        """Items for `report.Page.extend`: counts, what to rate next, reasons for the best and the last, all by taste.
-
-        Args:
-            ask: how many to rate next.
-            why: for how many of the best, and of the last, reasons are given.
-        """
-        ranked = self.ranking()
-        rank = {result.name: place for place, result in enumerate(ranked, start=1)}
-        counts: dict[str, Any] = {"pictures": len(ranked), "rated": len(self.ratings)}
-        counts |= {"skipped": len(self.skipped)} if self.skipped else {}
-        counts |= {"scale": str(self.scale), "profile": ", ".join(self.profile) or "none"}
-        items: list[Any] = [("numbers", counts)]
-        if self.note:
-            items.append(f"{self.note[0].upper()}{self.note[1:]}. Until then this is what a profile and the crowd say.")
-        items.append(
-            "The dot is the score that the model expects of this person, the thick line one standard deviation to both "
-            "sides, the tick what it expects of people in general."
-        )
-        if asked := self.ask(ask):
-            items += [("heading", "Rate these next"), "Their ratings would tell the model most about this taste."]
-            items.append(("pictures", [_cell(ranked[rank[name] - 1], name) for name in asked]))
-        if why and len(ranked) > 1:
-            best, last = ranked[:why], ranked[max(why, len(ranked) - why) :]
-            items += [("heading", "Why"), EXPLAINED]
-            ends = [*best, *last]
-            explained = zip(ends, self.explain([r.name for r in ends]), strict=True)
-            items.append(("pictures", [_cell(r, _because(r.name, found)) for r, found in explained]))
-        items.append(("heading", "All pictures, by predicted taste"))
-        shown = ranked if len(ranked) <= sum(SHOWN) else [*ranked[: SHOWN[0]], *ranked[-SHOWN[1] :]]
-        if len(shown) < len(ranked):
-            items.append(f"The best {SHOWN[0]} and the last {SHOWN[1]}; ranking.csv has all {len(ranked):,}.")
-        items.append(("pictures", [_cell(r, self._caption(r, rank[r.name])) for r in shown]))
-        if self.skipped:
-            items += [("heading", "Skipped"), ("table", ["file", "why"], [list(row) for row in self.skipped])]
-        return items
-
-    def _caption(self, result: Result, rank: int) -> str:
-        rated = self.ratings.get(result.name)
-        return f"{rank}. {result.name}" + ("" if rated is None else f"\nrated {rated:g}")
-
-    def _adapt(self, ratings: Mapping[str, float]) -> Any:
+    def _adapt(self, ratings: Mapping[str, float]) -> Person:
         """The head's person after ratings that tell something, or none."""
         rows = [self._place[name] for name in ratings]
         given = np.array([self.scale.unit(score) for score in ratings.values()], np.float64)
-        scores = torch.from_numpy(self._model.config.scale.from_unit(given)).to(self._looks)
+        scores = torch.from_numpy(self._model.config.scale.from_unit(given)).to(self._features)
         with torch.enable_grad():  # heads without a closed form take steps of gradient descent
-            return self._model.head.person(self._traits, self._looks[rows], self._judged[rows], scores)
+            return self._model.head.person(self._traits, self._features[rows], self._attributes[rows], scores)
 
     def _scores(self) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-        if self._known is None:
-            [self._known] = at_once(lambda _: self._numbers(self._person), 1)
-        return self._known
+        if self._answers is None:
+            [self._answers] = in_parallel(lambda _: self._numbers(self._person), 1)
+        return self._answers
 
-    def _numbers(self, person: Any) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    def _numbers(self, person: Person) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
         """Scores and deviations in `scale`."""
-        mean, deviation = (v.double().cpu().numpy() for v in person.predict(self._looks, self._judged))
+        mean, deviation = (v.double().cpu().numpy() for v in person.predict(self._features, self._attributes))
         unit = self._model.config.scale.unit(mean)
-        return self.scale.from_unit(unit), deviation * _points(self._model, self.scale)
+        return self.scale.from_unit(unit), deviation * points_per_point(self._model, self.scale)
 
 
-EXPLAINED = (
-    "Each reason was tried out. An attribute: the picture is edited until this attribute is as in an average picture, "
-    "and scored again. What it shows: the class is taken out of what the network recognised. The number is by how much "
-    "the score is higher with it than without, in points of the scale; in brackets the same for people in general."
-)
+def thumbnail(source: media.Source) -> UInt8[np.ndarray, "h w 3"]:
+    """A picture from anything, at most 480 pixels long."""
+    return np.array(media.to_pil(media.read(source, long_side=THUMBNAIL_PX)))
 
 
-def open_album(
-    model: nn.Module,
-    pictures: Any,
-    *,
-    profile: Mapping[str, Any] | str | Path | None = None,
-    ratings: Mapping[str, Any] | str | Path | None = None,
-    scale: Scale | None = None,
-    cache: str | Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> Album:
-    """Looks at pictures, once, and takes in what is known about a person.
+def check_ratings(ratings: Mapping[str, Any], names: Collection[str], scale: Scale) -> None:
+    """Raises InputError where a rating names no picture, or is none of the scale.
 
     Args:
-        model: a network that `task.build` made, trained.
-        pictures: a folder, or a sequence of pictures: paths, PIL images, arrays (h w, h w 3) or tensors (c h w). Those
-            without a name are called "picture 1", "picture 2", ...
-        profile: field -> value, or a JSON file of that; which fields there are says `model.config.fields`.
-        ratings: name -> score, or a CSV (file,score). They are never taken from the folder unasked.
-        scale: of the ratings and of every score that comes out; None: 1 to 5 stars in halves for a folder, else the
-            study's own, `model.config.scale`. It is stretched linearly onto the study's.
-        cache: folder for features, see `cache.py`; None: nothing is kept.
-        progress: called with (pictures done, pictures in all).
-
-    Raises:
-        FileNotFoundError, NotADirectoryError: no such folder, no pictures in it, no such file of ratings or profile.
-        ValueError: no picture can be looked at; a profile, a name or a score that does not fit; fewer than two
-            different scores.
+        ratings: name -> score, or None.
+        names: of the pictures that may be rated.
+        scale: the scores that are allowed.
     """
-    if not isinstance(model, Aesthetics):
-        raise TypeError(f"expected a network that aesthetics.task.build made, got {type(model).__name__}")
-    if model.mean.dtype != torch.float32:
-        kind = str(model.mean.dtype).removeprefix("torch.")
-        raise ValueError(f"a taste is worked out in float32, and this model is {kind}; load it without dtype")
-    sources, skipped = _sources(pictures)
-    folder = isinstance(pictures, str | Path) and Path(pictures).is_dir()
-    scale = scale or (STARS if folder else model.config.scale)
-    names = {*sources, *(name for name, _ in skipped)}
-    # What was typed by hand is checked before anything that takes long.
-    if isinstance(profile, str | Path):
-        profile = files.read_profile(Path(profile).expanduser(), model.config.fields)
-    profile = {name: value for name, value in (profile or {}).items() if value is not None}
-    traits(profile, model.config.fields)
-    if isinstance(ratings, str | Path):
-        ratings = files.read_ratings(Path(ratings).expanduser(), names, scale)
-    if ratings is not None:
-        _check(ratings, names, scale)
-        ratings = {name: float(score) for name, score in ratings.items() if score is not None}
-        files.need_variety(ratings)
-    good, features, cached = _look(model, sources, skipped, cache, progress)
-    if not good:
-        raise ValueError(f"none of {len(names)} pictures can be looked at; {skipped[0][0]}: {skipped[0][1]}")
-    album = Album(model, good, features, skipped, scale, profile, cached)
-    if ratings is not None:
-        files.need_variety({name: score for name, score in ratings.items() if name in good})
-        album.rate(ratings)
-    return album
-
-
-def thumbnail(source: Any) -> UInt8[np.ndarray, "h w 3"]:
-    """A picture from anything, at most 480 pixels long."""
-    return np.array(media.to_pil(media.read(source, long_side=SIDE)))
-
-
-# --------------------------------------------------------------------------------------------------- looking
-
-
-def _sources(pictures: Any) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """Name -> picture, and (name, reason) of those with names that no table can hold."""
-    if isinstance(pictures, str | Path):
-        path = Path(pictures).expanduser()
-        listed: list[Any] = [path] if path.is_file() else list(files.pictures(path))
-        if not listed:
-            raise FileNotFoundError(f"{path}: no pictures in this folder (subfolders are not looked into)")
-    else:
-        if isinstance(pictures, Image.Image) or getattr(pictures, "ndim", 4) <= 3:
-            pictures = [pictures]
-        listed = list(pictures)
-        if not listed:
-            raise ValueError("an album needs at least one picture, got none")
-    paths = [Path(item).expanduser() if isinstance(item, str | Path) else None for item in listed]
-    short = [path.name for path in paths if path is not None]
-    sources: dict[str, Any] = {}
-    skipped = []
-    for number, (item, path) in enumerate(zip(listed, paths, strict=True), start=1):
-        name = f"picture {number}" if path is None else path.name if short.count(path.name) == 1 else str(path)
-        if name != name.encode("utf-8", "ignore").decode():
-            skipped.append((ascii(name)[1:-1], "the name is not valid Unicode text; rename the file"))
-        elif name in sources:
-            raise ValueError(f"the picture {name} comes twice")
-        else:
-            sources[name] = item if path is None else path
-    return sources, skipped
-
-
-def _look(
-    model: Aesthetics,
-    sources: Mapping[str, Any],
-    skipped: list[tuple[str, str]],
-    cache: str | Path | None,
-    progress: Callable[[int, int], None] | None,
-) -> tuple[dict[str, Source], Float[Tensor, "n d"], int]:
-    """What can be looked at, its features, and how many of them came from the cache; the others go to `skipped`."""
-    store = None if cache is None else Cache(Path(cache), model)
-    rows: dict[str, Tensor] = {}
-    device = model.mean.device
-    try:
-        if store is not None:
-            found = store.unchanged(path for path in sources.values() if isinstance(path, Path))
-            rows = {name: found[path].to(device) for name, path in sources.items() if path in found}
-        left = [name for name in sources if name not in rows]
-        batches = [left[start : start + BATCH] for start in range(0, len(left), BATCH)]
-        fresh: list[tuple[Look, Tensor]] = []
-        done = len(rows)
-        if progress is not None:
-            progress(done, len(sources))
-        for part in at_once(lambda i: _batch(model, {n: sources[n] for n in batches[i]}, store), len(batches)):
-            rows |= part.rows
-            fresh += part.fresh
-            skipped += part.failed
-            done += len(part.rows) + len(part.failed)
-            if store is not None and len(fresh) >= KEPT:
-                store.keep(fresh)
-                fresh = []
-            if progress is not None:
-                progress(done, len(sources))
-        if store is not None:
-            store.keep(fresh)
-    finally:
-        if store is not None:
-            store.close()
-    good = {name: s if isinstance(s, Path) else thumbnail(s) for name, s in sources.items() if name in rows}
-    features = torch.stack([rows[name] for name in good]) if good else torch.zeros(0, sum(model.sizes))
-    return good, features, store.hits if store is not None else 0
-
-
-@dataclass(frozen=True)
-class _Part:
-    """What a batch gave: features by name; (look, features) new to the cache; (name, reason) of failures."""
-
-    rows: dict[str, Tensor]
-    fresh: list[tuple[Look, Tensor]]
-    failed: list[tuple[str, str]]
-
-
-def _batch(model: Aesthetics, sources: Mapping[str, Any], store: Cache | None) -> _Part:
-    part, looked, images = _Part({}, [], []), {}, {}
-    for name, source in sources.items():
-        try:
-            if store is not None and isinstance(source, Path):
-                looked[name] = look_at(source)
-                if (row := store.same(looked[name])) is not None:
-                    part.rows[name] = row.to(model.mean.device)
-                    part.fresh.append((looked[name], row))  # so that next time the file need not be read
-                    continue
-            images[name] = square(source, model.config.size)
-        except Exception as error:  # decoders raise all kinds at damaged files; the others must go on
-            part.failed.append((name, _reason(error, source)))
-    if images:
-        features = model.features(torch.stack(list(images.values())).to(model.mean.device))
-        part.rows.update(zip(images, features, strict=True))
-        part.fresh.extend((looked[name], part.rows[name]) for name in images if name in looked)
-    return part
-
-
-def _reason(error: Exception, source: Any) -> str:
-    """What an error says, in one line and without the path that it begins with."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text.removeprefix(f"{source}: ") if isinstance(source, Path) else text
-
-
-# --------------------------------------------------------------------------------------------------- helpers
-
-
-def _check(ratings: Mapping[str, Any], names: Collection[str], scale: Scale) -> None:
-    """Raises ValueError where a rating names no picture, or is none of the scale."""
     for name, score in ratings.items():
         if name not in names:
-            raise ValueError(f"a rating of {name!r}, which is no picture of the album{nearest(name, names)}")
+            raise InputError(f"a rating of {name!r}, which is no picture of the album{nearest(name, names)}")
         number = isinstance(score, Real) and not isinstance(score, bool)
         if score is not None and not (number and scale.has(float(score))):
-            raise ValueError(f"{name}: a score is a number from {scale}, not {score!r}")
+            raise InputError(f"{name}: a score is a number from {scale}, not {score!r}")
 
 
-def _points(model: Aesthetics, scale: Scale) -> float:
+def points_per_point(model: AestheticsNetwork, scale: Scale) -> float:
     """Points of `scale` in one point of the study's scale."""
     study = model.config.scale
     return (scale.high - scale.low) / (study.high - study.low)
@@ -508,14 +303,3 @@ def _uncertain(scores: Float[np.ndarray, " n"], deviations: Float[np.ndarray, " 
         return [int(index) for index in np.argsort(-deviations, kind="stable")[:count]]
     order = np.argsort(-scores, kind="stable")
     return [int(order[round(step * (len(order) - 1) / max(count - 1, 1))]) for step in range(count)]
-
-
-def _cell(result: Result, caption: str) -> tuple[Image.Image, str]:
-    """A picture of the page, small enough that hundreds fit into one."""
-    drawn = result.draw()
-    drawn.thumbnail((320, 400))
-    return drawn, caption
-
-
-def _because(name: str, why: Sequence[Reason]) -> str:
-    return "\n".join([name, *(reason.text for reason in why)] if why else [name, "nothing that stands out"])

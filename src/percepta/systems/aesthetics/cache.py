@@ -1,4 +1,4 @@
-"""Features that outlive the process: looked up by what a file holds, so that an album is looked at once.
+"""Features that outlive the process: looked up by what a file holds, so that a picture goes through the encoder once.
 
 One SQLite file with two tables:
 
@@ -8,7 +8,7 @@ One SQLite file with two tables:
 A renamed or copied picture is found by its content, other weights never get the features of these. Rows are kept as
 they came from the network: an answer does not depend on whether the cache had a part in it. Changes are transactions
 of SQLite: killing the process loses at most the last few pictures, and several processes may share the file. A cache is
-only ever a help: where it cannot be read or written, a warning says so and pictures are looked at as without one.
+only ever a help: where it cannot be read or written, a warning says so and features are computed as without one.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from percepta.systems.aesthetics.model import Aesthetics
+from percepta.systems.aesthetics.model import AestheticsNetwork
 
 T = TypeVar("T")
 FILE = "aesthetics.sqlite3"
 FORMAT = 1  # of the tables and of what a row of features means
-SETTLED_NS = 2_000_000_000  # younger files may change once more without a new time of change
+YOUNG_NS = 2_000_000_000  # younger files may change once more without a new time of change
 WAIT_S = 10.0  # for another process that writes
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _TABLES = """
@@ -48,14 +48,22 @@ _UNCHANGED = "SELECT data FROM files JOIN features USING (hash) WHERE path=? AND
 
 
 @dataclass(frozen=True)
-class Look:
-    """One file as it was looked at: what is needed to keep its features."""
+class FileVersion:
+    """A file as it was when it was read: what is needed to keep its features.
+
+    Attributes:
+        path: the file.
+        size: in bytes.
+        mtime_ns: when it was last changed.
+        hash: sha256 of its content.
+        final: whether it has been unchanged for so long that size and time tell it apart from any later version.
+    """
 
     path: Path
     size: int
     mtime_ns: int
     hash: bytes
-    settled: bool
+    final: bool
 
 
 def default_folder() -> Path:
@@ -64,7 +72,7 @@ def default_folder() -> Path:
     return (given if given.is_absolute() else Path.home() / ".cache") / "percepta"
 
 
-def key_of(model: Aesthetics) -> bytes:
+def key_of(model: AestheticsNetwork) -> bytes:
     """Names whatever features follow from: the encoder's weights, the size of its input, and this format.
 
     What is learned from scores plays no part: models that share an encoder share its features.
@@ -77,7 +85,7 @@ def key_of(model: Aesthetics) -> bytes:
     return digest.digest()
 
 
-def look_at(path: Path) -> Look:
+def hash_file(path: Path) -> FileVersion:
     """Reads a file and hashes it.
 
     Raises:
@@ -88,8 +96,8 @@ def look_at(path: Path) -> Look:
         content = hashlib.file_digest(file, "sha256").digest()
     after = path.stat()
     same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
-    settled = same and time.time_ns() - after.st_mtime_ns > SETTLED_NS
-    return Look(path, after.st_size, after.st_mtime_ns, content, settled)
+    final = same and time.time_ns() - after.st_mtime_ns > YOUNG_NS
+    return FileVersion(path, after.st_size, after.st_mtime_ns, content, final)
 
 
 class Cache:
@@ -104,7 +112,7 @@ class Cache:
         hits: how many rows it gave.
     """
 
-    def __init__(self, folder: Path, model: Aesthetics) -> None:
+    def __init__(self, folder: Path, model: AestheticsNetwork) -> None:
         self.path = Path(folder).expanduser() / FILE
         self.hits = 0
         self._key, self._width = key_of(model), sum(model.sizes)
@@ -112,8 +120,8 @@ class Cache:
         self._base: sqlite3.Connection | None = None
         self._off = False
 
-    def unchanged(self, paths: Iterable[Path]) -> dict[Path, Float[Tensor, " d"]]:
-        """Features of those files that have been looked at and whose path, size and time of change are the same."""
+    def by_path(self, paths: Iterable[Path]) -> dict[Path, Float[Tensor, " d"]]:
+        """Features that are kept of files whose path, size and time of change are the same."""
 
         def find(base: sqlite3.Connection) -> dict[Path, Tensor]:
             found = {}
@@ -132,22 +140,22 @@ class Cache:
         self.hits += len(found)
         return found
 
-    def same(self, look: Look) -> Float[Tensor, " d"] | None:
+    def by_content(self, version: FileVersion) -> Float[Tensor, " d"] | None:
         """Features of a file with this content, whatever it is called."""
 
         def find(base: sqlite3.Connection) -> Tensor | None:
             query = "SELECT data FROM features WHERE hash=? AND key=?"
-            return self._row(base.execute(query, (look.hash, self._key)).fetchone())
+            return self._row(base.execute(query, (version.hash, self._key)).fetchone())
 
         row = self._with(find)
         self.hits += row is not None
         return row
 
-    def keep(self, rows: Iterable[tuple[Look, Float[Tensor, " d"]]]) -> None:
+    def add(self, rows: Iterable[tuple[FileVersion, Float[Tensor, " d"]]]) -> None:
         """Stores features, all of them or, where the process is killed, none."""
         rows = list(rows)
-        files = [(_name(look.path), look.size, look.mtime_ns, look.hash) for look, _ in rows if look.settled]
-        data = [(look.hash, self._key, _pack(row)) for look, row in rows]
+        files = [(_name(v.path), v.size, v.mtime_ns, v.hash) for v, _ in rows if v.final]
+        data = [(version.hash, self._key, _pack(row)) for version, row in rows]
 
         def store(base: sqlite3.Connection) -> None:
             with base:

@@ -2,109 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from percepta.datasets import album, flickr_aes, oasis, para
+from percepta.contract import Progress
+from percepta.datasets import album, layouts
+from percepta.datasets.layouts import Found
 from percepta.datasets.problem import Findings, Problem
 from percepta.datasets.ratings import Study
+from percepta.errors import InputError
 from percepta.media import draw, image
+from percepta.systems.aesthetics.data import only
 
-# name -> (what it is, what is looked for), in the order in which they are tried
-LAYOUTS: dict[str, tuple[str, str]] = {
-    "para": ("PARA", "annotation/PARA-Images.csv and PARA-UserInfo.csv with imgs/, here or in PARA/"),
-    "flickr-aes": ("FLICKR-AES", f"{flickr_aes.TABLE} with 40K/"),
-    "oasis": ("OASIS with beauty scores", "ratings.csv, raters.csv and images.csv with images/"),
-    "album": ("an album of one's own", "pictures, and ratings.csv (file,score) where some are rated"),
-}
-FEWEST = 5  # ratings that a picture needs for a mean worth the name
-_TABLE_OF_PEOPLE = {"para": "PARA-UserInfo.csv", "oasis": "raters.csv", "album": album.PROFILE}
+MIN_RATINGS = 5  # ratings that a picture needs for a mean worth the name
+_PEOPLE = {"para": "PARA-UserInfo.csv", "oasis": "raters.csv"}  # Study.name -> the table of people
 
 
 class Report(Findings[tuple[Path, float, int]]):
     """What `check` found.
 
     Attributes:
-        layout: a key of `LAYOUTS`.
+        layout: NAME of the file that reads the folder.
         counts: "people", "pictures", "ratings" and "ratings per person (median)".
         examples: (picture, mean score, number of ratings) from the lowest to the highest mean, for `sheet`.
     """
 
     @property
-    def title(self) -> str:
-        return f"{self.root}: {LAYOUTS[self.layout][0]}"
-
-    @property
     def ready(self) -> str:
-        return "Ready to use." if self.layout == "album" else "Ready to train."
+        return "Ready to use." if self.layout == album.NAME else "Ready to train."
 
     def sheet(self, columns: int = 4, width: int = 1400) -> Image.Image:
         """Contact sheet of the examples, from the lowest to the highest mean, with the mean below.
 
         Raises:
-            ValueError: there is no good example to show.
+            InputError: there is no good example to show.
         """
         if not self.examples:
-            raise ValueError(f"{self.root}: no picture that is rated and can be read")
+            raise InputError(f"{self.root}: no picture that is rated and can be read")
         pictures = [image.read(path, long_side=640) for path, _, _ in self.examples]
         captions = [f"{mean:.2f} ({count} rating{'s' if count > 1 else ''})" for _, mean, count in self.examples]
         return draw.sheet(pictures, columns, width, captions)
 
 
-def layout(root: Path) -> str:
-    """Which of `LAYOUTS` a folder is.
-
-    Raises:
-        FileNotFoundError: no such path.
-        ValueError: none of them; says what was looked for.
-    """
-    if not root.exists():
-        raise FileNotFoundError(f"{root}: no such folder")
-    if root.is_file():
-        raise ValueError(f"{root}: give the folder that holds the data, not a file in it")
-    if (para.home(root) / "annotation").is_dir():
-        return "para"
-    if (root / flickr_aes.TABLE).is_file():
-        return "flickr-aes"
-    if (root / "raters.csv").is_file() or (root / "images.csv").is_file():
-        return "oasis"
-    if (root / album.RATINGS).is_file() or album.pictures(root):
-        return "album"
-    looked = "".join(f"\n  {name}: {files}" for name, files in LAYOUTS.values())
-    raise ValueError(f"{root}: no layout of ratings that is known. Looked for{looked}")
-
-
-def check(root: Path | str, *, examples: int = 12, progress: Callable[[int, int], None] | None = None) -> Report:
+def check(root: Path | str, *, examples: int = 12, progress: Progress | None = None) -> Report:
     """Reads every table and decodes every picture once.
 
     Args:
-        root: folder in one of `LAYOUTS`.
+        root: folder with a rating study or an album, in one of the layouts of `datasets/`.
         examples: how many the contact sheet will show.
         progress: called with (pictures done, pictures in all).
 
     Raises:
-        FileNotFoundError, ValueError: no such folder; no known layout. What is wrong inside is in the report.
+        MissingFileError, InputError: no such folder; no known layout. What is wrong inside is in the report.
     """
     root = Path(root)
-    kind = layout(root)
+    if root.is_file():
+        raise InputError(f"{root}: give the folder that holds the data, not a file in it")
+    found = only(root, layouts.find(root, Study))
+    is_album = found.set is album
     problems: list[Problem] = []
     warnings: list[Problem] = []
-    study = _read(root, kind, problems, warnings)
+    study = _read(found, problems, warnings)
     if study is None:
-        return Report(root, kind, {}, tuple(problems), tuple(warnings))
-    good = _look(study, problems, progress)
-    _twice(study, problems, warnings)
+        return Report(found.root, found.set.NAME, {}, tuple(problems), tuple(warnings))
+    good = _decode(study, problems, progress)
+    _duplicates(study, problems, warnings)
     _constant(study, warnings)
     _blank(study, warnings)
     mean, count = study.means()
-    if kind != "album" and (few := int((count < FEWEST).sum())):
-        text = f"{few:,} of {len(count):,} pictures have fewer than {FEWEST} ratings: their means say little"
-        warnings.append(Problem(study.source or root, None, text))
-    if not len(study.score) and kind != "album" and not problems:
-        problems.append(Problem(study.source or root, None, "no ratings"))
+    if not is_album and (few := int((count < MIN_RATINGS).sum())):
+        text = f"{few:,} of {len(count):,} pictures have fewer than {MIN_RATINGS} ratings: their means say little"
+        warnings.append(Problem(study.source or found.root, None, text))
+    if not len(study.score) and not is_album and not problems:
+        problems.append(Problem(study.source or found.root, None, "no ratings"))
     shown = [i for i in np.argsort(mean, kind="stable") if good[i] and count[i]]
     shown = [shown[k] for k in np.linspace(0, len(shown) - 1, min(examples, len(shown))).astype(int)]
     each = np.bincount(study.rater, minlength=len(study.people))
@@ -115,27 +87,20 @@ def check(root: Path | str, *, examples: int = 12, progress: Callable[[int, int]
         "ratings per person (median)": int(np.median(each)) if len(each) else 0,
     }
     chosen = tuple((study.pictures[i], float(mean[i]), int(count[i])) for i in shown)
-    return Report(root, kind, counts, _in_order(problems), _in_order(warnings), chosen)
+    return Report(found.root, found.set.NAME, counts, _in_order(problems), _in_order(warnings), chosen)
 
 
-def _read(root: Path, kind: str, problems: list[Problem], warnings: list[Problem]) -> Study | None:
+def _read(found: Found[Study], problems: list[Problem], warnings: list[Problem]) -> Study | None:
     """The study; None where a file cannot be read at all, which is then a problem."""
     try:
-        if kind == "para":
-            return para.study(root, problems, warnings)
-        if kind == "flickr-aes":
-            return flickr_aes.study(root, problems, warnings)
-        if kind == "oasis":
-            return oasis.study(root, problems, warnings)
-        # The people whose scores ship with the package are described in the words of OASIS.
-        return album.study(root, problems, warnings, fields=tuple(oasis.COLUMNS.values()))
+        return found.read(found.root, problems, warnings)
     except (OSError, ValueError) as error:
         first = error.args[0] if error.args else None
-        problems.append(first if isinstance(first, Problem) else Problem(root, None, str(error)))
+        problems.append(first if isinstance(first, Problem) else Problem(found.root, None, str(error)))
         return None
 
 
-def _look(study: Study, problems: list[Problem], progress: Callable[[int, int], None] | None) -> list[bool]:
+def _decode(study: Study, problems: list[Problem], progress: Progress | None) -> list[bool]:
     """Which pictures can be read; the others are problems at the line of their first rating."""
     first: dict[int, int] = {}
     for picture, line in zip(study.picture.tolist(), study.line.tolist(), strict=True):
@@ -157,7 +122,7 @@ def _look(study: Study, problems: list[Problem], progress: Callable[[int, int], 
     return good
 
 
-def _twice(study: Study, problems: list[Problem], warnings: list[Problem]) -> None:
+def _duplicates(study: Study, problems: list[Problem], warnings: list[Problem]) -> None:
     """The same person and picture in two lines: a warning where the scores agree, else a problem."""
     pair = study.rater * max(1, len(study.pictures)) + study.picture
     _, first, which = np.unique(pair, return_index=True, return_inverse=True)
@@ -192,7 +157,7 @@ def _blank(study: Study, warnings: list[Problem]) -> None:
         blank = sum(about.name not in profile for profile in study.profiles)
         if study.people and 2 * blank > len(study.people):
             text = f"{about.name} is blank for {blank:,} of {len(study.people):,} people"
-            warnings.append(Problem(study.source.with_name(_TABLE_OF_PEOPLE[study.name]), 1, text))
+            warnings.append(Problem(study.source.with_name(_PEOPLE[study.name]), 1, text))
 
 
 def _in_order(found: list[Problem]) -> tuple[Problem, ...]:

@@ -1,4 +1,4 @@
-"""`percepta predict aesthetics ALBUM` ranks an album for somebody; `percepta rate ALBUM` is a page to rate it."""
+"""`percepta predict aesthetics ALBUM` ranks an album for one person; `percepta rate ALBUM` is a page to rate it."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from rich.markup import escape
 from percepta import shell
 from percepta.datasets.album import PROFILE, RATINGS, STARS
 from percepta.datasets.ratings import Scale
-from percepta.systems import TABLE
+from percepta.errors import InputError, MissingFileError
 
 if TYPE_CHECKING:
-    from percepta.systems.aesthetics.album import Album
+    from percepta.systems.aesthetics.predict import Album
     from percepta.web.rate import Rank
 
-ASKED = 8  # pictures that the page proposes to rate
+PROPOSED = 8  # pictures that the page proposes to rate
 SHOWN = 5  # pictures that are printed from either end
-MOST = 20  # skipped pictures that are printed
+MAX_SKIPPED = 20  # skipped pictures that are printed
 
 
 @dataclass(frozen=True)
-class Person(shell.Which):
+class PersonOptions(shell.Which):
     """Options that say whose taste it is, and what is kept."""
 
     ratings: Path | None = None
@@ -44,8 +44,8 @@ class Person(shell.Which):
 
 
 @dataclass(frozen=True)
-class Predict(Person):
-    """Ranks an album by how much somebody will like the pictures."""
+class Predict(PersonOptions):
+    """Ranks an album by how much one person will like the pictures."""
 
     album: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="ALBUM")] = tyro.MISSING
     """A folder of pictures, or a single picture."""
@@ -58,7 +58,7 @@ class Predict(Person):
 
 
 @dataclass(frozen=True)
-class Rate(Person):
+class Rate(PersonOptions):
     """A page in your browser, from this machine and to this machine alone, to rate an album."""
 
     album: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="ALBUM")] = tyro.MISSING
@@ -69,39 +69,38 @@ class Rate(Person):
     """Open no browser, only print the page's address."""
 
 
-def predict(words: list[str], screen: Console) -> int:
+def predict(options: Predict, screen: Console) -> int:
     """Ranks an album; writes ranking.csv and report.html. Exit code 1 where pictures had to be skipped."""
-    options = shell.parse(Predict, words, "percepta predict aesthetics", f"aesthetics: {TABLE['aesthetics']}")
-    where = options.album.expanduser()
-    ratings = found(options.ratings, where, RATINGS)
+    folder = options.album.expanduser()
+    ratings = given_or_in(folder, options.ratings, RATINGS)
     if options.ratings is None and ratings is not None:
         screen.print(escape(f"ratings: {ratings}"), soft_wrap=True)
-    album = opened(options, where, screen, ratings)
+    album = open_album(options, folder, screen, ratings)
     with screen.status("explaining") if screen.is_terminal else nullcontext():
-        from percepta import report
+        from percepta.report import Page
+        from percepta.systems.aesthetics.page import album_blocks
 
         table = album.save(options.out)
-        page = report.Page(f"{where.resolve().name}, ranked by taste").extend(album.page(options.ask, options.why))
-        shown = page.write(options.out / "report.html")
+        blocks = album_blocks(album, ask=options.ask, why=options.why)
+        page = Page(f"{folder.resolve().name}, ranked by taste", blocks).write(options.out / "report.html")
     _print(album, options.ask, screen)
-    screen.print(escape(f"{table}\n{shown}"), soft_wrap=True)
+    screen.print(escape(f"{table}\n{page}"), soft_wrap=True)
     return 1 if album.skipped else 0
 
 
-def rate(words: list[str], screen: Console) -> int:
-    """`percepta rate`: looks at an album, then serves the page until Ctrl-C. Ratings are written after every click."""
-    options = shell.parse(Rate, words, "percepta rate", "Rate an album in a local page.")
-    from percepta.web import rate as page
+def rate(options: Rate, screen: Console) -> int:
+    """Reads an album, then serves the page until Ctrl-C. Ratings are written after every click."""
+    from percepta.web.rate import RatingSession, serve
 
-    where = options.album.expanduser()
+    folder = options.album.expanduser()
     path = None if options.ratings is None else options.ratings.expanduser()
-    # What is wrong with the folder, the ratings or the scale is said before pictures are looked at, which takes longer.
-    page.Album(where, path, scale_of(options.scale)).close()
-    album = opened(options, where, screen, None)
+    # What is wrong with the folder, the ratings or the scale is said before features are computed, which takes longer.
+    RatingSession(folder, path, scale_of(options.scale)).close()
+    album = open_album(options, folder, screen, None)
     _print_skipped(album, screen)
-    session = page.Album(where, path, album.scale, ranker(album))
-    screen.print(escape(f"{len(session.files):,} pictures; ratings: {path or where / RATINGS}"), soft_wrap=True)
-    page.serve(
+    session = RatingSession(folder, path, album.scale, ranker(album))
+    screen.print(escape(f"{len(session.files):,} pictures; ratings: {path or folder / RATINGS}"), soft_wrap=True)
+    serve(
         session,
         options.port,
         not options.no_browser,
@@ -110,47 +109,63 @@ def rate(words: list[str], screen: Console) -> int:
     return 0
 
 
-def ranker(album: Album, ask: int = ASKED) -> Rank:
+COMMANDS = {"predict": (Predict, predict), "rate": (Rate, rate)}
+
+
+def ranker(album: Album, ask: int = PROPOSED) -> Rank:
     """What the page calls with all ratings after each click."""
     from percepta.web.rate import Ranked, Ranking
 
     here = {*album.files, *(name for name, _ in album.skipped)}
 
     def rank(ratings: Mapping[str, float]) -> Ranking:
-        # The table may name pictures that came after the album was looked at.
-        album.rate({name: score for name, score in ratings.items() if name in here}, anew=True)
+        # The table may name pictures that came after the album was read.
+        album.rate({name: score for name, score in ratings.items() if name in here}, replace=True)
         order = tuple(Ranked(r.name, r.score, 0.0 if math.isnan(r.deviation) else r.deviation) for r in album.ranking())
         return Ranking(order, tuple(album.ask(ask)))
 
     return rank
 
 
-def found(given: Path | None, where: Path, name: str) -> Path | None:
-    """The file that an option names, else the one that lies in the album, else None."""
-    return given if given is not None else where / name if (where / name).is_file() else None
+def given_or_in(folder: Path, given: Path | None, name: str) -> Path | None:
+    """The file that an option names, else the one that lies in the album, else None.
+
+    Args:
+        folder: the album.
+        given: what the option says; None where it was left out.
+        name: of the file in the album.
+    """
+    return given if given is not None else folder / name if (folder / name).is_file() else None
 
 
-def opened(options: Person, where: Path, screen: Console, ratings: Path | None) -> Album:
-    """The album, looked at with a progress bar, with the profile that the options name or that lies in it."""
+def open_album(options: PersonOptions, folder: Path, screen: Console, ratings: Path | None) -> Album:
+    """The album, read with a progress bar, with the profile that the options name or that lies in it.
+
+    Args:
+        options: whose taste, which weights, which cache.
+        folder: the album, or a single picture.
+        screen: shows the progress.
+        ratings: a CSV; None: none.
+    """
     scale = scale_of(options.scale)
     if options.cache is not None and options.no_cache:
         raise shell.UsageError("--cache and --no-cache exclude each other")
-    if not where.exists():
-        raise FileNotFoundError(f"{where}: no such folder or picture")
-    profile = found(options.profile, where, PROFILE)
+    if not folder.exists():
+        raise MissingFileError(f"{folder}: no such folder or picture")
+    profile = given_or_in(folder, options.profile, PROFILE)
     if options.profile is None and profile is not None:
         screen.print(escape(f"profile: {profile}"), soft_wrap=True)
     system = shell.load("aesthetics", options)
     from percepta.systems.aesthetics.cache import default_folder
 
-    folder = None if options.no_cache else options.cache or default_folder()
-    with shell.progress_bar(screen, "looking at pictures") as bar:
+    cache = None if options.no_cache else options.cache or default_folder()
+    with shell.progress_bar(screen, "reading pictures") as bar:
         return system.session(
-            where,
+            folder,
             ratings=ratings,
             profile=profile,
             scale=scale,
-            cache=folder,
+            cache=cache,
             progress=lambda done, total: bar(done, total, ""),
         )
 
@@ -167,14 +182,14 @@ def scale_of(numbers: tuple[float, ...]) -> Scale:
         raise shell.UsageError(f"--scale takes LOW HIGH or LOW HIGH STEP, got {len(numbers)} number(s)")
     try:
         return Scale(*numbers)
-    except ValueError as error:
+    except InputError as error:
         raise shell.UsageError(f"--scale: {error}") from None
 
 
 def _print(album: Album, ask: int, screen: Console) -> None:
     ranked = album.ranking()
-    looked = f" ({album.cached:,} of them kept from before)" if album.cached else ""
-    screen.print(f"{len(ranked):,} pictures{looked}, {len(album.ratings):,} rated, scores from {album.scale}")
+    cached = f" ({album.cached:,} of them kept from before)" if album.cached else ""
+    screen.print(f"{len(ranked):,} pictures{cached}, {len(album.ratings):,} rated, scores from {album.scale}")
     if album.note:
         screen.print(escape(f"note: {album.note}"), soft_wrap=True)
     ends = [ranked] if len(ranked) <= 2 * SHOWN else [ranked[:SHOWN], ranked[-SHOWN:]]
@@ -194,9 +209,9 @@ def _print(album: Album, ask: int, screen: Console) -> None:
 
 
 def _print_skipped(album: Album, screen: Console) -> None:
-    for name, reason in album.skipped[:MOST]:
+    for name, reason in album.skipped[:MAX_SKIPPED]:
         screen.print(f"[red]skipped[/] {escape(f'{name}: {reason}')}", soft_wrap=True)
-    if len(album.skipped) > MOST:
-        screen.print(f"... and {len(album.skipped) - MOST} more, see the page")
+    if len(album.skipped) > MAX_SKIPPED:
+        screen.print(f"... and {len(album.skipped) - MAX_SKIPPED} more, see the page")
     if album.skipped:
         screen.print(f"{len(album.skipped)} of {len(album.skipped) + len(album.files)} pictures were skipped")

@@ -10,53 +10,78 @@ with all members together: for studies that the weights have never seen.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from percepta.datasets import album, flickr_aes, oasis, para
-from percepta.datasets.ratings import Scale, Study
-from percepta.systems.aesthetics import Config, check
-from percepta.systems.aesthetics.people import traits
+from percepta.contract import Batch
+from percepta.datasets import album, flickr_aes, layouts, oasis, para
+from percepta.datasets.layouts import Found
+from percepta.datasets.ratings import Number, Scale, Study
+from percepta.errors import InputError
+from percepta.systems.aesthetics import Config
+from percepta.systems.aesthetics.traits import traits
 from percepta.systems.aesthetics.world import world
 
-READERS = {"oasis": oasis.study, "para": para.study, "flickr-aes": flickr_aes.study, "album": album.study}
+SETS = {"oasis": oasis, "para": para, "flickr-aes": flickr_aes}  # Config.study -> the file that reads it
 
 
 def parts(names: Sequence[str], count: int, seed: int, what: str) -> Int[np.ndarray, " n"]:
     """Deals names into `count` parts of equal size, in an order that follows from (seed, what, name); equal names go
-    together."""
+    together.
+
+    Args:
+        names: one for each person or picture.
+        count: how many parts.
+        seed: of the order.
+        what: "people" or "pictures", which get orders of their own.
+    """
     different = sorted(set(names), key=lambda name: hashlib.blake2b(f"{seed}/{what}/{name}".encode()).digest())
     place = {name: index % count for index, name in enumerate(different)}
     return np.array([place[name] for name in names], np.int64)
 
 
 def study(config: Config, root: Path) -> Study:
-    """The ratings in a folder of any layout that is known.
+    """The ratings in a folder of any layout that is known; of several studies in it, the one of the settings.
 
     Raises:
-        FileNotFoundError, ValueError: no such folder or layout, a bad row (file and line), or a study with other scores
+        MissingFileError, InputError: no such folder or layout, a bad row (file and line), or a study with other scores
             or other facts about people than the model's.
     """
-    kind = check.layout(root)
-    if kind == "album":
-        raise ValueError(
+    studies = layouts.find(root, Study)
+    own = [one for one in studies if one.set is SETS.get(config.study)]
+    found = own[0] if len(own) == 1 else only(root, studies)
+    if found.set is album:
+        raise InputError(
             f"{root}: an album of one person, which is nothing to train on; "
             f"`percepta predict aesthetics {root} --ratings {album.RATINGS}` adapts to it"
         )
-    found = READERS[kind](root)
-    if found.name != config.study:
-        raise ValueError(
-            f"{root} is laid out as {found.name}, these settings are for {config.study} (another scale, other facts "
-            f"about people); say --study {found.name}"
+    name = next(name for name, module in SETS.items() if module is found.set)
+    if name != config.study:
+        raise InputError(
+            f"{root} is laid out as {name}, these settings are for {config.study} (another scale, other facts "
+            f"about people); say --study {name}"
         )
-    return found
+    return found.read(found.root)
+
+
+def only(root: Path, studies: Sequence[Found[Study]]) -> Found[Study]:
+    """The one study that was found in a folder; albums do not count where there are studies.
+
+    Raises:
+        InputError: several; names them.
+    """
+    chosen = [one for one in studies if one.set is not album] or list(studies)
+    if len(chosen) > 1:
+        listed = ", ".join(f"{one.root.name} ({one.set.NAME})" for one in chosen)
+        raise InputError(f"{root} holds several: {listed}; give the folder of one of them")
+    return chosen[0]
 
 
 @dataclass(frozen=True)
@@ -64,16 +89,22 @@ class People:
     """People with their ratings; see the top of this file.
 
     Attributes:
-        pictures: files, or bytes (n 3 h w) of the synthetic world. scores: people × pictures, NaN where there is none.
-        traits: people × p, NaN where not known. person_fold, picture_fold: parts that they were dealt into. means:
-        members × pictures: the mean over the member's training people; NaN for pictures of its own part. histograms:
-        members × pictures × bins: the shares of their scores, for each score of the scale; NaN as in `means`. crowd:
-        `means` for all pictures: what nobody but an oracle knows of the part's pictures. rows: the people who are the
-        samples, and for the split "val" the member who judges them (else −1). profiles, names: of the people. ensemble:
-        whether all members predict together.
+        pictures: files, or bytes (n 3 h w) of the synthetic world.
+        scores: people × pictures, NaN where there is none.
+        traits: people × p, NaN where not known.
+        person_fold: the part that each person was dealt into.
+        picture_fold: the part that each picture was dealt into.
+        means: members × pictures: the mean over the member's training people; NaN for pictures of its own part.
+        histograms: members × pictures × bins: the shares of their scores, for each score of the scale; NaN as in
+            `means`.
+        crowd: `means` for all pictures: what nobody but an oracle knows of the part's pictures.
+        rows: the people who are the samples, and for the split "val" the member that is tested on them (else −1).
+        profiles: what is known of each person.
+        names: of the people.
+        ensemble: whether all members predict together.
     """
 
-    pictures: Any
+    pictures: Sequence[Path] | UInt8[Tensor, "n 3 h w"]
     scores: Float[np.ndarray, "people n"]
     traits: Float[np.ndarray, "people p"]
     person_fold: Int[np.ndarray, " people"]
@@ -82,7 +113,7 @@ class People:
     histograms: Float[np.ndarray, "members n bins"]
     crowd: Float[np.ndarray, "members n"]
     rows: Int[np.ndarray, "rows 2"]
-    profiles: Sequence[Any]
+    profiles: Sequence[Mapping[str, str | Number]]
     names: Sequence[str]
     ensemble: bool = False
 
@@ -93,7 +124,7 @@ class People:
         who, member = self.rows[key[1] % len(self.rows)]
         return {"person": int(who), "member": int(member)}
 
-    def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
+    def collate(self, samples: list[dict[str, Any]]) -> Batch:
         """A batch: what all samples share (pictures, means, folds) and b people's scores and traits."""
         who = [sample["person"] for sample in samples]
         tensor = {"means": self.means, "histograms": self.histograms, "crowd": self.crowd}
@@ -111,24 +142,29 @@ class People:
         }
 
 
-def people(config: Config, split: str, root: Path | None) -> People:
-    """Samples of a split: "train", "val" (held-out people on held-out pictures) or "all".
+def data(config: Config, split: str, root: Path | None = None) -> People:
+    """The samples of a split.
+
+    Args:
+        config: its seed and number of parts divide people and pictures.
+        split: "train", "val" (held-out people on held-out pictures; "test" is the same) or "all".
+        root: a folder with a rating study; None: the synthetic world.
 
     Raises:
-        ValueError: no such split; a study of too few people or pictures to be divided.
+        InputError: no such split; a study of too few people or pictures to be divided.
     """
     if split not in ("train", "val", "test", "all"):
-        raise ValueError(f"no split {split!r}; there are train, val and all")
+        raise InputError(f"no split {split!r}; there are train, val and all")
     if root is None:
         images, found = world(config.size, config.seed)
-        pictures: Any = images
+        pictures: Sequence[Path] | Tensor = images
     else:
         found = study(config, root)
         pictures = found.pictures
     person_fold = parts(found.people, config.folds, config.seed, "people")
     picture_fold = parts(found.groups, config.folds, config.seed, "pictures")
     if len(found.people) < 2 * config.folds or len(set(found.groups)) < 2 * config.folds:
-        raise ValueError(
+        raise InputError(
             f"{root or 'the world'}: {len(found.people)} people and {len(set(found.groups))} groups of pictures are "
             f"too few for {config.folds} parts; at least {2 * config.folds} of each, or lower --folds"
         )
@@ -146,7 +182,7 @@ def people(config: Config, split: str, root: Path | None) -> People:
     else:
         rows = [(w, m) for m, fold in enumerate(config.members) for w in np.flatnonzero(person_fold == fold)]
         if not rows:
-            raise ValueError(
+            raise InputError(
                 "nothing is held out: members are judged by the parts that they did not see, and there is none"
             )
     return People(

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from percepta.contract import Block
 from percepta.datasets import oasis
 from percepta.datasets.album import STARS
-from percepta.systems.aesthetics.album import Album, Result
+from percepta.report import Gallery, Table, Text
+from percepta.systems.aesthetics.predict import Aesthetics, Album, Result
 
 PICTURES = (
     "astronaut.png", "brick.png", "camera.png", "chelsea.png", "clock_motion.png", "coffee.png", "coins.png",
@@ -45,44 +47,54 @@ def photographs() -> list[Path]:
     return [folder / name for name in PICTURES if (folder / name).is_file()]
 
 
-def demo(load: Callable[..., Any]) -> list[Any]:
-    """Items of the demo's page: rankings with deviations, what to ask next, reasons, and milliseconds."""
+def demo(load: Callable[..., Any]) -> list[Block]:
+    """Blocks of the demo's page: rankings with deviations, what to ask next, reasons, and milliseconds."""
     files = photographs()
     if len(files) < len(PICTURES):
-        return ['No photographs: `pip install "percepta[demo]"` brings scikit-image, which carries some.']
-    system = load("aesthetics")
+        return [Text('No photographs: `pip install "percepta[demo]"` brings scikit-image, which carries some.')]
+    system: Aesthetics = load("aesthetics")
     start = time.perf_counter()
     album = system.session(files, scale=STARS)
-    rows: list[list[Any]] = [["looking at the pictures, once", len(files), 1000 * (time.perf_counter() - start)]]
-    items: list[Any] = [
-        "Photographs that the scikit-image package carries, by predicted taste. The dot is the expected score, the "
-        "thick line one standard deviation, the tick what people in general are expected to say. Reasons were tried "
-        "out: the score with the thing minus the score without, in brackets the same for people in general."
+    rows: list[list[Any]] = [
+        ["features of the pictures, computed once", len(files), 1000 * (time.perf_counter() - start)]
+    ]
+    blocks: list[Block] = [
+        Text(
+            "Photographs that the scikit-image package carries, by predicted taste. The dot is the expected score, the "
+            "thick line one standard deviation, the tick what people in general are expected to say. Reasons were "
+            "tried out: the score with the thing minus the score without, in brackets the same for people in general."
+        )
     ]
     for who, stars in PEOPLE.items():
         start = time.perf_counter()
-        album.rate(stars, anew=True)
+        album.rate(stars, replace=True)
         rows.append([f"taking in the ratings of one who {who}", len(stars), 1000 * (time.perf_counter() - start)])
         given = ", ".join(f"{Path(name).stem} {score:g}" for name, score in stars.items())
-        items.append(f"Somebody who {who}: {given}. To rate next: {', '.join(Path(n).stem for n in album.ask(3))}.")
-        items.append(("pictures", ends(album, album.ranking(), SHOWN)))
-    items += real(system, files)
-    return [*items, ("table", ["what", "number", "ms"], rows)]
+        asked = ", ".join(Path(name).stem for name in album.ask(3))
+        blocks.append(Text(f"Somebody who {who}: {given}. To rate next: {asked}."))
+        blocks.append(Gallery(ends(album, album.ranking(), SHOWN)))
+    return [*blocks, *real(system, files), Table(["what", "number", "ms"], rows)]
 
 
-def ends(album: Album, ranked: list[Result], count: int) -> list[tuple[Any, str]]:
-    """The best and the last of a ranking, drawn, with their two strongest reasons."""
+def ends(album: Album, ranked: list[Result], count: int) -> list[tuple[Result, str]]:
+    """The best and the last of a ranking, drawn, with their two strongest reasons.
+
+    Args:
+        album: it knows reasons and ratings.
+        ranked: its results, the best first.
+        count: how many from either end.
+    """
     numbered = [*enumerate(ranked, start=1)]
     chosen = [*numbered[:count], *numbered[-count:]]
     cells = []
     for (rank, result), why in zip(chosen, album.explain([r.name for _, r in chosen], 2), strict=True):
         rated = f", rated {album.ratings[result.name]:g}" if result.name in album.ratings else ""
         because = [reason.text for reason in why]
-        cells.append((result.draw(), "\n".join([f"{rank}. {Path(result.name).stem}{rated}", *because])))
+        cells.append((result, "\n".join([f"{rank}. {Path(result.name).stem}{rated}", *because])))
     return cells
 
 
-def real(system: Any, files: list[Path]) -> list[Any]:
+def real(system: Aesthetics, files: list[Path]) -> list[Block]:
     """The same pictures for one of the people who rated OASIS; nothing where PERCEPTA_DATA does not name it."""
     root = Path(os.environ.get("PERCEPTA_DATA", "")) / "oasis"
     if not os.environ.get("PERCEPTA_DATA") or not (root / "ratings.csv").is_file():
@@ -99,7 +111,9 @@ def real(system: Any, files: list[Path]) -> list[Any]:
     ranked = [result for result in album.ranking() if result.name in names]
     about = ", ".join(study.profiles[RATER])
     return [
-        f"Somebody who really rated OASIS, from their profile ({about}) and {len(ratings)} of their scores of other "
-        f"pictures, on the study's scale of {study.scale.low:g} to {study.scale.high:g}.",
-        ("pictures", ends(album, ranked, SHOWN)),
+        Text(
+            f"Somebody who really rated OASIS, from their profile ({about}) and {len(ratings)} of their scores of "
+            f"other pictures, on the study's scale of {study.scale.low:g} to {study.scale.high:g}."
+        ),
+        Gallery(ends(album, ranked, SHOWN)),
     ]

@@ -5,31 +5,32 @@ A person is not in it: their ratings are taken in by a few lines of linear algeb
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from percepta.systems.aesthetics.model import Aesthetics
-
-Part = tuple[nn.Module, dict[str, Tensor], list[str], dict[str, dict[int, str]]]
+from percepta.contract import Graph
+from percepta.systems.aesthetics.model import AestheticsNetwork
 
 
 class Picture(nn.Module):
-    """Pictures (b 3 s s; RGB 0..1) to standardised features and the score that is expected of nobody in particular."""
+    """Pictures (b 3 s s; RGB 0..1) to normalised features and the score that is expected of nobody in particular.
 
-    def __init__(self, model: Aesthetics) -> None:
+    The folded encoder is a module of its own here: `EfficientNetLite0.fast` looks at addresses of weights, which a
+    graph does not have.
+    """
+
+    def __init__(self, model: AestheticsNetwork) -> None:
         super().__init__()
         self.model = model
+        self.encoder = model.image.folded() if model.config.encoder == "lite0" else None
 
     def forward(self, image: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b w"], Float[Tensor, " b"]]:
-        features = self.model.features(image)
-        looks = self.model.looks(features)
-        return looks, self.model.head.crowd_score(looks)
+        features = self.model.normalise(self.model.features_by(self.encoder, image))
+        return features, self.model.head.crowd_score(features)
 
 
-def picture(model: Any) -> Part:
+def picture(model: AestheticsNetwork) -> Graph:
     """Features and crowd's score of pictures."""
     size = model.config.size
     example = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))

@@ -1,4 +1,4 @@
-"""The model: what looks at pictures, and on it a head that knows people.
+"""The model: an image encoder, and on it a head that knows people.
 
 A picture becomes one row of features, whatever the head is:
 
@@ -6,8 +6,8 @@ A picture becomes one row of features, whatever the head is:
     concepts    what it shows, as a mean sentence vector of ImageNet's class names (384, `nn/concepts.py`)
     attributes  the eight computed ones of `attributes.py`
 
-The encoder `plain`, for synthetic pictures, has no weights: the attributes and the mean colours of 3 × 3 tiles. All of
-it is frozen, so a picture is looked at once.
+The encoder `plain`, for synthetic pictures, has no weights: the attributes and the mean colours of 3 × 3 tiles. The
+encoder is frozen, so each picture goes through it once.
 """
 
 from __future__ import annotations
@@ -16,40 +16,110 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Protocol, TypeVar, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
+from percepta.contract import Progress
 from percepta.media import image as media
 from percepta.nn.concepts import WIDTH, Concepts
 from percepta.nn.efficientnet import CHANNELS, EfficientNetLite0
 from percepta.systems.aesthetics import Config
 from percepta.systems.aesthetics.attributes import ATTRIBUTES, attributes
-from percepta.systems.aesthetics.people import trait_names
-from percepta.systems.aesthetics.piaa import make as make_head
 from percepta.systems.aesthetics.taste import TasteHead
+from percepta.systems.aesthetics.traits import trait_names
 
 POOLED = (CHANNELS[16], CHANNELS[32], 1280)
 TILES = 3
 CONCEPT_SHARE = 0.4  # of the features' variance; the rest is the pooled maps'
 BATCH = 2  # the maps of more pictures do not stay in a core's cache
-_SETTING = threading.Lock()
+_THREADS = threading.Lock()
 
 T = TypeVar("T")
 Pictures = Sequence[Path] | UInt8[Tensor, "n 3 h w"]
 
 
-class Aesthetics(nn.Module):
-    """Encoder, standardisation and head. `looks` gives a head its input."""
+@runtime_checkable
+class Person(Protocol):
+    """What a head knows of one person after their ratings: `taste.Person`, or `piaa.Person` of the papers' networks."""
+
+    def predict(
+        self, features: Float[Tensor, "n w"], attributes: Float[Tensor, "n 8"] | None = None
+    ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+        """Expected scores and their deviations, in the study's scale."""
+        ...
+
+    def rating_deviation(self, deviation: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """The deviation of a single rating, from the deviation that `predict` gave."""
+        ...
+
+
+@runtime_checkable
+class PeopleHead(Protocol):
+    """What maps a picture's normalised features to scores: `taste.TasteHead`, or a `piaa.Network`."""
+
+    def fit_closed_form(
+        self, features: Float[Tensor, "n w"], means: Float[Tensor, "m n"], traits: Float[Tensor, "people p"]
+    ) -> None:
+        """Computes what needs no gradient steps.
+
+        Args:
+            features: normalised, of all pictures.
+            means: for every member the mean score of its training people; NaN for pictures that it may not see.
+            traits: of all people, NaN where unknown.
+        """
+        ...
+
+    def crowd_score(self, features: Float[Tensor, "n w"]) -> Float[Tensor, " n"]:
+        """The score that is expected of somebody of whom nothing is known, in the study's scale."""
+        ...
+
+    def person(
+        self,
+        traits: Float[Tensor, " p"] | None,
+        features: Float[Tensor, "k w"],
+        attributes: Float[Tensor, "k 8"] | None,
+        scores: Float[Tensor, " k"],
+        members: tuple[int, ...] | None = None,
+    ) -> Person:
+        """Somebody, from who they are and what they rated.
+
+        Args:
+            traits: as `traits.traits` gives them; None: nothing is known.
+            features: normalised, of the pictures that they rated; none at all is fine.
+            attributes: of these pictures.
+            scores: their ratings, in the study's scale.
+            members: places of the members that predict; None: `Config.predicting`.
+        """
+        ...
+
+
+class AestheticsNetwork(nn.Module):
+    """Encoder, normalisation and head.
+
+    Args:
+        config: its settings.
+        make_head: makes the head from (config, width of its features, number of traits).
+
+    Attributes:
+        config: its settings.
+        image, concepts: the frozen encoder; not there for the encoder `plain`.
+        sizes: lengths of the parts of a row of features.
+        width: of the normalised features that the head gets.
+        head: what knows people.
+        mean, gain: of the normalisation, for each feature.
+        settled: 1 where the normalisation has been computed, else 0.
+    """
 
     mean: Tensor
     gain: Tensor
     settled: Tensor
+    head: PeopleHead
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, make_head: Callable[[Config, int, int], PeopleHead] = TasteHead) -> None:
         super().__init__()
         self.config = config
         if config.encoder == "lite0":
@@ -59,31 +129,23 @@ class Aesthetics(nn.Module):
         self.register_buffer("mean", torch.zeros(sum(self.sizes)))
         self.register_buffer("gain", torch.ones(sum(self.sizes)))
         self.register_buffer("settled", torch.zeros(()))
-        traits = len(trait_names(config.fields))
-        width = sum(self.sizes) - (len(ATTRIBUTES) if config.encoder == "lite0" else 0)
-        make: Callable[..., nn.Module] = TasteHead if config.design == "taste" else make_head
-        self.head = make(config, width, traits)
-        self.width = width
-        self._seen: tuple[Pictures, Tensor] | None = None
-        self._fast: tuple[Any, EfficientNetLite0] | None = None
+        self.width = sum(self.sizes) - (len(ATTRIBUTES) if config.encoder == "lite0" else 0)
+        self.head = make_head(config, self.width, len(trait_names(config.fields)))
+        self._extracted: tuple[Pictures, Tensor] | None = None
 
     def features(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
         """The row of features of RGB pictures 0..1, the attributes last."""
-        if self.config.encoder == "plain":
+        return self.features_by(self.image.fast() if self.config.encoder == "lite0" else None, images)
+
+    def features_by(self, encoder: EfficientNetLite0 | None, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
+        """`features` with a copy of the encoder at hand, such as the folded one; None for the encoder `plain`."""
+        if encoder is None:
             tiles = functional.adaptive_avg_pool2d(images, TILES).flatten(1)
             return torch.cat([tiles, attributes(images)], 1)
-        maps = self._encoder()(images.contiguous(memory_format=torch.channels_last))
+        maps = encoder(images.contiguous(memory_format=torch.channels_last))
         pooled = [part for m in (maps.s16, maps.s32, maps.head) for part in _pool(m)]
-        concepts = self.concepts(self.image.classifier(pooled[-2]))
+        concepts = self.concepts(encoder.classifier(pooled[-2]))
         return torch.cat([*pooled, concepts, attributes(images)], 1)
-
-    def _encoder(self) -> EfficientNetLite0:
-        """The encoder as it looks fastest; made again when its weights, their place or their type have changed."""
-        weight = self.image.head.conv.weight
-        state = weight.data_ptr(), weight._version, weight.dtype
-        if self._fast is None or self._fast[0] != state:
-            self._fast = (state, self.image.folded())  # in a tuple: no part of the model's state
-        return self._fast[1]
 
     @property
     def head_mean(self) -> slice:
@@ -91,12 +153,12 @@ class Aesthetics(nn.Module):
         start = sum(self.sizes[:4])
         return slice(start, start + self.sizes[4])
 
-    def words(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "b 1000"]:
-        """How much each of ImageNet's classes has part in the concepts of a row of features; only with Lite0."""
+    def class_probabilities(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "b 1000"]:
+        """The share of each of ImageNet's classes in the concepts of a row of features; only with Lite0."""
         return self.concepts.probabilities(self.image.classifier(features[:, self.head_mean]))
 
-    def settle(self, features: Float[Tensor, "n d"]) -> None:
-        """Takes mean and spread of the features from the pictures of a training folder; no score plays a part.
+    def fit_normalisation(self, features: Float[Tensor, "n d"]) -> None:
+        """Computes mean and gain of the features from the pictures of a training folder; no score plays a part.
 
         Then each pooled part has the same share of the variance, the concepts have `CONCEPT_SHARE`, and the whole row
         has 1; attributes have variance 1 each.
@@ -117,75 +179,76 @@ class Aesthetics(nn.Module):
         self.gain.copy_(torch.cat(gains))
         self.settled.fill_(1)
 
-    def looks(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n w"]:
-        """Standardised features for the head; without the attributes where there is an encoder."""
+    def normalise(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n w"]:
+        """Normalised features for the head; without the attributes where there is an encoder."""
         return ((features - self.mean) * self.gain)[:, : self.width]
 
-    def judged(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n 8"]:
-        """The eight computed attributes, each with variance 1 over the training folder."""
+    def attributes(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n 8"]:
+        """The eight computed attributes of rows of features, each with variance 1 over the training folder."""
         count = len(ATTRIBUTES)
         unit = 1 if self.config.encoder == "lite0" else (2 * count) ** 0.5
         return ((features - self.mean) * self.gain)[:, -count:] * unit
 
     @torch.no_grad()
-    def see(self, pictures: Pictures, progress: Callable[[int, int], None] | None = None) -> Float[Tensor, "n d"]:
-        """Features of many pictures: files, or a stack of bytes. The last many that were seen are remembered.
+    def extract(self, pictures: Pictures, progress: Progress | None = None) -> Float[Tensor, "n d"]:
+        """Features of many pictures: files, or a stack of bytes. Those of the last call are remembered, since every
+        step of a training and every batch of an evaluation asks for those of the whole folder.
 
         Raises:
-            FileNotFoundError, ValueError: a file is no picture.
+            MissingFileError, InputError: a file is no picture.
         """
-        if self._seen is not None and _same(self._seen[0], pictures):
-            return self._seen[1]
+        if self._extracted is not None and _same(self._extracted[0], pictures):
+            return self._extracted[1]
         device = self.mean.device
         batches = [pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)]
         rows, done = [], 0
-        for part in at_once(lambda i: self.features(load(batches[i], self.config.size).to(device)), len(batches)):
+        for part in in_parallel(
+            lambda i: self.features(read_pictures(batches[i], self.config.size).to(device)), len(batches)
+        ):
             rows.append(part)
             done += len(part)
             if progress is not None:
                 progress(done, len(pictures))
         features = torch.cat(rows)
-        self._seen = (pictures, features)
+        self._extracted = (pictures, features)
         return features
 
 
-def at_once(work: Callable[[int], T], count: int) -> Iterator[T]:
+def in_parallel(work: Callable[[int], T], count: int) -> Iterator[T]:
     """work(0), work(1), ... in this order, as many at a time as torch uses threads, each with torch on a single one.
 
-    Two threads that look at a batch each are faster than two that share one: there is nothing to wait for after every
-    layer, which matters most where the cores are busy with other things, and reading files goes on beside it.
+    Two threads with a batch each are faster than two that share one: there is nothing to wait for after every layer,
+    which matters most where the cores are busy with other things, and files are read meanwhile.
+
+    Args:
+        work: gets a number; runs without gradients.
+        count: how many numbers there are.
     """
 
-    def quietly(index: int) -> T:
+    def without_gradients(index: int) -> T:
         with torch.no_grad():  # holds for one thread alone
             return work(index)
 
-    with _SETTING:  # two that change torch's number of threads at once would each restore what the other has set
+    with _THREADS:  # two that change torch's number of threads at once would each restore what the other has set
         threads = torch.get_num_threads()
         pool = ThreadPoolExecutor(threads)
         torch.set_num_threads(1)  # new threads begin with this
         try:
-            yield from pool.map(quietly, range(count))
+            yield from pool.map(without_gradients, range(count))
         finally:
             torch.set_num_threads(threads)
             pool.shutdown(cancel_futures=True)
 
 
-def load(pictures: Pictures, size: int) -> Float[Tensor, "b 3 size size"]:
+def read_pictures(pictures: Pictures, size: int) -> Float[Tensor, "b 3 size size"]:
     """Pictures as the encoder takes them: the whole picture, squeezed into a square.
 
     Raises:
-        FileNotFoundError, ValueError: a file is no picture.
+        MissingFileError, InputError: a file is no picture.
     """
     if isinstance(pictures, Tensor):
         return pictures.float() / 255
-    return torch.stack([square(path, size) for path in pictures])
-
-
-def square(source: Any, size: int) -> Float[Tensor, "3 size size"]:
-    """One picture, anything that `media.image.read` takes, as the encoder takes it; errors as there."""
-    # A JPEG comes at a half, a quarter, ... of its size, averaged; that is as sharp as what the weights were taught on.
-    return media.resize(media.read(source, at_least=size), size, size)
+    return torch.stack([media.squeeze_square(path, size) for path in pictures])
 
 
 def _sizes(config: Config) -> tuple[int, ...]:

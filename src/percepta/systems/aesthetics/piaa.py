@@ -20,31 +20,21 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 from percepta.datasets.ratings import Scale
+from percepta.errors import InputError
 from percepta.systems.aesthetics import Config
 from percepta.systems.aesthetics.attributes import ATTRIBUTES
-from percepta.systems.aesthetics.taste import draw, standardise, trait_statistics
+from percepta.systems.aesthetics.traits import TraitNorm
 
 NODES = 8  # of a picture and of a person in PIAA-ICI, as many as there are attributes
-DISTRIBUTION, JUDGED = 10.0, 0.1  # weights of the losses of NIMA-attr beside a squared error of about 1
 MLP, NODE_MLP = 1024, 256  # hidden units in MIR and direct heads, and before nodes, as in re-implementations
 GENEROUS = 1.0  # variance of a rating around somebody's offset, over the variance of offsets
 TRUSTED = 50  # ratings after which fine-tuning goes half as fast as after very many
-
-
-def emd(p: Float[Tensor, "n bins"], q: Float[Tensor, "n bins"]) -> Float[Tensor, " n"]:
-    """Squared earth mover's distance of two distributions over ordered bins (NIMA, eq. 1 with r = 2, without the root).
-
-    0 where they are equal, (bins − 1) / bins where they lie at opposite ends.
-    """
-    return (p - q).cumsum(1).square().mean(1)
 
 
 def outer(a: Float[Tensor, "n i"], b: Float[Tensor, "n j"]) -> Float[Tensor, "n i*j"]:
@@ -56,6 +46,12 @@ def adam(values: list[nn.Parameter], loss: Callable[[], Tensor], steps: int, lr:
     """Steps of Adam (Kingma and Ba 2015, with their constants), in place, also where gradients are switched off.
 
     torch's own takes seconds to import its compiler, which nobody's first rating should wait for.
+
+    Args:
+        values: what is changed.
+        loss: gives what is made smaller.
+        steps: how many.
+        lr: the learning rate.
     """
     means, squares = ([torch.zeros_like(value) for value in values] for _ in range(2))
     for step in range(1, steps + 1):
@@ -95,30 +91,26 @@ class Nima(nn.Module):
         self.distribution = Distribution(config.scale, config.head.width)
         self.attributes = nn.Linear(config.head.width, len(ATTRIBUTES))
 
-    def forward(self, looks: Float[Tensor, "n w"]) -> Float[Tensor, "n hidden"]:
-        """The hidden layer. Rows of looks have length about 1; layers expect that of entries."""
-        return self.trunk(looks * looks.shape[1] ** 0.5).relu()
+    def forward(self, features: Float[Tensor, "n w"]) -> Float[Tensor, "n hidden"]:
+        """The hidden layer. Rows of features have length about 1; layers expect that of entries."""
+        return self.trunk(features * features.shape[1] ** 0.5).relu()
 
 
-class Network(nn.Module):
+class Network(TraitNorm):
     """What the designs share. Each adds `picture`, `subject` and `meet`, which a new person leaves as they are, and
     `last`, which their ratings fine-tune."""
 
     level: Tensor
-    trait_mean: Tensor
-    trait_gain: Tensor
     last: nn.Module
     personal = True  # whether single ratings train it
 
     def __init__(self, config: Config, width: int, traits: int) -> None:
-        super().__init__()
+        super().__init__(traits)
         self.config = config
         self.unit = (config.scale.high - config.scale.low) / 4
         self.nima = Nima(config, width)
         self.log_variance = nn.Parameter(torch.zeros(()))  # of a rating around what is expected
         self.register_buffer("level", torch.tensor((config.scale.high + config.scale.low) / 2.0))
-        self.register_buffer("trait_mean", torch.zeros(traits))
-        self.register_buffer("trait_gain", torch.ones(traits))
 
     def picture(self, hidden: Float[Tensor, "n hidden"]) -> Float[Tensor, "n d"]:
         """What is known of a picture alone, from NIMA's hidden layer."""
@@ -133,72 +125,33 @@ class Network(nn.Module):
         return torch.cat([picture, subject], 1)
 
     @torch.no_grad()
-    def settle(
-        self, looks: Float[Tensor, "n w"], means: Float[Tensor, "m n"], traits: Float[Tensor, "people p"]
+    def fit_closed_form(
+        self, features: Float[Tensor, "n w"], means: Float[Tensor, "m n"], traits: Float[Tensor, "people p"]
     ) -> None:
-        """The mean score, where predictions start, and how traits are centred. Arguments: see `TasteHead.settle`."""
+        """The mean score, where predictions start, and how traits are centred; see `TasteHead.fit_closed_form`.
+
+        Args:
+            features: not used.
+            means: for every member the mean score of its training people; NaN for pictures that it may not see.
+            traits: of all people, NaN where unknown.
+        """
         self.level.copy_(means[0, ~means[0].isnan()].mean())
         scale, values = self.config.scale, self.nima.distribution.values
         bins = torch.linspace(scale.low, scale.high, len(values), device=values.device)
         values.copy_((bins - self.level) / self.unit)
-        if traits.numel():
-            mean, gain = trait_statistics(traits)
-            self.trait_mean.copy_(mean)
-            self.trait_gain.copy_(gain)
+        self.fit_traits(traits)
 
-    def who(self, traits: Float[Tensor, "b p"]) -> Float[Tensor, "b p"]:
-        """Traits centred and scaled; 0 where unknown."""
-        return standardise(traits, self.trait_mean, self.trait_gain)
-
-    def loss(self, looks: Float[Tensor, "n w"], batch: dict[str, Any], step: Any) -> dict[str, Tensor]:
-        """Squared error of some ratings of each person, and NIMA-attr's losses on the pictures that they gave them to.
-
-        Args:
-            looks: all pictures.
-            batch: as `data.People.collate` makes it, with `attributes` (n × 8).
-            step: its generator draws the ratings.
-
-        Returns:
-            loss; rating: mean squared error, in units; distribution: `emd`; judged: mean squared error of attributes.
-        """
-        scores, fold = batch["scores"], self.config.members[0]
-        allowed = ~scores.isnan() & (batch["person_fold"] != fold)[:, None] & ~batch["means"][0].isnan()
-        order = torch.rand(scores.shape, generator=step.generator, device=scores.device)
-        place, real = draw(allowed, order, self.config.head.pairs)
-        person, column = real.nonzero(as_tuple=True)
-        if not len(person):  # a process whose people are all held out
-            return {"loss": sum((value.sum() for value in self.parameters()), looks.new_zeros(())) * 0}
-        seen, row = place[person, column].unique(return_inverse=True)
-        target = (scores[person, seen[row]] - self.level) / self.unit
-        hidden = self.nima(functional.dropout(looks[seen], self.config.head.dropout, self.training))
-        subject = self.subject(self.who(batch["traits"]))
-        expected = self.last(self.meet(self.picture(hidden)[row], subject[person])).flatten()
-        left = target - expected
-        # How generous somebody is: the gradient is then that of a likelihood with an offset of each person.
-        count = real.sum(1)
-        offset = left.new_zeros(len(scores)).index_add(0, person, left.detach()) / (count + GENEROUS)
-        squares = (left - offset[person]).square()
-        crowd = emd(self.nima.distribution.probabilities(hidden), batch["histograms"][0, seen]).mean()
-        judged = functional.mse_loss(self.nima.attributes(hidden), batch["attributes"][seen])
-        # The error's deviation is trained as a parameter: then processes and averaged weights treat it like all else.
-        spread = 0.5 * (self.log_variance + squares.mean().detach() * (-self.log_variance).exp())
-        loss = DISTRIBUTION * crowd + JUDGED * judged + spread
-        if self.personal:
-            loss = loss + squares.mean()
-        parts = {"rating": squares.mean(), "distribution": crowd, "judged": judged}
-        return {"loss": loss} | {name: value.detach() for name, value in parts.items()}
-
-    def crowd_score(self, looks: Float[Tensor, "n w"]) -> Float[Tensor, " n"]:
+    def crowd_score(self, features: Float[Tensor, "n w"]) -> Float[Tensor, " n"]:
         """The score that is expected of somebody of whom nothing is known, in the study's scale."""
-        subject = self.subject(torch.zeros_like(self.trait_mean)[None]).expand(len(looks), -1)
-        expected = self.last(self.meet(self.picture(self.nima(looks)), subject)).flatten()
+        subject = self.subject(torch.zeros_like(self.trait_mean)[None]).expand(len(features), -1)
+        expected = self.last(self.meet(self.picture(self.nima(features)), subject)).flatten()
         return self.level + self.unit * expected
 
     @torch.no_grad()
     def person(
         self,
         traits: Float[Tensor, " p"] | None,
-        looks: Float[Tensor, "k w"],
+        features: Float[Tensor, "k w"],
         attributes: Float[Tensor, "k 8"] | None,
         scores: Float[Tensor, " k"],
         members: tuple[int, ...] | None = None,
@@ -206,16 +159,16 @@ class Network(nn.Module):
         """Somebody's network: `last` fine-tuned on their ratings. The head itself stays as it is.
 
         Args:
-            traits: as `people.traits` gives them; None: nothing is known.
-            looks: features of the pictures that they rated; none at all is fine.
+            traits: as `traits.traits` gives them; None: nothing is known.
+            features: features of the pictures that they rated; none at all is fine.
             attributes: not used: NIMA-attr has its own idea of them.
             scores: their ratings, in the study's scale.
             members: not used: there is one.
         """
-        who = torch.zeros_like(self.trait_mean) if traits is None else self.who(traits[None])[0]
-        person = Person(self, self.subject(who[None]), copy.deepcopy(self.last), looks.new_zeros(()))
+        who = torch.zeros_like(self.trait_mean) if traits is None else self.normalise_traits(traits[None])[0]
+        person = Person(self, self.subject(who[None]), copy.deepcopy(self.last), features.new_zeros(()))
         if len(scores):
-            person.tune(person.inputs(looks), (scores - self.level) / self.unit)
+            person.tune(person.inputs(features), (scores - self.level) / self.unit)
         return person
 
 
@@ -228,10 +181,10 @@ class Person:
     last: nn.Module
     offset: Float[Tensor, ""]
 
-    def inputs(self, looks: Float[Tensor, "n w"]) -> Float[Tensor, "n z"]:
+    def inputs(self, features: Float[Tensor, "n w"]) -> Float[Tensor, "n z"]:
         """What the last layers see of pictures."""
-        picture = self.head.picture(self.head.nima(looks))
-        return self.head.meet(picture, self.subject.expand(len(looks), -1))
+        picture = self.head.picture(self.head.nima(features))
+        return self.head.meet(picture, self.subject.expand(len(features), -1))
 
     def tune(self, inputs: Float[Tensor, "k z"], target: Float[Tensor, " k"]) -> None:
         """Fine-tuning on ratings: a few steps of Adam on the squared error.
@@ -253,10 +206,10 @@ class Person:
 
     @torch.no_grad()
     def predict(
-        self, looks: Float[Tensor, "n w"], attributes: Float[Tensor, "n 8"] | None = None
+        self, features: Float[Tensor, "n w"], attributes: Float[Tensor, "n 8"] | None = None
     ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
         """Expected scores and the deviation of a rating from them, the same for all pictures, in the study's scale."""
-        mean = self.last(self.inputs(looks)).flatten() + self.offset
+        mean = self.last(self.inputs(features)).flatten() + self.offset
         deviation = (0.5 * self.head.log_variance).exp().expand_as(mean)
         return self.head.level + self.head.unit * mean, self.head.unit * deviation
 
@@ -393,16 +346,17 @@ def make(config: Config, width: int, traits: int) -> Network:
     """The head of a design.
 
     Args:
-        width: of the looks.
+        config: says which design.
+        width: of the features.
         traits: numbers that are known about a person.
 
     Raises:
-        ValueError: several members, or a study that tells nothing about people for a design that asks who they are.
+        InputError: several members, or a study that tells nothing about people for a design that asks who they are.
     """
     if len(config.members) != 1:
-        raise ValueError(f"{config.design} has one member, not {config.members}; say which part it leaves out: (0,)")
+        raise InputError(f"{config.design} has one member, not {config.members}; say which part it leaves out: (0,)")
     if config.design in ("conditional", "mir", "ici") and not traits:
-        raise ValueError(
+        raise InputError(
             f"{config.design} asks who somebody is, and {config.study} says nothing about people; take control or giaa"
         )
     if config.design == "control":

@@ -24,7 +24,6 @@ and judges that part; the last was trained on everybody and predicts.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -32,23 +31,22 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from percepta.systems.aesthetics import Config
+from percepta.systems.aesthetics.traits import TraitNorm
 
 # first values of the variances, in units of the score on a scale of 1 to 7
 REST, OFFSET, NOISE, FOLLOW = 0.3, 1.0, 1.1, 0.14
 ALIKE = 0.9  # cosine of features: hardly two pictures of OASIS reach it, slight crops of one have 0.97
 
 
-class TasteHead(nn.Module):
+class TasteHead(TraitNorm):
     """Every member's crowd model, directions of taste, profile map and variances."""
 
     crowd: Tensor
     level: Tensor
     misfit: Tensor
-    trait_mean: Tensor
-    trait_gain: Tensor
 
     def __init__(self, config: Config, width: int, traits: int) -> None:
-        super().__init__()
+        super().__init__(traits)
         members, factors = len(config.members), config.taste.factors
         self.config = config
         self.unit = (config.scale.high - config.scale.low) / 6
@@ -59,87 +57,48 @@ class TasteHead(nn.Module):
         self.register_buffer("crowd", torch.zeros(members, width))
         self.register_buffer("level", torch.zeros(members))
         self.register_buffer("misfit", torch.zeros(members))
-        self.register_buffer("trait_mean", torch.zeros(traits))
-        self.register_buffer("trait_gain", torch.ones(traits))
 
     @torch.no_grad()
-    def settle(
+    def fit_closed_form(
         self,
-        looks: Float[Tensor, "n w"],
+        features: Float[Tensor, "n w"],
         means: Float[Tensor, "m n"],
         traits: Float[Tensor, "people p"],
     ) -> None:
         """The parts in closed form: the crowd's model of every member, and how traits are centred.
 
         Args:
-            looks: all pictures.
+            features: all pictures.
             means: for every member the mean score of its training people; NaN for pictures that it may not see.
             traits: of all people, NaN where unknown.
         """
         for member, mean in enumerate(means):
             known = ~mean.isnan()
-            before = looks[known] @ self.crowd[member]  # zero, unless another study's weights are refined
+            before = features[known] @ self.crowd[member]  # zero, unless another study's weights are refined
             self.level[member] = (mean[known] - before).mean()
             rest = mean[known] - before - self.level[member]
-            weights, left_out = ridge(looks[known], rest, self.config.taste.crowd_noise)
+            weights, left_out = ridge(features[known], rest, self.config.taste.crowd_noise)
             self.crowd[member] += weights
             self.misfit[member] = left_out.square().mean()
-        if traits.numel():
-            mean, gain = trait_statistics(traits)
-            self.trait_mean.copy_(mean)
-            self.trait_gain.copy_(gain)
+        self.fit_traits(traits)
 
-    def who(self, traits: Float[Tensor, "*b p"]) -> Float[Tensor, "*b p"]:
-        """Traits centred and scaled; 0 where unknown, so that nothing is expected from them."""
-        return standardise(traits, self.trait_mean, self.trait_gain)
+    def prior_mean(self, member: int, features: Float[Tensor, "n w"], who: Float[Tensor, " p"]) -> Float[Tensor, " n"]:
+        """The score before any rating.
 
-    def loss(self, looks: Float[Tensor, "n w"], batch: dict[str, Any], step: Any) -> dict[str, Tensor]:
-        """Minus the log likelihood of people's ratings, per rating, plus the priors' share; mean over members."""
-        scores, means = batch["scores"], batch["means"]
-        who = self.who(batch["traits"])
-        order = torch.rand(scores.shape, generator=step.generator, device=scores.device)
-        losses, errors = [], []
-        for member, fold in enumerate(self.config.members):
-            allowed = ~scores.isnan() & (batch["person_fold"] != fold)[:, None] & ~means[member].isnan()
-            chosen, real = draw(allowed, order, self.config.taste.ratings)
-            if not real.any():
-                continue
-            x, crowd = looks[chosen], means[member].nan_to_num()[chosen]
-            z = x @ self.directions[member] * real[..., None]
-            shift = torch.einsum("bkr,br->bk", z, who @ self.profile[member])
-            left = (scores.nan_to_num().gather(1, chosen) - crowd - shift) * real
-            follow = (crowd - self.level[member]) * real
-            rest, offset, noise, follows = self.log_variances[member].exp()
-            both = real[:, :, None] * real[:, None, :]
-            covariance = z @ z.mT + follows * follow[:, :, None] * follow[:, None, :]
-            covariance = covariance + (rest * (x @ x.mT) + offset) * both
-            covariance = covariance + torch.diag_embed(noise * real + (1 - real))
-            factor = torch.linalg.cholesky(covariance)
-            white = torch.linalg.solve_triangular(factor, left[..., None], upper=False)
-            log_det = factor.diagonal(dim1=1, dim2=2).log().sum()
-            losses.append((0.5 * white.square().sum() + log_det) / real.sum())
-            errors.append(white.detach().square().sum() / real.sum())
-        if not losses:
-            losses, errors = [self.directions.sum() * 0], [self.directions.new_ones(())]
-        fit = torch.stack(losses).mean()
-        variance = self.config.taste.factor_variance * self.unit**2
-        prior = (
-            self.directions.square().sum() / variance + self.profile.square().sum() / self.config.taste.profile_variance
-        )
-        prior = 0.5 * prior / (len(self.config.members) * batch["ratings"])
-        return {"loss": fit + prior, "fit": fit.detach(), "surprise": torch.stack(errors).mean()}
+        Args:
+            member: place of the member of the model.
+            features: of n pictures.
+            who: normalised traits.
+        """
+        taste = (features @ self.directions[member]) @ (who @ self.profile[member])
+        return self.level[member] + features @ self.crowd[member] + taste
 
-    def expect(self, member: int, looks: Float[Tensor, "n w"], who: Float[Tensor, " p"]) -> Float[Tensor, " n"]:
-        """The score before any rating."""
-        taste = (looks @ self.directions[member]) @ (who @ self.profile[member])
-        return self.level[member] + looks @ self.crowd[member] + taste
-
-    def crowd_score(self, looks: Float[Tensor, "n w"]) -> Float[Tensor, " n"]:
+    def crowd_score(self, features: Float[Tensor, "n w"]) -> Float[Tensor, " n"]:
         """The score that is expected of somebody of whom nothing is known."""
         chosen = list(self.config.predicting)
-        return (self.level[chosen] + looks @ self.crowd[chosen].T).mean(1)
+        return (self.level[chosen] + features @ self.crowd[chosen].T).mean(1)
 
-    def relate(
+    def covariance(
         self,
         member: int,
         a: Float[Tensor, "n w"],
@@ -147,7 +106,14 @@ class TasteHead(nn.Module):
         gram: Float[Tensor, "n k"],
     ) -> Float[Tensor, "n k"]:
         """Covariance of one person's scores of two sets of pictures, without noise; gram is a @ b.T, which the members
-        share."""
+        share.
+
+        Args:
+            member: place of the member of the model.
+            a: features of n pictures.
+            b: features of k pictures.
+            gram: a @ b.T, which the members share.
+        """
         directions, crowd = self.directions[member], self.crowd[member]
         rest, offset, _, follow = self.log_variances[member].exp()
         shared = (a @ directions) @ (b @ directions).T
@@ -161,7 +127,7 @@ class TasteHead(nn.Module):
     def person(
         self,
         traits: Float[Tensor, " p"] | None,
-        looks: Float[Tensor, "k w"],
+        features: Float[Tensor, "k w"],
         attributes: Float[Tensor, "k 8"] | None,
         scores: Float[Tensor, " k"],
         members: tuple[int, ...] | None = None,
@@ -169,23 +135,25 @@ class TasteHead(nn.Module):
         """Somebody's taste from who they are and what they rated.
 
         Args:
-            traits: as `people.traits` gives them; None: nothing is known.
-            looks: features of the pictures that they rated; none at all is fine.
+            traits: as `traits.traits` gives them; None: nothing is known.
+            features: features of the pictures that they rated; none at all is fine.
             attributes: not used here (other heads need them).
             scores: their ratings, in the study's scale.
             members: places of the members that predict; None: `Config.predicting`.
         """
-        who = torch.zeros_like(self.trait_mean) if traits is None else self.who(traits)
+        who = torch.zeros_like(self.trait_mean) if traits is None else self.normalise_traits(traits)
         chosen = self.config.predicting if members is None else members
         factors, weights = [], []
-        gram = looks @ looks.T
+        gram = features @ features.T
         for member in chosen:
-            covariance = self.relate(member, looks, looks, gram) + self.noise(member) * torch.eye(len(looks)).to(looks)
+            covariance = self.covariance(member, features, features, gram) + self.noise(member) * torch.eye(
+                len(features)
+            ).to(features)
             factor = torch.linalg.cholesky(covariance)
-            left = (scores - self.expect(member, looks, who))[:, None]
+            left = (scores - self.prior_mean(member, features, who))[:, None]
             factors.append(factor)
-            weights.append(torch.cholesky_solve(left, factor)[:, 0] if len(looks) else left[:, 0])
-        return Person(self, who, looks, chosen, factors, weights)
+            weights.append(torch.cholesky_solve(left, factor)[:, 0] if len(features) else left[:, 0])
+        return Person(self, who, features, chosen, factors, weights)
 
 
 @dataclass
@@ -201,15 +169,15 @@ class Person:
 
     @torch.no_grad()
     def predict(
-        self, looks: Float[Tensor, "n w"], attributes: Float[Tensor, "n 8"] | None = None
+        self, features: Float[Tensor, "n w"], attributes: Float[Tensor, "n 8"] | None = None
     ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
         """Expected scores and the deviation of what the person thinks (not of a single, noisy rating)."""
         means, variances = [], []
-        gram = looks @ self.rated.T
+        gram = features @ self.rated.T
         for place, member in enumerate(self.members):
-            across = self.head.relate(member, looks, self.rated, gram)
-            means.append(self.head.expect(member, looks, self.who) + across @ self.weights[place])
-            variances.append(self._own(member, looks) - self._known(place, across).square().sum(0))
+            across = self.head.covariance(member, features, self.rated, gram)
+            means.append(self.head.prior_mean(member, features, self.who) + across @ self.weights[place])
+            variances.append(self._own(member, features) - self._known(place, across).square().sum(0))
         mean, misfit = torch.stack(means), self.head.misfit[list(self.members)].mean()
         variance = torch.stack(variances).mean(0).clamp_min(0) + misfit + mean.var(0, correction=0)
         return mean.mean(0), variance.sqrt()
@@ -220,25 +188,17 @@ class Person:
         return (deviation.square() + noise.detach()).sqrt()
 
     @torch.no_grad()
-    def worth(self, looks: Float[Tensor, "n w"]) -> Float[Tensor, " n"]:
-        """How much rating a picture would tell about all these pictures: by how much the sum of the variances falls.
-
-        Offsets count for nothing here: how generous somebody is changes no order.
-        """
-        return self._gain(self._posterior(looks))
-
-    @torch.no_grad()
-    def choose(self, looks: Float[Tensor, "n w"], count: int) -> list[int]:
+    def choose(self, features: Float[Tensor, "n w"], count: int) -> list[int]:
         """Up to `count` pictures to rate next: each the one of most worth once those before it are rated.
 
         Pictures that are nearly alike to one that is chosen or rated come last: as ratings are noisy, a second one
         would be worth something to the model, but people give the same picture the same score again.
         """
-        covariances, chosen = self._posterior(looks), list[int]()
-        unit = functional.normalize(looks)
+        covariances, chosen = self._posterior(features), list[int]()
+        unit = functional.normalize(features)
         again = (unit @ functional.normalize(self.rated).T > ALIKE).any(1)
-        for _ in range(min(count, len(looks))):
-            worth = self._gain(covariances)
+        for _ in range(min(count, len(features))):
+            worth = self._information(covariances)
             worth = torch.where(again, worth - worth.max() - 1, worth)  # below all that are new
             worth[chosen] = -torch.inf
             best = int(worth.argmax())
@@ -249,27 +209,32 @@ class Person:
                 covariance -= column[:, None] * column / (column[best] + self.head.noise(self.members[place]))
         return chosen
 
-    def _posterior(self, looks: Float[Tensor, "n w"]) -> list[Float[Tensor, "n n"]]:
+    def _posterior(self, features: Float[Tensor, "n w"]) -> list[Float[Tensor, "n n"]]:
         """Every member's covariance of these pictures' scores after the ratings."""
-        gram, across, out = looks @ looks.T, looks @ self.rated.T, []
+        gram, across, out = features @ features.T, features @ self.rated.T, []
         for place, member in enumerate(self.members):
-            known = self._known(place, self.head.relate(member, looks, self.rated, across))
-            out.append(self.head.relate(member, looks, looks, gram) - known.T @ known)
+            known = self._known(place, self.head.covariance(member, features, self.rated, across))
+            out.append(self.head.covariance(member, features, features, gram) - known.T @ known)
         return out
 
-    def _gain(self, covariances: list[Float[Tensor, "n n"]]) -> Float[Tensor, " n"]:
-        """By how much the sum of variances around the mean falls with a rating of each picture; mean over members."""
+    def _information(self, covariances: list[Float[Tensor, "n n"]]) -> Float[Tensor, " n"]:
+        """By how much the sum of variances around the mean falls with a rating of each picture; mean over members.
+
+        Offsets count for nothing here: how generous somebody is changes no order.
+        """
         total = torch.zeros(len(covariances[0])).to(covariances[0])
         for member, covariance in zip(self.members, covariances, strict=True):
             centred = covariance - covariance.mean(0, keepdim=True)
             total += centred.square().sum(0) / (covariance.diagonal() + self.head.noise(member))
         return total / len(self.members)
 
-    def _own(self, member: int, looks: Float[Tensor, "n w"]) -> Float[Tensor, " n"]:
-        """The diagonal of relate(looks, looks)."""
+    def _own(self, member: int, features: Float[Tensor, "n w"]) -> Float[Tensor, " n"]:
+        """The diagonal of covariance(features, features)."""
         rest, offset, _, follow = self.head.log_variances[member].exp()
-        shared = (looks @ self.head.directions[member]).square().sum(1)
-        return shared + rest * looks.square().sum(1) + offset + follow * (looks @ self.head.crowd[member]).square()
+        shared = (features @ self.head.directions[member]).square().sum(1)
+        return (
+            shared + rest * features.square().sum(1) + offset + follow * (features @ self.head.crowd[member]).square()
+        )
 
     def _known(self, place: int, across: Float[Tensor, "n k"]) -> Float[Tensor, "k n"]:
         return torch.linalg.solve_triangular(self.factors[place], across.T, upper=False)
@@ -296,25 +261,3 @@ def ridge(
     weights = inverse @ (x.T @ y)
     leverage = ((x @ inverse) * x).sum(1)
     return weights, (y - x @ weights) / (1 - leverage).clamp_min(1e-6)
-
-
-def trait_statistics(traits: Float[Tensor, "people p"]) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"]]:
-    """Mean and one over the deviation of each trait where it is known; a trait that never differs has gain 0."""
-    count = (~traits.isnan()).sum(0).clamp_min(1)
-    mean = traits.nan_to_num().sum(0) / count
-    spread = (traits - mean).nan_to_num().square().sum(0) / count
-    return mean, torch.where(spread > 1e-6, spread.clamp_min(1e-6).rsqrt(), 0)
-
-
-def standardise(
-    traits: Float[Tensor, "*b p"], mean: Float[Tensor, " p"], gain: Float[Tensor, " p"]
-) -> Float[Tensor, "*b p"]:
-    """Traits centred and scaled; 0 where unknown, so that nothing is expected from them."""
-    return ((traits - mean) * gain).nan_to_num().clamp(-3, 3)
-
-
-def draw(allowed: Tensor, order: Float[Tensor, "b n"], most: int) -> tuple[Tensor, Float[Tensor, "b k"]]:
-    """Per row the places of at most `most` allowed entries, chosen by `order`, and 1 where there is one."""
-    size = max(1, min(most, int(allowed.sum(1).max())))
-    value, place = torch.where(allowed, order, 2.0).topk(size, dim=1, largest=False)
-    return place, (value < 2).to(order.dtype)

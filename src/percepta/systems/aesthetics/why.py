@@ -1,4 +1,4 @@
-"""Why a picture got its score from this person: reasons that were tried out, not asserted.
+"""Why a picture got its score from this person: reasons that were tried out, not only read off.
 
 Attributes. A picture is edited so that one attribute becomes what it is in the mean of the training pictures, and
 scored again: gamma for brightness, the spread of luminance for contrast, saturation, white balance, unsharp masking or
@@ -7,7 +7,7 @@ picture minus that of the edited one. An edit that cannot move its attribute at 
 and there is nothing to say of an attribute that is about average.
 
 Content. The share of an ImageNet class in the score is linear in the picture's concepts, so it can be read off: its
-probability times what its name weighs for this person, against the mean picture. That is asserted. It is checked by
+probability times what its name weighs for this person, against the mean picture. This linear effect is checked by
 taking the class out of what was recognised (its probability to zero, the others scaled up) and scoring again. Words
 where the two disagree in sign are left out. What the pooled maps know of the same thing stays in the picture: only what
 the model holds of it in words is tried.
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -28,11 +28,11 @@ from torch.nn import functional
 
 from percepta.nn.concepts import WIDTH, names
 from percepta.systems.aesthetics.attributes import ATTRIBUTES, attributes, luminance
-from percepta.systems.aesthetics.model import Aesthetics
+from percepta.systems.aesthetics.model import AestheticsNetwork, Person
 
-LEAST_OFF = 0.3  # deviations from the mean that an attribute must have to be a reason
-LEAST_MOVED = 0.5  # of the way to the mean that an edit must go
-LEAST_EFFECT = 0.004  # of the scale's length
+MIN_DEVIATION = 0.3  # deviations from the mean that an attribute must have to be a reason
+MIN_MOVED = 0.5  # of the way to the mean that an edit must go
+MIN_EFFECT = 0.004  # of the scale's length
 CANDIDATES = 12  # classes that are tried
 STEP = 0.1  # of a word's share, taken away to read off what it weighs; any number where the score is linear
 GENTLE = 0.03  # of the way, that the strongest edit has to be better by than none
@@ -48,21 +48,21 @@ class Reason:
 
     Attributes:
         name: "brightness", "Border collie".
-        says: in words: "bright", "dark", "shows Border collie".
+        label: in words: "bright", "dark", "shows Border collie".
         effect: the score with it minus the score without, in points.
         crowd_effect: the same for nobody in particular.
         moved: how far the ablation went: standard deviations of the attribute, or the class's probability.
         kind: "attribute" or "content".
-        asserted: for content, the share that can be read off, in points; None for attributes.
+        linear_effect: for content, its share in the linear part of the model, in points; None for attributes.
     """
 
     name: str
-    says: str
+    label: str
     effect: float
     crowd_effect: float
     moved: float
     kind: Literal["attribute", "content"]
-    asserted: float | None = None
+    linear_effect: float | None = None
 
     @property
     def personal(self) -> float:
@@ -72,27 +72,29 @@ class Reason:
     @property
     def text(self) -> str:
         """ "bright: +0.21 (crowd +0.05)" """
-        return f"{self.says}: {self.effect:+.2f} (crowd {self.crowd_effect:+.2f})"
+        return f"{self.label}: {self.effect:+.2f} (crowd {self.crowd_effect:+.2f})"
 
 
 def reasons(
-    model: Aesthetics, image: Picture, person: Any, crowd: Any, points: float = 1.0, count: int = 6
+    model: AestheticsNetwork, image: Picture, person: Person, crowd: Person, points: float = 1.0, count: int = 6
 ) -> list[Reason]:
     """What raised or lowered the score of one picture, the largest effects first.
 
     Args:
+        model: the network.
         image: RGB 0..1, as the encoder takes it.
-        person, crowd: what a head's `person` gave for somebody and for nobody.
+        person: what the head's `person` gave for somebody.
+        crowd: the same for nobody in particular.
         points: points of the user's scale in one of the study's.
         count: how many at most.
     """
     with torch.no_grad():
         base = model.features(image[None])[0]
-        found = [*by_attributes(model, image, base, person, crowd), *by_content(model, base, person, crowd)]
+        tried = [*by_attributes(model, image, base, person, crowd), *by_content(model, base, person, crowd)]
     study = model.config.scale
-    least = LEAST_EFFECT * (study.high - study.low)
-    found = sorted((reason for reason in found if abs(reason.effect) >= least), key=lambda reason: -abs(reason.effect))
-    return [_scaled(reason, points) for reason in found[:count]]
+    least = MIN_EFFECT * (study.high - study.low)
+    kept = sorted((reason for reason in tried if abs(reason.effect) >= least), key=lambda reason: -abs(reason.effect))
+    return [_scaled(reason, points) for reason in kept[:count]]
 
 
 # ------------------------------------------------------------------------------------------------ attributes
@@ -104,7 +106,8 @@ class Edit:
 
     Attributes:
         attribute: which of `ATTRIBUTES` tells how far it went.
-        less, more: a picture that has little or much of it, in words.
+        less: a picture that has little of it, in words.
+        more: a picture that has much of it, in words.
         apply: (pictures, one strength each) -> edited pictures; 0 changes nothing.
         reach: lowest and highest strength.
     """
@@ -117,31 +120,45 @@ class Edit:
 
 
 def by_attributes(
-    model: Aesthetics, image: Picture, base: Float[Tensor, " d"], person: Any, crowd: Any
+    model: AestheticsNetwork, image: Picture, base: Float[Tensor, " d"], person: Person, crowd: Person
 ) -> list[Reason]:
-    """The attributes' effects, in points of the study; those that could not be tried out are left out."""
+    """The attributes' effects, in points of the study; those that could not be tried out are left out.
+
+    Args:
+        model: the network.
+        image: RGB 0..1, as the encoder takes it.
+        base: its row of features.
+        person: somebody, of `PeopleHead.person`.
+        crowd: nobody in particular.
+    """
     start = len(base) - len(ATTRIBUTES)
     tried: list[tuple[str, int]] = []
     rows = [base]
     for name, edit in EDITS.items():
         index = ATTRIBUTES.index(edit.attribute)
-        if abs(model.judged(base[None])[0, index]) >= LEAST_OFF:
+        if abs(model.attributes(base[None])[0, index]) >= MIN_DEVIATION:
             edited = toward(image, edit, float(model.mean[start + index]))
             tried.append((name, index))
             rows.append(model.features(edited[None])[0])
-    judged = model.judged(torch.stack(rows))
+    values = model.attributes(torch.stack(rows))
     own, others = (_drop(model, torch.stack(rows), who) for who in (person, crowd))
     out = []
     for place, (name, index) in enumerate(tried):
-        off, moved = float(judged[0, index]), float(judged[0, index] - judged[place + 1, index])
-        if LEAST_MOVED <= moved / off <= 2 - LEAST_MOVED:  # the right way, far enough and not much too far
-            says = EDITS[name].more if off > 0 else EDITS[name].less
-            out.append(Reason(name, says, own[place], others[place], abs(moved), "attribute"))
+        off, moved = float(values[0, index]), float(values[0, index] - values[place + 1, index])
+        if MIN_MOVED <= moved / off <= 2 - MIN_MOVED:  # the right way, far enough and not much too far
+            label = EDITS[name].more if off > 0 else EDITS[name].less
+            out.append(Reason(name, label, own[place], others[place], abs(moved), "attribute"))
     return out
 
 
 def toward(image: Picture, edit: Edit, target: float) -> Picture:
-    """The picture with its attribute as near to `target` as the edit brings it; strengths from a grid, then a finer."""
+    """The picture with its attribute as near to `target` as the edit brings it; strengths from a grid, then a finer.
+
+    Args:
+        image: RGB 0..1.
+        edit: what is changed.
+        target: value of the edit's attribute.
+    """
     index = ATTRIBUTES.index(edit.attribute)
     low, high = edit.reach
     before, best = (attributes(image[None])[0, index] - target).abs(), 0.0
@@ -214,30 +231,43 @@ EDITS: dict[str, Edit] = {
 # --------------------------------------------------------------------------------------------------- content
 
 
-def by_content(model: Aesthetics, base: Float[Tensor, " d"], person: Any, crowd: Any) -> list[Reason]:
-    """The effects of what is shown, in points of the study; none where the encoder knows no words."""
+def by_content(model: AestheticsNetwork, base: Float[Tensor, " d"], person: Person, crowd: Person) -> list[Reason]:
+    """The effects of what is shown, in points of the study; none where the encoder knows no words.
+
+    Args:
+        model: the network.
+        base: the picture's row of features.
+        person: somebody, of `PeopleHead.person`.
+        crowd: nobody in particular.
+    """
     if not hasattr(model, "concepts"):
         return []
-    probability = model.words(base[None])[0]
+    probability = model.class_probabilities(base[None])[0]
     chosen = probability.topk(CANDIDATES).indices
     without, less = taken_out(model, base, probability, chosen)
     own, others = (_drop(model, torch.cat([base[None], without]), who) for who in (person, crowd))
-    asserted = [share / STEP for share in _drop(model, torch.cat([base[None], less]), person)]
+    linear_effect = [share / STEP for share in _drop(model, torch.cat([base[None], less]), person)]
     words = names()
     return [
         Reason(words[index], f"shows {words[index]}", effect, crowd_effect, float(probability[index]), "content", share)
-        for index, effect, crowd_effect, share in zip(chosen.tolist(), own, others, asserted, strict=True)
+        for index, effect, crowd_effect, share in zip(chosen.tolist(), own, others, linear_effect, strict=True)
         if effect * share > 0
     ]
 
 
 def taken_out(
-    model: Aesthetics, base: Float[Tensor, " d"], probability: Float[Tensor, " 1000"], chosen: Tensor
+    model: AestheticsNetwork, base: Float[Tensor, " d"], probability: Float[Tensor, " 1000"], chosen: Tensor
 ) -> tuple[Float[Tensor, "k d"], Float[Tensor, "k d"]]:
     """Features without each of the chosen classes, and features with `STEP` less of each one's share.
 
     Without class j the concepts are Σ_{i≠j} p_i v_i / (1 − p_j). Its share is p_j (v_j − mean), with the mean concepts
     of the training pictures: all shares together are what sets the picture's concepts apart from the mean ones.
+
+    Args:
+        model: the network; it has concepts.
+        base: the picture's row of features.
+        probability: of ImageNet's classes.
+        chosen: places of k classes.
     """
     end = len(base) - len(ATTRIBUTES)
     part = slice(end - WIDTH, end)
@@ -248,12 +278,14 @@ def taken_out(
     return without, less
 
 
-def _drop(model: Aesthetics, rows: Float[Tensor, "n d"], person: Any) -> list[float]:
+def _drop(model: AestheticsNetwork, rows: Float[Tensor, "n d"], person: Person) -> list[float]:
     """By how much the score of the first row is above that of each further one."""
-    scores = person.predict(model.looks(rows), model.judged(rows))[0]
+    scores = person.predict(model.normalise(rows), model.attributes(rows))[0]
     return (scores[0] - scores[1:]).tolist()
 
 
 def _scaled(reason: Reason, points: float) -> Reason:
-    asserted = None if reason.asserted is None else reason.asserted * points
-    return replace(reason, effect=reason.effect * points, crowd_effect=reason.crowd_effect * points, asserted=asserted)
+    linear_effect = None if reason.linear_effect is None else reason.linear_effect * points
+    return replace(
+        reason, effect=reason.effect * points, crowd_effect=reason.crowd_effect * points, linear_effect=linear_effect
+    )

@@ -17,7 +17,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from percepta.datasets.ratings import Study
-from percepta.systems.aesthetics.people import SCALES, WORLD
+from percepta.systems.aesthetics import SCALES, WORLD_FIELDS
 
 PEOPLE, PICTURES = 96, 120
 OWN, NOISE = 0.7, 0.5  # deviation of people's own bents, and of a rating
@@ -47,7 +47,7 @@ def world(size: int, seed: int) -> tuple[UInt8[Tensor, "120 3 size size"], Study
         groups=names,
         people=tuple(f"{index:03d}" for index in range(PEOPLE)),
         profiles=tuple(profiles),
-        fields=WORLD,
+        fields=WORLD_FIELDS,
         scale=SCALES["world"],
         rater=rater,
         picture=picture,

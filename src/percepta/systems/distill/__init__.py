@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from percepta.config import TrainConfig
+from percepta.errors import InputError
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SIGNS = ("rows", "columns", "checks", "disc", "ring", "frame", "cross", "triangle")  # of the synthetic world
@@ -73,25 +74,25 @@ class Config:
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2 or len(set(self.classes)) < len(self.classes):
-            raise ValueError(f"classes has to name at least two different classes, got {self.classes}")
+            raise InputError(f"classes has to name at least two different classes, got {self.classes}")
         for name in ("alpha", "samples"):
             if getattr(self, name) < 0:
-                raise ValueError(f"{name} cannot be negative, got {getattr(self, name)}")
+                raise InputError(f"{name} cannot be negative, got {getattr(self, name)}")
         for name in ("noise", "smoothing", "trust", "recall", "held_out"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is a share from 0 to 1, got {getattr(self, name)}")
+                raise InputError(f"{name} is a share from 0 to 1, got {getattr(self, name)}")
         if self.held_out == 1:
-            raise ValueError("held_out 1 leaves nothing to train on")
+            raise InputError("held_out 1 leaves nothing to train on")
         if self.sharpen < 1:
-            raise ValueError(f"sharpen is 1 or more, got {self.sharpen}")
+            raise InputError(f"sharpen is 1 or more, got {self.sharpen}")
         if self.doubt < 0:
-            raise ValueError(f"doubt is 0 or more, got {self.doubt}")
+            raise InputError(f"doubt is 0 or more, got {self.doubt}")
         if self.temperature <= 0:
-            raise ValueError(f"temperature has to be above 0, got {self.temperature}")
+            raise InputError(f"temperature has to be above 0, got {self.temperature}")
         if self.stem not in (1, 2):
-            raise ValueError(f"stem is the stride of the first convolution, 1 or 2, got {self.stem}")
+            raise InputError(f"stem is the stride of the first convolution, 1 or 2, got {self.stem}")
         if self.size < 4:
-            raise ValueError(f"size has to be at least 4 pixels, got {self.size}")
+            raise InputError(f"size has to be at least 4 pixels, got {self.size}")
 
 
 # 240 epochs of 50,000 pictures, as the published scripts train.

@@ -9,25 +9,22 @@ pictures, in the same views, in the same order. An evaluation's batch: {image, l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from percepta.datasets import cifar, class_folder
+from percepta.contract import Batch, Key
+from percepta.datasets import layouts
+from percepta.datasets.classified import Classified
+from percepta.errors import InputError
 from percepta.media import image
 from percepta.nn import selfdistill
-from percepta.systems.distill import SIGNS, Config
-from percepta.systems.distill.signs import signs
-
-MOST_BYTES = 8e9  # of pictures in memory
-Key = tuple[int, int]
+from percepta.systems.distill import Config, world
 
 
 @dataclass(frozen=True)
@@ -50,71 +47,97 @@ class Pool:
         return len(self.labels)
 
 
-@dataclass(frozen=True)
-class Source:
-    """Labelled pictures that are not yet read.
+def data(config: Config, split: str, root: Path | None = None) -> TrainingSet | EvaluationSet:
+    """Samples of CIFAR-10, CIFAR-100 or a folder of class folders; without a folder, of eight signs (`world.py`).
 
-    Attributes:
-        labels, names: of all pictures.
-        load: numbers of pictures to their pixels.
-        cut: whether "val" is cut from these.
+    Args:
+        config: the settings; only "train" has wrong labels (`noise`).
+        split: "train", "val", "test" or "all", see `pool`.
+        root: the folder of data.
+
+    Raises:
+        MissingFileError, InputError: as `pool`.
     """
+    found = pool(config, split, root)
+    if split == "train":
+        return TrainingSet(found, config.self_distill, config.train.seed)
+    return EvaluationSet(found)
 
-    labels: Int64[np.ndarray, " n"]
-    names: list[str]
-    load: Callable[[np.ndarray], UInt8[Tensor, "m 3 s s"]]
-    cut: bool
+
+def fit_config(config: Config, root: Path | None) -> Config:
+    """The settings with the classes of the data, which the network's last layer follows."""
+    return replace(config, classes=classified(config, root).classes)
 
 
-def classes(root: Path | None) -> tuple[str, ...]:
-    """The classes of a folder; of the synthetic world without one. Errors as the readers of `datasets` raise them."""
+def classified(config: Config, root: Path | None) -> Classified:
+    """The set of pictures in a folder; without one, the synthetic world.
+
+    Raises:
+        MissingFileError, InputError: no data, several sets, or what the reader of the set finds wrong.
+    """
     if root is None:
-        return SIGNS
-    return cifar.classes(root) if cifar.find(root) else class_folder.read(root).classes
+        return world.classified(config.size, config.split_seed)
+    found = layouts.find_one(root, Classified)
+    return found.read(found.root)
 
 
 def pool(config: Config, split: str, root: Path | None) -> Pool:
-    """The pictures of "train", "val", "test" or "all", with the labels that training sees.
+    """The pictures of a split, with the labels that training sees.
 
     Where the data have no "val" of their own it is a share of each class of their training pictures (`held_out`, with 0
     it is empty). A folder without any splits is "test" and "all" as a whole; otherwise "all" is the training part.
 
+    Args:
+        config: the settings.
+        split: "train", "val", "test" or "all".
+        root: the folder of data; None is the synthetic world.
+
     Raises:
-        FileNotFoundError, ValueError: no data, other classes than the network has, no such split, a bad picture.
+        MissingFileError, InputError: no data, other classes than the network has, no such split, a bad picture.
     """
-    if split not in ("train", "val", "test", "all"):
-        raise ValueError(f'the splits are "train", "val", "test" and "all", not {split!r}')
-    if (found := classes(root)) != config.classes:
-        raise ValueError(
-            f"{root or 'the synthetic world'} has the classes {_listed(found)}, the network {_listed(config.classes)}; "
-            f"train one on these data, or give their names in order: --classes {' '.join(found)}"
+    found = classified(config, None if root is None else Path(root))
+    official = found.official(split)
+    if found.classes != config.classes:
+        raise InputError(
+            f"{root or 'the synthetic world'} has the classes {_listed(found.classes)}, the network "
+            f"{_listed(config.classes)}; train one on these data, or give their names in order: "
+            f"--classes {' '.join(found.classes)}"
         )
-    if root is None:
-        source = _world(config, split)
-    else:
-        source = _cifar(root, split) if cifar.find(root) else _folder(config, root, split)
-    chosen, labels = choose(config, split, source)
-    names = [source.names[i] for i in chosen]
-    return Pool(source.load(chosen), labels[chosen], source.labels[chosen], names)
+    part = found.part(official)
+    places, labels = choose(config, split, part.labels, found.has_val)
+    try:
+        pixels = part.pixels(places, config.size)
+    except InputError as error:
+        raise InputError(f"{error}; `percepta data distill check` lists all such files") from error
+    return Pool(pixels, labels[places], part.labels[places], [part.names[i] for i in places])
 
 
-def choose(config: Config, split: str, source: Source) -> tuple[Int64[np.ndarray, " m"], Int64[np.ndarray, " n"]]:
-    """The numbers of a split's pictures, and the labels of all pictures, of which training gets some wrong ones."""
-    everything = np.arange(len(source.labels))
-    if split in ("test", "all") or (split == "val" and not source.cut):
-        return everything, source.labels
-    held = np.zeros(len(everything), bool)
-    if source.cut:
-        held = kept_back(source.labels, config.held_out, config.split_seed)
+def choose(
+    config: Config, split: str, labels: Int64[np.ndarray, " n"], has_val: bool
+) -> tuple[Int64[np.ndarray, " m"], Int64[np.ndarray, " n"]]:
+    """Which pictures of an official split are those of `split`, and the labels that are used.
+
+    Args:
+        config: the settings.
+        split: "train", "val", "test" or "all".
+        labels: of all pictures, as the data give them.
+        has_val: whether validation has pictures of its own; otherwise it takes some of these.
+
+    Returns:
+        (places of the pictures, labels of all pictures, of which training gets some wrong ones).
+    """
+    everything = np.arange(len(labels))
+    if split in ("test", "all") or (split == "val" and has_val):
+        return everything, labels
+    held = np.zeros(len(everything), bool) if has_val else kept_back(labels, config.held_out, config.split_seed)
     if split == "val":
-        return everything[held], source.labels
+        return everything[held], labels
     rest = everything[~held]
     if config.samples > len(rest):
-        raise ValueError(f"samples {config.samples}: there are only {len(rest)} pictures to train on")
+        raise InputError(f"samples {config.samples}: there are only {len(rest)} pictures to train on")
     if config.samples:
         rest = np.sort(np.random.default_rng((config.split_seed, 1)).permutation(rest)[: config.samples])
-    wrong = mislabel(source.labels, len(config.classes), config.noise, config.noise_kind, config.noise_seed)
-    return rest, wrong
+    return rest, mislabel(labels, len(config.classes), config.noise, config.noise_kind, config.noise_seed)
 
 
 def mislabel(
@@ -123,6 +146,13 @@ def mislabel(
     """Labels of which about a share is wrong: any other class with equal chance ("symmetric"), or the next ("pair").
 
     What becomes of picture i follows from (seed, i) and its label alone, not from the other pictures.
+
+    Args:
+        labels: the right ones.
+        count: of classes.
+        share: that becomes wrong, 0..1.
+        kind: "symmetric" or "pair".
+        seed: decides which, and how.
     """
     draws = np.random.default_rng(seed).random((len(labels), 2))
     step = 1 + (draws[:, 1] * (count - 1)).astype(np.int64) if kind == "symmetric" else 1
@@ -130,71 +160,30 @@ def mislabel(
 
 
 def kept_back(labels: Int64[np.ndarray, " n"], share: float, seed: int) -> np.ndarray:
-    """Which pictures are kept for validation: of every class the share, at least one where it has two or more."""
+    """Which pictures are kept for validation: of every class the share, at least one where it has two or more.
+
+    Args:
+        labels: of all pictures.
+        share: that is kept, 0..1.
+        seed: decides which.
+    """
     rng = np.random.default_rng((seed, 0))
     out = np.zeros(len(labels), bool)
     for number in np.unique(labels):
         own = rng.permutation(np.flatnonzero(labels == number))
-        most = 0 if len(own) < 2 or share == 0 else max(1, round(share * len(own)))
-        out[own[: min(most, len(own) - 1)]] = True
+        count = 0 if len(own) < 2 or share == 0 else max(1, round(share * len(own)))
+        out[own[: min(count, len(own) - 1)]] = True
     return out
 
 
-def _world(config: Config, split: str) -> Source:
-    part = "train" if split == "all" else split
-    pixels, labels = signs(config.size, part, config.split_seed)
-    return Source(labels, [f"{part} {i}" for i in range(len(labels))], lambda i: torch.from_numpy(pixels[i]), False)
-
-
-def _cifar(root: Path, split: str) -> Source:
-    found = cifar.read(root, "test" if split == "test" else "train")
-    names = [f"{'test' if split == 'test' else 'train'} {i}" for i in range(len(found.labels))]
-    return Source(found.labels, names, lambda i: torch.from_numpy(found.pixels[i]).permute(0, 3, 1, 2), True)
-
-
-def _folder(config: Config, root: Path, split: str) -> Source:
-    parts = class_folder.read(root).parts
-    if "all" in parts:
-        own = "all"
-    elif split == "test":
-        own = "test" if "test" in parts else "val"
-    else:
-        own = "val" if split == "val" and "val" in parts else "train"
-    paths = [path for path, _ in parts[own]]
-    labels = np.array([number for _, number in parts[own]], np.int64)
-    return Source(
-        labels,
-        [str(path) for path in paths],
-        lambda chosen: decode([paths[i] for i in chosen], config.size),
-        "val" not in parts,
-    )
-
-
-def decode(paths: Sequence[Path], size: int) -> UInt8[Tensor, "n 3 s s"]:
-    """Middle squares of pictures, in bytes.
-
-    Raises:
-        ValueError: they would not fit into memory; or one cannot be read: names the file.
-    """
-    need = len(paths) * 3 * size * size
-    if need > MOST_BYTES:
-        raise ValueError(f"{len(paths)} pictures of {size} pixels take {need / 1e9:.0f} GB of memory; lower --size")
-    pixels = torch.empty(len(paths), 3, size, size, dtype=torch.uint8)
-    for i, path in enumerate(paths):
-        try:
-            pixels[i] = image.to_bytes(image.square(path, size))
-        except (OSError, ValueError) as error:
-            text = str(error).removeprefix(f"{path}: ")
-            raise ValueError(f"{path}: {text}; `percepta data distill check` lists all such files") from error
-    return pixels
-
-
 @dataclass
-class Training:
+class TrainingSet:
     """Training batches. A sample is no more than its key (epoch, index): `collate` makes all views of a batch at once.
 
-    Args:
+    Attributes:
+        pool: the pictures.
         method: of `nn.selfdistill`, which decides what a batch holds.
+        seed: decides the views.
     """
 
     pool: Pool
@@ -207,10 +196,10 @@ class Training:
     def __getitem__(self, key: Key) -> Key:
         return key
 
-    def collate(self, samples: list[Key]) -> dict[str, Any]:
+    def collate(self, samples: list[Key]) -> Batch:
         index = [place for _, place in samples]
         draws = np.stack([self._draw(*key) for key in samples])
-        batch: dict[str, Any] = {
+        batch: Batch = {
             "label": torch.from_numpy(self.pool.labels[index]),
             "index": torch.tensor(index),
             "count": len(self.pool),
@@ -243,7 +232,7 @@ class Training:
 
 
 @dataclass
-class Whole:
+class EvaluationSet:
     """Pictures as they are, for an evaluation."""
 
     pool: Pool
@@ -254,7 +243,7 @@ class Whole:
     def __getitem__(self, key: Key) -> int:
         return key[1]
 
-    def collate(self, samples: list[int]) -> dict[str, Any]:
+    def collate(self, samples: list[int]) -> Batch:
         return {
             "image": self.pool.pixels[samples].contiguous(memory_format=torch.channels_last),
             "label": torch.from_numpy(self.pool.labels[samples]),

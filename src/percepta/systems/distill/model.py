@@ -46,18 +46,6 @@ class Classifier(nn.Module):
         return Answer(self.head(features), features)
 
 
-class Logits(nn.Module):
-    """The part with an ONNX graph: pictures `b 3 s s` in 0..1 to logits `b k`."""
-
-    def __init__(self, model: Classifier) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.model(image).logits
-
-
-def export(model: Classifier) -> tuple[nn.Module, dict[str, Tensor], list[str], dict[str, dict[int, str]]]:
-    """What `percepta.export` asks for; several pictures at a time."""
-    size = model.config.size
-    return Logits(model), {"image": torch.rand(2, 3, size, size)}, ["logits"], {"image": {0: "b"}}
+def build(config: Config) -> Classifier:
+    """The network with random weights; Lite0, which PRETRAINED of task.py names, is filled by `load` and `train`."""
+    return Classifier(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -1,4 +1,4 @@
-"""Looks through a folder of videos with sentences before training: what is there, what is wrong, what looks odd."""
+"""Checks a folder of videos with sentences before training: what is there, what is wrong, what looks odd."""
 
 from __future__ import annotations
 
@@ -9,38 +9,36 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from percepta.datasets import didemo
+from percepta.datasets import didemo, layouts
 from percepta.datasets.captioned import Clip
 from percepta.datasets.problem import Findings, Problem
+from percepta.errors import InputError
 from percepta.media import draw, image, video
-from percepta.systems.hashing import data
+from percepta.systems.hashing.data import read_clips
+from percepta.systems.hashing.library import clip_frames
 
-MOST_WORDS = 60  # of a sentence: more is rarely one
+MAX_WORDS = 60  # of a sentence: more is rarely one
+PICTURE_SIDE = 320  # pixels, in the contact sheet
 
 
 class Report(Findings[Clip]):
     """What `check` found.
 
     Attributes:
-        layout: a key of `data.LAYOUTS`, or "collection".
+        layout: names of the data sets.
         counts: videos, pictures and sentences, and videos a split, by name.
         examples: good clips, spread over the data, for `sheet`.
     """
-
-    @property
-    def title(self) -> str:
-        what = data.LAYOUTS[self.layout][0] if self.layout in data.LAYOUTS else "several sets of pictures"
-        return f"{self.root}: {what}"
 
     def sheet(self, columns: int = 4, width: int = 1400) -> Image.Image:
         """Contact sheet of the examples (of a video: its middle) with a sentence below each.
 
         Raises:
-            ValueError: there is no good example to show.
+            InputError: there is no good example to show.
         """
         if not self.examples:
-            raise ValueError(f"{self.root}: nothing good to show")
-        shown = [data.looks(clip, 1, 320)[0] for clip in self.examples]
+            raise InputError(f"{self.root}: nothing good to show")
+        shown = [clip_frames(clip, 1, PICTURE_SIDE)[0] for clip in self.examples]
         return draw.sheet(shown, columns, width, [clip.sentences[0] for clip in self.examples])
 
 
@@ -48,23 +46,25 @@ def check(root: Path | str, *, examples: int = 12, progress: Callable[[int, int]
     """Reads all tables, and opens every picture and every video once.
 
     Args:
-        root: a folder in one of `data.LAYOUTS`, or a collection of them.
+        root: a folder in the layout of a set that can be read as `Clip`, or with several such folders in it.
         examples: how many the contact sheet will show.
         progress: called with (clips done, clips in all).
 
     Raises:
-        FileNotFoundError, ValueError: no such folder; no known layout. What is wrong inside is in the report.
+        MissingFileError, InputError: no such folder; no known layout. What is wrong inside is in the report.
     """
     root = Path(root)
-    kind = data.layout(root)
+    layout = ", ".join(found.set.NAME for found in layouts.find(root, Clip))
     problems: list[Problem] = []
     warnings: list[Problem] = []
     clips: list[Clip] = []
     try:
-        clips = data.clips(root, problems, warnings)
+        clips = read_clips(root, problems, warnings)
     except (OSError, ValueError) as error:
         first = error.args[0] if error.args else None
         problems.append(first if isinstance(first, Problem) else Problem(root, None, str(error)))
+    if not clips and not problems:
+        problems.append(Problem(root, None, "no video and no picture with a sentence"))
     good = []
     opened: dict[Path, str | float] = {}  # of a video that is in several clips: its length, or what is wrong
     for number, clip in enumerate(clips):
@@ -80,7 +80,7 @@ def check(root: Path | str, *, examples: int = 12, progress: Callable[[int, int]
         if progress is not None:
             progress(number + 1, len(clips))
     chosen = [good[i] for i in np.linspace(0, len(good) - 1, min(examples, len(good))).astype(int)]
-    return Report(root, kind, _counts(clips), tuple(problems), tuple(warnings), tuple(chosen))
+    return Report(root, layout, _counts(clips), tuple(problems), tuple(warnings), tuple(chosen))
 
 
 def _open(clip: Clip) -> str | float:
@@ -103,7 +103,7 @@ def _odd(clip: Clip, length_s: float) -> list[str]:
         out.append(f"{clip.name}: its part begins at {clip.start_s:g} s, the video ends at {length_s:.1f} s")
     elif length_s and clip.end_s is not None and clip.end_s > length_s + slack:
         out.append(f"{clip.name}: its part ends at {clip.end_s:g} s, the video at {length_s:.1f} s")
-    long = [sentence for sentence in clip.sentences if len(sentence.split()) > MOST_WORDS]
+    long = [sentence for sentence in clip.sentences if len(sentence.split()) > MAX_WORDS]
     if long:
         out.append(f"{clip.name}: a sentence of {len(long[0].split())} words; only the first hundred or so are read")
     return out

@@ -3,9 +3,9 @@
 Everywhere the order is (distance, row): two codes at the same distance come in the order of their rows. So results are
 the same whether faiss or NumPy counts, and whether codes lie in one place or in many shards.
 
-    Exact    looks at every code. With faiss (`pip install percepta[search]`) a few times faster than with NumPy.
+    Exact    compares every code. With faiss (`pip install percepta[search]`) a few times faster than with NumPy.
     Shards   the same over several Exact, each in a Ray actor where asked for.
-    Lists    looks at the lists of codes nearest to the query only (an inverted file); needs faiss.
+    Lists    compares only the lists of codes that are nearest to the query (an inverted file); needs faiss.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ import numpy as np
 from jaxtyping import Int32, Int64, UInt8, UInt64
 
 from percepta import scale
+from percepta.errors import InputError, MissingExtraError
 
 Engine = Literal["auto", "faiss", "numpy"]
-FEW = 100_000  # codes that NumPy has looked through before faiss is loaded
+FEW = 100_000  # codes that NumPy has compared before faiss is loaded
 _BLOCK = 16_384  # codes at a time: what is worked on stays in a core's cache
 _LOW_BYTES, _ONES = np.uint64(0x00FF00FF00FF00FF), np.uint64(0x0001000100010001)
 
@@ -39,14 +40,14 @@ def has_faiss() -> bool:
 
 
 class Exact:
-    """All codes are looked at.
+    """Every code is compared with the query.
 
     Args:
         codes: packed bits, as np.packbits makes them; may be mapped from a file.
         engine: auto takes faiss where it is installed and the codes are many.
 
     Raises:
-        ModuleNotFoundError: faiss is asked for and not installed.
+        MissingExtraError: faiss is asked for and not installed.
     """
 
     def __init__(self, codes: UInt8[np.ndarray, "n w"], engine: Engine = "auto") -> None:
@@ -90,7 +91,7 @@ class Shards:
         engine: Engine = "auto",
     ) -> None:
         if not sources:
-            raise ValueError("a search over shards needs at least one shard")
+            raise InputError("a search over shards needs at least one shard")
         self._workers = scale.Workers(_Shard, [(source, engine) for source in sources], remote=actors)
         self._starts = np.cumsum([0, *self._workers.call("__len__")])
 
@@ -121,24 +122,24 @@ class _Shard(Exact):
 
 
 class Lists:
-    """Codes in lists around centres; a query looks through the nearest lists only, and may miss some of its nearest.
+    """Codes in lists around centres; a query is compared with the nearest lists only, and may miss some of its nearest.
 
     Args:
         codes: packed bits.
         lists: how many; about √n is usual.
-        probes: lists that a query looks through; more find more and take longer.
+        probes: lists that a query is compared with; more find more and take longer.
         rounds: of the clustering (k-majority), on at most 64 codes a list.
         seed: of the choice of the first centres.
 
     Raises:
-        ModuleNotFoundError: faiss is not installed.
+        MissingExtraError: faiss is not installed.
     """
 
     def __init__(
         self, codes: UInt8[np.ndarray, "n w"], lists: int, *, probes: int = 32, rounds: int = 8, seed: int = 0
     ) -> None:
         if not 1 <= lists <= len(codes):
-            raise ValueError(f"{len(codes)} codes cannot be put into {lists} lists")
+            raise InputError(f"{len(codes)} codes cannot be put into {lists} lists")
         faiss = _need_faiss()
         self._count, self._width = codes.shape
         self._quantizer = faiss.IndexBinaryFlat(8 * self._width)
@@ -172,7 +173,13 @@ class Lists:
 
 
 def nearest(rows: UInt64[np.ndarray, "n m"], queries: UInt8[np.ndarray, "q w"], k: int) -> Hits:
-    """The k nearest by NumPy alone; `rows` as `words` makes them."""
+    """The k nearest by NumPy alone; `rows` as `words` makes them.
+
+    Args:
+        rows: the codes, as `words` makes them.
+        queries: codes, eight bits a byte.
+        k: how many for each query.
+    """
     distances, found = np.empty((len(queries), k), np.int32), np.empty((len(queries), k), np.int64)
     for index, query in enumerate(words(queries)):
         apart = hamming(rows, query)
@@ -217,7 +224,13 @@ def words(codes: UInt8[np.ndarray, "n w"]) -> UInt64[np.ndarray, "n m"]:
 
 
 def merge(parts: Sequence[Hits], starts: Sequence[int] | Int64[np.ndarray, " s"], k: int) -> Hits:
-    """The k best of what several shards found; `starts` says where each shard's rows begin."""
+    """The k best of what several shards found; `starts` says where each shard's rows begin.
+
+    Args:
+        parts: what each shard found.
+        starts: number of each shard's first row.
+        k: how many for each query.
+    """
     distances = np.concatenate([part.distances for part in parts], 1)
     rows = np.concatenate([part.rows + start for part, start in zip(parts, starts, strict=True)], 1)
     order = np.lexsort((rows, distances), axis=1)[:, :k]
@@ -265,15 +278,15 @@ def _centres(codes: UInt8[np.ndarray, "n w"], lists: int, rounds: int, seed: int
 
 def _check(queries: UInt8[np.ndarray, "q w"], k: int, count: int, width: int) -> int:
     if queries.ndim != 2 or queries.shape[1] != width or queries.dtype != np.uint8:
-        raise ValueError(f"codes here have {8 * width} bits, q {width} of uint8; got {queries.dtype} {queries.shape}")
+        raise InputError(f"codes here have {8 * width} bits, q {width} of uint8; got {queries.dtype} {queries.shape}")
     if k < 1:
-        raise ValueError(f"k must be at least 1, not {k}")
+        raise InputError(f"k must be at least 1, not {k}")
     return min(k, count)
 
 
 def _need_faiss() -> Any:
     if not has_faiss():
-        raise ModuleNotFoundError("a search by lists needs faiss: pip install 'percepta[search]'")
+        raise MissingExtraError("a search by lists needs faiss: pip install 'percepta[search]'")
     import faiss  # type: ignore[import-not-found]
 
     return faiss

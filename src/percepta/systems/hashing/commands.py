@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import lru_cache, partial
@@ -20,22 +20,23 @@ from rich.console import Console
 from rich.markup import escape
 
 from percepta import shell
+from percepta.errors import InputError, MissingExtraError, MissingFileError
 
 if TYPE_CHECKING:
-    from percepta.systems.hashing.encode import Looker
-    from percepta.systems.hashing.index import Entry, Found, Header
+    from percepta.systems.hashing.encode import ModelEncoder
+    from percepta.systems.hashing.index import Header, Match
     from percepta.systems.hashing.model import Hasher
-    from percepta.systems.hashing.moments import Item, Report, Settings
+    from percepta.systems.hashing.moments import Additions, Encoded, EncodeFiles, Item, Settings
 
 SYSTEM = "hashing"
-MOST = 20  # problems that are printed
+MAX_PROBLEMS = 20  # that are printed
 CHUNK = 16  # files that one of Ray's processes gets at a time
 Folder = Annotated[Path | None, tyro.conf.arg(metavar="DIR")]
 Paths = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE|FOLDER ...")]
 
 
 @dataclass(frozen=True)
-class Where(shell.Which):
+class Place(shell.Which):
     """Options that choose the index and the model."""
 
     index: Folder = None
@@ -43,13 +44,13 @@ class Where(shell.Which):
 
 
 @dataclass(frozen=True)
-class Work(Where):
-    """Options of whatever looks at files."""
+class Work(Place):
+    """Options of what encodes files."""
 
     threads: int = 0
-    """Files or frames that are looked at at a time; 0: as many as there are cores."""
+    """Files or frames that are encoded at a time; 0: as many as there are cores."""
     ray: Annotated[str | None, tyro.conf.arg(metavar="ADDRESS")] = None
-    """Look at files in Ray's processes: auto (the cluster that runs here, or a new one on this machine) or an address
+    """Encode files in Ray's processes: auto (the cluster that runs here, or a new one on this machine) or an address
     such as ray://host:10001. Every machine has to see the files under the same paths."""
 
 
@@ -60,35 +61,35 @@ class Add(Work):
     paths: Paths = ()
     """Folders, with all below them, and single files."""
     encoder: Literal["float32", "onnx", "int8"] | None = None
-    """For a new index: how pictures are looked at. onnx is twice as fast as float32, int8 a little faster still and a
+    """For a new index: how pictures are encoded. onnx is twice as fast as float32, int8 a little faster still and a
     little less exact; both need the extra `export`. Left out: float32."""
     moment_s: float = 0.5
     """For a new index: length of a moment in seconds."""
     every_s: float = 0.25
-    """For a new index: seconds between two frames that are looked at."""
+    """For a new index: seconds between two frames that are encoded."""
     frames_as_video: Annotated[float, tyro.conf.arg(metavar="FPS")] = 0.0
     """For a new index: folders of numbered pictures are videos with this frame rate; 0: they are photos."""
 
 
 @dataclass(frozen=True)
 class Update(Work):
-    """Looks through all that was added again: takes in what is new or changed, takes out what is gone."""
+    """Reads all that was added again: takes in what is new or changed, takes out what is gone."""
 
 
 @dataclass(frozen=True)
 class Rebuild(Work):
-    """Builds the index anew from its folders with the model of today; the old one serves until the new one is whole."""
+    """Builds the index anew from its folders with this model; the old one is replaced when the new one is complete."""
 
     paths: Paths = ()
     """Folders and files; left out: those that were added, as far as the old index still says."""
 
 
 @dataclass(frozen=True)
-class Search(Where):
+class Search(Place):
     """Finds moments by a sentence, a picture or a clip."""
 
     sentence: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar='"SENTENCE"')] = None
-    """What is to be seen, in English."""
+    """What the picture shows, in English."""
     like: Path | None = None
     """A photo or a clip to find similar ones to, instead of a sentence."""
     top: int = 10
@@ -124,32 +125,14 @@ class Info:
 
 
 @dataclass(frozen=True)
-class Check:
+class Verify:
     """Reads the whole index and compares its checksums; exit code 2 where it is damaged."""
 
     index: Folder = None
     """Folder of the index, see `percepta index add --help`."""
 
 
-def index(words: list[str], screen: Console) -> int:
-    """`percepta index ACTION ...`."""
-    if not words or words[0] in ("-h", "--help", "help"):
-        screen.print("usage: percepta index ACTION ...\n\nFinds moments in your own photos and videos.\n")
-        for name, (_, kind) in ACTIONS.items():
-            screen.print(escape(f"  {name:<8} {(kind.__doc__ or '').strip()}"), soft_wrap=True)
-        screen.print("\n`percepta index ACTION --help` explains every option.")
-        return 0 if words else 2
-    if words[0] not in ACTIONS:
-        raise shell.UsageError(
-            f"no action {words[0]!r}.{shell.near(words[0], ACTIONS)} Actions: {', '.join(ACTIONS)}; "
-            "`percepta index --help` explains them"
-        )
-    action, kind = ACTIONS[words[0]]
-    options = shell.parse(kind, words[1:], f"percepta index {words[0]}", kind.__doc__)
-    return action(options, screen)
-
-
-# -------------------------------------------------------------------------------------------------- actions
+# -------------------------------------------------------------------------------------------------- commands
 
 
 def add(options: Add, screen: Console) -> int:
@@ -160,7 +143,7 @@ def add(options: Add, screen: Console) -> int:
 
     for path in options.paths:
         if not path.expanduser().exists():
-            raise FileNotFoundError(f"{path}: no such file or folder")
+            raise MissingFileError(f"{path}: no such file or folder")
     settings = Settings(options.moment_s, options.every_s, options.frames_as_video)
     where = folder_of(options.index)
     if settings.moment_s <= 0 or settings.every_s <= 0 or settings.frames_fps < 0:
@@ -218,9 +201,9 @@ def search(options: Search, screen: Console) -> int:
 
     where = folder_of(options.index)
     header = indexing.read_header(where)  # before the model is loaded, which takes longer
-    looker = looker_of(options, where, header.encoder)
-    opened = indexing.Index.open(where, model=looker.fingerprint())
-    query = _query(options, looker, header)
+    encoder = encoder_of(options, where, header.encoder)
+    opened = indexing.Index.open(where, model=encoder.fingerprint())
+    query = _query(options, encoder, header)
     began = time.perf_counter()
     rows = opened.select(folder=options.folder, after=after, before=before)
     found = opened.find(query, options.top, rows=rows)
@@ -231,9 +214,9 @@ def search(options: Search, screen: Console) -> int:
     else:
         _print(title, took, found, screen)
     if options.html is not None:
-        from percepta.systems.hashing import page
+        from percepta.systems.hashing import results
 
-        shown = page.write(options.html, title, f"{took} in {where}", found)
+        shown = results.page(title, f"{took} in {where}", found).write(options.html)
         if not options.json:
             screen.print(escape(str(shown)), soft_wrap=True)
     return 0 if found else 1
@@ -252,7 +235,7 @@ def remove(options: Remove, screen: Console) -> int:
             inside = path.rstrip(os.sep) + os.sep
             gone = [name for name in writer.paths if name == path or name.startswith(inside)]
             if not gone and path not in writer.roots:
-                raise FileNotFoundError(f"{path} is not in the index")
+                raise MissingFileError(f"{path} is not in the index")
             for name in gone:
                 writer.drop(name)
             for root in [root for root in writer.roots if root == path or root.startswith(inside)]:
@@ -282,6 +265,7 @@ def info(options: Info, screen: Console) -> int:
         "moments": f"{len(opened):,} of {header.bits} bits",
         "on disk": f"{stored / 1e6:.1f} MB",
         "model": f"{header.model[:16]}, {header.encoder}",
+        "weights": header.weights or "unknown (an older index)",
         "settings": ", ".join(f"{key} {value:g}" for key, value in header.settings.items()),
         "written by": f"percepta {header.percepta}, format {header.format}",
     }
@@ -292,25 +276,14 @@ def info(options: Info, screen: Console) -> int:
     return 0
 
 
-def check(options: Check, screen: Console) -> int:
-    """`percepta index check`."""
+def verify(options: Verify, screen: Console) -> int:
+    """`percepta index verify`."""
     from percepta.systems.hashing import index as indexing
 
     where = folder_of(options.index)
     header = indexing.verify(where)
-    screen.print(escape(f"{where}: whole ({header.files:,} files, {header.moments:,} moments)"), soft_wrap=True)
+    screen.print(escape(f"{where}: intact ({header.files:,} files, {header.moments:,} moments)"), soft_wrap=True)
     return 0
-
-
-ACTIONS: dict[str, tuple[Callable[[Any, Console], int], type[Any]]] = {
-    "add": (add, Add),
-    "search": (search, Search),
-    "update": (update, Update),
-    "remove": (remove, Remove),
-    "info": (info, Info),
-    "check": (check, Check),
-    "rebuild": (rebuild, Rebuild),
-}
 
 
 # -------------------------------------------------------------------------------------------------- helpers
@@ -343,28 +316,34 @@ def model_of(options: shell.Which) -> Hasher:
     return cast("Hasher", shell.load(SYSTEM, options).model)
 
 
-def looker_of(options: shell.Which, where: Path, encoder: str) -> Looker:
-    """The model, as the index in a folder looks at pictures."""
-    from percepta.systems.hashing.encode import GRAPH, Looker
+def encoder_of(options: shell.Which, where: Path, encoder: str) -> ModelEncoder:
+    """The model, as the index in a folder uses it.
 
-    return Looker(model_of(options), None if encoder == "float32" else where / GRAPH)
+    Args:
+        options: that choose the model.
+        where: folder of the index.
+        encoder: how pictures are encoded: float32, onnx or int8.
+    """
+    from percepta.systems.hashing.encode import GRAPH, ModelEncoder
+
+    return ModelEncoder(model_of(options), None if encoder == "float32" else where / GRAPH)
 
 
 @lru_cache(maxsize=1)
-def _remote_looker(options: shell.Which, where: Path, encoder: str) -> Looker:
+def _remote_encoder(options: shell.Which, where: Path, encoder: str) -> ModelEncoder:
     """One of Ray's processes loads its model once."""
     import torch
 
     torch.set_num_threads(1)
-    return looker_of(options, where, encoder)
+    return encoder_of(options, where, encoder)
 
 
-def _look_remotely(
+def _encode_remotely(
     chunk: list[tuple[Item, str]], options: shell.Which, where: Path, encoder: str, settings: Settings
-) -> list[tuple[Item, Entry | Exception, str]]:
+) -> list[Encoded]:
     from percepta.systems.hashing import moments
 
-    return list(moments.look(chunk, _remote_looker(options, where, encoder), settings))
+    return list(moments.encode_files(chunk, _remote_encoder(options, where, encoder), settings))
 
 
 def _filled(
@@ -389,17 +368,18 @@ def _filled(
     encoder = encoder or "float32"
     if encoder != "float32" and header is None:
         _make_graph(options, where, roots, settings, encoder == "int8", screen)
-    looker = looker_of(options, where, encoder)
+    loaded = encoder_of(options, where, encoder)
+    fingerprint, bits, weights = loaded.fingerprint(), loaded.bits, loaded.weights
     chosen = {item.name: getattr(settings, item.name) for item in fields(settings)}
     with (
-        indexing.Writer(where, looker.fingerprint(), looker.bits, encoder=encoder, settings=chosen) as writer,
-        shell.progress_bar(screen, "looking") as bar,
+        indexing.Writer(where, fingerprint, bits, encoder=encoder, settings=chosen, weights=weights) as writer,
+        shell.progress_bar(screen, "encoding") as bar,
         encode.single_threaded(),
-        _looking(options, looker, where, encoder, settings) as looking,
+        _encoding(options, loaded, where, encoder, settings) as encode_files,
     ):
-        report = moments.add(writer, roots, looking, settings, drop_missing=drop, progress=bar)
-        whole = len(writer.paths)
-    _tell(report, whole, time.perf_counter() - began, screen)
+        report = moments.add(writer, roots, encode_files, settings, drop_missing=drop, progress=bar)
+        files = len(writer.paths)
+    _tell(report, files, time.perf_counter() - began, screen)
     return 1 if report.problems else 0
 
 
@@ -418,32 +398,32 @@ def _as_before(header: Header, where: Path, settings: Settings | None, encoder: 
 
 
 @contextlib.contextmanager
-def _looking(
-    options: Work, looker: Looker, where: Path, encoder: str, settings: Settings
-) -> Iterator[Callable[[Iterable[tuple[Item, str]]], Iterator[tuple[Item, Entry | Exception, str]]]]:
-    """What looks at files: here, or in Ray's processes."""
+def _encoding(
+    options: Work, loaded: ModelEncoder, where: Path, encoder: str, settings: Settings
+) -> Iterator[EncodeFiles]:
+    """What encodes files: here, or in Ray's processes."""
     from percepta import scale
     from percepta.systems.hashing import moments
 
     if options.ray is None:
         threads = options.threads or os.cpu_count() or 1
-        yield partial(moments.look, encoder=looker, settings=settings, threads=threads)
+        yield partial(moments.encode_files, encoder=loaded, settings=settings, threads=threads)
         return
     if not scale.available():
-        raise ModuleNotFoundError("--ray needs Ray: pip install 'percepta[scale]'")
+        raise MissingExtraError("--ray needs Ray: pip install 'percepta[scale]'")
     import ray  # type: ignore[import-not-found]
 
     rest = {"include_dashboard": False} if options.ray == "auto" else {"address": options.ray}
     ray.init(log_to_driver=False, **rest)
-    work = partial(_look_remotely, options=options, where=where, encoder=encoder, settings=settings)
+    work = partial(_encode_remotely, options=options, where=where, encoder=encoder, settings=settings)
     processes = options.threads or int(ray.cluster_resources().get("CPU", 1))
 
-    def looking(items: Iterable[tuple[Item, str]]) -> Iterator[tuple[Item, Entry | Exception, str]]:
+    def encode_files(items: Iterable[tuple[Item, str]]) -> Iterator[Encoded]:
         for results in scale.stream(work, _chunks(items), processes=processes):
             yield from results
 
     try:
-        yield looking
+        yield encode_files
     finally:
         ray.shutdown()
 
@@ -484,7 +464,7 @@ def _some_pictures(roots: Sequence[Path], settings: Settings, side: int) -> list
     items = [item for root in roots for item in moments.listing(root, settings, [])]
     found: list[Any] = []
     for item in items[:: max(1, len(items) // encode.CALIBRATION)]:
-        with contextlib.suppress(OSError, ValueError):  # told when it is looked at
+        with contextlib.suppress(OSError, ValueError):  # reported when it is encoded
             path = Path(item.path)
             if item.kind == "photo":
                 found.append(moments.photo(path, side))
@@ -493,19 +473,19 @@ def _some_pictures(roots: Sequence[Path], settings: Settings, side: int) -> list
             else:
                 found += [sample.frame for sample in islice(video.walk(path, 2.0, size=(side, side)), 4)]
     if not found:
-        raise ValueError("int8 takes its ranges from pictures of the folder, and none there can be read")
+        raise InputError("int8 takes its ranges from pictures of the folder, and none there can be read")
     return found[: 2 * encode.CALIBRATION]
 
 
-def _query(options: Search, looker: Looker, header: Header) -> Any:
+def _query(options: Search, encoder: ModelEncoder, header: Header) -> Any:
     from percepta.systems.hashing import moments
 
     if options.sentence is not None:
-        return looker.sentences([options.sentence])[0]
+        return encoder.sentences([options.sentence])[0]
     assert options.like is not None
     known = {item.name for item in fields(moments.Settings)}
     settings = moments.Settings(**{key: value for key, value in header.settings.items() if key in known})
-    return moments.example(options.like, looker, settings)
+    return moments.example(options.like, encoder, settings)
 
 
 def _salvaged(where: Path) -> dict[str, Any]:
@@ -521,23 +501,23 @@ def _salvaged(where: Path) -> dict[str, Any]:
     return {}
 
 
-def _tell(report: Report, whole: int, seconds: float, screen: Console) -> None:
+def _tell(report: Additions, files: int, seconds: float, screen: Console) -> None:
     counts = {
-        "looked at": report.added,
+        "encoded": report.added,
         "moved or copied": report.moved,
         "unchanged": report.same,
         "taken out": report.removed,
         "with problems": len(report.problems),
     }
     text = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "nothing to do"
-    screen.print(f"{text}; {report.moments:,} new moments; {whole:,} files are in; {seconds:.1f} s", soft_wrap=True)
-    for problem in report.problems[:MOST]:
+    screen.print(f"{text}; {report.moments:,} new moments; {files:,} files are in; {seconds:.1f} s", soft_wrap=True)
+    for problem in report.problems[:MAX_PROBLEMS]:
         screen.print(f"[red]problem[/] {escape(str(problem))}", soft_wrap=True)
-    if len(report.problems) > MOST:
-        screen.print(f"... and {len(report.problems) - MOST} more")
+    if len(report.problems) > MAX_PROBLEMS:
+        screen.print(f"... and {len(report.problems) - MAX_PROBLEMS} more")
 
 
-def _print(title: str, took: str, found: Sequence[Found], screen: Console) -> None:
+def _print(title: str, took: str, found: Sequence[Match], screen: Console) -> None:
     from rich.table import Table
 
     table = Table(title=escape(f"{title}  ({took})"))
@@ -550,9 +530,20 @@ def _print(title: str, took: str, found: Sequence[Found], screen: Console) -> No
     screen.print(table)
 
 
-def _row(one: Found) -> dict[str, Any]:
+def _row(one: Match) -> dict[str, Any]:
     return {**one.__dict__, "taken": datetime.fromtimestamp(one.taken).isoformat(timespec="seconds")}
 
 
 def _printable(path: str) -> str:
     return path.encode("utf-8", "replace").decode()
+
+
+COMMANDS: dict[str, shell.Command] = {
+    "add": (Add, add),
+    "search": (Search, search),
+    "update": (Update, update),
+    "remove": (Remove, remove),
+    "info": (Info, info),
+    "verify": (Verify, verify),
+    "rebuild": (Rebuild, rebuild),
+}

@@ -1,163 +1,90 @@
-"""Videos and pictures with sentences into what the model looks at once, and into pairs for training.
+"""Videos and pictures with sentences as places in a library, for training and for evaluation.
 
-Encoders are frozen: a library is looked at and read once (`model.Hasher.see`), and a training batch is only places in
-it: {library, video: b, sentence: b}, a random sentence of each video. An evaluation batch is {library, video: b}.
+A training batch is {library, video: b, sentence: b}, a random sentence of each video; an evaluation batch is {library,
+video: b}. The encoders are frozen, so nothing is read here: `library.py` encodes each library once.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
-from torch import Tensor
 
-from percepta.datasets import captioned, didemo, msrvtt, msvd
+from percepta.datasets import captioned, layouts
 from percepta.datasets.captioned import Clip
 from percepta.datasets.problem import Problem
-from percepta.media import image as pictures
-from percepta.media import video
-from percepta.systems.hashing import Config, quilts
+from percepta.errors import InputError
+from percepta.systems.hashing import Config, world
+from percepta.systems.hashing.library import Library, make_library
 
-Read = Callable[[Path, list[Problem] | None, list[Problem] | None], list[Clip]]
-
-# Layout -> (what it is, what is looked for, reader), in the order in which they are tried.
-LAYOUTS: dict[str, tuple[str, str, Read]] = {
-    "msrvtt": ("MSR-VTT", "*videodatainfo*.json or MSRVTT_data.json, and videos", msrvtt.read),
-    "msvd": ("MSVD", "AllVideoDescriptions.txt with train_list.txt, ..., and videos", msvd.read),
-    "didemo": ("DiDeMo", "train_data.json, val_data.json, test_data.json, and videos", didemo.read),
-    "davis": (
-        "DAVIS with expressions",
-        "expressions.csv (video,expression) with JPEGImages/",
-        lambda root, problems, _: captioned.expressions(root, problems),
-    ),
-    "flickr8k": (
-        "pictures with captions",
-        "captions.csv (image,caption) with images/",
-        lambda root, problems, _: captioned.flickr8k(root, problems),
-    ),
-    "folder": ("a folder of one's own", "captions.csv (video,caption[,start_s,end_s]) with videos", captioned.read),
-    "oasis": (
-        "OASIS",
-        "images.csv (file,caption) with images/",
-        lambda root, problems, _: captioned.oasis(root, problems),
-    ),
-    "coco-small": (
-        "COCO, small",
-        "objects.json with images/",
-        lambda root, problems, _: captioned.coco(root, problems),
-    ),
-}
-COLLECTION = ("flickr8k", "coco-small", "oasis")  # sub-folders that are read together
-TEST_VIDEOS = "davis16"
+SPLITS = ("train", "val", "test", "all")
+# Sets that lie side by side come in this order, then the others by name: places in a library decide between ties.
+FIRST = ("flickr8k", "coco-small", "oasis")
 
 
-def layout(root: Path) -> str:
-    """Which of LAYOUTS a folder is, or "collection".
+def data(config: Config, split: str, root: Path | None = None) -> TrainPairs | Videos:
+    """Samples of a split ("train", "val", "test", "all").
+
+    Args:
+        config: its `space`, `val_every` and `train.seed` count.
+        split: which part.
+        root: a folder in the layout of a set that can be read as `Clip`, or with several such folders in it; None: the
+            synthetic world (`world.py`).
 
     Raises:
-        FileNotFoundError: no such folder.
-        ValueError: none of them; says what was looked for.
+        MissingFileError, InputError: no such folder, layout or split; something wrong in the data (file, line).
     """
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root}: no such folder")
-    if any((root / name).is_dir() for name in COLLECTION):
-        return "collection"
-    table = root / captioned.TABLE
-    header = (
-        table.read_text(encoding="utf-8-sig", errors="replace").lower().partition("\n")[0] if table.is_file() else ""
-    )
-    tests = {
-        "msrvtt": bool(msrvtt.find(root)),
-        "msvd": msvd.find(root) is not None,
-        "didemo": didemo.find(root) is not None,
-        "davis": (root / "expressions.csv").is_file() and (root / "JPEGImages").is_dir(),
-        "flickr8k": "image" in header,
-        "folder": table.is_file(),
-        "oasis": (root / "images.csv").is_file() and (root / "images").is_dir(),
-        "coco-small": (root / "objects.json").is_file() and (root / "images").is_dir(),
-    }
-    for name, found in tests.items():
-        if found:
-            return name
-    looked = "".join(f"\n  {name}: {files}" for name, (_, files, _) in LAYOUTS.items())
-    raise ValueError(f"{root}: no layout of data that is known. Looked for{looked}")
+    found = library_of(config, split, root)
+    return TrainPairs(found, config.train.seed) if split == "train" else Videos(found)
 
 
-def clips(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> list[Clip]:
-    """All clips of a folder in a known layout. Errors as `layout` and its readers."""
-    kind = layout(root)
-    if kind != "collection":
-        return LAYOUTS[kind][2](root, problems, warnings)
-    out = [clip for name in COLLECTION if (root / name).is_dir() for clip in clips(root / name, problems, warnings)]
-    if (root / TEST_VIDEOS).is_dir():
-        out += captioned.expressions(root / TEST_VIDEOS, problems)
-    return out
+def library_of(config: Config, split: str, root: Path | None = None) -> Library:
+    """The library of a split; arguments and errors as `data`.
 
-
-@dataclass(frozen=True)
-class Library:
-    """What is searched, and sentences about it.
-
-    Attributes:
-        key: follows from all the rest; libraries with the same key are the same.
-        videos: clips, or the bytes of synthetic pictures.
-        sentences: all of them, in the order of the videos; owner: the video of each.
-        groups: of the videos: what is drawn together for an interval.
-    """
-
-    key: str
-    videos: tuple[Clip, ...] | UInt8[Tensor, "n 3 h w"] = field(compare=False, repr=False)
-    sentences: tuple[str, ...] = field(compare=False, repr=False)
-    owner: Int[Tensor, " s"] = field(compare=False, repr=False)
-    groups: tuple[str, ...] = field(compare=False, repr=False)
-
-    def __len__(self) -> int:
-        return len(self.videos)
-
-
-def make_library(videos: Sequence[Clip] | UInt8[Tensor, "n 3 h w"], said: Sequence[Sequence[str]]) -> Library:
-    """A library of videos with the sentences of each."""
-    sentences = tuple(sentence for some in said for sentence in some)
-    owner = torch.tensor([index for index, some in enumerate(said) for _ in some], dtype=torch.long)
-    digest = hashlib.sha256(repr((sentences, owner.tolist())).encode())
-    if isinstance(videos, Tensor):
-        digest.update(videos.numpy().tobytes())
-        groups = tuple(map(str, range(len(videos))))
-        return Library(digest.hexdigest(), videos, sentences, owner, groups)
-    for clip in videos:
-        digest.update(repr((clip.media, clip.start_s, clip.end_s)).encode())
-    return Library(digest.hexdigest(), tuple(videos), sentences, owner, tuple(clip.group for clip in videos))
-
-
-def library(config: Config, split: str, root: Path | None = None) -> Library:
-    """The library of a split: "train", "val", "test" or "all"; without a folder: of the synthetic world.
-
-    Raises:
-        FileNotFoundError, ValueError: no such folder, layout or split; something wrong in the data (file, line).
+    Args:
+        config: settings.
+        split: "train", "val", "test" or "all".
+        root: a folder of data; None: the synthetic world.
     """
     if root is None:
-        if split not in ("train", "val", "test", "all"):
-            raise ValueError(f"no split {split!r}; there are train, val, test and all")
-        return make_library(*quilts.world(split, config.train.seed))
-    if config.space == "quilts":
-        raise ValueError("these settings look at quilts, which no real picture is; take --preset small or paper")
-    found = captioned.of_split(clips(Path(root)), split, config.held_out)
-    if any(clip.source == "didemo" for clip in found):
-        found = captioned.joined(found)
-    if not found:
-        raise ValueError(f"{root}: nothing in the split {split!r}")
-    return make_library(found, [clip.sentences for clip in found])
+        if split not in SPLITS:
+            raise InputError(f"no split {split!r}; there are train, val, test and all")
+        return make_library(*world.pictures(split, config.train.seed))
+    if config.space == "synthetic":
+        raise InputError("these settings encode synthetic pictures only; take --preset small or paper")
+    warnings: list[Problem] = []
+    clips = captioned.of_split(read_clips(root, None, warnings), split, config.val_every)
+    if any(clip.source == "didemo" for clip in clips):
+        clips = captioned.joined(clips)
+    if not clips:
+        reason = f"; {warnings[0]}" if warnings else ""
+        raise InputError(f"{root}: nothing in the split {split!r}{reason}")
+    return make_library(clips, [clip.sentences for clip in clips])
+
+
+def read_clips(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> list[Clip]:
+    """All clips of a folder, which may hold several sets.
+
+    Args:
+        root: see `data`.
+        problems: a list to add to; None: the first problem is raised.
+        warnings: a list to add to; None: they are dropped.
+
+    Raises:
+        MissingFileError: no such folder.
+        InputError: none of the layouts; something wrong in a file, where `problems` is None.
+    """
+    found = layouts.find(root, Clip)
+    found.sort(key=lambda one: FIRST.index(one.root.name) if one.root.name in FIRST else len(FIRST))
+    return [clip for one in found for clip in one.read(one.root, problems, warnings)]
 
 
 @dataclass(frozen=True)
-class Pairs:
+class TrainPairs:
     """Samples for training: a video and one of its sentences, another one in every epoch."""
 
     library: Library
@@ -187,7 +114,7 @@ class Pairs:
 
 
 @dataclass(frozen=True)
-class Whole:
+class Videos:
     """Samples for an evaluation: each video once."""
 
     library: Library
@@ -201,51 +128,3 @@ class Whole:
     def collate(self, samples: list[int]) -> dict[str, Any]:
         """A batch; see the top of this file."""
         return {"library": self.library, "video": torch.tensor(samples)}
-
-
-def looks(clip: Clip, frames: int, side: int) -> Float[Tensor, "f 3 side side"]:
-    """What is looked at of a clip: the picture, or `frames` frames at most, squeezed into a square.
-
-    Raises:
-        FileNotFoundError, ValueError: a file is missing or cannot be decoded.
-    """
-    if clip.is_video:
-        assert isinstance(clip.media, Path)
-        return video_looks(clip.media, frames, side, clip.start_s, clip.end_s)
-    files = [clip.media] if isinstance(clip.media, Path) else list(clip.media)
-    if len(files) > frames:
-        files = [files[place] for place in middles(frames, 0.0, float(len(files))).astype(int)]
-    return torch.stack([square(file, side) for file in files])
-
-
-def video_looks(
-    path: Path, frames: int, side: int, start_s: float = 0.0, end_s: float | None = None
-) -> Float[Tensor, "f 3 side side"]:
-    """Frames of a video in the middles of equal parts of it, squeezed into a square.
-
-    Raises:
-        FileNotFoundError, ValueError: no such file, no video, or a part that is not in it.
-    """
-    duration = video.info(path).duration_s
-    if duration <= 0:  # the file does not say: look through it
-        times = [sample.time_s for sample in video.walk(path, every_s=0.5)]
-        duration = times[-1] if times else 0.0
-    end_s = min(end_s or duration, duration)
-    if start_s >= max(end_s, 1e-9):
-        raise ValueError(f"{path}: no part from {start_s:g} s on, the video ends at {duration:.2f} s")
-    return torch.stack([square(f, side) for f in video.frames(path, middles(frames, start_s, end_s).tolist())])
-
-
-def middles(count: int, start: float, end: float) -> Float[np.ndarray, " count"]:
-    """The middles of `count` equal parts of start..end."""
-    return start + (end - start) * (np.arange(count) + 0.5) / count
-
-
-def square(source: Any, side: int) -> Float[Tensor, "3 side side"]:
-    """Anything that `media.image.read` takes, whole, squeezed into a square."""
-    return pictures.resize(pictures.read(source, at_least=side), side, side)
-
-
-def in_batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    """Runs of `size` items."""
-    return (items[start : start + size] for start in range(0, len(items), size))

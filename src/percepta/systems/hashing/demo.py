@@ -1,4 +1,4 @@
-"""The demo of search by hash codes: photographs of scikit-image and clips made on the spot, in one index."""
+"""The demo of search by hash codes: photographs of scikit-image and clips made here, in one index."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
 from percepta.media import draw, video
-from percepta.systems.hashing import encode, index, moments, page
+from percepta.report import Block, Gallery, Heading, Picture, Table, Text
+from percepta.systems.hashing import encode, index, moments, results
 
 PICTURES = (
     "astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "coins.png", "grass.png",
@@ -23,7 +24,7 @@ PICTURES = (
 )  # fmt: skip
 QUERIES = ("a cat looks at the camera", "a cup of coffee on a table", "a rocket takes off at night",
            "stars and galaxies in space", "an orange ball")  # fmt: skip
-SHOWN = 3  # answers to each
+TOP = 3  # answers to each
 SIDE, SECONDS, FPS = 192, 2, 12
 
 
@@ -70,44 +71,46 @@ def clips(folder: Path, found: list[Path]) -> list[Path]:
     return made
 
 
-def demo(load: Callable[..., Any]) -> list[Any]:
-    """Items of the demo's page: for each query the nearest photographs and moments, and milliseconds."""
+def demo(load: Callable[..., Any]) -> list[Block]:
+    """Blocks of the demo's page: for each query the nearest photographs and moments, and milliseconds."""
     found = photographs()
     if not found:
-        return ['No photographs: `pip install "percepta[demo]"` brings scikit-image, which carries some.']
-    looker, settings = encode.Looker(load("hashing").model), moments.Settings()
+        return [Text('No photographs: `pip install "percepta[demo]"` brings scikit-image, which carries some.')]
+    encoder, settings = encode.ModelEncoder(load("hashing").model), moments.Settings()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "clips").mkdir()
         roots = [*found, *clips(folder / "clips", found)]
         start = time.perf_counter()
-        with index.Writer(folder / "index", looker.fingerprint(), looker.bits) as writer:
-            report = moments.add(writer, roots, partial(moments.look, encoder=looker, settings=settings), settings)
+        encode_files = partial(moments.encode_files, encoder=encoder, settings=settings)
+        with index.Writer(folder / "index", encoder.fingerprint(), encoder.bits, weights=encoder.weights) as writer:
+            report = moments.add(writer, roots, encode_files, settings)
         seconds = time.perf_counter() - start
-        opened = index.Index.open(folder / "index", model=looker.fingerprint())
-        items: list[Any] = [
+        opened = index.Index.open(folder / "index", model=encoder.fingerprint())
+        intro = Text(
             f"{len(found)} photographs that the scikit-image package carries and {len(roots) - len(found)} clips made "
-            f"here: {report.moments} moments of {looker.bits} bits. A score is the share of bits that agree with the "
+            f"here: {report.moments} moments of {encoder.bits} bits. A score is the share of bits that agree with the "
             "query's; 0.5 is chance."
-        ]
-        best: list[tuple[Any, str]] = []
-        groups: list[Any] = []
-        rows: list[list[Any]] = [["looking at everything, once", report.moments, 1000 * seconds]]
+        )
+        best: list[tuple[Picture, str]] = []
+        groups: list[Block] = []
+        rows: list[list[Any]] = [["encoding everything, once", report.moments, 1000 * seconds]]
         for query in QUERIES:
             start = time.perf_counter()
-            code = looker.sentences([query])[0]
+            code = encoder.sentences([query])[0]
             read = time.perf_counter()
-            answers = opened.find(code, top=SHOWN)
-            rows.append([f"“{query}”: reading it", 1, 1000 * (read - start)])
+            answers = opened.find(code, top=TOP)
+            rows.append([f"“{query}”: encoding it", 1, 1000 * (read - start)])
             rows.append(["searching", len(opened), 1000 * (time.perf_counter() - read)])
-            shown = [(page.thumbnail(a), caption(a)) for a in answers]
-            if answers and shown[0][0] is not None:
-                best.append((draw.with_bar(shown[0][0], query, answers[0].score, draw.colours(1)[0]), shown[0][1]))
-            groups += [f"“{query}”", ("pictures", shown)]
-    return [*items, ("pictures", best), *groups, ("table", ["what", "number", "ms"], rows)]
+            pictures = [(results.thumbnail(answer), caption(answer)) for answer in answers]
+            there: list[tuple[Picture, str]] = [(picture, text) for picture, text in pictures if picture is not None]
+            if pictures and (first := pictures[0][0]) is not None:
+                best.append((draw.with_bar(first, query, answers[0].score, draw.colours(1)[0]), pictures[0][1]))
+            groups += [Heading(f"“{query}”"), Gallery(there)]
+    return [intro, Gallery(best), *groups, Table(["what", "number", "ms"], rows)]
 
 
-def caption(answer: index.Found) -> str:
+def caption(answer: index.Match) -> str:
     """File, time and score of an answer."""
-    when = "" if answer.kind == "photo" else f" {page.clock(answer.start_s)} to {page.clock(answer.end_s)}"
+    when = "" if answer.kind == "photo" else f" {results.clock(answer.start_s)} to {results.clock(answer.end_s)}"
     return f"{Path(answer.path).name}{when}\n{answer.score:.2f}"

@@ -1,11 +1,11 @@
-"""The model as `moments.Encoder`: pictures to vectors to packed codes, as fast as two cores give.
+"""The model as `moments.Encoder`: pictures to vectors to packed codes, for many files.
 
-Batch norms are folded, and pictures go one at a time through a thread each: a code then depends on its picture alone,
-not on what was looked at beside it, and an index does not depend on where a run was stopped.
+Batch norms are folded, and each thread encodes few pictures at a time: a code then depends on its picture alone, not on
+what is encoded beside it, and an index does not depend on where a run was stopped.
 
 There are three kinds: `float32` is torch; `onnx` the same arithmetic by onnxruntime (extra `export`), about twice as
-fast; `int8` rounds weights and what lies between to 8 bits, with ranges taken from pictures of the collection. The
-graph is made once and kept in the index: all that is compared there was looked at by the same.
+fast; `int8` rounds weights and activations to 8 bits, with ranges taken from pictures of the collection. The graph is
+made once and kept in the index, so that all codes of an index come from the same graph.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
+from percepta.contract import weights_hash
+from percepta.errors import MissingExtraError, MissingFileError
 from percepta.systems.hashing.model import Hasher
 
 KINDS = ("float32", "onnx", "int8")
@@ -37,23 +39,30 @@ FLOAT_FIRST = 6
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
 
-class Looker:
-    """A trained model that looks at pictures.
+class ModelEncoder:
+    """A trained model as `moments.Encoder`.
 
     Args:
         model: a Hasher; its weights are not changed.
         graph: what `write_graph` wrote; None: torch.
+
+    Attributes:
+        model: as given, in eval mode.
+        side: of the pictures that it takes, in pixels.
+        bits: of a code.
+        weights: hash of the model's weights.
     """
 
     def __init__(self, model: Hasher, graph: Path | None = None) -> None:
         self.model, self.side, self.bits = model.eval(), model.side, model.config.bits
+        self.weights = weights_hash(model)
         self._graph, self._session, self._digest = graph, None, b""
         if graph is not None:
             self._session = _session(graph)
             self._digest = hashlib.sha256(graph.read_bytes()).digest()
 
     def fingerprint(self) -> str:
-        """Names whatever a code follows from."""
+        """A hash of all that a code depends on: the model, its settings and the graph."""
         own = self.model.fingerprint()
         return own if self._graph is None else hashlib.sha256(own.encode() + self._digest).hexdigest()
 
@@ -97,7 +106,7 @@ class _PictureSide(nn.Module):
 
 @contextlib.contextmanager
 def single_threaded() -> Iterator[None]:
-    """torch with one thread in each of our own threads, which is faster than all of them on one picture."""
+    """torch with one thread in each of our own threads, which is faster than all threads on one picture."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -110,13 +119,15 @@ def write_graph(model: Hasher, path: Path, pixels: UInt8[np.ndarray, "n side sid
     """Writes the picture side as an ONNX graph.
 
     Args:
+        model: whose picture side it is.
+        path: of the graph.
         pixels: pictures that the ranges of int8 are taken from (weights by channel); None: float32.
 
     Raises:
-        ModuleNotFoundError: the extra is not installed.
+        MissingExtraError: the extra is not installed.
     """
     if missing := [name for name in _NEEDED if find_spec(name) is None]:
-        raise ModuleNotFoundError(f"{', '.join(missing)} missing: run pip install 'percepta[export]'")
+        raise MissingExtraError(f"{', '.join(missing)} missing: run pip install 'percepta[export]'")
     path.parent.mkdir(parents=True, exist_ok=True)
     plain, rounded = path.with_name(f".{path.name}.float"), path.with_name(f".{path.name}.tmp")
     try:
@@ -165,7 +176,7 @@ class _Reader:  # what onnxruntime.quantization.CalibrationDataReader asks for, 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Exporters talk a lot about themselves."""
+    """Without the messages that exporters print."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -178,11 +189,11 @@ def _quiet() -> Iterator[None]:
 
 def _session(graph: Path) -> Any:
     if find_spec("onnxruntime") is None:
-        raise ModuleNotFoundError("this index was made with onnxruntime: pip install 'percepta[export]'")
+        raise MissingExtraError("this index was made with onnxruntime: pip install 'percepta[export]'")
     import onnxruntime  # type: ignore[import-not-found]
 
     if not graph.is_file():
-        raise FileNotFoundError(f"{graph}: missing; the index was made with it")
+        raise MissingFileError(f"{graph}: missing; the index was made with it")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3

@@ -34,6 +34,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 
 from percepta import __version__
+from percepta.errors import InputError, MissingFileError
 from percepta.systems.hashing.codes import Engine, Exact, Hits
 
 FORMAT = 1
@@ -47,7 +48,7 @@ _RECORD = struct.Struct("<4sIII")  # mark, length of the payload, its crc32, crc
 _MARK = b"pcp1"
 
 
-class IndexFormatError(ValueError):
+class IndexFormatError(InputError):
     """An index that cannot be used as it is. The text says why and what to do."""
 
 
@@ -80,7 +81,7 @@ class Entry:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS or len(self.times) != len(self.codes):
-            raise ValueError(f"{self.path}: a {self.kind} with {len(self.times)} times and {len(self.codes)} codes")
+            raise InputError(f"{self.path}: a {self.kind} with {len(self.times)} times and {len(self.codes)} codes")
 
 
 class Known(NamedTuple):
@@ -96,14 +97,18 @@ class Header:
     """What an index says about itself.
 
     Attributes:
-        model: fingerprint of whatever its codes follow from.
+        model: fingerprint of all that its codes depend on.
         bits: of a code.
-        encoder: how pictures were looked at: float32 or int8.
+        encoder: how pictures were encoded: float32, onnx or int8.
         generation: name of the folder with its parts.
-        files, moments: how many, without the log.
+        files: how many, without the log.
+        moments: how many, without the log.
         parts: name -> [bytes, sha256].
-        roots: folders and files that were added, which `update` looks through again.
-        settings: how moments were made; whoever adds to the index does it the same way.
+        roots: folders and files that were added, which `update` reads again.
+        settings: how moments were made; what is added later is made the same way.
+        format: version of this layout.
+        percepta: version that wrote it.
+        weights: hash of the model's weights (`contract.weights_hash`); "" in older indexes.
     """
 
     model: str
@@ -117,6 +122,7 @@ class Header:
     settings: Mapping[str, Any] = field(default_factory=dict)
     format: int = FORMAT
     percepta: str = __version__
+    weights: str = ""
 
 
 @dataclass(frozen=True)
@@ -136,12 +142,15 @@ class Files:
 
 
 @dataclass(frozen=True)
-class Found:
+class Match:
     """A span of neighbouring moments that answers a query.
 
     Attributes:
-        path, kind, taken: of the file, see `Entry`.
-        start_s, end_s: of the span; both 0 for a photo.
+        path: of the file.
+        kind: photo or video.
+        taken: when it was recorded, see `Entry`.
+        start_s: where the span begins; 0 for a photo.
+        end_s: where it ends; 0 for a photo.
         distance: bits in which the best of its moments differs from the query.
         score: share of the bits that agree, 0..1; 0.5 is chance.
         best_s: middle of the best moment.
@@ -166,7 +175,11 @@ class Index:
     """What is in an index, as it was when it was opened. Writers do not disturb it.
 
     Attributes:
-        folder, header, files, times, codes: see above; rows of times and codes are the moments.
+        folder: where it lies.
+        header: see `Header`.
+        files: see `Files`.
+        times: start and end of each moment in seconds.
+        codes: of each moment.
     """
 
     def __init__(
@@ -185,11 +198,12 @@ class Index:
         """Reads an index.
 
         Args:
+            folder: where it lies.
             model: fingerprint that its codes must have; None takes any.
             verify: compare the checksums of all parts; None: of those below 1 GB.
 
         Raises:
-            FileNotFoundError: there is no index.
+            MissingFileError: there is no index.
             CorruptIndexError: a part is not what was written.
             IndexFormatError: another version of percepta, or another model wrote it.
         """
@@ -222,7 +236,10 @@ class Index:
         """The k nearest moments of each query by (distance, row).
 
         Args:
+            queries: packed codes.
+            k: how many.
             rows: only these moments, in rising order; see `select`.
+            engine: see `codes.Exact`.
         """
         if rows is not None:
             hits = Exact(self.codes[rows], engine).search(queries, k)
@@ -239,7 +256,13 @@ class Index:
         before: int | float | None = None,
         kind: str | None = None,
     ) -> Int64[np.ndarray, " r"] | None:
-        """Rows of the moments of files in a folder, recorded from `after` on and before `before` (seconds since 1970).
+        """Rows of some of the moments.
+
+        Args:
+            folder: only files in it.
+            after: only files recorded from then on, in seconds since 1970.
+            before: only files recorded before, in seconds since 1970.
+            kind: only "photo" or "video".
 
         Returns:
             None where nothing is left out.
@@ -266,10 +289,16 @@ class Index:
         *,
         rows: Int64[np.ndarray, " r"] | None = None,
         engine: Engine = "auto",
-    ) -> list[Found]:
+    ) -> list[Match]:
         """The best spans for a query: neighbouring moments of one video become one, copies of one file too.
 
-        A span's neighbours are looked at in the index, not among the hits, so it does not depend on `top`.
+        A span's neighbours are taken from the index, not from the hits, so it does not depend on `top`.
+
+        Args:
+            query: a packed code.
+            top: how many.
+            rows: only these moments, in rising order; see `select`.
+            engine: see `codes.Exact`.
         """
         there = len(self) if rows is None else len(rows)
         asked = min(there, max(100, 10 * top))
@@ -281,10 +310,10 @@ class Index:
             asked = min(there, 8 * asked)
         return []
 
-    def _spans(self, query: UInt8[np.ndarray, " w"], hits: Hits, top: int) -> list[Found]:
+    def _spans(self, query: UInt8[np.ndarray, " w"], hits: Hits, top: int) -> list[Match]:
         """Hits, best first, as spans: a hit takes in the moments beside it that are nearly as near to the query."""
         taken: set[int] = set()
-        found: dict[tuple[Any, ...], Found] = {}
+        found: dict[tuple[Any, ...], Match] = {}
         for row, distance in zip(hits.rows[0].tolist(), hits.distances[0].tolist(), strict=True):
             if row in taken:
                 continue
@@ -298,7 +327,7 @@ class Index:
                 continue
             if len(found) > top:  # one more than asked for: copies of the last have come by now
                 break
-            found[content] = Found(
+            found[content] = Match(
                 path,
                 KINDS[self.files.kind[file]],
                 float(self.files.taken[file]),
@@ -311,15 +340,15 @@ class Index:
         return list(found.values())
 
     def _grown(
-        self, query: UInt8[np.ndarray, " w"], row: int, file: int, most: int, taken: set[int]
+        self, query: UInt8[np.ndarray, " w"], row: int, file: int, max_distance: int, taken: set[int]
     ) -> tuple[int, int]:
-        """The first and the last moment around a row, of one file and without a gap, that differ in `most` bits."""
+        """The first and the last moment around a row, of one file and without a gap, within a distance of the query."""
         ends = [row, row]
         first, last = int(self.files.first[file]), int(self.files.first[file + 1]) - 1
         for side, step in ((0, -1), (1, 1)):
             while first <= (beside := ends[side] + step) <= last and beside not in taken:
                 gap = self.times[max(beside, ends[side]), 0] - self.times[min(beside, ends[side]), 1]
-                if gap > GAP_S or np.bitwise_count(self.codes[beside] ^ query).sum() > most:
+                if gap > GAP_S or np.bitwise_count(self.codes[beside] ^ query).sum() > max_distance:
                     break
                 ends[side] = beside
         return ends[0], ends[1]
@@ -345,7 +374,7 @@ def read_header(folder: Path, model: str | None = None) -> Header:
     """The header of an index, checked; errors as `Index.open`."""
     path = folder / HEADER
     if not path.is_file():
-        raise FileNotFoundError(f"{folder}: no index here; make one with `percepta index add FOLDER --index {folder}`")
+        raise MissingFileError(f"{folder}: no index here; make one with `percepta index add FOLDER --index {folder}`")
     try:
         content = json.loads(path.read_bytes())
         seal, fields = content.pop("seal"), content
@@ -377,10 +406,10 @@ def roots(folder: str | Path) -> list[str]:
 
 
 def verify(folder: str | Path) -> Header:
-    """Reads an index whole and compares every checksum.
+    """Reads all of an index and compares every checksum.
 
     Raises:
-        FileNotFoundError, CorruptIndexError, IndexFormatError: as `Index.open`.
+        MissingFileError, CorruptIndexError, IndexFormatError: as `Index.open`.
     """
     return Index.open(folder, verify=True).header
 
@@ -393,10 +422,14 @@ class Writer:
 
     Args:
         folder: is made, with an empty index, where there is none.
-        model, bits, encoder, settings: of what will be put in, see `Header`. Left out: as in the index that is there.
+        model: fingerprint of what makes the codes, see `Header`; None: as in the index that is there.
+        bits: of a code; None: as in the index that is there.
+        encoder: of a new index, see `Header`.
+        settings: of a new index, see `Header`.
+        weights: hash of the model's weights, see `Header`.
 
     Raises:
-        FileNotFoundError: no index, and `model` or `bits` are left out.
+        MissingFileError: no index, and `model` or `bits` are left out.
         BlockingIOError: another process writes to it.
         CorruptIndexError, IndexFormatError: as `Index.open`.
     """
@@ -409,6 +442,7 @@ class Writer:
         *,
         encoder: str = "float32",
         settings: Mapping[str, Any] | None = None,
+        weights: str = "",
     ) -> None:
         self.folder = Path(folder).expanduser()
         if not (self.folder / HEADER).is_file() and (model is None or bits is None):
@@ -418,9 +452,10 @@ class Writer:
         try:
             if not (self.folder / HEADER).is_file():
                 assert model is not None and bits is not None
-                empty = Header(model, bits, encoder, settings=dict(settings or {}))
+                empty = Header(model, bits, encoder, settings=dict(settings or {}), weights=weights)
                 _write_generation(self.folder, empty, *_nothing(bits))
             self.header = read_header(self.folder, model)
+            self._weights = weights or self.header.weights
             if bits is not None and bits != self.header.bits:
                 raise IndexFormatError(f"{self.folder}: codes of {self.header.bits} bits, not {bits}")
             stored = _read_generation(self.folder, self.header, None)
@@ -439,7 +474,7 @@ class Writer:
 
     @property
     def roots(self) -> tuple[str, ...]:
-        """Folders and files that `update` looks through."""
+        """Folders and files that `update` reads again."""
         return tuple(self._roots)
 
     @property
@@ -448,10 +483,10 @@ class Writer:
         return sorted(self._known, key=os.fsencode)
 
     def known(self, path: str) -> Known | None:
-        """What is remembered of a file; None where it is not in."""
+        """What is known of a file; None where it is not in the index."""
         return self._known.get(path)
 
-    def same(self, content: str) -> Entry | None:
+    def by_content(self, content: str) -> Entry | None:
         """A file that is in and has this sha256, under whatever path."""
         path = self._by_hash.get(content)
         if path is None or self._known.get(path, Known(0, 0, "")).hash != content:
@@ -476,7 +511,7 @@ class Writer:
         """Adds a file, or replaces what is there under its path. It is safe once this returns."""
         if entry.codes.shape[1:] != (self.header.bits // 8,) or entry.codes.dtype != np.uint8:
             width = self.header.bits // 8
-            raise ValueError(f"{entry.path}: codes are uint8 m {width}, got {entry.codes.dtype} {entry.codes.shape}")
+            raise InputError(f"{entry.path}: codes are uint8 m {width}, got {entry.codes.dtype} {entry.codes.shape}")
         head = {k: getattr(entry, k) for k in ("path", "kind", "size", "mtime_ns", "hash", "taken")}
         self._append("put", head, entry.times.astype("<f4").tobytes(), entry.codes.tobytes())
         self._changed[entry.path] = entry
@@ -509,7 +544,8 @@ class Writer:
         if not self._log.tell():
             return
         merged = _merged(*self._stored, self._changed)
-        header = Header(**{**self.header.__dict__, "roots": list(self._roots), "percepta": __version__})
+        changed = {"roots": list(self._roots), "percepta": __version__, "weights": self._weights}
+        header = Header(**{**self.header.__dict__, **changed})
         _write_generation(self.folder, header, *merged)
         self._log.close()
         self.header = read_header(self.folder)

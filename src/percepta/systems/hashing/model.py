@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -16,10 +16,9 @@ from percepta.nn.align import SIDE, Align2
 from percepta.nn.clip import CLIP, ClipSpace
 from percepta.nn.efficientnet import EfficientNetLite0
 from percepta.nn.text import TextEncoder
-from percepta.systems.hashing import Config, nets, quilts
-from percepta.systems.hashing.data import Library, in_batches, looks
+from percepta.systems.hashing import Config, nets, patches
 
-PICTURES, SENTENCES = 4, 64  # at a time
+PICTURES = 4  # frames at a time
 VIT_B_32: dict[str, Any] = {"embed_dim": 512, "vision_layers": 12, "vision_width": 768, "patch": 32}
 
 
@@ -31,16 +30,24 @@ class Codes(NamedTuple):
 
 
 class Hasher(nn.Module):
-    """Encoders (`image`, `text`), their common space (`align`) and the hashing network (`net`)."""
+    """The network.
+
+    Attributes:
+        config: its settings.
+        image, text: the encoders; None where CLIP is both.
+        align: the common space of their vectors.
+        net: the hashing network.
+        side: of the pictures that the encoder takes, in pixels.
+    """
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        if config.space == "quilts":
-            self.image: Any = quilts.QuiltEyes()
-            self.text: Any = quilts.QuiltWords()
-            self.align: Any = quilts.QuiltSpace()
-            self.side = quilts.SIDE
+        if config.space == "synthetic":
+            self.image: Any = patches.PatchImageEncoder()
+            self.text: Any = patches.PatchTextEncoder()
+            self.align: Any = patches.PatchSpace()
+            self.side = patches.SIDE
         elif config.space == "clip":
             self.clip = CLIP(**VIT_B_32).requires_grad_(False)
             self.image = self.text = None  # CLIP is both
@@ -53,9 +60,7 @@ class Hasher(nn.Module):
             self.align = Align2().requires_grad_(False)
             self.side = SIDE
         self.net = nets.make(self.align.width, config)
-        self._fast: tuple[Any, EfficientNetLite0] | None = None
         self._exact: tuple[Any, nets.HashNet | nets.SharedNet] | None = None
-        self._seen: tuple[str, Tensor, Tensor] | None = None
 
     @property
     def device(self) -> torch.device:
@@ -70,7 +75,7 @@ class Hasher(nn.Module):
         if isinstance(self.image, EfficientNetLite0):
             weight = self.image.head.conv.weight
             images = images.to(weight.dtype).contiguous(memory_format=torch.channels_last)
-            return self.align.pictures(self._encoder(), images)
+            return self.align.pictures(self.image.fast(), images)
         return self.align.pictures(self.image or self.clip, images)
 
     @torch.no_grad()
@@ -114,34 +119,7 @@ class Hasher(nn.Module):
             digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
         return digest.hexdigest()
 
-    @torch.no_grad()
-    def see(
-        self, library: Library, progress: Callable[[int, int], None] | None = None
-    ) -> tuple[Float[Tensor, "v d"], Float[Tensor, "s d"]]:
-        """Unit vectors of a library's videos and of its sentences. The last library that was seen is remembered.
 
-        Raises:
-            FileNotFoundError, ValueError: a file cannot be read.
-        """
-        if self._seen is None or self._seen[0] != library.key:
-            said = [self.sentences(list(part)) for part in in_batches(library.sentences, SENTENCES)]
-            self._seen = (library.key, self._videos(library, progress), torch.cat(said))
-        return self._seen[1], self._seen[2]
-
-    def _videos(self, library: Library, progress: Callable[[int, int], None] | None) -> Float[Tensor, "v d"]:
-        if isinstance(library.videos, Tensor):
-            return torch.cat([self.pictures(part.to(self.device) / 255) for part in library.videos.split(64)])
-        rows = []
-        for done, clip in enumerate(library.videos, start=1):
-            rows.append(self.video(looks(clip, self.config.frames, self.side)))
-            if progress is not None:
-                progress(done, len(library))
-        return torch.cat(rows)
-
-    def _encoder(self) -> EfficientNetLite0:
-        """The picture encoder as it looks fastest; made again when its weights, their place or type have changed."""
-        weight = self.image.head.conv.weight
-        state = weight.data_ptr(), weight._version, weight.dtype
-        if self._fast is None or self._fast[0] != state:
-            self._fast = (state, self.image.folded())  # in a tuple: no part of the model's state
-        return self._fast[1]
+def build(config: Config) -> Hasher:
+    """The network with random weights; the parts that PRETRAINED names are filled by `load` and `train`."""
+    return Hasher(config)

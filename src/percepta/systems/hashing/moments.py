@@ -1,7 +1,7 @@
 """From a folder of photos and videos to what an index holds: moments with codes.
 
 A moment is half a second of one shot of a video, or a photo. Its vector is the mean of the vectors of its frames, and
-its code the hash of that. Files are known by their content: one that is in already is not looked at again, wherever it
+its code the hash of that. Files are known by their content: one that is in already is not encoded again, wherever it
 lies now. Nothing here knows torch: pictures become vectors in an `Encoder`.
 """
 
@@ -26,12 +26,13 @@ from jaxtyping import Float32, UInt8
 from PIL import Image
 
 from percepta.datasets.problem import Problem
+from percepta.errors import InputError, MissingFileError
 from percepta.media import image, video
 from percepta.systems.hashing.index import Entry, Known, Writer, absolute, hash_file
 
-SETTLED_NS = 2_000_000_000  # younger files may change once more without a new time of change
+RECENT_NS = 2_000_000_000  # younger files may change once more without a new time of change
 Real = int | float
-FEWEST = 8  # numbered pictures in a folder that make it a video
+MIN_FRAMES = 8  # numbered pictures in a folder that make it a video
 _EPS_S = 1e-4
 
 
@@ -58,14 +59,21 @@ class Settings:
     moment_s: int | float = 0.5
     """Length of a moment."""
     every_s: int | float = 0.25
-    """Between two frames that are looked at."""
+    """Seconds between two frames that are encoded."""
     frames_fps: int | float = 0.0
     """Frame rate of folders with numbered pictures, which are then videos; 0: their pictures are photos."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """A file of the collection, or a folder of frames."""
+    """A file of the collection, or a folder of frames.
+
+    Attributes:
+        path: absolute.
+        kind: photo or video.
+        size: in bytes.
+        mtime_ns: time of its last change.
+    """
 
     path: str
     kind: str
@@ -74,12 +82,14 @@ class Item:
 
 
 @dataclass
-class Report:
-    """What an addition did.
+class Additions:
+    """What `add` did.
 
     Attributes:
-        added, moved, same, removed: files: looked at; found again under another path, or copied from what was there;
-            unchanged; no longer there.
+        added: files that were encoded.
+        moved: files that were in already, under another path.
+        same: files that have not changed.
+        removed: files that are no longer there.
         moments: that were added.
         problems: files that were skipped or are there only in part, with the reason.
     """
@@ -92,6 +102,10 @@ class Report:
     problems: list[Problem] = field(default_factory=list)
 
 
+Encoded = tuple[Item, Entry | Exception, str]
+"""A file, its entry or what went wrong, and a note."""
+
+
 # -------------------------------------------------------------------------------------------------- listing
 
 
@@ -101,17 +115,22 @@ def listing(root: str | Path, settings: Settings, problems: list[Problem]) -> li
     Links are followed, loops of links are not. What begins with a dot is left out. What cannot be listed goes to
     `problems`.
 
+    Args:
+        root: the folder or the file.
+        settings: whether folders of numbered pictures are videos.
+        problems: a list to add to.
+
     Raises:
-        FileNotFoundError: no such file or folder.
-        ValueError: a file that is neither photo nor video by its name.
+        MissingFileError: no such file or folder.
+        InputError: a file that is neither photo nor video by its name.
     """
     root = absolute(root)
     if not Path(root).is_dir():
         if not Path(root).exists():
-            raise FileNotFoundError(f"{root}: no such file or folder")
+            raise MissingFileError(f"{root}: no such file or folder")
         kind = kind_of(root)
         if kind is None:
-            raise ValueError(f"{root}: neither a photo nor a video by its name")
+            raise InputError(f"{root}: neither a photo nor a video by its name")
         return [_item(Path(root), kind)]
     found: list[Item] = []
     _list(root, settings, found, problems, frozenset())
@@ -147,7 +166,7 @@ def _list(
             elif stat.S_ISREG(mode) and (kind := kind_of(name)) is not None:
                 here.append(_item(path, kind))
         except OSError as error:
-            # A link to nothing, or to itself, is told only where it would have been looked at.
+            # A link to nothing, or to itself, is a problem only where its name is that of a photo or a video.
             if kind_of(name) is not None or error.errno != 2:
                 problems.append(Problem(path, None, f"cannot be read ({error.strerror or error})"))
     if settings.frames_fps > 0 and is_film(here):
@@ -160,7 +179,7 @@ def is_film(items: Sequence[Item]) -> bool:
     stems = [Path(item.path) for item in items]
     digits = [path.stem.rpartition("-")[2].rpartition("_")[2] for path in stems]
     return (
-        len(items) >= FEWEST
+        len(items) >= MIN_FRAMES
         and all(item.kind == "photo" for item in items)
         and all(text.isdigit() for text in digits)
         and len({path.suffix.lower() for path in stems}) == 1
@@ -181,11 +200,17 @@ def film_frames(folder: Path) -> list[Path]:
     return sorted(frames, key=lambda p: (int("".join(c for c in p.stem if c.isdecimal()) or 0), p.name))
 
 
-# --------------------------------------------------------------------------------------------------- looking
+# -------------------------------------------------------------------------------------------------- encoding
 
 
 def spans(cuts: Sequence[Real], end_s: Real, moment_s: Real) -> Float32[np.ndarray, "m 2"]:
-    """Moments of a video: each shot in pieces of `moment_s`; a rest below half of that goes to the piece before."""
+    """Moments of a video: each shot in pieces of `moment_s`; a rest below half of that goes to the piece before.
+
+    Args:
+        cuts: times of the cuts between shots, seconds.
+        end_s: length of the video, seconds.
+        moment_s: length of a moment, seconds.
+    """
     found = []
     for begin, end in pairwise([0.0, *(cut for cut in cuts if 0 < cut < end_s), end_s]):
         pieces = max(1, int((end - begin) / moment_s + 0.5))
@@ -197,7 +222,13 @@ def spans(cuts: Sequence[Real], end_s: Real, moment_s: Real) -> Float32[np.ndarr
 def pooled(
     times_s: Sequence[Real], vectors: Float32[np.ndarray, "f d"], moments: Float32[np.ndarray, "m 2"]
 ) -> tuple[Float32[np.ndarray, "k 2"], Float32[np.ndarray, "k d"]]:
-    """Moments that have frames, and the mean of their frames' vectors."""
+    """Moments that have frames, and the mean of their frames' vectors.
+
+    Args:
+        times_s: of the frames, seconds.
+        vectors: of the frames.
+        moments: (start, end) of each, seconds.
+    """
     owner = np.searchsorted(moments[:, 0], np.asarray(times_s) + _EPS_S, "right") - 1
     counts = np.bincount(owner, minlength=len(moments))
     sums = np.zeros((len(moments), vectors.shape[1]), np.float32)
@@ -216,6 +247,11 @@ def taken(path: str | Path, kind: str, mtime_ns: int) -> float:
     """When a file was recorded, in seconds since 1970: EXIF, or what the video says; else its time of change.
 
     EXIF without a time zone is taken as local time.
+
+    Args:
+        path: of the file.
+        kind: "photo" or "video".
+        mtime_ns: when the file was last changed, nanoseconds since 1970.
     """
     with contextlib.suppress(Exception):  # a damaged date must not cost the picture
         if kind == "photo":
@@ -231,14 +267,14 @@ def taken(path: str | Path, kind: str, mtime_ns: int) -> float:
     return mtime_ns / 1e9
 
 
-class _Look:
+class _Work:
     """A file under work: frames that were handed to the encoder, and what becomes of them."""
 
     def __init__(self, item: Item, content: str) -> None:
         self.item, self.content = item, content
         self.times: list[float] = []
         self.vectors: list[tuple[Future[Float32[np.ndarray, "b d"]], int]] = []  # where a frame's vector will be
-        self.seen: list[float] = []
+        self.decoded: list[float] = []  # times of all frames, those between the encoded ones included
         self.signatures: list[UInt8[np.ndarray, " s"]] = []
         self.end_s = 0.0
         self.walked = False
@@ -250,7 +286,7 @@ class _Look:
         return self.walked and all(vector.done() for vector, _ in self.vectors)
 
     def watch(self, time_s: float, signature: UInt8[np.ndarray, " s"]) -> None:
-        self.seen.append(time_s)
+        self.decoded.append(time_s)
         self.signatures.append(signature)
 
     def entry(self, encoder: Encoder, settings: Settings) -> Entry:
@@ -261,37 +297,39 @@ class _Look:
         if self.item.kind == "photo":
             times = np.zeros((1, 2), np.float32)
         else:
-            gaps = np.diff(self.seen)
-            end = self.end_s or self.seen[-1] + (float(np.median(gaps)) if len(gaps) else settings.moment_s)
-            cuts = video.cuts(self.seen, self.signatures)
+            gaps = np.diff(self.decoded)
+            end = self.end_s or self.decoded[-1] + (float(np.median(gaps)) if len(gaps) else settings.moment_s)
+            cuts = video.cuts(self.decoded, self.signatures)
             times, vectors = pooled(self.times, vectors, spans(cuts, end, settings.moment_s))
         _unchanged(self.item)
         item = self.item
-        fresh = time.time_ns() - item.mtime_ns < SETTLED_NS
+        fresh = time.time_ns() - item.mtime_ns < RECENT_NS
         when = taken(item.path, item.kind, item.mtime_ns)
         codes = encoder.codes(vectors)
         return Entry(item.path, item.kind, item.size, 0 if fresh else item.mtime_ns, self.content, when, times, codes)
 
 
-def look(
+def encode_files(
     items: Iterable[tuple[Item, str]], encoder: Encoder, settings: Settings, threads: int = 1
-) -> Iterator[tuple[Item, Entry | Exception, str]]:
-    """Looks at files: one thread decodes videos while others encode (and decode photos).
+) -> Iterator[Encoded]:
+    """Encodes files: one thread decodes videos while others encode (and decode photos).
 
     Args:
         items: with the sha256 of each.
+        encoder: pictures to vectors to codes.
+        settings: how moments are made.
         threads: that encode.
 
     Yields:
         (item, its entry or what went wrong, a note) for every item, in their order.
     """
-    waiting: deque[_Look] = deque()
+    waiting: deque[_Work] = deque()
     pool = ThreadPoolExecutor(threads)
 
-    def ready(most: int) -> Iterator[tuple[Item, Entry | Exception, str]]:
-        """Files that are done, and as many more as it takes to have no more than `most` frames waiting."""
+    def ready(max_waiting: int) -> Iterator[Encoded]:
+        """Files that are done, and as many more as it takes to have no more than `max_waiting` frames waiting."""
         while waiting and waiting[0].walked:
-            if not waiting[0].done and sum(len(work.vectors) for work in waiting) <= most:
+            if not waiting[0].done and sum(len(work.vectors) for work in waiting) <= max_waiting:
                 return
             work = waiting.popleft()
             try:
@@ -301,7 +339,7 @@ def look(
 
     try:
         for item, content in items:
-            work = _Look(item, content)
+            work = _Work(item, content)
             waiting.append(work)
             if item.kind == "photo":
                 work.times.append(0.0)
@@ -329,7 +367,7 @@ def look(
         pool.shutdown(cancel_futures=True)
 
 
-def _samples(work: _Look, side: int, settings: Settings) -> Iterator[video.Sample]:
+def _samples(work: _Work, side: int, settings: Settings) -> Iterator[video.Sample]:
     folder = Path(work.item.path)
     if not folder.is_dir():
         yield from video.walk(folder, settings.every_s, size=(side, side), watch=work.watch)
@@ -352,8 +390,8 @@ class _Pair:
     and a video's codes have to follow from the video alone.
     """
 
-    def __init__(self, work: _Look, encoder: Encoder, pool: ThreadPoolExecutor, threads: int) -> None:
-        self.work, self.encoder, self.pool, self.most = work, encoder, pool, 4 * threads
+    def __init__(self, work: _Work, encoder: Encoder, pool: ThreadPoolExecutor, threads: int) -> None:
+        self.work, self.encoder, self.pool, self.limit = work, encoder, pool, 4 * threads
         self.first: list[video.Sample] = []  # one frame that waits for the next, as often as it is on show
         self.last: video.Sample | None = None
 
@@ -376,8 +414,8 @@ class _Pair:
 
     def _send(self, first: list[video.Sample], second: video.Sample | None) -> None:
         pixels = np.stack((first[0].frame, (second or first[0]).frame))
-        waiting = [future for future, _ in self.work.vectors[-2 * self.most :] if not future.done()]
-        if len(waiting) >= self.most:
+        waiting = [future for future, _ in self.work.vectors[-2 * self.limit :] if not future.done()]
+        if len(waiting) >= self.limit:
             with contextlib.suppress(Exception):  # raised where it is used
                 waiting[0].result()
         future = self.pool.submit(self.encoder.pictures, pixels)
@@ -397,10 +435,10 @@ def _photo_vector(path: str, encoder: Encoder) -> Float32[np.ndarray, "1 d"]:
 
 
 def _unchanged(item: Item) -> None:
-    """Raises ValueError where a file is no longer what was listed."""
+    """Raises InputError where a file is no longer what was listed."""
     now = _item(Path(item.path), item.kind)
     if (now.size, now.mtime_ns) != (item.size, item.mtime_ns):
-        raise ValueError(f"{item.path}: changed while it was read; add it again when it is finished")
+        raise InputError(f"{item.path}: changed while it was read; add it again when it is finished")
 
 
 def content_of(item: Item) -> str:
@@ -416,30 +454,34 @@ def content_of(item: Item) -> str:
 
 # ---------------------------------------------------------------------------------------------------- adding
 
-Looking = Callable[[Iterable[tuple[Item, str]]], Iterator[tuple[Item, Entry | Exception, str]]]
+EncodeFiles = Callable[[Iterable[tuple[Item, str]]], Iterator[Encoded]]
+"""`encode_files` with its encoder, here or in Ray's processes."""
 
 
 def add(
     writer: Writer,
     roots: Sequence[str | Path],
-    looking: Looking,
+    encode: EncodeFiles,
     settings: Settings,
     *,
     drop_missing: bool = False,
     progress: Callable[[int, int, str], None] | None = None,
-) -> Report:
+) -> Additions:
     """Puts the photos and videos of folders into an index; what is in already is skipped by its content.
 
     Args:
-        looking: `look` with its encoder, here or in Ray's processes.
+        writer: of the index.
+        roots: folders, with all below them, and files.
+        encode: see `EncodeFiles`.
+        settings: how folders are listed.
         drop_missing: also take out files below the roots that are gone. A root that is gone itself is left as it is:
             it may be a drive that is not there today.
         progress: called with (files done, files in all, name).
 
     Raises:
-        FileNotFoundError, ValueError: a root is not there, or is no photo and no video. Nothing is changed then.
+        MissingFileError, InputError: a root is not there, or is no photo and no video. Nothing is changed then.
     """
-    report = Report()
+    report = Additions()
     listed: dict[str, Item] = {}
     for root in roots:
         listed.update((item.path, item) for item in listing(root, settings, report.problems))
@@ -447,10 +489,10 @@ def add(
         writer.add_root(absolute(root))
     items = [listed[path] for path in sorted(listed, key=os.fsencode)]
     count = _Count(len(items), progress)
-    later: list[tuple[Item, str]] = []  # copies of files that are being looked at right now
+    later: list[tuple[Item, str]] = []  # copies of files that are being encoded right now
 
     def fresh() -> Iterator[tuple[Item, str]]:
-        """Files to look at; what is settled without looking is settled on the way."""
+        """Files that have to be encoded; the others are dealt with on the way."""
         under_work: set[str] = set()
         for item in items:
             known = writer.known(item.path)
@@ -472,7 +514,7 @@ def add(
                 under_work.add(content)
                 yield item, content
 
-    def take(results: Iterator[tuple[Item, Entry | Exception, str]]) -> None:
+    def take(results: Iterator[Encoded]) -> None:
         for item, result, note in results:
             if isinstance(result, Entry):
                 writer.put(result)
@@ -485,14 +527,14 @@ def add(
                 writer.drop(item.path)  # what was in under this path is no longer there
             count.one(item.path)
 
-    take(looking(fresh()))
+    take(encode(fresh()))
     again = []
     for item, content in later:
         if _copied(writer, item, content, writer.known(item.path), report):
             count.one(item.path)
         else:
             again.append((item, content))  # the first of the copies could not be read
-    take(looking(iter(again)))
+    take(encode(iter(again)))
     there = {path for path in listed if writer.known(path) is not None}
     report.removed = _drop_gone(writer, [absolute(root) for root in roots], listed, there, drop_missing)
     return report
@@ -510,12 +552,12 @@ class _Count:
             self.progress(self.done, self.total, Path(path).name)
 
 
-def _copied(writer: Writer, item: Item, content: str, known: Known | None, report: Report) -> bool:
+def _copied(writer: Writer, item: Item, content: str, known: Known | None, report: Additions) -> bool:
     """Puts in a file whose content is in already; whether it is."""
-    entry = writer.same(content)
+    entry = writer.by_content(content)
     if entry is None or entry.kind != item.kind:
         return False
-    fresh = time.time_ns() - item.mtime_ns < SETTLED_NS
+    fresh = time.time_ns() - item.mtime_ns < RECENT_NS
     when = taken(item.path, item.kind, item.mtime_ns)
     row = (item.path, item.kind, item.size, 0 if fresh else item.mtime_ns, content, when)
     if known != Known(row[2], row[3], content):
@@ -555,8 +597,13 @@ def reason(error: Exception, path: str) -> str:
 def example(path: str | Path, encoder: Encoder, settings: Settings) -> UInt8[np.ndarray, " w"]:
     """The code of a photo, or of a whole clip: the hash of the mean of its frames' vectors.
 
+    Args:
+        path: of the photo or the clip.
+        encoder: pictures to vectors to codes.
+        settings: how many frames are encoded.
+
     Raises:
-        FileNotFoundError, ValueError: no such file; neither a photo nor a video, or a broken one.
+        MissingFileError, InputError: no such file; neither a photo nor a video, or a broken one.
     """
     path = Path(path).expanduser()
     kind = kind_of(path)

@@ -1,4 +1,4 @@
-"""The hashing networks on vectors of an image-text space: the paper's, and ours, which starts from a closed form."""
+"""The hashing networks on vectors of an image-text space: the paper's, and ours."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from collections.abc import Callable
 from copy import deepcopy
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from percepta.systems.hashing import Config, losses
-
-Loss = dict[str, Tensor]
+from percepta.systems.hashing import Config
 
 
 class HashNet(nn.Module):
-    """The paper's: d -> hidden -> hidden -> bits, the same for both modalities, and the min-max hashing layer."""
+    """The paper's: d -> hidden -> hidden -> bits, the same for both modalities, and the min-max hashing layer.
+
+    Attributes:
+        low, high: smallest and largest output of each bit; they change in training only.
+        watched: 1 once they were taken from outputs, else 0.
+    """
 
     low: Tensor
     high: Tensor
@@ -39,42 +42,31 @@ class HashNet(nn.Module):
         return self.layers(vectors)
 
     def margin(self, vectors: Float[Tensor, "b d"], *, sentences: bool = False) -> Float[Tensor, "b n"]:
-        """How much nearer to the frozen maximum than to the frozen minimum each output is: above 0 the bit is set."""
+        """How much nearer to the maximum than to the minimum each output is: above 0 the bit is set."""
         return self(vectors) - (self.low + self.high) / 2
 
-    def settle(self, seen: Float[Tensor, "v d"], said: Float[Tensor, "s d"], owner: Int[Tensor, " s"]) -> None:
-        """Nothing has a closed form here."""
-
-    def objective(self, seen: Float[Tensor, "n d"], said: Float[Tensor, "n d"], progress: float) -> Loss:
-        """The losses of a batch of pairs; in training the extremes of the bits follow the batch's."""
-        similarity = losses.dynamic_weighting(losses.joint_similarity(seen, said))
-        outputs = self(seen), self(said)
-        if self.training:
-            self.watch(torch.cat(outputs).detach(), 0.1)
-        return losses.clip4hashing(*outputs, similarity)
-
     @torch.no_grad()
-    def watch(self, outputs: Float[Tensor, "b n"], share: float) -> None:
-        """Moves the extremes towards those of some outputs by a share of the way; the first time, all of it."""
+    def update_range(self, outputs: Float[Tensor, "b n"], share: float) -> None:
+        """Moves `low` and `high` towards those of some outputs by a share of the way; the first time, all of it."""
         share = 1.0 if self.watched == 0 else share
         self.low.lerp_(outputs.amin(0), share)
         self.high.lerp_(outputs.amax(0), share)
         self.watched.fill_(1)
 
-    @torch.no_grad()
-    def finish(self, seen: Float[Tensor, "v d"], said: Float[Tensor, "s d"]) -> None:
-        """Takes the extremes over a whole training set."""
-        parts = [self(part) for rows in (seen, said) for part in rows.split(1024)]
-        self.watch(torch.stack([f for part in parts for f in (part.amin(0), part.amax(0))]), 1.0)
-
 
 class SharedNet(nn.Module):
-    """Ours: what the modalities share, turned so that signs keep it.
+    """Ours: a space that both modalities share, and signs in it.
 
-    Each modality has its mean and its map into `width` dimensions in which pictures and sentences that belong together
-    agree best (shrunk canonical correlations, a closed form); vectors of length 1 there are the teacher. One linear map
-    for both and a threshold a bit for each modality make the code, and are trained so that codes sort a batch as the
-    teacher does. The first bits are a code as well: `prefixes` are trained beside the whole.
+    Each modality has its mean and its map into the dimensions in which pictures and sentences that belong together
+    agree best (`initialise.py`); the unit vectors there are the teacher. One linear map for both, a small MLP, and a
+    threshold a bit for each modality make the code, and are trained so that codes rank a batch as the teacher does. The
+    first bits are a code as well: `prefixes` are trained beside the whole.
+
+    Attributes:
+        ridge: see `Config`.
+        lengths: of the codes that are trained, the longest last.
+        picture_mean, picture_map, sentence_mean, sentence_map: of the modalities; set once, not trained.
+        settled: 1 once they were set, else 0.
     """
 
     picture_mean: Tensor
@@ -85,118 +77,35 @@ class SharedNet(nn.Module):
 
     def __init__(self, width: int, config: Config) -> None:
         super().__init__()
-        inner = min(config.inner, width)
-        self.shrink = config.shrink
+        inner = min(config.shared_width, width)
+        self.ridge = config.ridge
         self.lengths = (*(n for n in config.prefixes if n < config.bits), config.bits)
         for side in ("picture", "sentence"):
             self.register_buffer(f"{side}_mean", torch.zeros(width))
             self.register_buffer(f"{side}_map", torch.eye(width, inner))
         self.register_buffer("settled", torch.zeros(()))
         self.weight = nn.Parameter(torch.randn(inner, config.bits) / math.sqrt(inner))
-        self.mix_in = nn.Linear(inner, config.mixed)
-        self.mix_out = nn.Parameter(torch.zeros(config.mixed, config.bits))  # none of it at first
+        self.mix_in = nn.Linear(inner, config.mlp_width)
+        self.mix_out = nn.Parameter(torch.zeros(config.mlp_width, config.bits))  # the MLP adds nothing at first
         self.picture_bias = nn.Parameter(torch.zeros(config.bits))
         self.sentence_bias = nn.Parameter(torch.zeros(config.bits))
         self.scales = nn.Parameter(torch.full((len(self.lengths),), math.log(15.0)))
 
-    def shared(self, vectors: Float[Tensor, "b d"], *, sentences: bool = False) -> Float[Tensor, "b m"]:
-        """Unit vectors in what both modalities share."""
+    def project(self, vectors: Float[Tensor, "b d"], *, sentences: bool = False) -> Float[Tensor, "b m"]:
+        """Unit vectors in the shared space."""
         mean = self.sentence_mean if sentences else self.picture_mean
         chosen = self.sentence_map if sentences else self.picture_map
         return functional.normalize((vectors - mean) @ chosen, dim=1)
 
     def margin(self, vectors: Float[Tensor, "b d"], *, sentences: bool = False) -> Float[Tensor, "b n"]:
         """Above 0 the bit is set; about 1 in size."""
-        return self._margin(self.shared(vectors, sentences=sentences), sentences)
+        return self.projected_margin(self.project(vectors, sentences=sentences), sentences=sentences)
 
-    def _margin(self, shared: Float[Tensor, "b m"], sentences: bool) -> Float[Tensor, "b n"]:
+    def projected_margin(self, projected: Float[Tensor, "b m"], *, sentences: bool) -> Float[Tensor, "b n"]:
+        """As `margin`, of vectors in the shared space."""
         bias = self.sentence_bias if sentences else self.picture_bias
-        scaled = math.sqrt(shared.shape[1]) * shared
+        scaled = math.sqrt(projected.shape[1]) * projected
         return scaled @ self.weight + functional.gelu(self.mix_in(scaled)) @ self.mix_out + bias
-
-    @torch.no_grad()
-    def settle(self, seen: Float[Tensor, "v d"], said: Float[Tensor, "s d"], owner: Int[Tensor, " s"]) -> None:
-        """Takes what has a closed form from the vectors of a training set; sentence i is about video owner[i]."""
-        if self.settled:
-            return
-        self.picture_mean.copy_(seen.mean(0))
-        self.sentence_mean.copy_(said.mean(0))
-        x, y = seen[owner] - self.picture_mean, said - self.sentence_mean
-        for own, found in zip((self.picture_map, self.sentence_map), agreement(x, y, self.shrink), strict=True):
-            own.zero_()[:, : found.shape[1]] = found[:, : own.shape[1]]
-        both = torch.cat([self.shared(seen[owner]), self.shared(said, sentences=True)])
-        self.weight.copy_(rotations(both, self.weight.shape[1], min(self.lengths)))
-        self.settled.fill_(1)
-
-    def objective(self, seen: Float[Tensor, "n d"], said: Float[Tensor, "n d"], progress: float) -> Loss:
-        """Loss of a batch of pairs. progress: share of the training that is done; signs grow sharper with it."""
-        pictures, sentences = self.shared(seen), self.shared(said, sentences=True)
-        teacher = TEACHER * sentences @ pictures.T
-        sharpness = SHARPNESS * (1 + 2 * progress)
-        bits = [torch.tanh(sharpness * self._margin(v, s)) for v, s in ((pictures, False), (sentences, True))]
-        likeness, picked = [], []
-        for length, scale in zip(self.lengths, self.scales, strict=True):
-            logits = scale.exp() * bits[1][:, :length] @ bits[0][:, :length].T / length
-            likeness.append(losses.taught(logits, teacher))
-            picked.append(losses.contrastive(logits))
-        as_taught, contrast = torch.stack(likeness).mean(), torch.stack(picked).mean()
-        return {"loss": as_taught + CONTRAST * contrast, "taught": as_taught, "contrast": contrast}
-
-    def finish(self, seen: Float[Tensor, "v d"], said: Float[Tensor, "s d"]) -> None:
-        """Nothing is left to do after training."""
-
-
-TEACHER = 25.0  # what cosines are multiplied with before the softmax
-SHARPNESS = 0.8  # of the tanh that stands for the sign when training begins
-CONTRAST = 0.3  # weight of picking the right one beside doing as the teacher does
-
-
-def agreement(
-    x: Float[Tensor, "s d"], y: Float[Tensor, "s d"], shrink: float
-) -> tuple[Float[Tensor, "d k"], Float[Tensor, "d k"]]:
-    """Maps of two sides into the directions in which they agree, the best first: canonical correlations.
-
-    Args:
-        x, y: centred rows that belong together.
-        shrink: added to each covariance's diagonal, as a multiple of its mean: 0 for canonical correlations as they
-            are, large for what partial least squares finds.
-
-    Returns:
-        maps whose columns are scaled by the root of the direction's correlation, so that doubtful ones count little.
-    """
-    x, y = x.double(), y.double()
-    whiten_x, whiten_y = (_inverse_root(z.T @ z / len(z), shrink) for z in (x, y))
-    u, correlation, v = torch.linalg.svd(whiten_x @ (x.T @ y / len(x)) @ whiten_y)
-    gain = correlation.sqrt()
-    return (whiten_x @ u * gain).float(), (whiten_y @ v.T * gain).float()
-
-
-def _inverse_root(covariance: Float[Tensor, "d d"], shrink: float) -> Float[Tensor, "d d"]:
-    values, vectors = torch.linalg.eigh(covariance)
-    values = values.clamp_min(0) + shrink * values.mean().clamp_min(1e-12)
-    return vectors * values.clamp_min(1e-9 * values.max()) ** -0.5 @ vectors.T
-
-
-def rotations(rows: Float[Tensor, "r m"], bits: int, block: int, rounds: int = 30) -> Float[Tensor, "m bits"]:
-    """Directions whose signs keep the rows best: blocks of orthonormal columns, each found by iterative quantisation
-    (Gong & Lazebnik 2011) from another start."""
-    columns, left = [], bits
-    while left > 0:
-        chosen = min(block, left, rows.shape[1])
-        generator = torch.Generator().manual_seed(len(columns))
-        start = torch.randn(rows.shape[1], rows.shape[1], generator=generator).to(rows)
-        columns.append(quantising(rows, torch.linalg.qr(start)[0][:, :chosen], rounds))
-        left -= chosen
-    return torch.cat(columns, 1)
-
-
-def quantising(rows: Float[Tensor, "r m"], start: Float[Tensor, "m n"], rounds: int) -> Float[Tensor, "m n"]:
-    """Orthonormal columns that bring rows @ columns near to its own signs: signs and columns in turn (Procrustes)."""
-    columns = start
-    for _ in range(rounds):
-        u, _, v = torch.linalg.svd(rows.T @ torch.where(rows @ columns > 0, 1.0, -1.0), full_matrices=False)
-        columns = u @ v
-    return columns
 
 
 def make(width: int, config: Config) -> HashNet | SharedNet:
@@ -207,7 +116,13 @@ def make(width: int, config: Config) -> HashNet | SharedNet:
 
 @torch.no_grad()
 def to_bits(net: HashNet | SharedNet, vectors: Float[Tensor, "b d"], sentences: bool = False) -> Bool[Tensor, "b n"]:
-    """The code of vectors: each row's alone, whatever it comes together with."""
+    """The code of vectors: each row's alone, whatever it comes together with.
+
+    Args:
+        net: the hashing network.
+        vectors: unit vectors.
+        sentences: whether they are of sentences, which have thresholds of their own.
+    """
     net = exact(net)
     vectors = vectors.to(next(net.parameters()).dtype)
     return net.margin(functional.normalize(vectors, dim=-1), sentences=sentences) > 0

@@ -5,14 +5,20 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from rich.console import Console
 from rich.markup import escape
 
 from percepta import shell
-from percepta.systems import TABLE
+from percepta.errors import InputError
+
+if TYPE_CHECKING:
+    from percepta.datasets.posed import Recording
+    from percepta.systems.online3d.cloud import Points
+    from percepta.systems.online3d.online import Online
+    from percepta.systems.online3d.predict import Online3d
 
 
 @dataclass(frozen=True)
@@ -20,53 +26,76 @@ class Predict(shell.Which):
     """Labels and instances of a room: room.ply, room.json (instances), room.png and room.html."""
 
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")] = tyro.MISSING
-    """A recording (7-Scenes, ScanNet, SceneNN, or color/, depth/, pose/ and intrinsics.txt), or a scan (.ply, .npz)."""
+    """A folder with a recording (see `percepta data online3d check`), or a scan (.ply, .npz)."""
     out: Path = Path("out/online3d")
     """Folder of what is written."""
-    every: int = 1
+    stride: int = 1
     """Take every n-th frame."""
     size: tuple[int, int] = (320, 240)
     """Width and height that frames are brought to."""
     mode: Literal["paper", "exact", "full"] = "paper"
     """What a frame computes: the published rule, all that can change, or everything."""
     up: Literal["z", "camera"] | None = None
-    """Where up is: z, or what the first camera takes for it. Left out: by the layout."""
+    """What is up in the world of the poses: z, or what is up in the first frame. Left out: by the layout."""
     film: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Also room.mp4: how the map grows."""
     live: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Show the map in the browser while it grows (extra viz)."""
 
 
-def predict(words: list[str], screen: Console) -> int:
+def predict(options: Predict, screen: Console) -> int:
     """`percepta predict online3d`."""
-    options = shell.parse(Predict, words, "percepta predict online3d", f"online3d: {TABLE['online3d']}")
-    from percepta import report
-    from percepta.systems.online3d import check
+    from percepta.datasets.posed import Recording
+    from percepta.report import Page
+    from percepta.systems.online3d.page import result_blocks, session_blocks
 
-    source: Any = check.source(options.source)
-    system = shell.load("online3d", options)
-    if hasattr(source, "xyz"):
-        result, text = system.predict(source), f"{len(source.xyz):,} points at once"
-        items = result.page()
-    else:
+    source = open_source(options.source)
+    system: Online3d = shell.load("online3d", options)
+    if isinstance(source, Recording):
         session, text = _streamed(system, source, options, screen)
-        items = session.page()
-        result = session.result(look=False)
+        blocks = session_blocks(session)
+        result = session.result(update_instances=False)
+    else:
+        result, text = system.predict(source), f"{len(source.xyz):,} points at once"
+        blocks = result_blocks(result)
     result.save(options.out / "room.png")
-    page = report.Page(f"{options.source.resolve().name}, labelled").extend(items)
-    shown = page.write(options.out / "room.html")
-    screen.print(escape(f"{len(result.instances())} instances, {text}: {shown}"), soft_wrap=True)
+    page = Page(f"{options.source.resolve().name}, labelled").add(*blocks).write(options.out / "room.html")
+    screen.print(escape(f"{len(result.instances())} instances, {text}: {page}"), soft_wrap=True)
     return 0
 
 
-def _streamed(system: Any, recording: Any, options: Predict, screen: Console) -> tuple[Any, str]:
-    """The session at the end, and what happened on the way."""
-    from percepta.systems.online3d import check
-    from percepta.systems.online3d.shown import Live, film, label_colours, slanted
+def open_source(path: Path) -> Recording | Points:
+    """A file with a scan, a folder with a recording, or a folder with one scan.
 
-    up = options.up or ("camera" if check.layout(options.source) == "7-Scenes" else "z")
-    session = system.session(mode=options.mode, up=up)
-    length = -(-len(recording) // options.every)
+    Raises:
+        MissingFileError: no such file or folder.
+        InputError: nothing that is known, or several scans.
+    """
+    from percepta.datasets import layouts
+    from percepta.datasets.posed import Recording
+    from percepta.datasets.recordings import open_recording
+    from percepta.datasets.scannet import LabelledScan
+    from percepta.systems.online3d.cloud import open_cloud
+    from percepta.systems.online3d.data import files_in
+
+    if not path.is_dir():
+        return open_cloud(path)
+    recordings, scans = layouts.readers(Recording), layouts.readers(LabelledScan)
+    if any(one.is_one(path) for one in recordings) or not any(one.is_one(path) for one in scans):
+        return open_recording(path)
+    files = list(files_in(path).values())
+    if len(files) > 1:
+        raise InputError(f"{path}: {len(files)} scans; name one of them, such as {files[0].name}")
+    return open_cloud(files[0])
+
+
+def _streamed(system: Online3d, recording: Recording, options: Predict, screen: Console) -> tuple[Online, str]:
+    """The session at the end, and what happened on the way."""
+    from percepta.systems.online3d.live import Live, film
+    from percepta.systems.online3d.result import label_colours, slanted
+
+    session = system.session(mode=options.mode, up=options.up or recording.up)
+    length = -(-len(recording) // options.stride)
     taken = left_out = active = voxels = 0
     spent = 0.0
     with ExitStack() as stack:
@@ -75,21 +104,24 @@ def _streamed(system: Any, recording: Any, options: Predict, screen: Console) ->
         if live is not None:
             stack.callback(live.close)
         shots = []
-        for number, frame in enumerate(recording.frames(options.size, options.every)):
+        for number, frame in enumerate(recording.frames(options.size, options.stride)):
             stats = session.step(frame)
             taken, left_out = taken + stats.taken, left_out + (not stats.taken)
             active, voxels, spent = active + stats.active, voxels + stats.voxels, spent + sum(stats.ms.values())
             if live is not None or (options.film and number % 3 == 0):
-                cloud = session.result(look=False)
+                cloud = session.result(update_instances=False)
                 if live is not None:
                     live.show(cloud)
                 if options.film and number % 3 == 0 and len(cloud.xyz):
                     shots.append(slanted(cloud.xyz, label_colours()[cloud.label]))
-            bar(number + 1, length, f"{stats.voxels:,} voxels, {stats.active:,} anew {stats.why}")
+            bar(number + 1, length, f"{stats.voxels:,} voxels, {stats.active:,} anew {stats.reason}")
         if shots:
             options.out.mkdir(parents=True, exist_ok=True)
             film(options.out / "room.mp4", shots)
     if not taken:
-        raise ValueError(f"{options.source}: none of its {left_out} frames could be taken; see percepta data check")
+        raise InputError(f"{options.source}: none of its {left_out} frames could be taken; see percepta data check")
     text = f"{taken} frames ({left_out} left out), {1000 * taken / spent:.1f} a second, {active / voxels:.1%} anew"
     return session, text
+
+
+COMMANDS = {"predict": (Predict, predict)}

@@ -8,113 +8,87 @@ and loss, lost points, crops, and two scenes laid over each other (Mix3D, Nekras
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int32, Int64, UInt8
+from jaxtyping import Float, Float32, Int64, UInt8
 from scipy import ndimage
 
-from percepta.datasets import nyu40, rooms, scannet
+from percepta.datasets import layouts, nyu40, scannet
 from percepta.datasets.scannet import LabelledScan
+from percepta.errors import InputError
 from percepta.geometry import pose as poses
-from percepta.geometry.camera import Intrinsics
 from percepta.systems.online3d import Config
+from percepta.systems.online3d.voxels import Voxels, voxelise
+from percepta.systems.online3d.world import FIRST, room_scan, synthetic
 
-FIRST = {"train": 0, "val": 1_000_000, "test": 2_000_000}  # seeds of the synthetic rooms of each split
-COUNT = {"val": 12, "test": 40}
-THINGS = tuple(i for i, label in enumerate(nyu40.SCANNET20) if label not in nyu40.STUFF)  # classes with instances
+COUNT = {"val": 12, "test": 40}  # synthetic rooms that are measured on
 Rng = np.random.Generator
 
 
-@dataclass(frozen=True)
-class Voxels:
-    """A scan in voxels, in the order of their coordinates.
+def data(config: Config, split: str, root: Path | None = None) -> Training | WholeScans:
+    """Samples of a split.
 
-    Attributes:
-        coords: floor(xyz / voxel). rgb: mean colour, 0..255.
-        label: place in SCANNET20 or -1; instance: 1 and up or 0: of most points that fell in.
-        of: the voxel of each point.
-    """
+    A folder's scans join the synthetic rooms in training (see `real_share`); "val" and "test" have the scans of
+    `held_out` alone. Without a folder, or with nothing held out: synthetic rooms that are in no other split.
 
-    coords: Int32[np.ndarray, "n 3"]
-    rgb: Float32[np.ndarray, "n 3"]
-    label: Int64[np.ndarray, " n"]
-    instance: Int64[np.ndarray, " n"]
-    of: Int64[np.ndarray, " points"]
-
-    @property
-    def features(self) -> Float32[np.ndarray, "n 3"]:
-        """What the network sees: colour, -1..1."""
-        return self.rgb / np.float32(127.5) - np.float32(1)
-
-
-def voxelise(
-    xyz: Float[np.ndarray, "n 3"], rgb: np.ndarray, label: np.ndarray, instance: np.ndarray, voxel_m: float
-) -> Voxels:
-    """Points, finite, to voxels; `label` is a place in SCANNET20 or -1. On a tie the lower object counts."""
-    cell = np.floor(np.asarray(xyz, np.float64) / voxel_m).astype(np.int64)
-    low = cell.min(0)
-    side = cell.max(0) - low + 1
-    key = ((cell[:, 0] - low[0]) * side[1] + cell[:, 1] - low[1]) * side[2] + cell[:, 2] - low[2]
-    found, of = np.unique(key, return_inverse=True)
-    number = np.bincount(of)
-    tone = np.stack([np.bincount(of, rgb[:, i]) / number for i in range(3)], -1).astype(np.float32)
-    kinds = 32 * (int(instance.max()) + 1)
-    vote, count = np.unique(of * kinds + instance.astype(np.int64) * 32 + label + 1, return_counts=True)
-    order = np.lexsort((-vote, count, vote // kinds))  # by voxel, then by votes: the last one of a voxel wins
-    winner = vote[order][np.append(np.flatnonzero(np.diff(vote[order] // kinds)), len(vote) - 1)] % kinds
-    coords = np.stack((found // (side[1] * side[2]), found // side[2] % side[1], found % side[2]), -1) + low
-    return Voxels(coords.astype(np.int32), tone, winner % 32 - 1, winner // 32, of.astype(np.int64))
-
-
-@lru_cache(maxsize=1024)
-def synthetic(seed: int, voxel_m: float, frames: int, width: int) -> LabelledScan:
-    """What a hand-held camera (4:3, `width` pixels) scans of a synthetic room in about 40 seconds."""
-    world = rooms.room(seed)
-    camera = Intrinsics.field_of_view(width, width * 3 // 4, 58.0)
-    path = rooms.walk(world, 0, frames=frames, fps=frames / 40)
-    scan = rooms.scan(world, path, voxel_m, camera, sensor=rooms.Sensor())
-    return LabelledScan(f"room{seed:07d}", scan.xyz, scan.rgb, scan.label, scan.instance)
-
-
-def scans_in(root: Path) -> dict[str, Path]:
-    """Labelled scans below a folder by name: .npz files and folders with a _vh_clean_2.ply.
+    Args:
+        config: the settings.
+        split: "train", "val", "test" or "all".
+        root: a folder of labelled scans.
 
     Raises:
-        FileNotFoundError: there is none.
+        InputError: an unknown split; nothing to train on.
     """
-    root = Path(root)
-    files = [root] if root.suffix in (".npz", ".ply") else [*root.rglob("*.npz"), *root.rglob("*_vh_clean_2.ply")]
-    out = {path.name.removesuffix(".npz").removesuffix("_vh_clean_2.ply"): path for path in sorted(files)}
-    if not out:
-        raise FileNotFoundError(f"{root}: no labelled scan (.npz with xyz, rgb, nyu40, instance; *_vh_clean_2.ply)")
-    return out
+    if split not in (*FIRST, "all"):
+        raise InputError(f"split is train, val, test or all; got {split!r}")
+    scans = real(config, split, root)
+    if split == "train":
+        if not scans and not config.rooms:
+            raise InputError("rooms is 0 and there is no folder of scans (or all are held out): nothing to train on")
+        return Training(config, scans)
+    return WholeScans(config, "val" if split == "all" else split, scans)
+
+
+def files_in(root: Path) -> dict[str, Path]:
+    """{name: file} of the labelled scans in a folder.
+
+    Raises:
+        MissingFileError, InputError: there is no such folder, or no scan in it.
+    """
+    return {name: path for found in layouts.find(root, LabelledScan) for name, path in found.read(found.root).items()}
 
 
 def real(config: Config, split: str, root: Path | None) -> list[LabelledScan]:
     """Scans of a folder in a split: `config.held_out` names those of "val" and "test"; "all" has every one.
 
+    Args:
+        config: settings.
+        split: "train", "val", "test" or "all".
+        root: the folder; None: no scans.
+
     Raises:
-        ValueError: a name in `held_out` that is not there.
+        InputError: a name in `held_out` that is not there.
     """
     if root is None:
         return []
-    files = scans_in(root)
+    files = files_in(root)
     if missing := [name for name in config.held_out if name not in files]:
-        raise ValueError(f"held_out: no scan {', '.join(missing)} in {root}; there are {', '.join(files)}")
+        raise InputError(f"held_out: no scan {', '.join(missing)} in {root}; there are {', '.join(files)}")
     chosen = [p for name, p in files.items() if split == "all" or (name in config.held_out) == (split != "train")]
     return [scannet.read(path) for path in chosen]
 
 
-class Whole:
-    """Whole scans, as they are: for measuring.
+class WholeScans:
+    """Whole scans, as they are: for evaluation.
 
     Args:
-        scans: of a folder; without any, synthetic rooms of the split.
+        config: the settings.
+        split: whose synthetic rooms are taken where there are no scans.
+        scans: of a folder; without any, synthetic rooms.
     """
 
     def __init__(self, config: Config, split: str, scans: Sequence[LabelledScan] = ()) -> None:
@@ -149,10 +123,6 @@ class Whole:
         return out | {"points_scan": torch.from_numpy(scan)}
 
 
-def room_scan(config: Config, seed: int) -> LabelledScan:
-    return synthetic(seed, config.voxel_m / 2, config.frames, config.camera_px)
-
-
 class Training:
     """Augmented samples. One epoch has as many as there are rooms; a folder's scans take their share of them."""
 
@@ -166,7 +136,7 @@ class Training:
         config = self.config
         rng = np.random.default_rng([config.train.seed, 41, *key])
         parts = [self._part(rng, key[1])]
-        if rng.random() < config.mix:
+        if rng.random() < config.mix_share:
             parts.append(self._part(rng, int(rng.integers(len(self)))))
         xyz, rgb, label, instance = zip(*parts, strict=True)
         if len(parts) == 2:
@@ -179,15 +149,15 @@ class Training:
 
     def _part(self, rng: Rng, index: int) -> tuple[np.ndarray, ...]:
         config = self.config
-        if self.scans and (config.rooms == 0 or rng.random() < config.real):
+        if self.scans and (config.rooms == 0 or rng.random() < config.real_share):
             scan = self.scans[int(rng.integers(len(self.scans)))]
         else:
             scan = room_scan(config, FIRST["train"] + index)
         kept = crop(rng, scan.xyz, config.crop_m, config.crop_points) if config.crop_m else np.arange(len(scan.xyz))
-        kept = kept[rng.random(len(kept)) >= config.lost * rng.random()] if config.lost else kept
+        kept = kept[rng.random(len(kept)) >= config.point_dropout * rng.random()] if config.point_dropout else kept
         xyz, rgb = scan.xyz[kept].astype(np.float64), scan.rgb[kept]
         if config.augment:
-            xyz, rgb = turned(rng, xyz, config.turned), recoloured(rng, rgb)
+            xyz, rgb = turned(rng, xyz, config.free_rotation), recoloured(rng, rgb)
         return xyz, rgb, nyu40.scannet20(scan.label[kept]), scan.instance[kept].astype(np.int64)
 
 
@@ -196,7 +166,7 @@ def item(voxels: Voxels, voxel_m: float) -> dict[str, np.ndarray]:
     middle = (voxels.coords + 0.5) * voxel_m
     number = np.bincount(voxels.instance).clip(1)
     centre = np.stack([np.bincount(voxels.instance, middle[:, i]) for i in range(3)], -1) / number[:, None]
-    thing = np.isin(voxels.label, THINGS) & (voxels.instance > 0)
+    thing = np.isin(voxels.label, nyu40.THINGS) & (voxels.instance > 0)
     return {
         "coords": voxels.coords,
         "features": voxels.features,
@@ -218,16 +188,29 @@ def collate(samples: list[dict[str, np.ndarray]]) -> dict[str, Any]:
 # --- augmentation -----------------------------------------------------------------------------------------------------
 
 
-def crop(rng: Rng, xyz: Float32[np.ndarray, "n 3"], side_m: float, most: int) -> Int64[np.ndarray, " m"]:
-    """Points of an upright box about a random point, of half to all of that side; the nearest so many of them."""
+def crop(rng: Rng, xyz: Float32[np.ndarray, "n 3"], side_m: float, max_points: int) -> Int64[np.ndarray, " m"]:
+    """Points of an upright box about a random point, of half to all of that side; the nearest so many of them.
+
+    Args:
+        rng: where the draws come from.
+        xyz: metres.
+        side_m: of the box, metres.
+        max_points: at most so many points.
+    """
     middle = xyz[rng.integers(len(xyz))]
     away = np.abs(xyz[:, :2] - middle[:2]).max(1)
     kept = np.flatnonzero(away <= rng.uniform(0.5, 1.0) * side_m / 2)
-    return kept if len(kept) <= most else np.sort(kept[np.argpartition(away[kept], most)[:most]])
+    return kept if len(kept) <= max_points else np.sort(kept[np.argpartition(away[kept], max_points)[:max_points]])
 
 
 def turned(rng: Rng, xyz: Float[np.ndarray, "n 3"], free: float) -> Float[np.ndarray, "n 3"]:
-    """Turned, tilted, mirrored, scaled, distorted and moved. A share `free` is turned about any axis."""
+    """Turned, tilted, mirrored, scaled, distorted and moved. A share `free` is turned about any axis.
+
+    Args:
+        rng: where the draws come from.
+        xyz: metres.
+        free: share of the scans that are turned about any axis, 0..1.
+    """
     tilt = poses.from_vector(rng.normal(0, np.radians(2.5), 3) * [1, 1, 0])
     spin = poses.from_vector(np.array([0, 0, rng.uniform(-np.pi, np.pi)]))
     turn = poses.random_rotation(rng) if rng.random() < free else tilt @ spin
@@ -241,6 +224,12 @@ def turned(rng: Rng, xyz: Float[np.ndarray, "n 3"], free: float) -> Float[np.nda
 
 def elastic(rng: Rng, xyz: Float[np.ndarray, "n 3"], grain_m: float, size_m: float) -> Float[np.ndarray, "n 3"]:
     """Moved by smooth noise: drawn on a grid of `grain_m`, smoothed, there of standard deviation `size_m`, and less
+
+    Args:
+        rng: where the draws come from.
+        xyz: metres.
+        grain_m: distance of the grid's points, metres.
+        size_m: standard deviation of the shift, metres.
     in between."""
     at = (xyz - xyz.min(0)) / grain_m + 1
     noise = rng.normal(size=(3, *(np.ceil(at.max(0)).astype(int) + 2)))

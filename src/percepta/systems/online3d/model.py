@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from percepta.datasets import nyu40
+from percepta.errors import InputError
 from percepta.nn.sparse import Down, SparseTensor, Submanifold, Up
 from percepta.systems.online3d import Config
 
@@ -67,7 +69,7 @@ class Level(nn.Module):
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the network says of each voxel.
+    """The outputs of the network for each voxel.
 
     Attributes:
         logits: of the classes.
@@ -105,9 +107,24 @@ class OnlineNet(nn.Module):
         return logits if self.instance is None else torch.cat((logits, self.instance(features)), 1)
 
     def split(self, outputs: Float[Tensor, "n d"]) -> Prediction:
-        """What `heads` put side by side."""
+        """The parts of what `heads` gives."""
         classes = self.config.classes
         if self.instance is None:
             return Prediction(outputs, None, None)
         embedding = outputs[:, classes + 3 :] if self.config.embedding else None
         return Prediction(outputs[:, :classes], outputs[:, classes : classes + 3], embedding)
+
+
+def build(config: Config) -> OnlineNet:
+    """The network with random weights.
+
+    Raises:
+        InputError: settings that it cannot be trained with.
+    """
+    if config.embedding:
+        raise InputError("embedding: there is no loss for one here; set 0 and use the offsets")
+    if config.classes != len(nyu40.SCANNET20):
+        raise InputError(
+            f"classes has to be {len(nyu40.SCANNET20)}, those of ScanNet's benchmark; got {config.classes}"
+        )
+    return OnlineNet(config)

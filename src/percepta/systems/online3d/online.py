@@ -14,28 +14,54 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Unpack, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Int, Int32, Int64
+from jaxtyping import Bool, Float, Float32, Int, Int32, Int64, UInt8
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 from torch.nn import functional
 
+from percepta.contract import weights_hash
 from percepta.datasets import nyu40
-from percepta.datasets.posed import RgbdFrame
+from percepta.errors import InputError
 from percepta.files import write_atomically
 from percepta.geometry import camera as cameras
 from percepta.geometry import pose as poses
+from percepta.geometry.camera import Intrinsics
 from percepta.nn.sparse import REACH, Sites
-from percepta.systems.online3d.data import THINGS
 from percepta.systems.online3d.fusion import associate, averaged, cluster
 from percepta.systems.online3d.model import OnlineNet, Prediction
-from percepta.systems.online3d.shown import Result
-from percepta.systems.online3d.stream import Mode, Stream
+from percepta.systems.online3d.result import Result
+from percepta.systems.online3d.stream import Mode, Stream, StreamOptions
 
-_FORMAT = "percepta online3d session 1"
+_FORMAT = "percepta online3d session 2"
+
+
+@runtime_checkable
+class Frame(Protocol):
+    """A frame of a camera that sees colour and depth, registered to each other, such as `datasets.posed.RgbdFrame`."""
+
+    @property
+    def colour(self) -> UInt8[np.ndarray, "h w 3"]:
+        """RGB, 0..255."""
+        ...
+
+    @property
+    def depth_m(self) -> Float[np.ndarray, "h w"]:
+        """Along the optical axis, metres; 0 where there is no reading."""
+        ...
+
+    @property
+    def world_from_camera(self) -> Float[np.ndarray, "4 4"]:
+        """Pose of the camera."""
+        ...
+
+    @property
+    def intrinsics(self) -> Intrinsics:
+        """Of both pictures."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -43,17 +69,23 @@ class Stats:
     """What a step did.
 
     Attributes:
-        frame: steps so far. name: the frame's. taken: False where the frame was left out; `why` says why.
-        seen: voxels that the frame fell into. new: of these, not there before. active: voxels computed anew.
-        voxels: of the whole map. instances: ids in use.
-        changes: what happened to instances, "12 went into 3", where they were looked for.
-        ms: of the parts "points", "network", "fusion", "instances".
+        frame: steps so far.
+        name: the frame's.
+        taken: False where the frame was left out.
+        reason: why it was left out.
+        seen: voxels that the frame fell into.
+        new: of these, voxels that were not there before.
+        active: voxels that were computed anew.
+        voxels: voxels of the whole map.
+        instances: ids in use.
+        changes: what happened to instances, as "12 became part of 3", where they were updated.
+        ms: milliseconds of the parts "points", "network", "fusion" and "instances".
     """
 
     frame: int
     name: str
     taken: bool
-    why: str
+    reason: str
     seen: int
     new: int
     active: int
@@ -89,7 +121,7 @@ class VoxelMap:
         cell = torch.from_numpy(np.floor(xyz / self.voxel_m).astype(np.int32))
         rows, new = self._sites.add(functional.pad(cell, (1, 0)))
         before = self.count - len(new)
-        self._sums, self._coords = _room(self._sums, self.count), _room(self._coords, self.count)
+        self._sums, self._coords = _extended(self._sums, self.count), _extended(self._coords, self.count)
         self._coords[before : self.count] = new[:, 1:].numpy()
         touched, of = np.unique(rows.numpy() - 1, return_inverse=True)
         weights = (None, *np.asarray(rgb, np.float64).T)
@@ -115,7 +147,7 @@ class VoxelMap:
         return out
 
 
-def _room(array: np.ndarray, rows: int) -> np.ndarray:
+def _extended(array: np.ndarray, rows: int) -> np.ndarray:
     """The array, or where it is too short a longer copy with zeros behind."""
     if len(array) >= rows:
         return array
@@ -126,16 +158,20 @@ class Online:
     """The state of a scan.
 
     Args:
-        model: put into eval mode.
-        mode, options: see `stream.Stream`.
-        memory: largest weight of what earlier frames said of a voxel; 0: the last word counts. Labels are steadier,
-            but what was said before a voxel's surroundings were seen is often wrong: 2 costs a point of mIoU.
-        cluster_every: instances are looked for every so many frames that were taken (and by `result`).
-        near_m, far_m: depth outside is no reading.
-        longest_step_m, widest_turn_deg: a frame whose camera is farther than that from the last one taken is left
-            out, unless the one that was left out before it agrees with it. A lost and found camera is thus taken up.
-        up: "z", "camera" (what is up in the first frame is up, for recordings whose world begins at a camera), or a
-            direction. The network has learnt rooms with z up.
+        model: the network; put into eval mode.
+        mode: what a step computes; see `stream.Stream`.
+        max_weight: largest weight of what earlier frames predicted for a voxel; 0: only the last prediction counts.
+            Above 0 labels are steadier, but what was predicted before a voxel's surroundings were seen is often wrong:
+            2 costs a point of mIoU.
+        cluster_every: instances are updated every so many frames that were taken (and by `result`).
+        min_depth_m: depth below is no reading.
+        max_depth_m: depth above is no reading.
+        max_step_m: a frame whose camera is farther than that from the last one taken is left out, unless the one that
+            was left out before it agrees with it: so a camera that was lost and found again is accepted.
+        max_turn_deg: the same for the angle between the two cameras.
+        up: what is up in the world of the poses: "z", "camera" (what is up in the first frame, for recordings whose
+            world begins at a camera), or a direction. The network was trained on rooms with z up.
+        stream: further arguments of `stream.Stream`.
 
     Attributes:
         stats: of all steps.
@@ -146,23 +182,25 @@ class Online:
         model: OnlineNet,
         *,
         mode: Mode = "paper",
-        memory: float = 0.0,
+        max_weight: float = 0.0,
         cluster_every: int = 10,
-        near_m: float = 0.1,
-        far_m: float = 5.0,
-        longest_step_m: float = 1.0,
-        widest_turn_deg: float = 60.0,
+        min_depth_m: float = 0.1,
+        max_depth_m: float = 5.0,
+        max_step_m: float = 1.0,
+        max_turn_deg: float = 60.0,
         up: str | Sequence[float] = "z",
-        **options: Any,
+        **stream: Unpack[StreamOptions],
     ) -> None:
-        if memory < 0 or cluster_every < 1 or not 0 <= near_m < far_m:
-            raise ValueError("memory is at least 0, cluster_every at least 1, and near_m lies below far_m")
-        self.model, self.stream = model, Stream(model, mode, **options)
+        if max_weight < 0 or cluster_every < 1 or not 0 <= min_depth_m < max_depth_m:
+            raise InputError(
+                "max_weight is at least 0, cluster_every at least 1, and min_depth_m lies below max_depth_m"
+            )
+        self.model, self.stream = model, Stream(model, mode, **stream)
         config = model.config
         self.map = VoxelMap(config.voxel_m)
         self.settings = {
-            "memory": memory, "cluster_every": cluster_every, "near_m": near_m, "far_m": far_m,
-            "longest_step_m": longest_step_m, "widest_turn_deg": widest_turn_deg,
+            "max_weight": max_weight, "cluster_every": cluster_every, "min_depth_m": min_depth_m,
+            "max_depth_m": max_depth_m, "max_step_m": max_step_m, "max_turn_deg": max_turn_deg,
         }  # fmt: skip
         self._turn = _turn_to_up(up)  # None: from the first frame
         self.stats: list[Stats] = []
@@ -177,26 +215,26 @@ class Online:
         self._digest = ""
         self._whole = True  # False while a step is under way
 
-    def step(self, frame: RgbdFrame | Any) -> Stats:
-        """Takes in a frame: anything with colour, depth_m, world_from_camera and intrinsics.
+    def step(self, frame: Frame) -> Stats:
+        """Takes in a frame.
 
         A frame without any reading, one that repeats the last and one whose camera jumps are left out. Readings that
-        are NaN, infinite, or outside of near_m and far_m are none.
+        are NaN, infinite, or outside of min_depth_m and max_depth_m are none.
 
         Raises:
-            ValueError: the pose is no rigid motion or leads too far away, or pictures that do not fit. The session is
+            InputError: the pose is no rigid motion or leads too far away, or pictures that do not fit. The session is
                 then as it was.
         """
         start = time.perf_counter()
-        self._mend()
-        why, digest = self._reason(frame)
+        self._repair()
+        reason, digest = self._check(frame)
         ms = {"points": 0.0, "network": 0.0, "fusion": 0.0, "instances": 0.0}
-        if not why:
+        if not reason:
             xyz, rgb = self._points(frame)
-            why = "" if len(xyz) else "no reading"
+            reason = "" if len(xyz) else "no reading"
         self._digest = digest
-        if why:
-            return self._note(frame, why, 0, 0, 0, (), ms)
+        if reason:
+            return self._note(frame, reason, 0, 0, 0, (), ms)
         self._whole = False
         pose = np.asarray(frame.world_from_camera, np.float64)
         self._last, self._doubted = pose, None
@@ -212,13 +250,13 @@ class Online:
         self._whole = True
         marks.append(time.perf_counter())
         self._taken += 1
-        changes = self._find_instances() if self._taken % int(self.settings["cluster_every"]) == 0 else ()
+        changes = self._update_instances() if self._taken % int(self.settings["cluster_every"]) == 0 else ()
         marks.append(time.perf_counter())
         ms = {name: 1000 * (b - a) for name, a, b in zip(ms, marks[:-1], marks[1:], strict=True)}
         return self._note(frame, "", len(rows), self.map.count - before, len(update.rows), changes, ms)
 
-    def _mend(self) -> None:
-        """Sets right what a step left that was interrupted half-way, as by Ctrl-C."""
+    def _repair(self) -> None:
+        """Repairs the state after a step that was interrupted half-way, as by Ctrl-C."""
         if self._whole:
             return
         # Voxels that the stream does not know yet are of one step: given at once, they are numbered as in the map.
@@ -229,30 +267,37 @@ class Online:
         self._whole = True
 
     def _note(
-        self, frame: Any, why: str, seen: int, new: int, active: int, changes: tuple[str, ...], ms: dict[str, float]
+        self,
+        frame: Frame,
+        reason: str,
+        seen: int,
+        new: int,
+        active: int,
+        changes: tuple[str, ...],
+        ms: dict[str, float],
     ) -> Stats:
         count = len(np.unique(self._instance[self._instance > 0])) if changes or not self.stats else None
         used = self.stats[-1].instances if count is None else count
         name, number = str(getattr(frame, "name", "")), len(self.stats) + 1
-        self.stats.append(Stats(number, name, not why, why, seen, new, active, self.map.count, used, changes, ms))
+        self.stats.append(Stats(number, name, not reason, reason, seen, new, active, self.map.count, used, changes, ms))
         return self.stats[-1]
 
-    def _reason(self, frame: Any) -> tuple[str, str]:
+    def _check(self, frame: Frame) -> tuple[str, str]:
         """Why a frame is left out, or ""; and what tells it from others."""
         pose = np.asarray(frame.world_from_camera, np.float64)
         poses.check(pose, f"the pose of frame {getattr(frame, 'name', len(self.stats))}")
         colour, depth = np.asarray(frame.colour), np.asarray(frame.depth_m)
         if colour.dtype != np.uint8 or colour.shape != (*depth.shape, 3):
-            raise ValueError(
+            raise InputError(
                 f"a frame has colour h w 3 as bytes and depth h w, registered; got {colour.shape} of {colour.dtype} "
                 f"and {depth.shape}"
             )
         if depth.dtype.kind != "f":
-            raise ValueError(f"depth_m is in metres as floats, got {depth.dtype}; divide millimetres by 1000")
+            raise InputError(f"depth_m is in metres as floats, got {depth.dtype}; divide millimetres by 1000")
         camera = frame.intrinsics
         if depth.shape != (camera.height, camera.width):
             size = f"{depth.shape[1]}×{depth.shape[0]}"
-            raise ValueError(
+            raise InputError(
                 f"the pictures are {size} but the intrinsics are for {camera.width}×{camera.height}; use "
                 "intrinsics.resized()"
             )
@@ -272,9 +317,9 @@ class Online:
     def _near(self, a: np.ndarray, b: np.ndarray) -> bool:
         turn = float(np.degrees(poses.angle(a[:3, :3].T @ b[:3, :3])))
         away = float(np.linalg.norm(a[:3, 3] - b[:3, 3]))
-        return away <= self.settings["longest_step_m"] and turn <= self.settings["widest_turn_deg"]
+        return away <= self.settings["max_step_m"] and turn <= self.settings["max_turn_deg"]
 
-    def _points(self, frame: Any) -> tuple[np.ndarray, np.ndarray]:
+    def _points(self, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
         """Points of the frame, z up, and their colours."""
         depth = np.nan_to_num(np.asarray(frame.depth_m, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
         good = self._good(depth)
@@ -284,7 +329,7 @@ class Online:
         xyz = poses.transform(pose, local) @ turn.T
         reach = REACH * self.map.voxel_m
         if len(xyz) and (far := float(np.abs(xyz).max())) >= reach:
-            raise ValueError(
+            raise InputError(
                 f"frame {getattr(frame, 'name', len(self.stats))} sees points {far:.3g} m from the origin; a map of "
                 f"{100 * self.map.voxel_m:g} cm voxels reaches {reach:.0f} m. Is its pose in metres?"
             )
@@ -292,13 +337,13 @@ class Online:
         return xyz, np.asarray(frame.colour)[good]
 
     def _good(self, depth: np.ndarray) -> Bool[np.ndarray, "h w"]:
-        return (depth > self.settings["near_m"]) & (depth < self.settings["far_m"])
+        return (depth > self.settings["min_depth_m"]) & (depth < self.settings["max_depth_m"])
 
     def _fuse(self, changed: Int[torch.Tensor, " n"], prediction: Prediction) -> None:
-        """What was computed anew of some voxels goes into what is held of them."""
+        """What was computed anew of some voxels goes into what is kept of them."""
         count = self.map.count
-        self._probability, self._offset = _room(self._probability, count), _room(self._offset, count)
-        self._weight, self._instance = _room(self._weight, count), _room(self._instance, count)
+        self._probability, self._offset = _extended(self._probability, count), _extended(self._offset, count)
+        self._weight, self._instance = _extended(self._weight, count), _extended(self._instance, count)
         rows = changed.cpu().numpy()
         value = prediction.logits.float().softmax(1)
         if prediction.offset_m is not None:
@@ -306,73 +351,59 @@ class Online:
             kept = np.concatenate((self._probability[rows], self._offset[rows]), 1)
         else:
             kept = self._probability[rows]
-        mean, weight = averaged(kept, self._weight[rows], value.cpu().numpy(), self.settings["memory"])
+        mean, weight = averaged(kept, self._weight[rows], value.cpu().numpy(), self.settings["max_weight"])
         classes = self._probability.shape[1]
         self._probability[rows], self._weight[rows] = mean[:, :classes], np.maximum(weight, np.float32(1e-9))
         if mean.shape[1] > classes:
             self._offset[rows] = mean[:, classes:]
 
-    def _find_instances(self) -> tuple[str, ...]:
+    def _update_instances(self) -> tuple[str, ...]:
         n, config = self.map.count, self.model.config
         if self.model.instance is None or not n:
             return ()
         coords = self._coords
         label = self._probability[:n].argmax(1)
         middle = (coords + 0.5) * config.voxel_m
-        now = cluster(middle, self._offset[:n], label, config.cluster_m, config.least)
+        now = cluster(middle, self._offset[:n], label, config.cluster_m, config.min_points)
         match = associate(self._instance[:n], now, self._next_id)
         self._instance[:n], self._next_id = match.instance, match.next_id
-        went = tuple(f"{a} went into {b}" for a, b in match.merged)
+        went = tuple(f"{a} became part of {b}" for a, b in match.merged)
         return went + tuple(f"{b} split from {a}" for a, b in match.split) + tuple(f"{i} is new" for i in match.born)
 
     @property
     def _coords(self) -> Int32[np.ndarray, "n 3"]:
         return self.map.coords
 
-    def result(self, *, look: bool = True) -> Result:
+    def result(self, *, update_instances: bool = True) -> Result:
         """The labelled map as it is now: one point a voxel, z up.
 
         Args:
-            look: look for instances now rather than show those found last.
+            update_instances: find instances anew; False: those that were found last.
         """
-        self._mend()
+        self._repair()
         n = self.map.count
-        if look:
-            self._find_instances()
+        if update_instances:
+            self._update_instances()
         probability = self._probability[:n]
         label = np.array(nyu40.SCANNET20, np.uint8)[probability.argmax(1)] if n else np.zeros(0, np.uint8)
-        instance = np.where(np.isin(label, np.array(nyu40.SCANNET20)[list(THINGS)]), self._instance[:n], 0)
+        instance = np.where(np.isin(label, np.array(nyu40.SCANNET20)[list(nyu40.THINGS)]), self._instance[:n], 0)
         xyz = ((self._coords + 0.5) * self.map.voxel_m).astype(np.float32)
         rgb = (self.map.rgb() + 0.5).astype(np.uint8)
-        return Result(xyz, rgb, label, instance.astype(np.int32), probability.max(1, initial=0).astype(np.float32))
-
-    def page(self) -> list[Any]:
-        """Items for `report.Page.extend`: the map as it is, and what its frames cost."""
-        taken = [s for s in self.stats if s.taken]
-        parts = {name: [(s.frame, s.ms[name]) for s in taken] for name in (taken[0].ms if taken else ())}
-        shares = {
-            "computed anew": [(s.frame, 100 * s.active / s.voxels) for s in taken],
-            "new": [(s.frame, 100 * s.new / s.voxels) for s in taken],
-        }
-        numbers = {
-            "frames": len(self.stats),
-            "left out": len(self.stats) - len(taken),
-            "voxels": self.map.count,
-            "ms a frame": sum(sum(s.ms.values()) for s in taken) / max(len(taken), 1),
-        }
-        return [
-            *self.result().page(),
-            ("numbers", numbers),
-            ("curves", "milliseconds a frame, by part", parts, "frame"),
-            ("curves", "voxels of a frame, % of the map", shares, "frame"),
-        ]
+        return Result(
+            xyz,
+            rgb,
+            label,
+            instance.astype(np.int32),
+            probability.max(1, initial=0).astype(np.float32),
+            weights_hash(self.model),
+        )
 
     def save(self, path: Path) -> None:
         """Writes the state; a session loaded from it goes on bit by bit as this one would.
 
         Two files: `path`, and the stream's with ".stream" behind.
         """
-        self._mend()
+        self._repair()
         path = Path(path)
         n = self.map.count
         pose = {"last": self._last, "doubted": self._doubted, "turn": self._turn}
@@ -391,20 +422,24 @@ class Online:
 
     @classmethod
     def load(cls, path: Path, model: OnlineNet) -> Online:
-        """A session that `save` wrote, with the same weights; ValueError for anything else."""
+        """A session that `save` wrote, with the same weights.
+
+        Raises:
+            InputError: another file, other weights, or another version.
+        """
         path = Path(path)
         try:
             with safe_open(path, "np") as file:
                 header = json.loads((file.metadata() or {}).get("session", "{}"))
                 held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except SafetensorError as error:
-            raise ValueError(f"{path} is no saved session: {error}") from error
+            raise InputError(f"{path} is no saved session: {error}") from error
         if header.get("format") != _FORMAT:
-            raise ValueError(f"{path} is no saved session of this version")
+            raise InputError(f"{path} is no saved session of this version")
         out = cls(model, **header["settings"])
         out.stream = Stream.load(path.with_name(path.name + ".stream"), model)
         if out.stream.steps != header["steps"]:
-            raise ValueError(f"{path} and {path.name}.stream were not written together")
+            raise InputError(f"{path} and {path.name}.stream were not written together")
         out.map = VoxelMap.restored(model.config.voxel_m, held)
         out._probability, out._offset = held["probability"], held["offset"]
         out._weight, out._instance = held["weight"], held["instance"]
@@ -419,15 +454,15 @@ def _turn_to_up(up: str | Sequence[float] | np.ndarray) -> Float[np.ndarray, "3 
     """The rotation that takes a direction to z by the shortest way; None for "camera".
 
     Raises:
-        ValueError: no direction.
+        InputError: no direction.
     """
     if isinstance(up, str):
         if up not in ("z", "camera"):
-            raise ValueError(f'up is "z", "camera" or a direction; got {up!r}')
+            raise InputError(f'up is "z", "camera" or a direction; got {up!r}')
         return np.eye(3) if up == "z" else None
     v = np.asarray(up, np.float64)
     if v.shape != (3,) or not np.isfinite(v).all() or np.linalg.norm(v) < 1e-9:
-        raise ValueError(f"up is a direction of three numbers; got {up}")
+        raise InputError(f"up is a direction of three numbers; got {up}")
     return _turned_to_z(v / np.linalg.norm(v))
 
 

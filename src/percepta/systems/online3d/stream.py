@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypedDict, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -36,6 +36,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
+from percepta.errors import InputError
 from percepta.files import write_atomically
 from percepta.nn.sparse import (
     Rules,
@@ -54,8 +55,22 @@ from percepta.systems.online3d.model import Block, Level, NormReLU, OnlineNet, P
 
 Mode = Literal["paper", "exact", "full"]
 Rule = Literal["values", "residuals"]
+THRESHOLD, COARSE = 0.08, 1.0  # defaults of `Stream`; 0.08 is 10 of 255 steps of a colour
 LASTING = ("features", "outputs")  # buffers that are no layer's
 STEM = "stem"  # name of the first convolution, whose kept values are the input as the network last saw it
+
+
+class StreamOptions(TypedDict, total=False):
+    """What `Stream` takes besides the network and the mode; its docstring explains each."""
+
+    rule: Rule
+    threshold: float | None
+    coarse: float | None
+    halo: bool
+    growth: float
+    anchor_every: int
+    refresh: float
+    drift_bound: float
 
 
 @dataclass(frozen=True)
@@ -155,16 +170,17 @@ class Stream:
         model: is put into eval mode; its weights must not change while the stream lives.
         mode: see the module.
         rule: see the module; `full` has none.
-        threshold: smallest change of any channel of a voxel's input, since the network last saw it, that is computed;
-            None takes the configuration's. `exact` and `full` know none.
+        threshold: smallest change of any channel of a voxel's input (-1..1), since the network last saw it, that is
+            computed; None: 0.08, and 0 for the network as it was published, which has no instance head: every change
+            counts there. `exact` and `full` know none.
         coarse: smallest change of a coarse voxel, in standard deviations of its channels, that is passed on to the
-            levels below; None takes the configuration's. Only for the rule `values` in the mode `paper`.
+            levels below; None: 1, and 0 for the network as it was published. Only for the rule `values` in the mode
+            `paper`.
         halo: whether voxels beside new ones are computed too, and so on each level: not in the published rule, little
             work, and most of what a frame changes elsewhere. Only in the mode `paper`.
-        growth: everything is computed anew when the map has grown by this share since it last was; None takes the
-            configuration's; 0: never. What a voxel lacks is above all the surroundings that were seen after it, so this
-            follows the need; and as the maps so computed grow geometrically, a scan pays for a few full passes, however
-            long it is. Only in the mode `paper`.
+        growth: everything is computed anew when the map has grown by this share since it last was; 0: never. A voxel
+            above all lacks the surroundings that were seen after it, so this follows the need; and as the maps so
+            computed grow geometrically, a scan has few full passes, however long it is. Only in the mode `paper`.
         anchor_every: everything is computed anew every that many steps, too; 0: never.
         refresh: share of all voxels that each step computes anew although they did not change, in turn: an anchoring
             that is spread over many frames.
@@ -180,18 +196,18 @@ class Stream:
         threshold: float | None = None,
         coarse: float | None = None,
         halo: bool = True,
-        growth: float | None = None,
+        growth: float = 0.1,
         anchor_every: int = 0,
         refresh: float = 0.0,
         drift_bound: float = math.inf,
     ) -> None:
         if mode not in get_args(Mode) or rule not in get_args(Rule):
-            raise ValueError(f"mode is one of {get_args(Mode)} and rule of {get_args(Rule)}; got {mode!r}, {rule!r}")
-        threshold = model.config.threshold if threshold is None else threshold
-        coarse = model.config.coarse if coarse is None else coarse
-        growth = model.config.growth if growth is None else growth
+            raise InputError(f"mode is one of {get_args(Mode)} and rule of {get_args(Rule)}; got {mode!r}, {rule!r}")
+        published = model.instance is None
+        threshold = (0.0 if published else THRESHOLD) if threshold is None else threshold
+        coarse = (0.0 if published else COARSE) if coarse is None else coarse
         if not (min(threshold, coarse, growth, anchor_every) >= 0 and 0 <= refresh <= 1 and drift_bound > 0):
-            raise ValueError(
+            raise InputError(
                 "threshold, coarse, growth and anchor_every are at least 0, refresh is 0..1, drift_bound above 0"
             )
         self.model, self.mode, self.rule = model.eval(), mode, rule
@@ -248,7 +264,7 @@ class Stream:
             features: their new inputs (averages, not increments), finite.
 
         Raises:
-            ValueError: for any other input. The stream is then as it was.
+            InputError: for any other input. The stream is then as it was.
         """
         start = time.perf_counter()
         coords, features = self._checked(coords, features)
@@ -296,14 +312,14 @@ class Stream:
     def _checked(self, coords: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         inputs = self.model.config.inputs
         if coords.ndim != 2 or coords.shape[1] != 3 or tuple(features.shape) != (len(coords), inputs):
-            raise ValueError(
+            raise InputError(
                 f"a step takes coordinates n × 3 and features n × {inputs}; got {tuple(coords.shape)} and "
                 f"{tuple(features.shape)}"
             )
         check_coords(nn.functional.pad(coords, (1, 0)))
         if not bool(features.isfinite().all()):
             bad = int((~features.isfinite().all(1)).nonzero()[0, 0])
-            raise ValueError(f"features have to be finite; voxel {coords[bad].tolist()} has {features[bad].tolist()}")
+            raise InputError(f"features have to be finite; voxel {coords[bad].tolist()} has {features[bad].tolist()}")
         coords = nn.functional.pad(coords.to(self._device, torch.int32), (1, 0))
         keys = pack(coords)
         if not bool((keys[1:] > keys[:-1]).all()):
@@ -311,7 +327,7 @@ class Stream:
             twice = (keys[1:] == keys[:-1]).nonzero()[:, 0]
             if len(twice):
                 voxel = coords[order[twice[0]], 1:].tolist()
-                raise ValueError(f"voxel {voxel} was given more than once; average what falls into one voxel")
+                raise InputError(f"voxel {voxel} was given more than once; average what falls into one voxel")
         return coords, features.to(self._device, torch.float32)
 
     def _insert(self, level: int, coords: Int[Tensor, "n 4"]) -> Int[Tensor, " n"]:
@@ -456,17 +472,17 @@ class Stream:
 
     @classmethod
     def load(cls, path: Path, model: OnlineNet) -> Stream:
-        """A stream that `save` wrote, for the same weights; ValueError for anything else."""
+        """A stream that `save` wrote, for the same weights; InputError for anything else."""
         try:
             with safe_open(path, "pt") as file:
                 header = json.loads((file.metadata() or {}).get("stream", "{}"))
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except SafetensorError as error:
-            raise ValueError(f"{path} is no state of a stream: {error}") from error
+            raise InputError(f"{path} is no state of a stream: {error}") from error
         if header.get("format") != _FORMAT:
-            raise ValueError(f"{path} is no state of a stream of this version")
+            raise InputError(f"{path} is no state of a stream of this version")
         if header["weights"] != _fingerprint(model):
-            raise ValueError(f"{path} was written with other weights; load it with those")
+            raise InputError(f"{path} was written with other weights; load it with those")
         settings = header["settings"]
         bound = settings.pop("drift_bound")
         stream = cls(model, **settings, drift_bound=math.inf if bound is None else bound)
@@ -537,15 +553,40 @@ class Values:
         return x
 
     def activated(self, level: int, name: str, norm: NormReLU, rows: Tensor, x: Tensor) -> Tensor:
-        """Norm and ReLU before the convolution of that name."""
+        """Norm and ReLU before the convolution of that name.
+
+        Args:
+            level: place in `grids`.
+            name: of the convolution that follows.
+            norm: the layer.
+            rows: sites of x.
+            x: features.
+        """
         with self.clock("norms"):
             return norm(x)
 
     def value(self, level: int, name: str, norm: NormReLU, rows: Tensor, x: Tensor) -> Tensor:
-        """The same where values are wanted in either rule."""
+        """The same where values are wanted in either rule.
+
+        Args:
+            level: place in `grids`.
+            name: of the convolution that follows.
+            norm: the layer.
+            rows: sites of x.
+            x: features.
+        """
         return norm(x)
 
     def submanifold(self, level: int, name: str, conv: nn.Module, rows: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        """The convolution that keeps its sites.
+
+        Args:
+            level: place in `grids`.
+            name: of the convolution.
+            conv: the layer.
+            rows: sites that changed.
+            h: their features.
+        """
         grid = self.grids[level]
         source = self._keep(grid, name, rows, h)
         reach = rows
@@ -558,7 +599,16 @@ class Values:
     def down(
         self, level: int, name: str, conv: nn.Module, inner: Level, rows: Tensor, h: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """To the parents of `rows`; of old ones only those that changed by more than `coarse`."""
+        """To the parents of `rows`; of old ones only those that changed by more than `coarse`.
+
+        Args:
+            level: place in `grids`.
+            name: of the convolution.
+            conv: the layer.
+            inner: the level below.
+            rows: sites that changed.
+            h: their features.
+        """
         grid, below = self.grids[level], self.grids[level + 1]
         source = self._keep(grid, name, rows, h)
         with self.clock("rules"):
@@ -584,7 +634,16 @@ class Values:
     def up(
         self, level: int, name: str, conv: nn.Module, rows: Tensor, below: Tensor, h: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Back onto `rows` and, in the exact mode, onto all children of what changed below."""
+        """Back onto `rows` and, in the exact mode, onto all children of what changed below.
+
+        Args:
+            level: place in `grids`.
+            name: of the convolution.
+            conv: the layer.
+            rows: sites of this level.
+            below: sites of the level below that changed.
+            h: their features.
+        """
         grid = self.grids[level]
         source = self._keep(self.grids[level + 1], name, below, h)
         reach = rows
@@ -594,7 +653,15 @@ class Values:
         return reach, self._spread(grid, source, reach, conv)
 
     def at(self, level: int, name: str, rows: Tensor, x: Tensor, reach: Tensor) -> Tensor:
-        """What was passed on at `rows`, at the sites `reach`, which hold all of them."""
+        """What was passed on at `rows`, at the sites `reach`, which hold all of them.
+
+        Args:
+            level: place in `grids`.
+            name: under which it is kept.
+            rows: sites of x.
+            x: features.
+            reach: sites that are asked for.
+        """
         return self._keep(self.grids[level], name, rows, x)[reach] if self.exact else x
 
     def _keep(self, grid: Grid, name: str, rows: Tensor, values: Tensor) -> Tensor:

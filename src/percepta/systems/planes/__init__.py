@@ -1,4 +1,4 @@
-"""Planes from posed pictures: walls, floors and table tops with their extent, pose and meaning.
+"""Planes from posed pictures: walls, floors and table tops with their extent, pose and class.
 
 PlaneMVS (Liu et al., CVPR 2022): instead of sweeping planes that face the camera, slanted plane hypotheses p = n/d
 carry the source picture onto the reference picture by homographies; a 3-D network turns how well they match into a
@@ -6,7 +6,8 @@ probability of every hypothesis in every pixel, whose mean is a plane for each p
 instances with classes; pooling the pixel planes with an instance's soft mask gives one plane for it, and the depth is
 composed of instance planes where there are any and of pixel planes elsewhere. Ten losses, weighted by learnt
 uncertainties, train both branches at once. `sweep.py` is the geometry, `head.py` our detection branch (centres with
-dynamic masks instead of Mask R-CNN), `model.py` the network, `fusion.py` many key frames into one scene of polygons.
+dynamic masks instead of Mask R-CNN), `model.py` the network, `predict.py` an answer, `fusion.py` many key frames
+fused into one scene of polygons.
 """
 
 from __future__ import annotations
@@ -15,6 +16,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from percepta.config import TrainConfig
+from percepta.errors import InputError
+
+SCORE_THRESHOLD = 0.3  # lowest score of a plane that is given
+SCENE_SCORE_THRESHOLD = 0.4  # lowest score of a plane that joins a scene
+MAX_PLANES = 32  # most planes of a picture
 
 
 @dataclass(frozen=True)
@@ -29,103 +35,110 @@ class Config:
     """What gives features: EfficientNet-Lite0, ResNet-50, or four plain convolutions; each with a feature pyramid."""
     frozen_blocks: int = 2
     """How many of Lite0's first 16 blocks do not train."""
-    pyramid: int = 48
+    pyramid_channels: int = 48
     """Channels of the feature pyramid."""
-    matching: int = 16
+    match_channels: int = 16
     """Channels that are compared between pictures."""
-    fine: bool = False
-    """Compare at a quarter instead of an eighth of the picture; costs are then averaged over 2 × 2 places."""
+    match_stride: Literal[4, 8] = 8
+    """Compare at a quarter (4) or an eighth (8) of the picture; costs at a quarter are averaged over 2 × 2 places."""
     cost: Literal["concat", "correlation"] = "correlation"
-    """What the volume holds: both pictures' channels (as published), or their products, averaged in groups."""
-    groups: int = 8
+    """What the cost volume holds: both pictures' channels (as published), or their products, averaged in groups."""
+    cost_groups: int = 8
     """Groups of the correlation."""
     sweep: Literal["slanted", "fronto"] = "slanted"
     """Hypotheses: slanted planes, or planes that face the camera (an ablation)."""
-    counts: tuple[int, int, int] = (8, 8, 8)
+    hypothesis_counts: tuple[int, int, int] = (8, 8, 8)
     """Number of hypotheses along x, y and z of p = n/d; for "fronto" their product along z."""
-    ranges: tuple[tuple[float, float], ...] = ((-2.0, 2.0), (-2.0, 2.0), (-2.0, 0.5))
+    hypothesis_ranges: tuple[tuple[float, float], ...] = ((-2.0, 2.0), (-2.0, 2.0), (-2.0, 0.5))
     """Lowest and highest value of each, in 1/m."""
-    chunk: int = 32
+    chunk_size: int = 32
     """Hypotheses whose warped features are in memory at once; in training the costs of all are."""
-    volume: int = 8
+    volume_channels: int = 8
     """Channels of the 3-D network at full resolution."""
-    context: int = 64
+    context_channels: int = 64
     """Channels of the 2-D network that corrects matched planes by what the reference picture shows; 0: none."""
-    refine: int = 32
+    refine_channels: int = 32
     """Channels of the refinement at full resolution."""
-    views: Literal["mean", "visible"] = "visible"
-    """How several source pictures count: all alike, or only those that see a hypothesis."""
-    levels: int = 0
-    """Compare at so many inverse depths and read what hypotheses cost off between them. 0: carry the source picture
-    over by each hypothesis, as published, which takes several times as long."""
-    polish: int = 0
-    """How often the costs around the matched planes are read again, at a quarter of the picture, to correct them."""
+    source_average: Literal["all", "visible"] = "visible"
+    """Costs are averaged over all source pictures, or over those in which a hypothesis is visible."""
+    depth_levels: int = 0
+    """Compare at so many inverse depths and interpolate what hypotheses cost between them. 0: warp the source picture
+    by each hypothesis, as published, which takes several times as long."""
+    polish_steps: int = 0
+    """How often planes are corrected by the costs around them, at a quarter of the picture."""
     soft_pooling: bool = True
-    """Pool instance planes with the masks' probabilities; else with the masks themselves."""
-    head: int = 64
+    """Pool instance planes with the masks' probabilities; else with the binary masks."""
+    head_channels: int = 64
     """Channels of the detection branch."""
-    most: int = 16
-    """Most planes that are detected in a picture."""
-    least_area: float = 0.003
-    """Smallest plane that counts, as a share of the picture."""
-    sure: float = 0.3
-    """Lowest score of a detection that is kept."""
-    near_m: float = 0.1
+    min_area: float = 0.003
+    """Smallest plane that is detected, as a share of the picture."""
+    min_depth_m: float = 0.1
     """Depth is never less."""
-    far_m: float = 10.0
+    max_depth_m: float = 10.0
     """Depth is never more."""
     world: Literal["rooms", "boxes"] = "rooms"
-    """The synthetic world: furnished rooms, or the inside of boxes with any texture (fast, for tests)."""
+    """The synthetic world: furnished rooms, or the inside of boxes with random textures (fast, for tests)."""
     rooms: int = 240
     """Rooms of the synthetic training set."""
-    pairs: int = 12
+    pairs_per_room: int = 12
     """Pairs of pictures from each."""
     baseline_m: tuple[float, float] = (0.05, 0.15)
-    """Distance between the two cameras of a training pair."""
-    shaken_deg: float = 0.0
-    """How far training pairs' poses are off: deviation about each axis. Those of real cameras are, while they turn."""
+    """Shortest and longest distance between the two cameras of a training pair."""
+    pose_noise_deg: float = 0.0
+    """Noise on the rotation of training pairs: mean deviation about each axis. Poses of real cameras have it."""
     train: TrainConfig = field(default_factory=TrainConfig)
     """How it is trained."""
 
     def __post_init__(self) -> None:
         if self.width % 16 or self.height % 16 or min(self.width, self.height) < 32:
-            raise ValueError(f"width and height are multiples of 16 from 32 on, got {self.width}×{self.height}")
-        if len(self.ranges) != 3 or any(len(row) != 2 or row[0] >= row[1] for row in self.ranges):
-            raise ValueError(f"ranges are three pairs (lowest, highest), got {self.ranges}")
-        if min(self.counts) < 1 or self.chunk < 1:
-            raise ValueError(f"counts and chunk have to be at least 1, got {self.counts} and {self.chunk}")
-        if self.cost == "correlation" and self.matching % self.groups:
-            raise ValueError(f"matching {self.matching} channels cannot be shared by {self.groups} groups")
-        if not 0 < self.near_m < self.far_m:
-            raise ValueError(f"near_m has to be above 0 and below far_m, got {self.near_m} and {self.far_m}")
-        if self.levels == 1 or min(self.levels, self.polish, self.context) < 0:
-            raise ValueError(
-                "levels is 0 or from 2 on, polish and context from 0 on, "
-                f"got {self.levels}, {self.polish} and {self.context}"
+            raise InputError(f"width and height are multiples of 16 from 32 on, got {self.width}×{self.height}")
+        ranges = self.hypothesis_ranges
+        if len(ranges) != 3 or any(len(row) != 2 or row[0] >= row[1] for row in ranges):
+            raise InputError(f"hypothesis_ranges are three pairs (lowest, highest), got {ranges}")
+        if min(self.hypothesis_counts) < 1 or self.chunk_size < 1:
+            raise InputError(
+                "hypothesis_counts and chunk_size have to be at least 1, "
+                f"got {self.hypothesis_counts} and {self.chunk_size}"
             )
-        if self.levels and (self.cost != "correlation" or not self.fine):
-            raise ValueError(
-                'levels are for cost "correlation" with fine=True: other volumes hold no costs to read off'
+        if self.match_stride not in (4, 8):
+            raise InputError(f"match_stride is 4 or 8, got {self.match_stride}")
+        if self.cost == "correlation" and self.match_channels % self.cost_groups:
+            raise InputError(
+                f"match_channels {self.match_channels} cannot be shared by {self.cost_groups} groups (cost_groups)"
             )
-        if self.polish and not self.levels:
-            raise ValueError("polish reads the costs again that levels keep: give levels as well")
-        if self.shaken_deg < 0:
-            raise ValueError(f"shaken_deg is an angle of at least 0, got {self.shaken_deg}")
+        if not 0 < self.min_depth_m < self.max_depth_m:
+            raise InputError(
+                f"min_depth_m has to be above 0 and below max_depth_m, got {self.min_depth_m} and {self.max_depth_m}"
+            )
+        if self.depth_levels == 1 or min(self.depth_levels, self.polish_steps, self.context_channels) < 0:
+            raise InputError(
+                "depth_levels is 0 or from 2 on, polish_steps and context_channels from 0 on, "
+                f"got {self.depth_levels}, {self.polish_steps} and {self.context_channels}"
+            )
+        if self.depth_levels and (self.cost != "correlation" or self.match_stride != 4):
+            raise InputError(
+                'depth_levels are for cost "correlation" with match_stride 4: other volumes hold no costs to read'
+            )
+        if self.polish_steps and not self.depth_levels:
+            raise InputError("polish_steps reads the costs again that depth_levels keeps: give depth_levels as well")
+        if self.pose_noise_deg < 0:
+            raise InputError(f"pose_noise_deg is an angle of at least 0, got {self.pose_noise_deg}")
         if not 0 < self.baseline_m[0] < self.baseline_m[1]:
-            raise ValueError(f"baseline_m is (shortest, longest) in metres, got {self.baseline_m}")
+            raise InputError(f"baseline_m is (shortest, longest) in metres, got {self.baseline_m}")
 
 
 PRESETS: dict[str, Config] = {
     "tiny": Config(
-        width=96, height=64, encoder="plain", pyramid=16, matching=8, groups=4, fine=True, counts=(3, 3, 6), refine=8,
-        context=0,
-        ranges=((-1.0, 1.0), (-1.0, 1.0), (-1.5, 0.25)), head=16, most=8, least_area=0.02, world="boxes", rooms=1024,
-        pairs=1, baseline_m=(0.25, 0.5),
+        width=96, height=64, encoder="plain", pyramid_channels=16, match_channels=8, match_stride=4, cost_groups=4,
+        hypothesis_counts=(3, 3, 6), hypothesis_ranges=((-1.0, 1.0), (-1.0, 1.0), (-1.5, 0.25)), context_channels=0,
+        refine_channels=8, head_channels=16, min_area=0.02, world="boxes", rooms=1024, pairs_per_room=1,
+        baseline_m=(0.25, 0.5),
         train=TrainConfig(steps=300, batch_size=4, lr=4e-3, warmup=10, clip_norm=1.0),
     ),
     "small": Config(
-        matching=32, fine=True, counts=(3, 3, 16), ranges=((-1.5, 1.5), (-1.5, 1.5), (-2.4, 0.3)), levels=48, polish=2,
-        refine=8, most=32, shaken_deg=0.1, frozen_blocks=8, rooms=400,
+        match_channels=32, match_stride=4, hypothesis_counts=(3, 3, 16),
+        hypothesis_ranges=((-1.5, 1.5), (-1.5, 1.5), (-2.4, 0.3)), depth_levels=48, polish_steps=2, refine_channels=8,
+        pose_noise_deg=0.1, frozen_blocks=8, rooms=400,
         train=TrainConfig(
             steps=2500, batch_size=4, lr=1e-3, lr_scale=(("image", 0.3),), weight_decay=0.01, warmup=100,
             clip_norm=1.0, ema=0.995, checkpoint_every=100,
@@ -133,8 +146,9 @@ PRESETS: dict[str, Config] = {
     ),
     # 10 epochs of 67,000 pairs on one GPU, as published; decays after epochs 7 and 9.
     "paper": Config(
-        width=640, height=480, encoder="resnet50", pyramid=256, cost="concat", context=0, views="mean", most=8,
-        head=128, train=TrainConfig(
+        width=640, height=480, encoder="resnet50", pyramid_channels=256, cost="concat", context_channels=0,
+        source_average="all", head_channels=128,
+        train=TrainConfig(
             steps=111_600, batch_size=6, lr=3e-3, weight_decay=1e-4, optimizer="sgd", schedule="step",
             milestones=(0.7, 0.9), checkpoint_every=2000, clip_norm=10.0,
         ),

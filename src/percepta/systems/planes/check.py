@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from percepta.datasets import colmap, plane_annotations, posed, posed_folder
+from percepta.contract import Progress
+from percepta.datasets import posed
 from percepta.datasets.nyu40 import PLANEMVS_NAMES
+from percepta.datasets.plane_annotations import AnnotatedScene
+from percepta.datasets.posed import Recording
+from percepta.datasets.posed_folder import PosedPicture
 from percepta.datasets.problem import Findings, Problem
+from percepta.errors import InputError, MissingFileError
 from percepta.geometry import pose as poses
 from percepta.media import draw
-from percepta.systems.planes import PRESETS, data
-from percepta.systems.planes.task import overlay
+from percepta.systems.planes import PRESETS, data, kept
+from percepta.systems.planes.predict import draw_planes
 
 
 class Report(Findings[tuple[Image.Image, str]]):
-    """What `check` found.
-
-    Attributes:
-        layout: in words.
-        examples: pictures with their planes, where there is depth, and captions; for `sheet`.
-    """
+    """What `check` found. Its examples are pictures with captions, with their planes where there is depth."""
 
     @property
     def ready(self) -> str:
@@ -34,40 +33,55 @@ class Report(Findings[tuple[Image.Image, str]]):
         """Contact sheet of the examples.
 
         Raises:
-            ValueError: there is no good picture to show.
+            InputError: there is no good picture to show.
         """
         if not self.examples:
-            raise ValueError(f"{self.root}: no good picture to show")
+            raise InputError(f"{self.root}: no good picture to show")
         return draw.sheet([p for p, _ in self.examples], columns, width, [text for _, text in self.examples])
 
 
-def check(root: Path | str, *, examples: int = 8, progress: Callable[[int, int], None] | None = None) -> Report:
+def check(root: Path | str, *, examples: int = 8, progress: Progress | None = None) -> Report:
     """Reads all poses and a sample of the pictures.
 
     Args:
+        root: the folder.
         examples: how many the contact sheet will show.
         progress: called with (pictures done, pictures in all).
 
     Raises:
-        FileNotFoundError: no such folder, or a layout that is not known.
+        MissingFileError: no such folder.
+        InputError: a layout that is not known.
     """
     root = Path(root)
     if not root.is_dir():
-        raise FileNotFoundError(f"{root}: no such folder")
-    if colmap.find(root) is not None or posed_folder.is_one(root):
-        return _pictures(root, examples, progress)
+        raise MissingFileError(f"{root}: no such folder")
+    if kept.is_one(root):
+        return _pairs(root, "kept pairs", [], [], examples, progress)
+    found = data.find(root, AnnotatedScene, Recording, PosedPicture)
+    layout = ", ".join(dict.fromkeys(one.set.NAME for one in found))
+    if all(one.kind is PosedPicture for one in found):
+        return _pictures(root, layout, examples, progress)
     problems: list[Problem] = []
     warnings: list[Problem] = []
-    if any(root.glob("**/pairs.json")):
-        layout = "kept pairs"
-    elif plane_annotations.find(root):
-        layout = "ScanNet with plane annotation"
-    else:
-        layout = "recording with depth"
-        problems, warnings = posed.check(data.recording_of(root))
+    for one in found:
+        if one.kind is Recording:
+            wrong, odd = posed.check(one.read(one.root))
+            problems, warnings = problems + wrong, warnings + odd
+    return _pairs(root, layout, problems, warnings, examples, progress)
+
+
+def _pairs(
+    root: Path,
+    layout: str,
+    problems: list[Problem],
+    warnings: list[Problem],
+    examples: int,
+    progress: Progress | None,
+) -> Report:
+    """Counts the pairs of every split, and draws some."""
     config = PRESETS["small"]
     counts: dict[str, int] = {}
-    for split in ("train", "val", "test", "all"):
+    for split in data.SPLITS:
         try:
             counts[f"pairs in {split}"] = len(data.source(config, split, root))
         except (OSError, ValueError) as error:
@@ -85,7 +99,8 @@ def check(root: Path | str, *, examples: int = 8, progress: Callable[[int, int],
                 problems.append(Problem(root, None, str(error)))
                 continue
             names = [PLANEMVS_NAMES[k] if k >= 0 else "plane" for k in pair.labels]
-            shown.append((overlay(pair.image, pair.segments.astype(np.int32), names), f"pair {i}: {len(names)} planes"))
+            drawn = draw_planes(pair.image, pair.segments.astype(np.int32), names)
+            shown.append((drawn, f"pair {i}: {len(names)} planes"))
             if not names:
                 warnings.append(Problem(root, None, f"pair {i} has no plane"))
             if progress is not None:
@@ -93,11 +108,10 @@ def check(root: Path | str, *, examples: int = 8, progress: Callable[[int, int],
     return Report(root, layout, counts, tuple(problems), tuple(warnings), tuple(shown))
 
 
-def _pictures(root: Path, examples: int, progress: Callable[[int, int], None] | None) -> Report:
+def _pictures(root: Path, layout: str, examples: int, progress: Progress | None) -> Report:
     """Posed pictures without depth: enough to reconstruct from, not to train on."""
-    layout = "COLMAP model" if colmap.find(root) is not None else "posed pictures without depth"
     try:
-        views = data.views_of(root)
+        views = data.posed_pictures(root)
     except (OSError, ValueError) as error:
         return Report(root, layout, {"pictures": 0}, (Problem(root, None, str(error)),))
     problems, warnings, shown = [], [], []

@@ -1,10 +1,10 @@
-"""Many key frames into one scene: planes associated, merged, and outlined as polygons with class, area and pose.
+"""Many key frames fused into one scene: planes matched, merged, and outlined as polygons with class, area and pose.
 
 A plane of a new frame belongs to the plane of the scene that it fits best: the normals agree, where the two overlap
 each one's points lie on the other, and both are of one class or fit all the better. How far apart they may be grows
-with the distance they were seen from, as the error of depth does; two planes of one frame are two. Points are thinned
-to cells, so that what is seen often does not weigh more, and the plane is fitted anew to all of them. When the scene
-is asked for, planes that have grown to fit each other become one. The area is that of the cells.
+with the distance they were seen from, as the error of depth does; two planes of one frame are never merged. Points are
+averaged in cells, so that what is seen often does not weigh more, and the plane is fitted anew to all of them. When the
+scene is asked for, planes that have come to fit each other are merged. The area is that of the cells.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from scipy import ndimage
 from scipy.spatial import KDTree
 
 from percepta.datasets.nyu40 import PLANEMVS_NAMES
+from percepta.errors import InputError
 from percepta.files import write_atomically
 from percepta.geometry import ply
 from percepta.geometry.camera import fit_plane
@@ -31,7 +32,7 @@ from percepta.media import draw
 from percepta.media.draw import write_picture
 
 CELL_M = 0.05
-FIT, UNITE = 1.5, 1.2  # misfits up to which a detection joins a plane, and two planes of the scene each other
+MAX_MISFIT, MERGE_MISFIT = 1.5, 1.2  # up to which a detection joins a plane, and two planes of a scene merge
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,16 @@ class Surface:
     """One plane of a scene.
 
     Attributes:
-        label: class, by name. normal, offset: n·x + d = 0 in the world, n to the side that was seen.
-        world_from_plane: its pose: origin in the middle, z along the normal.
-        polygons: outlines, in the world; the first of each is outside, further parts are polygons of their own.
-        area_m2: what was seen of it, holes left out. score: mean of its detections. seen: in how many frames.
-        cells: which cells of CELL_M are part of it; corner: of the first cell, in the plane's coordinates.
+        label: name of its class.
+        normal: n of n·x + d = 0 in the world, unit length, to the side that was seen.
+        offset: d, metres.
+        world_from_plane: its pose: origin in the centre, z along the normal.
+        polygons: outlines of its connected parts, in the world, metres.
+        area_m2: area of what was seen of it, without holes.
+        score: mean score of its detections.
+        frames: in how many key frames it was seen.
+        cells: which cells of CELL_M are part of it.
+        corner: of the first cell, in the plane's coordinates, metres.
     """
 
     label: str
@@ -53,7 +59,7 @@ class Surface:
     polygons: tuple[Float64[np.ndarray, "_ 3"], ...]
     area_m2: float
     score: float
-    seen: int
+    frames: int
     cells: Bool[np.ndarray, "nx ny"]
     corner: tuple[float, float]
 
@@ -75,28 +81,28 @@ class Surface:
 
 
 @dataclass
-class _Growing:
+class _Part:
     normal: np.ndarray
     offset: float
     points: np.ndarray
     votes: np.ndarray
     scores: list[float]
-    away_m: list[float]  # from how far each of its detections was seen
+    distance_m: list[float]  # of the camera, for each of its detections
     frames: frozenset[int]
 
     @cached_property
     def tree(self) -> KDTree:
         return KDTree(self.points)
 
-    def joined(self, other: _Growing) -> _Growing:
+    def joined(self, other: _Part) -> _Part:
         """Both as one, facing the way this one does."""
-        points = _thin(np.concatenate([self.points, other.points]), CELL_M)
+        points = _cell_means(np.concatenate([self.points, other.points]), CELL_M)
         normal, offset = fit_plane(points)
         if normal @ self.normal < 0:
             normal, offset = -normal, -offset
-        return _Growing(
-            normal, offset, points, self.votes + other.votes, self.scores + other.scores, self.away_m + other.away_m,
-            self.frames | other.frames,
+        return _Part(
+            normal, offset, points, self.votes + other.votes, self.scores + other.scores,
+            self.distance_m + other.distance_m, self.frames | other.frames,
         )  # fmt: skip
 
 
@@ -104,18 +110,20 @@ class _Growing:
 class Fusion:
     """Takes key frames one by one; `scene()` gives what there is so far.
 
-    Args:
-        angle_deg: how far normals may differ between two that are one plane.
-        apart_m, apart_share: how far apart they may be: metres, or that share of the distance they were seen from,
-            whichever is more.
-        overlap: the share of the smaller one that has to be near the other.
+    Attributes:
+        max_angle_deg: largest angle between the normals of two detections of one plane.
+        max_distance_m: how far apart they may be.
+        max_distance_share: the same as a share of the distance they were seen from; the larger of the two counts.
+        min_overlap: the share of the smaller one that has to be near the other.
+        parts: the planes so far.
+        frames: number of key frames so far.
     """
 
-    angle_deg: float = 25.0
-    apart_m: float = 0.10
-    apart_share: float = 0.15
-    overlap: float = 0.3
-    grown: list[_Growing] = field(default_factory=list)
+    max_angle_deg: float = 25.0
+    max_distance_m: float = 0.10
+    max_distance_share: float = 0.15
+    min_overlap: float = 0.3
+    parts: list[_Part] = field(default_factory=list)
     frames: int = 0
 
     def add(
@@ -124,39 +132,41 @@ class Fusion:
         """Adds the planes of a frame.
 
         Args:
-            points: of each plane, `n 3` in the world. eye: where the camera is.
-            labels: places in PLANEMVS_NAMES.
+            points: of each plane, `n 3` in the world, metres.
+            eye: where the camera is, in the world.
+            labels: of each plane, place in PLANEMVS_NAMES.
+            scores: of each plane, 0..1.
 
         Returns:
             the number of each plane in the scene; −1 for one with too few points to be a plane.
         """
         detected = list(zip(points, labels, scores, strict=True))
         out = [-1] * len(detected)
-        free = list(range(len(self.grown)))  # what this frame has not told of yet
+        free = list(range(len(self.parts)))  # no plane of this frame has joined them yet
         for i in np.argsort([-score for _, _, score in detected], kind="stable"):
             cloud, label, score = detected[i]
-            seen = _seen(cloud, eye, label, float(score), self.frames)
+            seen = _part(cloud, eye, label, float(score), self.frames)
             if seen is None:
                 continue
-            fits = {number: self._misfit(seen, self.grown[number]) for number in free}
+            fits = {number: self._misfit(seen, self.parts[number]) for number in free}
             number = min(fits, key=lambda k: fits[k], default=-1)
-            if number >= 0 and fits[number] <= FIT:
-                self.grown[number] = self.grown[number].joined(seen)
+            if number >= 0 and fits[number] <= MAX_MISFIT:
+                self.parts[number] = self.parts[number].joined(seen)
                 free.remove(number)
             else:
-                number = len(self.grown)
-                self.grown.append(seen)
+                number = len(self.parts)
+                self.parts.append(seen)
             out[i] = number
         self.frames += 1
         return out
 
-    def _misfit(self, a: _Growing, b: _Growing) -> float:
-        """How badly two are one plane, the same both ways: distance, in what is allowed, plus the share without
-        overlap, plus 1 for another class; infinite for what is out of the question."""
-        if a.normal @ b.normal < np.cos(np.radians(self.angle_deg)):
+    def _misfit(self, a: _Part, b: _Part) -> float:
+        """How badly two fit as one plane, symmetric: distance as a share of what is allowed, plus the share without
+        overlap, plus 1 where the classes differ; infinite where they cannot be one plane."""
+        if a.normal @ b.normal < np.cos(np.radians(self.max_angle_deg)):
             return np.inf
-        away_m = min(float(np.mean(a.away_m)), float(np.mean(b.away_m)))
-        allowed = max(self.apart_m, self.apart_share * away_m)
+        distance_m = min(float(np.mean(a.distance_m)), float(np.mean(b.distance_m)))
+        allowed = max(self.max_distance_m, self.max_distance_share * distance_m)
         near_a = np.isfinite(b.tree.query(a.points, distance_upper_bound=1.5 * allowed)[0])
         if not near_a.any():
             return np.inf
@@ -164,16 +174,16 @@ class Fusion:
         overlap = max(near_a.mean(), near_b.mean())
         off = [float(np.abs(p @ n + d).mean()) for p, n, d in (
             (a.points[near_a], b.normal, b.offset), (b.points[near_b], a.normal, a.offset))]  # fmt: skip
-        if overlap < self.overlap or max(off) > allowed:
+        if overlap < self.min_overlap or max(off) > allowed:
             return np.inf
         return sum(off) / 2 / allowed + 1 - overlap + float(a.votes.argmax() != b.votes.argmax())
 
-    def _united(self) -> list[_Growing]:
-        """The planes of the scene, those that have come to fit each other as one: best pairs first."""
-        planes = dict(enumerate(self.grown))
+    def _merged(self) -> list[_Part]:
+        """The planes of the scene, merged where they have come to fit each other: best pairs first."""
+        planes = dict(enumerate(self.parts))
 
         def close(pairs: Iterable[tuple[int, int]]) -> dict[tuple[int, int], float]:
-            return {(i, j): misfit for i, j in pairs if (misfit := self._misfit(planes[i], planes[j])) <= UNITE}
+            return {(i, j): misfit for i, j in pairs if (misfit := self._misfit(planes[i], planes[j])) <= MERGE_MISFIT}
 
         misfits = close(itertools.combinations(planes, 2))
         while misfits:
@@ -184,16 +194,16 @@ class Fusion:
             misfits |= close((min(i, k), max(i, k)) for k in planes if k != i)
         return list(planes.values())
 
-    def scene(self, least_m2: float = 0.05, least_seen: int = 1) -> Scene:
-        """The surfaces that are large enough and seen in enough frames, the largest first."""
-        found = [_surface(plane) for plane in self._united() if len(plane.frames) >= least_seen]
-        kept = [s for s in found if s.area_m2 >= least_m2]
-        return Scene(tuple(sorted(kept, key=lambda s: -s.area_m2)))
+    def scene(self, min_area_m2: float = 0.05, min_frames: int = 1) -> FusedScene:
+        """The surfaces of at least this area that were seen in at least so many key frames, the largest first."""
+        found = [_surface(plane) for plane in self._merged() if len(plane.frames) >= min_frames]
+        kept = [s for s in found if s.area_m2 >= min_area_m2]
+        return FusedScene(tuple(sorted(kept, key=lambda s: -s.area_m2)))
 
 
-def _seen(points: np.ndarray, eye: np.ndarray, label: int, score: float, frame: int) -> _Growing | None:
-    """A detection as a plane that may grow; None where its points make no plane."""
-    cloud = _thin(np.asarray(points, np.float64), CELL_M)
+def _part(points: np.ndarray, eye: np.ndarray, label: int, score: float, frame: int) -> _Part | None:
+    """A detection as a plane; None where its points make no plane."""
+    cloud = _cell_means(np.asarray(points, np.float64), CELL_M)
     try:
         normal, offset = fit_plane(cloud)
     except ValueError:
@@ -202,11 +212,11 @@ def _seen(points: np.ndarray, eye: np.ndarray, label: int, score: float, frame: 
         normal, offset = -normal, -offset
     votes = np.zeros(len(PLANEMVS_NAMES))
     votes[max(label, 0)] = score * len(cloud)
-    away_m = float(np.linalg.norm(cloud - eye, axis=1).mean())
-    return _Growing(normal, offset, cloud, votes, [score], [away_m], frozenset([frame]))
+    distance_m = float(np.linalg.norm(cloud - eye, axis=1).mean())
+    return _Part(normal, offset, cloud, votes, [score], [distance_m], frozenset([frame]))
 
 
-def _thin(points: np.ndarray, cell_m: float) -> np.ndarray:
+def _cell_means(points: np.ndarray, cell_m: float) -> np.ndarray:
     """The mean of the points of each cell."""
     if not len(points):
         return points
@@ -216,7 +226,7 @@ def _thin(points: np.ndarray, cell_m: float) -> np.ndarray:
     return np.stack([np.bincount(owner, points[:, i]) / count for i in range(3)], -1)
 
 
-def _surface(plane: _Growing) -> Surface:
+def _surface(plane: _Part) -> Surface:
     helper = np.eye(3)[2] if abs(plane.normal[2]) < 0.9 else np.eye(3)[0]
     x = np.cross(helper, plane.normal)
     x /= np.linalg.norm(x)
@@ -282,10 +292,16 @@ def _ahead(filled: np.ndarray, at: tuple[int, int], heading: tuple[int, int]) ->
 
 
 @dataclass(frozen=True)
-class Scene:
-    """The planes of a scene, the largest first; can be drawn and saved."""
+class FusedScene:
+    """The planes of a scene; can be drawn and saved.
+
+    Attributes:
+        surfaces: the planes, the largest first.
+        weights: hash of the weights that found them.
+    """
 
     surfaces: tuple[Surface, ...]
+    weights: str = ""
 
     def colours(self) -> list[tuple[int, int, int]]:
         """One colour a surface."""
@@ -307,7 +323,7 @@ class Scene:
         """By the ending of the name: .ply and .glb (coloured mesh), .json (polygons), .png (floor plan).
 
         Raises:
-            ValueError: another ending.
+            InputError: another ending.
         """
         path = Path(path)
         match path.suffix.lower():
@@ -318,29 +334,30 @@ class Scene:
             case ".glb":
                 write_atomically(path, glb(*self.mesh()))
             case ".json":
-                write_atomically(path, json.dumps(self.table(), indent=1) + "\n")
+                write_atomically(path, json.dumps(self.to_dict(), indent=1) + "\n")
             case ".png":
                 write_picture(path, self.draw())
             case ending:
-                raise ValueError(f"{path}: a scene is saved as .ply, .glb, .json or .png, not {ending!r}")
+                raise InputError(f"{path}: a scene is saved as .ply, .glb, .json or .png, not {ending!r}")
 
-    def table(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, object]:
         """Plain numbers for JSON, metres."""
         rows = [
             {
                 "id": number, "class": s.label, "area_m2": round(s.area_m2, 4), "score": round(s.score, 4),
-                "seen": s.seen, "normal": s.normal.round(6).tolist(), "offset_m": round(s.offset, 6),
+                "frames": s.frames, "normal": s.normal.round(6).tolist(), "offset_m": round(s.offset, 6),
                 "world_from_plane": s.world_from_plane.round(6).tolist(),
                 "polygons_m": [polygon.round(4).tolist() for polygon in s.polygons],
             }
             for number, s in enumerate(self.surfaces)
         ]  # fmt: skip
-        return {"unit": "m", "planes": rows}
+        return {"unit": "m", "planes": rows, "weights": self.weights}
 
     def draw(self, side: int = 640, up: Sequence[float] = (0.0, 0.0, 1.0)) -> Image.Image:
         """The floor plan: seen from above, lower surfaces first, names and areas of the largest.
 
         Args:
+            side: of the picture, pixels.
             up: the world's direction upwards.
         """
         canvas = Image.new("RGB", (side, side), (250, 250, 250))
@@ -362,7 +379,7 @@ class Scene:
         for i in np.argsort(height, kind="stable"):
             for polygon in flat[i]:
                 line = [(float(a), float(b)) for a, b in polygon * scale + shift]
-                if abs(self.surfaces[i].normal @ z) < 0.5:  # a wall: seen from above a stroke
+                if abs(self.surfaces[i].normal @ z) < 0.5:  # a wall: a line from above
                     pen.line([*line, line[0]], (*tones[i], 255), 4)
                 else:
                     pen.polygon(line, (*tones[i], 90), (*tones[i], 255))
@@ -378,7 +395,9 @@ def glb(places: np.ndarray, triangles: np.ndarray, colours: np.ndarray) -> bytes
     """A coloured triangle mesh as binary glTF 2.0 (y up there: world z becomes y).
 
     Args:
-        places: corners `n 3`, metres, z up. triangles: `m 3`. colours: `n 3`, 0..255.
+        places: corners `n 3`, metres, z up.
+        triangles: `m 3`, numbers of corners.
+        colours: of corners, `n 3`, 0..255.
     """
     asset = {"asset": {"version": "2.0", "generator": "percepta"}, "scene": 0}
     if not len(places):

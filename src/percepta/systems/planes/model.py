@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from percepta.datasets.nyu40 import PLANEMVS_NAMES
+from percepta.errors import InputError
 from percepta.nn.efficientnet import EfficientNetLite0
 from percepta.systems.planes import Config, sweep
-from percepta.systems.planes.head import Found, PlaneHead, block
+from percepta.systems.planes.head import HeadOutput, PlaneHead, block
 
 LOSSES = (
     "centre", "class", "mask", "dice", "quality", "plane", "plane refined", "depth", "depth refined", "depth instance",
@@ -172,13 +173,13 @@ class Regulariser(nn.Module):
             out.append(self.entry([torch.cat([held, piece[:, :, :1]], 2)]))
             held = torch.cat([held[:, :, -1:], piece], 2)
         if held is None:
-            raise ValueError("a volume without hypotheses")
+            raise InputError("a volume without hypotheses")
         out.append(self.entry([functional.pad(held, (0, 0, 0, 0, 0, 1))]))
         score = self.rest(torch.cat(out, 2))
         return score if self.direct is None else score + self.direct * torch.cat(means, 1)
 
 
-def _silent(width: int) -> nn.Conv2d:
+def _zero_layer(width: int) -> nn.Conv2d:
     """The last layer of a correction of planes, 0 at first: training starts from what was matched."""
     layer = nn.Conv2d(width, 3, 3, padding=1)
     nn.init.zeros_(layer.weight)
@@ -195,26 +196,34 @@ class Context(nn.Module):
 
     def __init__(self, channels: int, hypotheses: int, width: int) -> None:
         super().__init__()
-        more, most = width + width // 2, 2 * width
+        middle, wide = width + width // 2, 2 * width
         self.scores = nn.Conv2d(hypotheses, width // 2, 1)
         self.first = block(channels + width // 2 + 5, width)
-        self.down1 = nn.Sequential(block(width, more, 2), block(more, more))
-        self.down2 = nn.Sequential(block(more, most, 2), block(most, most))
-        self.up1 = block(most + more, more)
-        self.up2 = nn.Sequential(block(more + width, width), block(width, width))
-        self.last = _silent(width)
+        self.down1 = nn.Sequential(block(width, middle, 2), block(middle, middle))
+        self.down2 = nn.Sequential(block(middle, wide, 2), block(wide, wide))
+        self.up1 = block(wide + middle, middle)
+        self.up2 = nn.Sequential(block(middle + width, width), block(width, width))
+        self.last = _zero_layer(width)
 
     def forward(
         self,
         plane: Float[Tensor, "b 3 h w"],
-        sure: Float[Tensor, "b 1 h w"],
+        confidence: Float[Tensor, "b 1 h w"],
         score: Float[Tensor, "b n h w"],
         s8: Float[Tensor, "b c h w"],
         parallax: Float[Tensor, "b 1 h w"],
     ) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b k h w"]]:
-        """The corrected planes, and features of the reference picture that know of the matching."""
+        """The corrected planes, and features of the reference picture that know of the matching.
+
+        Args:
+            plane: pixel planes from the volume.
+            confidence: of these, 0..1.
+            score: of every hypothesis.
+            s8: features of the reference picture.
+            parallax: how far a pixel moves between the pictures.
+        """
         scores = functional.relu(self.scores(0.1 * (score - score.amax(1, keepdim=True))))
-        x0 = self.first(torch.cat([s8, scores, plane, sure, 0.1 * parallax], 1))
+        x0 = self.first(torch.cat([s8, scores, plane, confidence, 0.1 * parallax], 1))
         x1 = self.down1(x0)
         x2 = self.down2(x1)
         x1 = self.up1(torch.cat([self._larger(x2, x1), x1], 1))
@@ -237,7 +246,7 @@ class Polish(nn.Module):
     def __init__(self, groups: int, channels: int, width: int = 48) -> None:
         super().__init__()
         self.look = nn.Conv2d(groups * len(self.AROUND) + channels + 4, width, 1)
-        self.body = nn.Sequential(block(width, width), block(width, width), _silent(width))
+        self.body = nn.Sequential(block(width, width), block(width, width), _zero_layer(width))
 
     def forward(
         self,
@@ -246,7 +255,14 @@ class Polish(nn.Module):
         features: Float[Tensor, "b c h w"],
         sight: Float[Tensor, "b 3 h w"],
     ) -> Float[Tensor, "b 3 h w"]:
-        """Args: volume: costs at `sweep.facing` planes. features: of the reference picture. sight: its rays."""
+        """Corrected planes.
+
+        Args:
+            plane: pixel planes at a quarter of the picture.
+            volume: costs at `sweep.facing` planes.
+            features: of the reference picture.
+            sight: its rays, K⁻¹(u, v, 1).
+        """
         known = plane.detach()
         inverse = -(known * sight).sum(1, keepdim=True)
         step = 1 / (sweep.CLOSEST_M * (volume.shape[2] - 1))
@@ -255,20 +271,24 @@ class Polish(nn.Module):
         return plane + self.body(functional.relu(self.look(torch.cat([costs, features, known, inverse], 1))))
 
 
-class Answer(NamedTuple):
-    """What the network says of a batch of reference pictures.
+class Output(NamedTuple):
+    """What the network gives for a batch of reference pictures.
 
     Attributes:
-        plane, refined: pixel planes p = n/d before and after refinement. depth, depth_refined: what they say, metres.
-        sure: highest probability of a hypothesis. found: the detection branch.
+        plane: pixel planes p = n/d before refinement, 1/m.
+        refined: pixel planes after it.
+        depth: of `plane`, metres.
+        depth_refined: of `refined`.
+        confidence: highest probability of a hypothesis.
+        head: what the detection branch says.
     """
 
     plane: Float[Tensor, "b 3 h w"]
     refined: Float[Tensor, "b 3 h w"]
     depth: Float[Tensor, "b h w"]
     depth_refined: Float[Tensor, "b h w"]
-    sure: Float[Tensor, "b 1 h8 w8"]
-    found: Found
+    confidence: Float[Tensor, "b 1 h8 w8"]
+    head: HeadOutput
 
 
 class PlaneNet(nn.Module):
@@ -277,7 +297,7 @@ class PlaneNet(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        width, kept = config.pyramid, config.matching
+        width, kept = config.pyramid_channels, config.match_channels
         if config.encoder == "lite0":
             self.image = EfficientNetLite0(classifier=False)
             self.image.freeze(config.frozen_blocks)
@@ -289,20 +309,20 @@ class PlaneNet(nn.Module):
         concat = config.cost == "concat"
         self.pyramid = Pyramid(channels, width, smoothly=not concat)
         self.match = nn.Conv2d(width, kept, 1)
-        self.volume = Regulariser(2 * kept if concat else config.groups, config.volume, direct=not concat)
-        planes = sweep.hypotheses(config.counts, config.ranges, config.sweep == "fronto")
-        self.context = Context(width, len(planes), config.context) if config.context else None
-        self.polish = Polish(config.groups, width + config.context) if config.polish else None
-        self.enlarged = 4 if config.polish else 8
-        own = width + config.context if config.polish else config.context or kept
+        self.volume = Regulariser(2 * kept if concat else config.cost_groups, config.volume_channels, direct=not concat)
+        planes = sweep.hypotheses(config.hypothesis_counts, config.hypothesis_ranges, config.sweep == "fronto")
+        self.context = Context(width, len(planes), config.context_channels) if config.context_channels else None
+        self.polish = Polish(config.cost_groups, width + config.context_channels) if config.polish_steps else None
+        self.enlarged = 4 if config.polish_steps else 8
+        own = width + config.context_channels if config.polish_steps else config.context_channels or kept
         self.shares = nn.Sequential(
             nn.Conv2d(own, 32, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(32, 9 * self.enlarged**2, 1)
         )
-        r = config.refine
+        r = config.refine_channels
         self.refine = nn.Sequential(block(6, r), block(r, r), block(r, r), nn.Conv2d(r, 3, 3, padding=1))
         nn.init.normal_(self.refine[3].weight, std=1e-3)  # type: ignore[arg-type]
         nn.init.zeros_(self.refine[3].bias)  # type: ignore[arg-type]
-        self.head = PlaneHead(width, config.context or width, config.head, len(PLANEMVS_NAMES))
+        self.head = PlaneHead(width, config.context_channels or width, config.head_channels, len(PLANEMVS_NAMES))
         self.uncertainty = nn.Parameter(torch.full((len(LOSSES),), -1.0))
         self.register_buffer("planes", planes, persistent=False)
 
@@ -317,16 +337,20 @@ class PlaneNet(nn.Module):
         matrix: Float[Tensor, "b 3 3"],
         source_matrices: Float[Tensor, "b v 3 3"],
         source_from_reference: Float[Tensor, "b v 4 4"],
-    ) -> Answer:
+    ) -> Output:
         """Planes of reference pictures, each with v source pictures.
 
         Args:
-            image, sources: RGB 0..1. matrix, source_matrices: K at the pictures' size.
+            image: reference pictures, RGB 0..1.
+            sources: source pictures, RGB 0..1.
+            matrix: K of the reference pictures, at their size.
+            source_matrices: K of the source pictures.
+            source_from_reference: relative poses, metres.
         """
         config = self.config
         (b, v), (h, w) = sources.shape[:2], image.shape[-2:]
         s4, s8 = self.features(torch.cat([image, sources.flatten(0, 1)]))
-        kept = self._matched(s4, s8)
+        kept = self.match_features(s4, s8)
         own, others = kept[:b], kept[b:].unflatten(0, (b, v))
         s4, s8 = s4[:b], s8[:b]
         by = own.shape[-1] / w
@@ -336,17 +360,17 @@ class PlaneNet(nn.Module):
             for i in range(v)
         ]
         volume, scores = self._compared(own, list(others.unbind(1)), ways, matrix, by)
-        plane, sure = sweep.soft_argmin(scores, self._planes)
+        plane, confidence = sweep.soft_argmin(scores, self._planes)
         if self.context is not None:
             moved = torch.stack([sweep.parallax(way) for way in ways]).mean(0)
             moved = functional.adaptive_avg_pool2d(moved, (s8.shape[-2], s8.shape[-1]))
-            plane, s8 = self.context(plane, sure, scores, s8, moved)
+            plane, s8 = self.context(plane, confidence, scores, s8, moved)
         if self.polish is not None and volume is not None:
             plane = functional.interpolate(plane, s4.shape[-2:], mode="bilinear")
             features = s4
             if self.context is not None:
                 features = torch.cat([s4, functional.interpolate(s8, s4.shape[-2:], mode="bilinear")], 1)
-            for _ in range(config.polish):
+            for _ in range(config.polish_steps):
                 plane = self.polish(plane, volume, features, ways[0].rays)
         elif self.context is not None:
             features = s8
@@ -355,33 +379,45 @@ class PlaneNet(nn.Module):
         fine = sweep.convex_upsample(plane, 0.25 * self.shares(features), self.enlarged)
         refined = fine + self.refine(torch.cat([image, fine], 1))
         sight = sweep.rays(matrix, h, w)
-        first, second = (sweep.depth_of(p, sight, config.near_m, config.far_m) for p in (fine, refined))
-        return Answer(fine, refined, first, second, sure, self.head(s4, s8, refined))
+        first, second = (sweep.depth_of(p, sight, config.min_depth_m, config.max_depth_m) for p in (fine, refined))
+        return Output(fine, refined, first, second, confidence, self.head(s4, s8, refined))
 
     @property
     def _planes(self) -> Tensor:
         return self.get_buffer("planes")
 
-    def _matched(self, s4: Tensor, s8: Tensor) -> Tensor:
+    def match_features(self, s4: Tensor, s8: Tensor) -> Tensor:
         """The channels that are compared; for correlation of one length in each group, so that products are cosines."""
+        fine = self.config.match_stride == 4
         if self.config.cost == "concat":
             kept = self.match(s4)
-            return kept if self.config.fine else functional.avg_pool2d(kept, 2)  # as published: P2, averaged
-        grouped = self.match(s4 if self.config.fine else s8).unflatten(1, (self.config.groups, -1))
+            return kept if fine else functional.avg_pool2d(kept, 2)  # as published: P2, averaged
+        grouped = self.match(s4 if fine else s8).unflatten(1, (self.config.cost_groups, -1))
         return (grouped * torch.rsqrt((grouped * grouped).mean(2, True) + 1e-4)).flatten(1, 2)
 
     def _compared(
         self, own: Tensor, others: list[Tensor], ways: list[sweep.Carrier], matrix: Tensor, by: float
     ) -> tuple[Tensor | None, Tensor]:
         """Costs at planes that face the camera, if there are `levels`, and the score of every hypothesis."""
-        config, visible = self.config, self.config.views == "visible"
-        groups = None if config.cost == "concat" else config.groups
-        if config.levels:
-            planes = sweep.facing(config.levels, own)
-            volume = torch.cat(list(sweep.costs(own, others, ways, planes, config.chunk, groups, visible)), 2)
+        config, visible = self.config, self.config.source_average == "visible"
+        groups = None if config.cost == "concat" else config.cost_groups
+        if config.depth_levels:
+            planes = sweep.facing(config.depth_levels, own)
+            volume = torch.cat(list(sweep.costs(own, others, ways, planes, config.chunk_size, groups, visible)), 2)
             sight = sweep.rays(sweep.scaled(matrix, by / 2), own.shape[-2] // 2, own.shape[-1] // 2)
             return volume, self.volume(sweep.hypothesis_costs(volume, self._planes, sight))
-        pooled = 2 if config.fine else 1
-        pieces = sweep.costs(own, others, ways, self._planes, config.chunk, groups, visible, pooled)
+        pooled = 2 if config.match_stride == 4 else 1
+        pieces = sweep.costs(own, others, ways, self._planes, config.chunk_size, groups, visible, pooled)
         train = torch.is_grad_enabled()
         return None, self.volume(torch.cat(list(pieces), 2)) if train else self.volume.stream(pieces)
+
+
+def build(config: Config) -> PlaneNet:
+    """The network with random weights; `load` and `train` fill Lite0, which PRETRAINED names."""
+    return PlaneNet(config)
+
+
+def run(model: PlaneNet, batch: dict[str, Any]) -> Output:
+    """The network on a batch of `data.Samples`, or of `predict.prepare`."""
+    names = ("image", "sources", "matrix", "source_matrices", "source_from_reference")
+    return model(*(batch[name] for name in names))

@@ -1,4 +1,4 @@
-"""Planes of a depth picture by RANSAC: labels for real recordings that nobody annotated; and their poses, mended."""
+"""Planes of a depth picture by RANSAC: pseudo-labels for recordings without annotation; and their poses, corrected."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ class Segments:
 
     Attributes:
         index: number of each pixel's plane, −1 for none.
-        normal, offset: n·x + d = 0 in the camera's coordinates, d > 0; the largest plane first.
+        normal: n of each plane n·x + d = 0 in the camera's coordinates; the largest plane first.
+        offset: d of each plane, above 0, metres.
     """
 
     index: Int32[np.ndarray, "h w"]
@@ -26,7 +27,7 @@ class Segments:
     offset: Float64[np.ndarray, " n"]
 
 
-def turned_to_fit(
+def aligned_pose(
     first: UInt8[np.ndarray, "h w 3"],
     second: UInt8[np.ndarray, "h w 3"],
     depth_m: Float[np.ndarray, "h w"],
@@ -34,7 +35,7 @@ def turned_to_fit(
     second_from_first: Float[np.ndarray, "4 4"],
     *,
     step: int = 3,
-    most_deg: float = 1.5,
+    max_angle_deg: float = 1.5,
 ) -> Float64[np.ndarray, "4 4"]:
     """The pose with the rotation under which the second picture looks most like the first one, by the sensor's depth.
 
@@ -42,7 +43,16 @@ def turned_to_fit(
     few centimetres, so training pairs would teach wrong depth. Only for pairs with depth: not for what is measured.
 
     Args:
-        step: every so many pixels are compared. most_deg: a larger turn is not believed; the pose stays as it was.
+        first: the first picture, RGB.
+        second: the second picture, RGB.
+        depth_m: of the first picture, 0 where unknown.
+        camera: of both pictures.
+        second_from_first: the relative pose, metres.
+        step: compare every so many pixels.
+        max_angle_deg: where the best rotation is larger, the pose stays as it was.
+
+    Returns:
+        second_from_first with another rotation.
     """
     grey = [ndimage.gaussian_filter(p.astype(np.float32).mean(-1), 0.7) for p in (first, second)]
     cloud = back_project(depth_m.astype(np.float64), camera)[::step, ::step]
@@ -66,7 +76,7 @@ def turned_to_fit(
         options={"xatol": 0.01, "fatol": 1e-5, "maxiter": 150, "initial_simplex": corners},
     )  # fmt: skip
     out = np.array(second_from_first, np.float64)
-    if np.linalg.norm(found.x) > most_deg:
+    if np.linalg.norm(found.x) > max_angle_deg:
         return out
     out[:3, :3] = poses.from_vector(np.radians(found.x)) @ out[:3, :3]
     return out
@@ -77,10 +87,10 @@ def planes_of_depth(
     camera: Intrinsics,
     *,
     seed: int = 0,
-    most: int = 20,
-    least_area: float = 0.005,
-    far_m: float = 6.0,
-    tries: int = 96,
+    max_planes: int = 20,
+    min_area: float = 0.005,
+    max_depth_m: float = 6.0,
+    candidates: int = 96,
 ) -> Segments:
     """One plane after the other, each the one with most pixels left (Fischler & Bolles 1981), refined and connected.
 
@@ -88,17 +98,23 @@ def planes_of_depth(
     30°. A candidate is one pixel with its local normal. Of what agrees the largest connected part is taken.
 
     Args:
-        least_area: smallest plane, as a share of the picture. far_m: readings beyond are left out.
+        depth_m: 0 where unknown.
+        camera: at the size of the depth.
+        seed: of the random candidates.
+        max_planes: most planes that are found.
+        min_area: smallest plane, as a share of the picture.
+        max_depth_m: readings beyond are left out.
+        candidates: how many planes are tried for each that is found.
     """
     rng = np.random.default_rng(seed)
     cloud = back_project(depth_m.astype(np.float64), camera)
-    normal, known = local_normals(cloud, (depth_m > 0) & (depth_m < far_m))
+    normal, known = local_normals(cloud, (depth_m > 0) & (depth_m < max_depth_m))
     index = np.full(depth_m.shape, -1, np.int32)
     left = known.copy()
     found: list[tuple[np.ndarray, float]] = []
-    least = max(12, int(least_area * depth_m.size))
-    while len(found) < most and left.sum() >= least:
-        candidate = _best(cloud, normal, left, rng, tries)
+    least = max(12, int(min_area * depth_m.size))
+    while len(found) < max_planes and left.sum() >= least:
+        candidate = _best(cloud, normal, left, rng, candidates)
         part = np.zeros_like(left)
         for _ in range(2):
             part = _largest(_near(cloud, normal, left, *candidate))
@@ -107,7 +123,7 @@ def planes_of_depth(
             candidate = fit_plane(cloud[part])
         if part.sum() < least:
             break
-        # The rim of a plane has no good normals: what lies on the plane and touches it belongs to it.
+        # At the rim of a plane normals are unreliable: what lies on the plane and touches it belongs to it.
         flat = np.asarray(np.abs(cloud @ candidate[0] + candidate[1]) < _tolerance(cloud[..., 2]))
         rim = np.asarray(ndimage.binary_dilation(part, iterations=2), bool) & flat & (depth_m > 0) & (index < 0)
         index[part | rim] = len(found)
@@ -126,7 +142,13 @@ def planes_of_depth(
 def local_normals(
     cloud: Float64[np.ndarray, "h w 3"], seen: Bool[np.ndarray, "h w"], reach: int = 2
 ) -> tuple[Float64[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"]]:
-    """Unit normals towards the camera from differences over `reach` pixels, and where all that they need is there."""
+    """Unit normals towards the camera from differences over `reach` pixels, and where all that they need is there.
+
+    Args:
+        cloud: a point for each pixel, metres.
+        seen: which pixels have one.
+        reach: distance of the neighbours, in pixels.
+    """
     smooth = np.stack([ndimage.uniform_filter(cloud[..., i], 3) for i in range(3)], -1)
     whole = ndimage.minimum_filter(seen.astype(np.uint8), 2 * reach + 3, mode="constant") > 0
     across = np.roll(smooth, -reach, 1) - np.roll(smooth, reach, 1)
@@ -148,11 +170,11 @@ def _near(cloud: np.ndarray, normal: np.ndarray, left: np.ndarray, n: np.ndarray
 
 
 def _best(
-    cloud: np.ndarray, normal: np.ndarray, left: np.ndarray, rng: np.random.Generator, tries: int
+    cloud: np.ndarray, normal: np.ndarray, left: np.ndarray, rng: np.random.Generator, candidates: int
 ) -> tuple[np.ndarray, float]:
     """The candidate that most of a sample of the pixels agree with."""
     points, normals = cloud[left], normal[left]
-    pick = rng.integers(0, len(points), tries)
+    pick = rng.integers(0, len(points), candidates)
     n, d = normals[pick], -np.einsum("nc,nc->n", normals[pick], points[pick])
     some = rng.integers(0, len(points), min(len(points), 2500))
     close = np.abs(points[some] @ n.T + d) < _tolerance(points[some, 2])[:, None]

@@ -24,7 +24,13 @@ BEHIND = -1.0  # the worst correlation
 
 
 def hypotheses(counts: Sequence[int], ranges: Sequence[Sequence[float]], fronto: bool = False) -> Float[Tensor, "n 3"]:
-    """Planes p = n/d on a regular grid, z changing fastest; with `fronto` as many, all facing the camera."""
+    """Planes p = n/d on a regular grid, z changing fastest.
+
+    Args:
+        counts: how many values x, y and z have.
+        ranges: lowest and highest value of each, 1/m.
+        fronto: give as many planes, but all facing the camera.
+    """
     if fronto:
         # At least as fine as the slanted grid along z, and only where the plane is in front of the camera.
         return _along_z(torch.linspace(ranges[2][0], min(ranges[2][1], -0.1), counts[0] * counts[1] * counts[2]))
@@ -37,7 +43,13 @@ def _along_z(z: Float[Tensor, " n"]) -> Float[Tensor, "n 3"]:
 
 
 def rays(matrix: Float[Tensor, "b 3 3"], height: int, width: int) -> Float[Tensor, "b 3 h w"]:
-    """K⁻¹(u, v, 1) of every pixel."""
+    """K⁻¹(u, v, 1) of every pixel.
+
+    Args:
+        matrix: K.
+        height: in pixels.
+        width: in pixels.
+    """
     pixels = _pixels(matrix, height, width)
     return (torch.linalg.inv(matrix) @ pixels).unflatten(2, (height, width))
 
@@ -58,7 +70,13 @@ def scaled(matrix: Float[Tensor, "*b 3 3"], by: float) -> Float[Tensor, "*b 3 3"
 
 
 class Carrier(NamedTuple):
-    """Where reference pixels go: to base + inverse depth · shift, in homogeneous source pixels."""
+    """Where reference pixels go: to base + inverse depth · shift, in homogeneous source pixels.
+
+    Attributes:
+        base: of points at infinity.
+        shift: by an inverse depth of 1/m.
+        rays: K⁻¹(u, v, 1) of the reference pixels.
+    """
 
     base: Float[Tensor, "b 3 h w"]
     shift: Float[Tensor, "b 3"]
@@ -72,7 +90,15 @@ def carrier(
     height: int,
     width: int,
 ) -> Carrier:
-    """What all hypotheses share; matrices are those of the feature maps, the reference's `height` × `width`."""
+    """What all hypotheses share.
+
+    Args:
+        reference_matrix: K of the reference's feature map.
+        source_matrix: K of the source's feature map.
+        source_from_reference: relative pose, metres.
+        height: of the reference's feature map.
+        width: of the reference's feature map.
+    """
     sight = rays(reference_matrix, height, width)
     turned = source_matrix @ source_from_reference[:, :3, :3] @ sight.flatten(2)
     shift = (source_matrix @ source_from_reference[:, :3, 3:])[:, :, 0]
@@ -100,7 +126,13 @@ def sample(features: Float[Tensor, "b c hs ws"], at: Float[Tensor, "b n h w 2"])
 def warp(
     features: Float[Tensor, "b c hs ws"], way: Carrier, planes: Float[Tensor, "n 3"]
 ) -> tuple[Float[Tensor, "b c n h w"], Float[Tensor, "b 1 n h w"]]:
-    """Features carried onto the reference picture by every plane, and which of their pixels lie in the source."""
+    """Features carried onto the reference picture by every plane, and which of their pixels lie in the source.
+
+    Args:
+        features: of the source picture.
+        way: from the reference to the source picture.
+        planes: hypotheses p with p·X = 1.
+    """
     at = places(way, planes)
     inside = ((at >= 0) & (at <= planes.new_tensor([features.shape[3] - 1, features.shape[2] - 1]))).all(-1)
     return sample(features, at), inside[:, None].to(features.dtype)
@@ -122,7 +154,10 @@ def costs(
     wanted they are made again for these instead of being kept: less memory, and faster, as a piece fits into the cache.
 
     Args:
-        sources, ways: features of each source picture and how it is reached.
+        reference: features of the reference picture.
+        sources: features of each source picture.
+        ways: where the reference's pixels go in each source picture.
+        planes: hypotheses p = n/d, 1/m.
         chunk: hypotheses of a piece.
         groups: the volume has the mean of products in so many groups; None: the warped and the reference's channels.
         visible_only: average over the source pictures that see a hypothesis; else over all of them.
@@ -176,6 +211,8 @@ def hypothesis_costs(
     """What slanted hypotheses cost, read off a volume of twice their size, averaged over 2 × 2 places.
 
     Args:
+        volume: costs at `facing` planes.
+        planes: hypotheses p = n/d, 1/m.
         sight: K⁻¹(u, v, 1) of the places. A plane that a sight line meets only behind the camera costs BEHIND.
     """
     inverse = plane_inverse_depth(planes[None, :, None, None], sight.permute(0, 2, 3, 1)[:, None])
@@ -208,6 +245,8 @@ def convex_upsample(
     """Each fine pixel is a convex combination of the 3 × 3 coarse ones around (RAFT, Teed & Deng 2020, section 3.3).
 
     Args:
+        values: at the coarse places.
+        by: how many times as large the result is.
         weights: logits, 9·by² channels. Beyond the border the outermost values repeat, so that constants stay.
     """
     b, c, h, w = values.shape
@@ -217,7 +256,17 @@ def convex_upsample(
 
 
 def depth_of(
-    plane: Float[Tensor, "b 3 h w"], sight: Float[Tensor, "b 3 h w"], near_m: float, far_m: float
+    plane: Float[Tensor, "b 3 h w"], sight: Float[Tensor, "b 3 h w"], min_depth_m: float, max_depth_m: float
 ) -> Float[Tensor, "b h w"]:
-    """Depth in metres of pixel planes, clamped: beyond `far_m` also where a ray does not meet its plane."""
-    return 1 / -(plane * sight).sum(1).clamp(-1 / near_m, -1 / far_m)
+    """Depth of pixel planes.
+
+    Args:
+        plane: p = n/d, 1/m.
+        sight: K⁻¹(u, v, 1) of the pixels.
+        min_depth_m: depth is never less.
+        max_depth_m: depth is never more; it is this, too, where a ray does not meet its plane.
+
+    Returns:
+        Metres.
+    """
+    return 1 / -(plane * sight).sum(1).clamp(-1 / min_depth_m, -1 / max_depth_m)

@@ -31,9 +31,9 @@ class Late:
     """Layers of the vision-language decoder."""
     heads: int = 6
     """Attention heads of the decoder."""
-    inner: int = 384
+    feedforward: int = 384
     """Width inside the decoder's feed-forward parts."""
-    fine: tuple[int, int] = (64, 32)
+    mask_channels: tuple[int, int] = (64, 32)
     """Channels of the mask head at strides 8 and 4."""
     dropout: float = 0.0
     """Dropout of the decoder."""
@@ -85,16 +85,12 @@ class Config:
     """Which network: ours with late text, or the paper's. The settings of the other one are not used."""
     size: int = 320
     """Side of the square, in pixels, that pictures are fitted into for training."""
-    look: int = 0
+    prediction_size: int = 0
     """The same for predictions; 0: as in training. A little more than in training finds small things better."""
     sentences: int = 4
     """Sentences per picture and training step."""
     augment: bool = True
     """Train on random views (crops, mirrored, two pictures side by side); the paper takes whole pictures."""
-    threshold: float = 0.5
-    """Probability above which a pixel belongs to the mask (the paper: 0.35)."""
-    found: float = 0.5
-    """Score below which the answer is "not found" (the paper's network always finds: 0)."""
     late: Late = field(default_factory=Late)
     """The light network."""
     cris: Cris = field(default_factory=Cris)
@@ -103,9 +99,9 @@ class Config:
     """How it is trained."""
 
     @property
-    def sight(self) -> int:
+    def size_at_prediction(self) -> int:
         """Side of the square that a prediction fits its picture into, in pixels."""
-        return self.look or self.size
+        return self.prediction_size or self.size
 
 
 _PAPER = TrainConfig(
@@ -116,19 +112,21 @@ _PAPER = TrainConfig(
 PRESETS: dict[str, Config] = {
     "tiny": Config(
         size=96,
-        late=Late("conv", "words", width=64, layers=2, heads=4, inner=128, fine=(32, 16), frozen_blocks=0),
+        late=Late(
+            "conv", "words", width=64, layers=2, heads=4, feedforward=128, mask_channels=(32, 16), frozen_blocks=0,
+        ),
         train=TrainConfig(steps=480, batch_size=16, lr=3e-3, warmup=20, clip_norm=1.0),
     ),
     "small": Config(
-        look=448,
+        prediction_size=448,
         train=TrainConfig(
             steps=3800, batch_size=8, lr=6e-4, lr_scale=(("image", 0.15), ("align", 0.15)), weight_decay=0.02,
             warmup=200, clip_norm=1.0, ema=0.998, checkpoint_every=200,
         ),
     ),
-    "rn50": Config("cris", 416, 0, 1, False, 0.35, 0.0, train=_PAPER),
+    "rn50": Config(design="cris", size=416, sentences=1, augment=False, train=_PAPER),
     "rn101": Config(
-        "cris", 416, 0, 1, False, 0.35, 0.0,
+        design="cris", size=416, sentences=1, augment=False,
         cris=Cris(vision_layers=(3, 4, 23, 3), word_dim=512, fpn_in=(512, 1024, 512)),
         train=_PAPER,
     ),

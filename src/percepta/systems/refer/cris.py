@@ -1,4 +1,4 @@
-"""CRIS: the network of the paper, its loss, its letterbox, and a faster form of it.
+"""CRIS: the network of the paper, its word ids and its letterbox.
 
 Source: Wang et al., "CRIS: CLIP-Driven Referring Image Segmentation", CVPR 2022 (numbers in brackets are its
 equations); reference code MIT. Every parameter has the name it has in published checkpoints.
@@ -10,23 +10,22 @@ sentence and slides it over the grid brought up to s/4: one logit a place.
 
 from __future__ import annotations
 
-import itertools
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from percepta.nn.clip import CLIP, MEAN, Bottleneck, ModifiedResNet
+from percepta.errors import InputError
+from percepta.nn.clip import CLIP, MEAN, Tokenizer
 from percepta.nn.transformer import sine_line
 
 # A place belongs to the mask from this probability on (the reference's evaluation).
 THRESHOLD = 0.35
 
-Module = TypeVar("Module", bound=nn.Module)
 # Grids at 1/8, 1/16 and 1/32 of the picture.
 Features = tuple[Tensor, Tensor, Tensor]
 
@@ -45,7 +44,13 @@ def _double(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c 2*h 2*w"]:
 
 
 def sine_grid(height: int, width: int, channels: int) -> Float[Tensor, "{height}*{width} {channels}"]:
-    """Positions of a grid, row by row: the first half of the channels tells the column, the second the row."""
+    """Positions of a grid, row by row: the first half of the channels tells the column, the second the row.
+
+    Args:
+        height: rows.
+        width: columns.
+        channels: a multiple of 4.
+    """
     columns = sine_line(width, channels // 2).expand(height, -1, -1)
     rows = sine_line(height, channels // 2)[:, None].expand(-1, width, -1)
     return torch.cat([columns, rows], -1).flatten(0, 1)
@@ -143,6 +148,15 @@ class DecoderLayer(nn.Module):
         word_positions: Float[Tensor, "l c"],
         padding: Bool[Tensor, "b l"],
     ) -> Float[Tensor, "b n c"]:
+        """The features of the picture after looking at themselves and at the words.
+
+        Args:
+            places: features of the picture.
+            words: features of the words.
+            place_positions: added to places where they ask or are asked.
+            word_positions: added to words where they are asked.
+            padding: True at what is no word.
+        """
         x = self.norm1(places)
         where = x + place_positions
         x = self.self_attn(where, where, x, need_weights=False)[0]
@@ -169,9 +183,12 @@ class Decoder(nn.Module):
     def forward(
         self, grid: Float[Tensor, "b c h w"], words: Float[Tensor, "b l c"], padding: Bool[Tensor, "b l"]
     ) -> Float[Tensor, "b c h w"]:
-        """Args:
-        grid: what the neck leaves.
-        words: their features; those that `padding` marks are not looked at.
+        """The grid after all layers.
+
+        Args:
+            grid: what the neck leaves.
+            words: their features.
+            padding: True at what is no word.
         """
         _, channels, height, width = grid.shape
         places = grid.flatten(2).transpose(1, 2)
@@ -221,12 +238,21 @@ class CRIS(nn.Module):
         word_len: ids a sentence is tokenized to: 17 (RefCOCO, RefCOCO+) or 22 (G-Ref). Not a limit of the network.
         fpn_in: channels of the three features: 8 and 16 times `vision_width`, and `word_dim`.
         fpn_out: channels inside the neck; the middle one is `vis_dim`.
-        num_layers, vis_dim, num_head, dim_ffn, dropout: of the decoder.
+        num_layers: layers of the decoder.
+        vis_dim: width of the decoder, a multiple of 4 and of `num_head`.
+        num_head: attention heads of the decoder.
+        dim_ffn: width inside the decoder's feed-forward parts.
+        dropout: of the decoder.
         intermediate: only False: published networks read the last layer of the decoder.
         word_dim: width of CLIP's shared space and thus of the sentence state, 1024 (RN50) or 512 (RN101).
-        vision_layers, vision_width: of CLIP's image tower.
+        vision_layers: blocks in the four stages of CLIP's image tower.
+        vision_width: channels of the first stage of CLIP's image tower.
         image_size: side of the square picture in pixels, a multiple of 32. Not a limit of the network.
-        vocab, context_length, text_width, text_layers, text_heads: of CLIP's text transformer.
+        vocab: word pieces that CLIP's text transformer knows.
+        context_length: the longest sentence that it takes, in word pieces.
+        text_width: its width.
+        text_layers: its layers.
+        text_heads: its attention heads; None: text_width / 64.
         grid: side of the grid of positions that CLIP's attention pool has learnt.
     """
 
@@ -268,7 +294,7 @@ class CRIS(nn.Module):
         }
         broken = [rule for rule, holds in rules.items() if not holds]
         if broken:
-            raise ValueError("these sizes do not make a CRIS: " + "; ".join(broken))
+            raise InputError("these sizes do not make a CRIS: " + "; ".join(broken))
         self.word_len, self.image_size = word_len, image_size
         self.backbone = CLIP(
             embed_dim=word_dim,
@@ -290,7 +316,7 @@ class CRIS(nn.Module):
         """Features of a normalised picture (`percepta.nn.clip.normalise`), sides multiples of 32."""
         height, width = image.shape[-2:]
         if height % 32 or width % 32:
-            raise ValueError(f"the picture is {width}×{height}; expected sides that are multiples of 32")
+            raise InputError(f"the picture is {width}×{height}; expected sides that are multiples of 32")
         visual = self.backbone.visual
         kernel = visual.conv1.weight
         if not kernel.is_contiguous() and kernel.is_contiguous(memory_format=torch.channels_last):
@@ -313,7 +339,14 @@ class CRIS(nn.Module):
         state: Float[Tensor, "b d"],
         words: Int[Tensor, "b l"],
     ) -> Float[Tensor, "b 1 i j"]:
-        """Logits at a quarter of the picture from `prepare`; one picture serves any number of sentences."""
+        """Logits at a quarter of the picture from `prepare`; one picture serves any number of sentences.
+
+        Args:
+            prepared: what `prepare` gave.
+            tokens: features of the words.
+            state: vector of the sentence.
+            words: ids of one sentence a picture, zeros behind it.
+        """
         grid = self.decoder(self.neck.fuse(prepared, state), tokens, words == 0)
         return self.proj(grid, state).to(state.dtype)
 
@@ -324,11 +357,20 @@ class CRIS(nn.Module):
         state: Float[Tensor, "b d"],
         words: Int[Tensor, "b l"],
     ) -> Float[Tensor, "b 1 i j"]:
-        """Logits at a quarter of the picture from `encode_image` and `encode_text`."""
+        """Logits at a quarter of the picture from `encode_image` and `encode_text`.
+
+        Args:
+            features: what `encode_image` gave.
+            tokens: features of the words.
+            state: vector of the sentence.
+            words: ids of one sentence a picture, zeros behind it.
+        """
         return self.answer(self.prepare(features), tokens, state, words)
 
     def forward(self, image: Float[Tensor, "b 3 h w"], words: Int[Tensor, "b l"]) -> Float[Tensor, "b 1 h//4 w//4"]:
-        """Args:
+        """Logits for one sentence a picture.
+
+        Args:
             image: normalised, sides multiples of 32.
             words: ids of one sentence a picture, the end mark the largest, zeros behind it.
 
@@ -339,12 +381,14 @@ class CRIS(nn.Module):
         return self.head(self.encode_image(image), tokens, state, words)
 
 
-def loss(logits: Float[Tensor, "b 1 h w"], mask: Float[Tensor, "b 1 H W"]) -> Float[Tensor, ""]:
-    """The text-to-pixel loss [10-11]: binary cross entropy, the mask (0..1) brought to the logits' size (nearest)."""
-    mask = mask.to(logits.dtype)
-    if mask.shape[-2:] != logits.shape[-2:]:
-        mask = F.interpolate(mask, size=logits.shape[-2:], mode="nearest")
-    return F.binary_cross_entropy_with_logits(logits, mask)
+@functools.cache
+def _tokenizer() -> Tokenizer:
+    return Tokenizer()
+
+
+def tokenize(sentences: Sequence[str], length: int) -> Int[Tensor, "n length"]:
+    """CLIP's word ids; a sentence that is too long keeps its end token."""
+    return _tokenizer()(list(sentences), length)
 
 
 # -------------------------------------------------------------------------------------------------------- letterbox
@@ -406,7 +450,7 @@ class Letterbox:
 def letterbox(image: Float[Tensor, "3 h w"], size: int) -> tuple[Float[Tensor, "3 size size"], Letterbox]:
     """A picture 0..1 in a square of `size` (not normalised yet), and what brings maps of the square back."""
     if image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:
-        raise ValueError(f"expected a picture of shape (3, height, width), got {tuple(image.shape)}")
+        raise InputError(f"expected a picture of shape (3, height, width), got {tuple(image.shape)}")
     box = Letterbox(image.shape[-2], image.shape[-1], size)
     return box.image(image), box
 
@@ -438,50 +482,3 @@ def _warp(x: Tensor, axis: int, length: int, scale: float, shift: float, cubic: 
     shape[axis] = length
     parts = (x.index_select(axis, taps[:, place]) * weight[:, place].reshape(shape) for place in range(len(offsets)))
     return torch.stack(list(parts)).sum(0)
-
-
-# ------------------------------------------------------------------------------------------------------------ speed
-
-
-def fuse(model: Module) -> Module:
-    """Folds every batch norm that follows a convolution or a linear layer into it: for inference, in place.
-
-    Results change by rounding alone. The model can no longer be trained or filled from a published checkpoint; the norm
-    behind the product of picture and sentence, which follows no layer, stays.
-    """
-    model.eval()
-    for module in list(model.modules()):
-        if isinstance(module, ModifiedResNet | Bottleneck):
-            for number in "123":
-                folded = _fold(getattr(module, f"conv{number}"), getattr(module, f"bn{number}"))
-                if folded is not None:
-                    setattr(module, f"conv{number}", folded)
-                    setattr(module, f"bn{number}", nn.Identity())
-        elif isinstance(module, nn.Sequential):
-            names = list(module._modules)
-            for name, following in itertools.pairwise(names):
-                folded = _fold(module._modules[name], module._modules[following])
-                if folded is not None:
-                    module._modules[name] = folded
-                    module._modules[following] = nn.Identity()
-    return model
-
-
-def fast(model: CRIS, dtype: torch.dtype = torch.bfloat16) -> CRIS:
-    """The network for inference, in place: norms folded, and everything that sees the picture in `dtype`.
-
-    The text transformer and the layer that makes the kernel stay as they are (a few per cent of the time, and every
-    place of the mask depends on them). bfloat16 is worth it where the processor multiplies in it.
-    """
-    fuse(model)
-    for part in (model.backbone.visual, model.neck, model.decoder, model.proj.vis):
-        part.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return model
-
-
-def _fold(layer: nn.Module | None, norm: nn.Module | None) -> nn.Conv2d | nn.Linear | None:
-    if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-        return torch.nn.utils.fuse_conv_bn_eval(layer, norm)
-    if isinstance(layer, nn.Linear) and isinstance(norm, nn.BatchNorm1d):
-        return torch.nn.utils.fuse_linear_bn_eval(layer, norm)
-    return None

@@ -1,4 +1,4 @@
-"""Pictures and sentences into batches: what is trained on, what is asked in an evaluation, and where the data lie.
+"""Pictures and sentences into batches: which pictures of a folder, what is trained on, what an evaluation asks.
 
 A training batch is {image: b 3 s s, sentences: n strings, owner: n, mask: n s/4 s/4 (share of each cell inside),
 present: n, kinds: n}; an evaluation adds the masks at the pictures' own size.
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,91 +19,80 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image, ImageOps
 from torch import Tensor
-from torch.nn import functional
 
-from percepta.datasets import ccp, coco, coco_small, davis, flickr8k, folder, foregrounds, oasis, refcoco, voc
-from percepta.datasets.scene import PngMask, Scene
+from percepta.contract import Dataset
+from percepta.datasets import layouts
+from percepta.datasets.scene import PngMask, Scene, of_split, stride
+from percepta.errors import InputError
 from percepta.media import image as pictures
 from percepta.systems.refer import Config
-from percepta.systems.refer.sentences import Ask, Thing, centre, compose
+from percepta.systems.refer.model import GREY
+from percepta.systems.refer.sentences import Thing, centre, compose, training_batch
+from percepta.systems.refer.world import Shapes
 
-GREY = 127  # what surrounds a picture that is no square: exactly 0 behind the encoder's normalisation
 SMALLEST = 0.0015  # share of the training picture below which a thing is not asked for
 HELD_OUT = 10  # one group in so many is kept for validation, by the checksum of its name
 
-# Sub-folders of a collection: reader and how often an epoch goes through it.
-COLLECTION: dict[str, tuple[Callable[[Path], list[Scene]], float]] = {
-    "coco-small": (coco_small.read, 3),
-    "voc-coseg": (voc.read, 1.5),
-    "ccp": (ccp.read, 1),
-    "flickr8k": (flickr8k.read, 1),
-    "oasis": (oasis.read, 1),
-    "foregrounds": (foregrounds.read, 0.7),
-    "davis16-train": (davis.read, 1),
-}
-TEST_VIDEOS = "davis16"
+# Folders of a collection in their order, and how often an epoch goes through each (others: once, behind these).
+REPEATS: dict[str, float] = {
+    "coco-small": 3, "voc-coseg": 1.5, "ccp": 1, "flickr8k": 1, "oasis": 1, "foregrounds": 0.7, "davis16-train": 1,
+}  # fmt: skip
+# A folder of a collection that is only evaluated on, and which of its frames: 0, 5, 10, ...
+TEST_VIDEOS, TEST_STRIDE = "davis16", 5
 
 
-class Fit(NamedTuple):
-    """How a picture of `height` × `width` lies in a square of `size`: shrunk to inner_h × inner_w at (top, left)."""
+def data(config: Config, split: str, root: Path | None = None) -> Dataset:
+    """Samples of a split ("train", "val", "test", "all") of a folder in any layout of docs/refer-your-data.md.
 
-    height: int
-    width: int
-    top: int
-    left: int
-    inner_h: int
-    inner_w: int
-    size: int
+    Without a folder: coloured shapes on plain ground, with sentences that need colour, size, shape or relation.
 
-    def back(self, square: Float[Tensor, "n h w"]) -> Float[Tensor, "n height width"]:
-        """Maps over the square, at whatever resolution, at the picture's own size and place."""
-        full = functional.interpolate(square[None], (self.size, self.size), mode="bilinear")
-        inner = full[..., self.top : self.top + self.inner_h, self.left : self.left + self.inner_w]
-        return functional.interpolate(inner, (self.height, self.width), mode="bilinear")[0]
-
-
-def fit(image: Float[Tensor, "3 h w"], size: int) -> tuple[Float[Tensor, "3 s s"], Fit]:
-    """A picture in the middle of a grey square, and how to come back."""
-    height, width = image.shape[1:]
-    scale = size / max(height, width)
-    inner_h, inner_w = max(1, round(height * scale)), max(1, round(width * scale))
-    top, left = (size - inner_h) // 2, (size - inner_w) // 2
-    square = torch.full((3, size, size), GREY / 255)
-    square[:, top : top + inner_h, left : left + inner_w] = pictures.resize(image, inner_h, inner_w)
-    return square, Fit(height, width, top, left, inner_h, inner_w, size)
+    Args:
+        config: settings.
+        split: "train", "val", "test" or "all".
+        root: a folder of data; None: the synthetic world.
+    """
+    if root is None:
+        return Shapes(config, split, config.train.seed)
+    found = scenes(Path(root), split)
+    if split == "train":
+        return Pictures(config, found, config.train.seed)
+    return Questions(config, questions(found, every=split.startswith("test")))
 
 
 def scenes(root: Path, split: str) -> list[Scene]:
     """The labelled pictures of a folder for a split: "train", "val", "test", or "all".
 
-    A collection (a folder with sub-folders named as in COLLECTION) and layouts without splits of their own are cut by
-    the checksum of each group's name; "test" of a collection is the DAVIS validation videos, which "val" holds too.
+    Sets without official splits are cut by the checksum of each group's name; their "test" is everything. Of a
+    collection (a folder with several sets in it) that has the folder TEST_VIDEOS, "test" is every fifth frame of these
+    videos, which "val" holds too.
 
     Raises:
-        FileNotFoundError, ValueError: no layout that is known; says what was looked for.
+        MissingFileError, InputError: no set that is known, which says what was looked for; no such split.
     """
-    from percepta.systems.refer.check import layout
-
-    known = [name for name in COLLECTION if (root / name).is_dir()]
-    if known:
-        videos = (root / TEST_VIDEOS).is_dir() and split in ("val", "test")
-        out = davis.read(root / TEST_VIDEOS, every=5) if videos else []
-        if split == "test":
-            return out
-        for name in known:
-            read, often = COLLECTION[name]
-            found = held_out(read(root / name), split)
-            if split == "train":  # whole copies, then the part that is left
-                found = [s for copy in range(int(np.ceil(often))) for s in found[: _part(len(found), often - copy)]]
-            out += found
+    found = layouts.find(root, Scene)
+    if [one.root for one in found] == [root.expanduser()]:
+        return part(found[0].read(root.expanduser()), split)
+    videos = [one for one in found if one.root.name == TEST_VIDEOS]
+    out = [s for one in videos if split in ("val", "test") for s in stride(one.read(one.root), TEST_STRIDE)]
+    if videos and split == "test":
         return out
-    kind = layout(root)
-    if kind in ("published", "prepared"):
-        return refcoco.read(root, split=split)
-    if kind == "davis":
-        found = davis.read(root)
-    else:
-        found = folder.read(root) if kind == "folder" else coco.read(root)
+    order = [*REPEATS]
+    others = [one for one in found if one not in videos]
+    for one in sorted(others, key=lambda one: order.index(one.root.name) if one.root.name in order else len(order)):
+        some = part(one.read(one.root), split)
+        if split == "train":  # whole copies, then the part that is left
+            times = REPEATS.get(one.root.name, 1)
+            some = [s for copy in range(ceil(times)) for s in some[: round(len(some) * min(1.0, times - copy))]]
+        out += some
+    return out
+
+
+def part(found: list[Scene], split: str) -> list[Scene]:
+    """The scenes of a split of one set: its official one, or by the checksum of their group."""
+    if split == "all":
+        return found
+    if any(scene.split for scene in found):
+        return of_split(found, split)
     return found if split == "test" else held_out(found, split)
 
 
@@ -114,19 +104,23 @@ def held_out(found: list[Scene], split: str) -> list[Scene]:
     return [s for s in found if (zlib.crc32(s.group.encode()) % HELD_OUT == 0) is wanted]
 
 
-def _part(length: int, share: float) -> int:
-    return round(length * min(1.0, share))
-
-
 @dataclass(frozen=True)
-class Seen:
-    """A picture as one training sample shows it, before sentences."""
+class View:
+    """A picture as one training sample shows it, before sentences.
 
-    pixels: np.ndarray  # h w 3, uint8
+    Attributes:
+        pixels: RGB.
+        things: what is marked and in sight.
+        tainted: classes of which something was cut away.
+        vocabulary: classes that were looked for everywhere in it.
+        denied: sentences that somebody wrote and that name nothing in it.
+    """
+
+    pixels: UInt8[np.ndarray, "h w 3"]
     things: list[Thing]
     tainted: frozenset[str]
     vocabulary: frozenset[str]
-    denied: tuple[str, ...] = ()  # sentences that somebody wrote and that name nothing in it
+    denied: tuple[str, ...] = ()
 
 
 @dataclass
@@ -156,9 +150,9 @@ class Pictures:
                 pixels = jitter(seen.pixels, rng) if self.config.augment else plain(seen.pixels)
                 return {"image": pixels, "asks": asks}
             index = int(rng.integers(len(self.found)))
-        raise ValueError(f"ten pictures in a row have nothing in them that can be asked for, e.g. {self.found[index]}")
+        raise InputError(f"ten pictures in a row have nothing in them that can be asked for, e.g. {self.found[index]}")
 
-    def _view(self, index: int, rng: np.random.Generator) -> Seen:
+    def _view(self, index: int, rng: np.random.Generator) -> View:
         size, scene = self.config.size, self.found[index]
         if not self.config.augment:
             return view(scene, rng, size, size, whole=True)
@@ -177,20 +171,6 @@ class Pictures:
         return training_batch(samples)
 
 
-def training_batch(samples: list[dict[str, Any]]) -> dict[str, Any]:
-    """Samples {image, asks} as the batch that `task.loss` takes."""
-    asks = [a for s in samples for a in s["asks"]]
-    masks = torch.from_numpy(np.stack([a.mask for a in asks])).float()
-    return {
-        "image": torch.stack([s["image"] for s in samples]),
-        "sentences": [a.sentence for a in asks],
-        "owner": torch.tensor([i for i, s in enumerate(samples) for _ in s["asks"]]),
-        "mask": functional.avg_pool2d(masks[:, None], 4)[:, 0],
-        "present": torch.tensor([float(a.present) for a in asks]),
-        "kinds": [a.kind for a in asks],
-    }
-
-
 @dataclass(frozen=True)
 class Window:
     """Where a picture lies on a canvas: inner_w × inner_h pixels at (left, top), maybe beyond its edge or mirrored."""
@@ -205,7 +185,15 @@ class Window:
 
     @classmethod
     def draw(cls, size: tuple[int, int], width: int, height: int, rng: np.random.Generator, whole: bool) -> Window:
-        """A random crop or placement of a picture of `size` (w, h); the whole of it, in the middle, with `whole`."""
+        """A random crop or placement of a picture of `size` (w, h); the whole of it, in the middle, with `whole`.
+
+        Args:
+            size: (width, height) of the picture, in pixels.
+            width: of the canvas, in pixels.
+            height: of the canvas, in pixels.
+            rng: where the draws come from.
+            whole: all of the picture, in the middle.
+        """
         w, h = size
         scale, stretch = min(width / w, height / h), 1.0
         centred = whole or rng.random() < 0.3
@@ -218,7 +206,13 @@ class Window:
         return cls(width, height, left, top, inner_w, inner_h, not whole and rng.random() < 0.5)
 
     def paste(self, picture: Image.Image, fill: int, resample: Image.Resampling) -> np.ndarray:
-        """The canvas with a picture, or with a mask of another size that shows the same, on it."""
+        """The canvas with a picture, or with a mask of another size that shows the same, on it.
+
+        Args:
+            picture: or a mask that shows the same.
+            fill: value beyond its border.
+            resample: how pixels are interpolated.
+        """
         x0, x1 = max(self.left, 0), min(self.left + self.inner_w, self.width)
         y0, y1 = max(self.top, 0), min(self.top + self.inner_h, self.height)
         across, down = picture.width / self.inner_w, picture.height / self.inner_h
@@ -231,14 +225,18 @@ class Window:
         return canvas[:, ::-1] if self.mirrored else canvas
 
 
-def view(scene: Scene, rng: np.random.Generator, width: int, height: int, *, whole: bool = False) -> Seen:
+def view(scene: Scene, rng: np.random.Generator, width: int, height: int, *, whole: bool = False) -> View:
     """A random view of a picture on a grey canvas, with what is left of its regions.
 
     Args:
+        scene: a picture with regions.
+        rng: where the draws come from.
+        width: of the canvas, in pixels.
+        height: of the canvas, in pixels.
         whole: all of the picture, in the middle, as it is.
 
     Raises:
-        ValueError: a mask of another shape than its picture.
+        InputError: a mask of another shape than its picture.
     """
     with Image.open(scene.image) as file:
         if max(file.size) > 4 * max(width, height):  # JPEG files are then decoded at a fraction of their size
@@ -251,7 +249,7 @@ def view(scene: Scene, rng: np.random.Generator, width: int, height: int, *, who
     kept: dict[str, int] = {}
     for region, source in zip(scene.regions, _masks(scene), strict=True):
         if abs(source.shape[1] / source.shape[0] * picture.height / picture.width - 1) > 0.05:
-            raise ValueError(f"{scene.image}: a mask of {source.shape[1]}×{source.shape[0]} for {picture.size} pixels")
+            raise InputError(f"{scene.image}: a mask of {source.shape[1]}×{source.shape[0]} for {picture.size} pixels")
         sentences = tuple(map(mirror, region.sentences)) if window.mirrored else region.sentences
         if not source.any():
             denied += sentences
@@ -268,7 +266,7 @@ def view(scene: Scene, rng: np.random.Generator, width: int, height: int, *, who
             lost[region.name] = lost.get(region.name, 0) + area
     tainted = frozenset(name for name, area in lost.items() if area > 0.1 * kept[name])
     pixels = window.paste(picture, GREY, Image.Resampling.BILINEAR)
-    return Seen(pixels, things, tainted, scene.vocabulary, tuple(denied))
+    return View(pixels, things, tainted, scene.vocabulary, tuple(denied))
 
 
 def _masks(scene: Scene) -> Iterator[Bool[np.ndarray, "h w"]]:
@@ -289,8 +287,14 @@ def mirror(sentence: str) -> str:
     return re.sub(r"\b([Ll]eft|[Rr]ight)(?=(?:most)?\b)", lambda found: swap[found[0]], sentence)
 
 
-def beside(a: Seen, b: Seen, upright: bool) -> Seen:
-    """Two views as one picture: side by side when upright, else one above the other."""
+def beside(a: View, b: View, upright: bool) -> View:
+    """Two views as one picture: side by side when upright, else one above the other.
+
+    Args:
+        a: the first.
+        b: the second.
+        upright: side by side; False: one above the other.
+    """
     axis = 1 if upright else 0
     pixels = np.concatenate((a.pixels, b.pixels), axis)
     both = {t.name for t in a.things if t.name} & {t.name for t in b.things if t.name}
@@ -312,10 +316,10 @@ def beside(a: Seen, b: Seen, upright: bool) -> Seen:
     }
     unsure = frozenset(n for n in doubtful if n and (a.vocabulary or b.vocabulary))
     things = [t for t in things if t.name not in unsure or t.place]
-    return Seen(pixels, things, a.tainted | b.tainted | unsure, known)
+    return View(pixels, things, a.tainted | b.tainted | unsure, known)
 
 
-def _has(seen: Seen, name: str) -> bool:
+def _has(seen: View, name: str) -> bool:
     return any(t.name == name for t in seen.things)
 
 
@@ -335,7 +339,13 @@ def jitter(pixels: UInt8[np.ndarray, "h w 3"], rng: np.random.Generator) -> Floa
 
 
 class Question(NamedTuple):
-    """One sentence of an evaluation; its mask is the union of `regions` (none: nothing fits)."""
+    """One sentence of an evaluation.
+
+    Attributes:
+        sentence: what is asked.
+        regions: places of the scene's regions whose union is the mask; none where nothing fits.
+        kind: as `questions` says.
+    """
 
     sentence: str
     regions: tuple[int, ...]
@@ -374,7 +384,13 @@ class Questions:
 
 
 def scaled(mask: Bool[np.ndarray, "h w"], height: int, width: int) -> Bool[np.ndarray, "height width"]:
-    """A mask at another size, by the nearest pixel."""
+    """A mask at another size, by the nearest pixel.
+
+    Args:
+        mask: of any size.
+        height: in pixels.
+        width: in pixels.
+    """
     if mask.shape == (height, width):
         return mask
     return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
@@ -417,6 +433,3 @@ def questions(found: Sequence[Scene], *, every: bool = False) -> list[tuple[Scen
         if asked:
             out.append((scene, asked))
     return out
-
-
-__all__ = ["Ask", "Fit", "Pictures", "Question", "Questions", "fit", "questions", "scenes"]

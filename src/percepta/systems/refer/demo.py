@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from percepta.report import Block, Gallery, Table, Text
 from percepta.systems.refer import PRESETS
-from percepta.systems.refer.shapes import TURNS, Shapes
+from percepta.systems.refer.predict import Refer, Result
+from percepta.systems.refer.world import TURNS, Shapes
 
 # File in scikit-image's package, and what is asked: the last sentence of each names what is not there.
 ASKED = (
@@ -34,15 +35,13 @@ def photographs() -> list[tuple[Path, tuple[str, ...]]]:
     return [(folder / name, sentences) for name, sentences in ASKED if (folder / name).is_file()]
 
 
-def demo(load: Callable[..., Any]) -> list[Any]:
-    """Items of the demo's page: what `small` answers, with scores and seconds."""
+def demo(load: Callable[[str], Refer]) -> list[Block]:
+    """What `small` answers, with scores and seconds."""
     system = load("refer")
-    found = photographs()
-    items: list[Any] = []
-    if not found:
-        items.append('No photographs: `pip install "percepta[demo]"` brings scikit-image, which carries some.')
-    drawn, rows = [], []
-    for path, sentences in found:
+    blocks: list[Block] = []
+    answers: list[tuple[Result, str]] = []
+    rows: list[list[object]] = []
+    for path, sentences in photographs():
         start = time.perf_counter()
         session = system.session(path)
         encoded = time.perf_counter()
@@ -50,26 +49,25 @@ def demo(load: Callable[..., Any]) -> list[Any]:
             before = time.perf_counter()
             result = session.predict(sentence)
             seconds = time.perf_counter() - before
-            drawn.append((result.draw(), f"{'found' if result.found else 'not found'}, {1000 * seconds:.0f} ms"))
+            answers.append((result, f"{'found' if result.found else 'not found'}, {1000 * seconds:.0f} ms"))
             rows.append([path.name, sentence, result.score, result.found, 1000 * seconds])
         rows.append([path.name, "(reading and encoding the picture, once)", "", "", 1000 * (encoded - start)])
-    if drawn:
-        items += [
+    if answers:
+        text = (
             "Photographs that the scikit-image package carries. The score says how sure the network is that the thing"
-            " is there; the last sentence of each picture names something that is not.",
-            ("pictures", drawn),
-            ("table", ["picture", "sentence", "score", "found", "ms"], rows),
-        ]
+            " is there; the last sentence of each picture names something that is not."
+        )
+        blocks += [Text(text), Gallery(answers), Table(["picture", "sentence", "score", "found", "ms"], rows)]
+    else:
+        blocks.append(Text('No photographs: `pip install "percepta[demo]"` brings scikit-image, which carries some.'))
     world = Shapes(PRESETS["tiny"], "test")
-    drawn = []
+    pairs: list[tuple[Result, str]] = []
     for index in range(len(TURNS)):
         sample = world[(0, index)]
-        big = Image.fromarray(np.asarray(sample["image"].permute(1, 2, 0) * 255, np.uint8)).resize((288, 288))
-        session = system.session(big)
-        for ask in sample["asks"][:2]:
-            drawn.append((session.predict(ask.sentence).draw(), ask.kind))
-    items += [
-        "The synthetic world of the tests, which this network was not trained on: a pair differs in exactly one thing.",
-        ("pictures", drawn),
-    ]
-    return items
+        large = Image.fromarray(np.asarray(sample["image"].permute(1, 2, 0) * 255, np.uint8)).resize((288, 288))
+        session = system.session(large)
+        pairs += [(session.predict(ask.sentence), ask.kind) for ask in sample["asks"][:2]]
+    text = (
+        "The synthetic world of the tests, which this network was not trained on: a pair differs in exactly one thing."
+    )
+    return [*blocks, Text(text), Gallery(pairs)]

@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from percepta.contract import Graph
 from percepta.systems.refer.cris import CRIS
 from percepta.systems.refer.model import LateText, Pixels
-
-Part = tuple[nn.Module, dict[str, Tensor], list[str], dict[str, dict[int, str]]]
 
 
 class Picture(nn.Module):
@@ -52,6 +51,17 @@ class Reply(nn.Module):
     def forward(
         self, s16: Tensor, s8: Tensor, s4: Tensor, places: Tensor, tokens: Tensor, sentence: Tensor, ids: Tensor
     ) -> tuple[Tensor, Tensor]:
+        """Logits of the mask and of the thing being there.
+
+        Args:
+            s16: features at stride 16.
+            s8: features at stride 8.
+            s4: features at stride 4.
+            places: features of the image-text space.
+            tokens: features of the words.
+            sentence: vector of the sentence.
+            ids: word pieces.
+        """
         owner = torch.zeros_like(ids[:, 0])
         said = self.model.answer(Pixels(s16, s8, s4, places), self.model.adapt(tokens, ids > 0, sentence), owner)
         return said.logits, said.presence
@@ -65,22 +75,35 @@ class CrisReply(nn.Module):
         self.model = model
 
     def forward(self, c3: Tensor, c4: Tensor, c5: Tensor, tokens: Tensor, sentence: Tensor, ids: Tensor) -> Tensor:
+        """Logits of the mask at a quarter of the picture.
+
+        Args:
+            c3: prepared features at stride 8.
+            c4: prepared features at stride 16.
+            c5: prepared features at stride 32.
+            tokens: features of the words.
+            sentence: vector of the sentence.
+            ids: word pieces.
+        """
         return self.model.answer((c3, c4, c5), tokens, sentence, ids)[:, 0]
 
 
-def picture(model: Any) -> Part:
-    side = model.config.sight
+def picture(model: Any) -> Graph:
+    """The graph of `Picture`."""
+    side = model.config.size_at_prediction
     names = ["c3", "c4", "c5"] if isinstance(model, CRIS) else ["s16", "s8", "s4", "places"]
     return Picture(model), {"image": torch.rand(1, 3, side, side)}, names, {}
 
 
-def sentence(model: Any) -> Part:
+def sentence(model: Any) -> Graph:
+    """The graph of `Sentence`."""
     # CLIP's attention writes the number of sentences into the graph: the paper's network takes one at a time.
     free = {} if isinstance(model, CRIS) else {"ids": {0: "n"}}
     return Sentence(model), {"ids": ids(model)}, ["tokens", "sentence"], free
 
 
-def reply(model: Any) -> Part:
+def reply(model: Any) -> Graph:
+    """The graph of `Reply`, or of `CrisReply`."""
     (part, inputs, names, _), words = picture(model), ids(model)
     with torch.no_grad():
         kept, (tokens, state) = part(**inputs), Sentence(model)(words)
@@ -97,3 +120,6 @@ def ids(model: Any) -> Tensor:
         end = model.backbone.token_embedding.num_embeddings - 1
         return torch.tensor([[3, 5, 7, end, 0, 0, 0]])
     return torch.tensor([[3, 5, 7, 9, 11, 13, 15], [3, 5, 7, 9, 0, 0, 0]])
+
+
+EXPORTS = {"picture": picture, "sentence": sentence, "reply": reply}

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from percepta.nn.clip import check_keys, load_openai, read_archive, state_of
+from percepta.errors import InputError
+from percepta.nn.archive import check_keys, read_archive, state_of
+from percepta.nn.clip import load_openai
 from percepta.systems.refer import Config
 from percepta.systems.refer.cris import CRIS
 
@@ -19,22 +21,27 @@ def official(content: Mapping[str, object], source: str = "the checkpoint") -> d
     """The state inside a published checkpoint: without "state_dict" around it and `module.` (DDP) before its keys.
 
     Raises:
-        ValueError: it holds no dictionary of tensors, or the same key with and without `module.`.
+        InputError: it holds no dictionary of tensors, or the same key with and without `module.`.
     """
     state = state_of(content, source)
     plain = {key.removeprefix("module."): value for key, value in state.items()}
     if len(plain) != len(state):
         twice = [key for key in state if "module." + key in state]
-        raise ValueError(f"{source} has keys both with and without 'module.': {', '.join(twice[:8])}")
+        raise InputError(f"{source} has keys both with and without 'module.': {', '.join(twice[:8])}")
     return plain
 
 
 def load_cris(model: CRIS, checkpoint: Path | Mapping[str, object], source: str = "the CRIS checkpoint") -> None:
     """Fills the network from a published checkpoint, a file or its content.
 
+    Args:
+        model: what is filled.
+        checkpoint: a file or its content.
+        source: what messages call it.
+
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: names every key that is missing, unexpected or of another shape; the model is left as it was.
+        MissingFileError: there is no such file.
+        InputError: names every key that is missing, unexpected or of another shape; the model is left as it was.
     """
     if isinstance(checkpoint, Mapping):
         state = official(checkpoint, source)
@@ -50,8 +57,13 @@ def load_clip(model: CRIS, weights: Path | Mapping[str, object], source: str = "
 
     The positions of the attention pool stay as OpenAI has them; the network resizes them to the picture's grid.
 
+    Args:
+        model: what is filled.
+        weights: a file or its content.
+        source: what messages call it.
+
     Raises:
-        FileNotFoundError, ValueError: as `load_cris`.
+        MissingFileError, InputError: as `load_cris`.
     """
     if isinstance(weights, Mapping):
         state = state_of(weights, source)
@@ -65,12 +77,12 @@ def sizes(state: Mapping[str, Tensor]) -> dict[str, int | tuple[int, ...]]:
     """Arguments of `CRIS` that the shapes of an official state tell: all but word_len, image_size, num_head, dropout.
 
     Raises:
-        ValueError: the state is not one of a CRIS.
+        InputError: the state is not one of a CRIS.
     """
 
     def shape(key: str) -> tuple[int, ...]:
         if key not in state:
-            raise ValueError(f"this is no CRIS checkpoint: it has no {key}")
+            raise InputError(f"this is no CRIS checkpoint: it has no {key}")
         return tuple(state[key].shape)
 
     def count(prefix: str) -> int:
@@ -98,8 +110,8 @@ def convert(state: Mapping[str, Tensor], config: Config) -> dict[str, Tensor]:
     """A published CRIS checkpoint's tensors under our names, for `load("refer", preset="rn50", weights=PATH)`.
 
     Raises:
-        ValueError: the preset is not one of the paper's networks.
+        InputError: the preset is not one of the paper's networks.
     """
     if config.design != "cris":
-        raise ValueError("published CRIS checkpoints fit the presets rn50 and rn101, not our small network")
+        raise InputError("published CRIS checkpoints fit the presets rn50 and rn101, not our small network")
     return official(state)

@@ -11,18 +11,23 @@ import itertools
 import re
 import zlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import asdict
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from percepta.media import image as pictures
 from percepta.nn.align import IMAGE, TEXT, Align
 from percepta.nn.efficientnet import EfficientNetLite0, Features
 from percepta.nn.text import TextEncoder
 from percepta.nn.transformer import DecoderLayer, EncoderLayer, sine_grid, sine_line
-from percepta.systems.refer import Late
+from percepta.systems.refer import Config, Late
+from percepta.systems.refer.cris import CRIS
+
+GREY = 127  # what surrounds a picture that is no square: exactly 0 behind the encoder's normalisation
 
 
 class Pixels(NamedTuple):
@@ -140,17 +145,15 @@ def up(x: Tensor, like: Tensor) -> Tensor:
 class Neck(nn.Module):
     """Features of four strides to three maps, coarse to fine; the picture's mean feature goes everywhere."""
 
-    def __init__(self, width: int, fine: tuple[int, int]) -> None:
+    def __init__(self, width: int, channels: tuple[int, int]) -> None:
         super().__init__()
         c4, c8, c16, _ = ConvEncoder.channels
         self.whole, self.head = nn.Linear(IMAGE, width), nn.Conv2d(IMAGE, width, 1)
-        self.s16, self.s8, self.s4 = (
-            nn.Conv2d(c16, width, 1),
-            nn.Conv2d(c8, fine[0], 1),
-            nn.Conv2d(c4, fine[1], 1),
-        )
-        self.to8, self.to4 = nn.Conv2d(width, fine[0], 1), nn.Conv2d(fine[0], fine[1], 1)
-        self.mix16, self.mix8, self.mix4 = refine(width), refine(fine[0]), refine(fine[1])
+        self.s16 = nn.Conv2d(c16, width, 1)
+        self.s8 = nn.Conv2d(c8, channels[0], 1)
+        self.s4 = nn.Conv2d(c4, channels[1], 1)
+        self.to8, self.to4 = nn.Conv2d(width, channels[0], 1), nn.Conv2d(channels[0], channels[1], 1)
+        self.mix16, self.mix8, self.mix4 = refine(width), refine(channels[0]), refine(channels[1])
 
     def forward(self, f: Features) -> Pixels:
         coarse = self.head(f.head) + self.whole(f.head.mean((2, 3)))[:, :, None, None]
@@ -166,39 +169,31 @@ class LateText(nn.Module):
 
     def __init__(self, config: Late) -> None:
         super().__init__()
-        c, (c8, c4) = config.width, config.fine
+        c, (c8, c4) = config.width, config.mask_channels
         self.image = EfficientNetLite0(classifier=False) if config.encoder == "lite0" else ConvEncoder()
         if isinstance(self.image, EfficientNetLite0):
             self.image.freeze(config.frozen_blocks)
         self.text = TextEncoder() if config.text == "minilm" else WordEncoder()
         self.align = Align()
         self.align.from_scratch = config.text != "minilm"  # type: ignore[assignment]
-        self.neck = Neck(c, config.fine)
+        self.neck = Neck(c, config.mask_channels)
         # Text-guided neck: the sentence scales and shifts the picture's features, its fit is added.
-        self.words, self.sentence = (
-            nn.Linear(TEXT, c),
-            nn.Sequential(nn.Linear(TEXT, c), nn.ReLU(), nn.Linear(c, c)),
-        )
+        self.words = nn.Linear(TEXT, c)
+        self.sentence = nn.Sequential(nn.Linear(TEXT, c), nn.ReLU(), nn.Linear(c, c))
         self.guide, self.fit = nn.Linear(c, 2 * c), nn.Conv2d(1, c, 1)
         self.fit_scale = nn.Parameter(torch.tensor(10.0))
         self.place = nn.Linear(c, c)
         self.asked = nn.Parameter(torch.zeros(c))
         # Vision-language decoder.
         self.layers = nn.ModuleList(
-            DecoderLayer(c, config.heads, config.inner, config.dropout) for _ in range(config.layers)
+            DecoderLayer(c, config.heads, config.feedforward, config.dropout) for _ in range(config.layers)
         )
         self.norm = nn.LayerNorm(c)
-        self.coarse, self.presence = (
-            nn.Linear(c, 1),
-            nn.Sequential(nn.Linear(2 * c, c), nn.ReLU(), nn.Linear(c, 1)),
-        )
+        self.coarse = nn.Linear(c, 1)
+        self.presence = nn.Sequential(nn.Linear(2 * c, c), nn.ReLU(), nn.Linear(c, 1))
         # Projector: pixel features and the kernel that the sentence becomes.
-        self.to8, self.to4, self.mix8, self.mix4 = (
-            nn.Conv2d(c, c8, 1),
-            nn.Conv2d(c8, c4, 1),
-            refine(c8),
-            refine(c4),
-        )
+        self.to8, self.to4 = nn.Conv2d(c, c8, 1), nn.Conv2d(c8, c4, 1)
+        self.mix8, self.mix4 = refine(c8), refine(c4)
         self.kernel = nn.Linear(2 * c, c4 * 9 + 1)
 
     def encode_image(self, image: Float[Tensor, "b 3 h w"]) -> Pixels:
@@ -214,11 +209,23 @@ class LateText(nn.Module):
     def adapt(
         self, tokens: Float[Tensor, "n l 384"], mask: Bool[Tensor, "n l"] | None, sentence: Float[Tensor, "n 384"]
     ) -> Words:
-        """What the decoder takes, from what the text encoder gives."""
+        """What the decoder takes, from what the text encoder gives.
+
+        Args:
+            tokens: features of the words.
+            mask: True at real words; None: all.
+            sentence: vector of the sentence.
+        """
         return Words(self.words(tokens), mask, self.sentence(sentence), self.align.text(sentence))
 
     def answer(self, pixels: Pixels, words: Words, owner: Int[Tensor, " n"]) -> Answer:
-        """Sentence i is asked of picture `owner[i]`."""
+        """Sentence i is asked of picture `owner[i]`.
+
+        Args:
+            pixels: what `encode_image` gave.
+            words: what `encode_text` gave.
+            owner: the picture of each sentence.
+        """
         n, (h, w) = owner.shape[0], pixels.s16.shape[-2:]
         scale, shift = self.guide(words.state).chunk(2, -1)
         unit = self.align.image(pixels.places.movedim(1, -1))
@@ -240,7 +247,13 @@ class LateText(nn.Module):
         return Answer(project(s4, self.kernel(both)), coarse, self.presence(both)[:, 0])
 
     def forward(self, image: Float[Tensor, "b 3 h w"], sentences: Sequence[str], owner: Int[Tensor, " n"]) -> Answer:
-        """Sentence i is asked of picture `owner[i]`."""
+        """Sentence i is asked of picture `owner[i]`.
+
+        Args:
+            image: RGB 0..1.
+            sentences: n of them.
+            owner: the picture of each sentence.
+        """
         return self.answer(self.encode_image(image), self.encode_text(sentences), owner)
 
 
@@ -262,3 +275,51 @@ def project(pixels: Float[Tensor, "n c h w"], kernel: Float[Tensor, "n k"]) -> F
     taps = functional.pad(taps, (1, 1, 1, 1))
     shifted = [taps[:, 3 * i + j, i : i + h, j : j + w] for i in range(3) for j in range(3)]
     return torch.stack(shifted).sum(0) + bias[:, None, None]
+
+
+def build(config: Config) -> LateText | CRIS:
+    """The network with random weights; the parts that PRETRAINED names are filled by `load` and `train`."""
+    if config.design == "cris":
+        model: LateText | CRIS = CRIS(image_size=config.size, **asdict(config.cris))
+    else:
+        model = LateText(config.late)
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.config = config  # type: ignore[assignment]
+    return model
+
+
+def config_of(model: nn.Module) -> Config:
+    """The settings that `build` made a network from."""
+    return cast(Config, model.config)
+
+
+# ------------------------------------------------------------------------- the square that a picture is fitted into
+
+
+class Fit(NamedTuple):
+    """How a picture of `height` × `width` lies in a square of `size`: shrunk to inner_h × inner_w at (top, left)."""
+
+    height: int
+    width: int
+    top: int
+    left: int
+    inner_h: int
+    inner_w: int
+    size: int
+
+    def back(self, square: Float[Tensor, "n h w"]) -> Float[Tensor, "n height width"]:
+        """Maps over the square, at whatever resolution, at the picture's own size and place."""
+        full = functional.interpolate(square[None], (self.size, self.size), mode="bilinear")
+        inner = full[..., self.top : self.top + self.inner_h, self.left : self.left + self.inner_w]
+        return functional.interpolate(inner, (self.height, self.width), mode="bilinear")[0]
+
+
+def fit(image: Float[Tensor, "3 h w"], size: int) -> tuple[Float[Tensor, "3 s s"], Fit]:
+    """A picture in the middle of a grey square, and how to come back."""
+    height, width = image.shape[1:]
+    scale = size / max(height, width)
+    inner_h, inner_w = max(1, round(height * scale)), max(1, round(width * scale))
+    top, left = (size - inner_h) // 2, (size - inner_w) // 2
+    square = torch.full((3, size, size), GREY / 255)
+    square[:, top : top + inner_h, left : left + inner_w] = pictures.resize(image, inner_h, inner_w)
+    return square, Fit(height, width, top, left, inner_h, inner_w, size)

@@ -1,12 +1,18 @@
-"""Sentences made from what is known of a picture: classes, places, sizes, colours, neighbours, and what is absent."""
+"""Sentences made from what is known of a picture: classes, places, sizes, colours, neighbours, and what is absent.
+
+Also the batch that training gets of pictures with such sentences.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Num
+from torch.nn import functional
 
 # Other words for a class, which somebody would use as well.
 SYNONYMS: dict[str, tuple[str, ...]] = {
@@ -77,6 +83,8 @@ class Ask:
     """A sentence with its answer.
 
     Attributes:
+        sentence: what is asked.
+        mask: what fits.
         kind: what kind of sentence: class, place, size, colour, relation, human, salient, absent.
         present: False where nothing in the picture fits; the mask is empty then.
     """
@@ -92,7 +100,9 @@ class Thing:
     """A region as it is seen in one training picture.
 
     Attributes:
+        mask: where it is.
         name: class, "" when unknown.
+        sentences: what people wrote about it.
         every: whether the mask holds all of that class.
         place: where it stands among its like, when that is known beforehand (two pictures side by side).
     """
@@ -111,7 +121,13 @@ def plural(name: str) -> str:
 
 
 def named(name: str, many: bool, rng: np.random.Generator) -> str:
-    """A phrase for all of a class."""
+    """A phrase for all of a class.
+
+    Args:
+        name: of the class.
+        many: whether there are several.
+        rng: where the draws come from.
+    """
     if name in SYNONYMS and rng.random() < 0.3:
         name = str(rng.choice(SYNONYMS[name]))
     if many and rng.random() < 0.3:
@@ -120,8 +136,8 @@ def named(name: str, many: bool, rng: np.random.Generator) -> str:
     return forms[rng.choice(6, p=(0.55, 0.2, 0.1, 0.05, 0.05, 0.05))].format(name)
 
 
-def colour(pixels: Num[np.ndarray, "n 3"], sure: float = 0.5) -> str:
-    """The colour that most of some RGB pixels (0..255) have; "" when no colour has the share `sure` of them."""
+def colour(pixels: Num[np.ndarray, "n 3"], share: float = 0.5) -> str:
+    """The colour that most of some RGB pixels (0..255) have; "" when no colour has this share of them."""
     if len(pixels) == 0:
         return ""
     rgb = pixels[:: max(1, len(pixels) // 1000)].astype(np.float32) / 255
@@ -138,7 +154,7 @@ def colour(pixels: Num[np.ndarray, "n 3"], sure: float = 0.5) -> str:
     label[high < 0.15] = "black"
     words, counts = np.unique(label, return_counts=True)
     best = counts.argmax()
-    return str(words[best]) if counts[best] >= sure * len(label) else ""
+    return str(words[best]) if counts[best] >= share * len(label) else ""
 
 
 def centre(mask: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, " 2"]:
@@ -161,7 +177,10 @@ def compose(
 
     Args:
         things: regions that are in sight.
+        image: the picture, 0..255; colours are read from it.
         vocabulary: classes that were looked for everywhere in it.
+        rng: what decides.
+        count: how many sentences.
         tainted: classes of which something was cut away, so that neither "all of them" nor "none" is certain.
         denied: sentences of people that name nothing in it.
     """
@@ -204,7 +223,7 @@ def _pools(
         Ask(named(name, len(ts) > 1, rng), whole[name], "class") for name, ts in by_name.items() if name not in tainted
     ]
     # Of a tainted class there may be another one in sight: "left of the cup" would not say of which.
-    sure = {name: ts for name, ts in by_name.items() if name not in tainted}
+    complete = {name: ts for name, ts in by_name.items() if name not in tainted}
     places, sizes, colours, relations = [], [], [], []
     for name, ts in by_name.items():
         if name in tainted:
@@ -215,7 +234,7 @@ def _pools(
             places += _places(name, ts, rng)
             sizes += _sizes(name, ts, rng)
         colours += _colours(name, ts, image)
-        relations += _relations(name, ts, whole, sure, rng)
+        relations += _relations(name, ts, whole, complete, rng)
     human = [Ask(str(rng.choice(t.sentences)), t.mask, "human") for t in things if t.sentences]
     salient = [Ask(str(rng.choice(SALIENT)), t.mask, "salient") for t in things if not t.name and t.every]
     absent = sorted(vocabulary - set(by_name) - tainted) or [
@@ -258,7 +277,7 @@ def _sizes(name: str, ts: list[Thing], rng: np.random.Generator) -> list[Ask]:
 
 
 def _colours(name: str, ts: list[Thing], image: Num[np.ndarray, "h w 3"]) -> list[Ask]:
-    """ "the red car", where no other car has that colour or one that is not sure."""
+    """ "the red car", where no other car has that colour or one that cannot be told."""
     found = [colour(image[t.mask]) for t in ts]
     return [
         Ask(f"the {word} {name}", t.mask, "colour")
@@ -287,3 +306,17 @@ def _relations(
             if on_it.sum() == 1 and (np.abs(offset) > 0.1).all():
                 out.append(Ask(_form(BESIDE[side], rng, name, other), ts[int(on_it.argmax())].mask, "relation"))
     return out
+
+
+def training_batch(samples: list[dict[str, Any]]) -> dict[str, Any]:
+    """Samples {image, asks} as the batch that `losses.loss` takes."""
+    asks = [a for s in samples for a in s["asks"]]
+    masks = torch.from_numpy(np.stack([a.mask for a in asks])).float()
+    return {
+        "image": torch.stack([s["image"] for s in samples]),
+        "sentences": [a.sentence for a in asks],
+        "owner": torch.tensor([i for i, s in enumerate(samples) for _ in s["asks"]]),
+        "mask": functional.avg_pool2d(masks[:, None], 4)[:, 0],
+        "present": torch.tensor([float(a.present) for a in asks]),
+        "kinds": [a.kind for a in asks],
+    }

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from percepta.config import TrainConfig
+from percepta.errors import InputError
 from percepta.systems.supernet.space import Macro, ResNet48, Space
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -82,33 +83,33 @@ class Config:
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2 or len(set(self.classes)) < len(self.classes):
-            raise ValueError(f"classes has to name at least two different classes, got {self.classes}")
+            raise InputError(f"classes has to name at least two different classes, got {self.classes}")
         if not self.stages or min(self.stages) < 1:
-            raise ValueError(f"stages has to give at least one layer to each stage, got {self.stages}")
+            raise InputError(f"stages has to give at least one layer to each stage, got {self.stages}")
         for name in ("shrink", "constraint_weight", "distill_weight", "smoothing"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is a share from 0 to 1, got {getattr(self, name)}")
+                raise InputError(f"{name} is a share from 0 to 1, got {getattr(self, name)}")
         for name in ("held_out", "teacher_share", "split_share"):
             if not 0 < getattr(self, name) < 1:
-                raise ValueError(f"{name} is a share above 0 and below 1, got {getattr(self, name)}")
+                raise InputError(f"{name} is a share above 0 and below 1, got {getattr(self, name)}")
         for name, least in (("paths", 1), ("constraints", 0), ("refresh", 1), ("side", 8), ("stem", 1), ("head", 1)):
             if getattr(self, name) < least:
-                raise ValueError(f"{name} has to be at least {least}, got {getattr(self, name)}")
+                raise InputError(f"{name} has to be at least {least}, got {getattr(self, name)}")
         self._fits()
 
     def _fits(self) -> None:
         if self.alone:
             self.search_space().validate(self.alone)
         if self.space == "resnet48" and (self.plan == "fair" or self.split >= 0 or self.importance):
-            raise ValueError("fair, split and importance need layers with choices: ResNet48 has widths and depths")
+            raise InputError("fair, split and importance need layers with choices: ResNet48 has widths and depths")
         if not -1 <= self.split < sum(self.stages):
-            raise ValueError(f"split is a layer from 0 to {sum(self.stages) - 1}, or -1, got {self.split}")
+            raise InputError(f"split is a layer from 0 to {sum(self.stages) - 1}, or -1, got {self.split}")
         if self.split >= 0 and self.train.ema:
-            raise ValueError("train.ema would average a network before and after its split: one of the two")
+            raise InputError("train.ema would average a network before and after its split: one of the two")
         if self.split >= 0 and self.distill == "teacher":
-            raise ValueError("split and a teacher are two stages of training each: one of the two")
+            raise InputError("split and a teacher are two stages of training each: one of the two")
         if self.distill == "inplace" and self.plan != "sandwich":
-            raise ValueError('distill "inplace" learns from the largest path of the step: it needs plan "sandwich"')
+            raise InputError('distill "inplace" learns from the largest path of the step: it needs plan "sandwich"')
 
     def search_space(self) -> Space:
         """The space at the size that this supernet trains."""

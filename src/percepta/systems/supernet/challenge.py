@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from percepta.errors import InputError, MissingFileError
 from percepta.files import write_atomically
 from percepta.systems.supernet.predictor import fit
 from percepta.systems.supernet.space import CodeError, ResNet48
 
-ENOUGH = 8  # known scores that a predictor needs
+MIN_KNOWN = 8  # known scores that a predictor needs
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Entries:
     """Architectures that are to be scored.
 
     Attributes:
-        names, codes: in the order of the file.
+        names: in the order of the file.
+        codes: of the architectures, in the same order.
         accuracy: what the file says, 0 where it is asked for.
     """
 
@@ -39,28 +41,28 @@ def read(path: Path | str, space: ResNet48 | None = None) -> Entries:
     """Reads and validates a file of the challenge.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: no JSON of that form, or a code that is no network: names the entry and the character.
+        MissingFileError: no such file.
+        InputError: no JSON of that form, or a code that is no network: names the entry and the character.
     """
     path, space = Path(path), space or ResNet48()
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; expected the challenge's JSON of architectures")
+        raise MissingFileError(f"{path}: no such file; expected the challenge's JSON of architectures")
     try:
         content = json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not JSON ({error})") from None
+        raise InputError(f"{path}: not JSON ({error})") from None
     if not isinstance(content, Mapping) or not content:
-        raise ValueError(f'{path}: expected an object of entries such as "arch1": {{"acc": 0.0, "arch": "1..."}}')
+        raise InputError(f'{path}: expected an object of entries such as "arch1": {{"acc": 0.0, "arch": "1..."}}')
     codes, accuracy = [], []
     for name, entry in content.items():
         code = entry.get("arch") if isinstance(entry, Mapping) else None
         value = entry.get("acc", 0.0) if isinstance(entry, Mapping) else None
         if not isinstance(code, str) or not isinstance(value, int | float):
-            raise ValueError(f'{path}: {name}: expected "acc" (a number) and "arch" (text), got {entry!r}')
+            raise InputError(f'{path}: {name}: expected "acc" (a number) and "arch" (text), got {entry!r}')
         try:
             codes.append(space.validate(code))
         except CodeError as error:
-            raise ValueError(f"{path}: {name}: {error}") from None
+            raise InputError(f"{path}: {name}: {error}") from None
         accuracy.append(float(value))
     return Entries(tuple(content), tuple(codes), np.array(accuracy))
 
@@ -68,12 +70,17 @@ def read(path: Path | str, space: ResNet48 | None = None) -> Entries:
 def write(path: Path | str, entries: Entries, score: Float[np.ndarray, " n"]) -> Path:
     """Writes a submission, whole or not at all.
 
+    Args:
+        path: of the file.
+        entries: the architectures.
+        score: of each.
+
     Raises:
-        ValueError: not one finite score an entry.
+        InputError: not one finite score an entry.
     """
     path = Path(path)
     if len(score) != len(entries.codes) or not np.isfinite(score).all():
-        raise ValueError(f"expected {len(entries.codes):,} finite scores, got {len(score):,}")
+        raise InputError(f"expected {len(entries.codes):,} finite scores, got {len(score):,}")
     rows = zip(entries.names, entries.codes, score, strict=True)
     content = {name: {"acc": round(float(value), 6), "arch": code} for name, code, value in rows}
     return write_atomically(path, json.dumps(content) + "\n")
@@ -85,17 +92,19 @@ def score(
     """A score of every entry: multiply-adds alone (0..1), or, with some inherited accuracies known, a predictor's.
 
     Args:
+        entries: the architectures.
         known: accuracy by code, of at least eight networks.
+        space: of the codes; None: the challenge's.
 
     Raises:
-        CodeError, ValueError: a known code is no network, or there are too few.
+        CodeError, InputError: a known code is no network, or there are too few.
     """
     space = space or ResNet48()
     if known is None:
         flops = space.costs(entries.codes)[1].astype(float)
         return flops / space.cost(space.largest()).flops
-    if len(known) < ENOUGH:
-        raise ValueError(f"a predictor needs at least {ENOUGH} known accuracies, got {len(known)}")
+    if len(known) < MIN_KNOWN:
+        raise InputError(f"a predictor needs at least {MIN_KNOWN} known accuracies, got {len(known)}")
     codes = [space.validate(code) for code in known]
     predictor = fit(space.features(codes), np.array([known[code] for code in codes], float))
     features = space.features(entries.codes)

@@ -1,4 +1,4 @@
-"""`percepta supernet rank|search|submit` and `percepta predict supernet CODE ...`."""
+"""The verbs of supernets: `percepta supernet rank`, `search`, `submit`, and `predict`, which takes codes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,19 @@ from rich.console import Console
 from rich.markup import escape
 
 from percepta import shell
+from percepta.errors import InputError
 from percepta.files import write_atomically
-from percepta.systems import TABLE
 
 if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Float
+
     import percepta
+    from percepta.contract import Block
+    from percepta.datasets import nasbench
+    from percepta.systems.supernet.scores import Scores
     from percepta.systems.supernet.search import Latency
 
-USAGE = "percepta supernet rank|search|submit ...; each has --help"
 EPOCHS = 20  # of the networks that a search trains
 
 
@@ -29,7 +34,7 @@ class Rank(shell.Which):
     """Scores all distinct networks of the space with inherited weights; writes scores.json and report.html."""
 
     data: Path | None = None
-    """CIFAR (with NAS-Bench-Macro's table beside it the ranking is judged). Left out: the synthetic world."""
+    """CIFAR (with NAS-Bench-Macro's table beside it also the truth). Left out: the synthetic world."""
     split: str = "val"
     """Which pictures: val (kept back from training) or test."""
     pictures: int = 2000
@@ -94,109 +99,89 @@ class Predict(shell.Which):
     """Folder for a drawing and the numbers of each."""
 
 
-def supernet(words: list[str], screen: Console) -> int:
-    """`percepta supernet ...`: passes the words on."""
-    known = {"rank": rank, "search": search, "submit": submit}
-    if not words or words[0] in ("-h", "--help"):
-        screen.print(escape(f"usage: {USAGE}"), soft_wrap=True)
-        return 0
-    if words[0] not in known:
-        raise shell.UsageError(f"unknown word {words[0]!r}.{shell.near(words[0], known)} usage: {USAGE}")
-    return known[words[0]](words[1:], screen)
-
-
-def predict(words: list[str], screen: Console) -> int:
+def predict(options: Predict, screen: Console) -> None:
     """Prints a line for each code."""
-    options = shell.parse(Predict, words, "percepta predict supernet", f"supernet: {TABLE['supernet']}")
     system = shell.load("supernet", options)
     for code in options.codes:
         result = system.predict(code)
         screen.print(
             f"{code}: {result.parameters:,} parameters, {result.flops:,} multiply-adds, {result.blocks} blocks, "
-            f"expected to beat {result.standing:.0%} of the space",
+            f"expected to beat {result.quantile:.0%} of the space",
             soft_wrap=True,
         )
         if options.out is not None:
             result.save(options.out / f"{result.code}.png")
-    return 0
 
 
-def rank(words: list[str], screen: Console) -> int:
-    """`percepta supernet rank`."""
-    options = shell.parse(Rank, words, "percepta supernet rank")
+def rank(options: Rank, screen: Console) -> None:
+    """Writes scores.json and report.html."""
     system = shell.load("supernet", options)
     from percepta import report
-    from percepta.systems.supernet import ranking, strategies, task
-    from percepta.systems.supernet.model import scores
+    from percepta.datasets import nasbench
+    from percepta.systems.supernet import ledger, ranking
+    from percepta.systems.supernet.data import pool
+    from percepta.systems.supernet.evaluate import scatters
+    from percepta.systems.supernet.scores import codes_to_score, scores
+    from percepta.systems.supernet.space import Macro
 
     net: Any = system.model
-    dataset = task.data(system.config, options.split, options.data)
-    whole = getattr(dataset, "pool", None)
-    if whole is None or options.split == "train":
+    if options.split == "train":
         raise shell.UsageError("--split is val or test: rankings on pictures of training flatter")
+    whole = pool(system.config, options.split, options.data)
     pixels, labels = whole.pixels[: options.pictures], whole.labels[: options.pictures]
-    codes = task.judged(net)
+    codes = codes_to_score(net)
     with shell.progress_bar(screen, f"{len(codes):,} networks") as bar:
         found = scores(
             net, codes, pixels, labels, processes=options.processes, progress=lambda done, total: bar(done, total, "")
         )
     space = system.config.target_space()
-    training = strategies.ledger(net, codes)[0]
+    training = ledger.expected(net, codes)[0]
     score = ranking.combined(net.space, codes, found.likelihood, training, options.penalty)
     rows = {
         "codes": codes, "accuracy": found.accuracy.tolist(), "likelihood": found.likelihood.tolist(),
         "training": training.tolist(), "score": score.tolist(), "penalty": options.penalty,
         "pictures": len(labels), "split": options.split,
     }  # fmt: skip
-    others = ranking.free(space, codes)
+    others = ranking.cost_baselines(space, codes)
     if options.proxies:
         others |= ranking.proxies(space, codes, net.prepare(pixels[:32]), processes=options.processes)
         rows |= {name: others[name].tolist() for name in ("NASWOT", "ZenScore")}
     write_atomically(options.out / "scores.json", json.dumps(rows) + "\n")
     page = report.Page("Ranking of architectures with inherited weights")
-    if whole.truth is not None and options_fit(system):
-        _judge(page, whole.truth, found, score, others)
-    page.extend(task.views(space, found, _table(whole.truth)))
+    table = None if whole.truth is None else nasbench.read_macro(whole.truth)
+    if table is not None and space == Macro():
+        page.add(*_tables(table, found, score, others))
+    page.add(report.Gallery(scatters(space, found, table)))
     shown = page.write(options.out / "report.html")
     screen.print(escape(f"{options.out / 'scores.json'}\n{shown}"), soft_wrap=True)
-    return 0
 
 
-def options_fit(system: percepta.System) -> bool:
-    """Whether NAS-Bench-Macro's table speaks of this supernet's networks."""
-    from percepta.systems.supernet.space import Macro
-
-    return system.config.target_space() == Macro()
-
-
-def _table(path: Path | None) -> Any:
-    from percepta.datasets import nasbench
-
-    return None if path is None else nasbench.read_macro(path)
-
-
-def _judge(page: Any, path: Path, found: Any, score: Any, others: dict[str, Any]) -> None:
+def _tables(table: nasbench.Macro, found: Scores, score: Float[np.ndarray, " n"],
+            others: dict[str, Float[np.ndarray, " n"]]) -> list[Block]:  # fmt: skip
     """Tables of the scores and of what they were before smoothing, over all networks and without the declared part."""
+    from percepta.report import Heading, Metrics
     from percepta.systems.supernet import ranking
 
-    truth = ranking.truth_of(_table(path), found.codes)
-    page.heading("Inherited log-probability, smoothed, with training's losses").metrics(
-        ranking.against(score, truth, others)
-    )
-    page.heading("Inherited log-probability").metrics(ranking.against(found.likelihood, truth, others))
+    truth = ranking.truth_of(table, found.codes)
     rest = ~ranking.declared(found.codes)
     codes = tuple(code for code, kept in zip(found.codes, rest, strict=True) if kept)
     part = ranking.Truth(codes, truth.accuracy[rest], truth.seeds[rest])
-    page.heading("The same without the declared networks by which settings were chosen")
-    page.metrics(ranking.against(score[rest], part, {name: row[rest] for name, row in others.items()}))
+    others_of_part = {name: row[rest] for name, row in others.items()}
+    return [
+        Heading("Inherited log-probability, smoothed, with training's losses"),
+        Metrics(ranking.rank_metrics(score, truth, others)),
+        Heading("Inherited log-probability"),
+        Metrics(ranking.rank_metrics(found.likelihood, truth, others)),
+        Heading("The same without the declared networks by which settings were chosen"),
+        Metrics(ranking.rank_metrics(score[rest], part, others_of_part)),
+    ]
 
 
-def search(words: list[str], screen: Console) -> int:
-    """`percepta supernet search`."""
-    options = shell.parse(Search, words, "percepta supernet search")
+def search(options: Search, screen: Console) -> None:
+    """Writes front.json; with --train also two runs and a graph."""
     system = shell.load("supernet", options)
-    from percepta.systems.supernet import strategies
-    from percepta.systems.supernet.search import Budget, by_hand, evolve, measure, pareto
+    from percepta.systems.supernet import ledger
+    from percepta.systems.supernet.search import Budget, by_hand, evolve, measure_latency, pareto
     from percepta.systems.supernet.space import Macro
 
     net: Any = system.model
@@ -206,12 +191,12 @@ def search(words: list[str], screen: Console) -> int:
             "search draws from Macro spaces; for the challenge's space see `percepta supernet submit`"
         )
     hand = space.canonical(space.validate(options.hand or by_hand(space)["k3 e3 everywhere"]))
-    table = _kept(options.scores)
-    if table is None:
-        score = lambda codes: strategies.ledger(net, codes)[0]  # noqa: E731
+    if options.scores is None:
+        score = lambda codes: ledger.expected(net, codes)[0]  # noqa: E731
     else:
-        score = lambda codes: _looked_up(table, codes, options.scores)  # noqa: E731
-    latency: Latency | None = measure(space) if options.latency_ms is not None else None
+        table = _read_scores(options.scores)
+        score = lambda codes: _scores_of(table, codes, options.scores)  # noqa: E731
+    latency: Latency | None = measure_latency(space) if options.latency_ms is not None else None
     given = (options.flops, options.parameters, options.latency_ms)
     own = space.cost(hand)
     limits = given if any(value is not None for value in given) else (own.flops, own.parameters, None)
@@ -230,38 +215,42 @@ def search(words: list[str], screen: Console) -> int:
         rows |= finish(system, options, {"searched": best, "hand": hand}, screen)
     path = write_atomically(options.out / "front.json", json.dumps(rows, indent=1) + "\n")
     screen.print(escape(str(path)), soft_wrap=True)
-    return 0
 
 
 def _row(space: Any, code: str) -> dict[str, Any]:
     return {"code": code, **vars(space.cost(code))}
 
 
-def _kept(path: Path | None) -> dict[str, float] | None:
+def _read_scores(path: Path) -> dict[str, float]:
     """Scores by code."""
-    if path is None:
-        return None
     try:
         content = json.loads(path.read_text())
         return dict(zip(content["codes"], content["score"], strict=True))
     except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: expected scores.json of `percepta supernet rank` ({error})") from None
+        raise InputError(f"{path}: expected scores.json of `percepta supernet rank` ({error})") from None
 
 
-def _looked_up(table: dict[str, float], codes: Sequence[str], path: Path | None) -> Any:
+def _scores_of(table: dict[str, float], codes: Sequence[str], path: Path | None) -> Any:
     import numpy as np
 
     missing = [code for code in codes if code not in table]
     if missing:
-        raise ValueError(f"{path}: no score of {missing[0]!r}; rank the same space first")
+        raise InputError(f"{path}: no score of {missing[0]!r}; rank the same space first")
     return np.array([table[code] for code in codes])
 
 
 def finish(system: percepta.System, options: Search, codes: dict[str, str], screen: Console) -> dict[str, Any]:
-    """Trains networks alone at full size, measures them on test pictures, and exports the first as ONNX."""
+    """Trains networks alone at full size, measures them on test pictures, and exports the first as ONNX.
+
+    Args:
+        system: the supernet.
+        options: of the command.
+        codes: of the networks, by name.
+        screen: for progress and results.
+    """
     import percepta
     from percepta.export import export
-    from percepta.systems.supernet import task
+    from percepta.systems.supernet.data import pool
     from percepta.train import train
 
     target: Any = system.config.target_space()
@@ -271,7 +260,7 @@ def finish(system: percepta.System, options: Search, codes: dict[str, str], scre
             system.config, alone=code, stem=target.stem, head=target.head, side=target.side, samples=options.samples,
             plan="single", paths=1, constraints=0, balance="none", distill="none", importance=False, split=-1,
         )  # fmt: skip
-        count = len(task.data(base, "train", options.data))
+        count = len(pool(base, "train", options.data))
         steps = max(1, options.epochs * count // base.train.batch_size)
         config = replace(base, train=replace(base.train, steps=steps, checkpoint_every=max(1, steps // 10), ema=0.0))
         with shell.progress_bar(screen, f"training {name} {code}") as bar:
@@ -280,7 +269,7 @@ def finish(system: percepta.System, options: Search, codes: dict[str, str], scre
                 progress=lambda done, total, values: bar(done, total, f"loss {values['loss']:.3f}"),
             )  # fmt: skip
         trained = percepta.load(path, device=options.device)
-        metric = trained.evaluate(options.data, split="test", batch_size=500)["accuracy alone"]
+        metric = trained.evaluate(options.data, split="test", batch_size=500).metrics["accuracy alone"]
         out[f"{name}, trained"] = {"accuracy": metric.value, "low": metric.low, "high": metric.high, "n": metric.n}
         screen.print(f"{name} {code}: accuracy {metric.value:.4f} ({metric.low:.4f} to {metric.high:.4f})")
         if name == "searched":
@@ -289,9 +278,8 @@ def finish(system: percepta.System, options: Search, codes: dict[str, str], scre
     return out
 
 
-def submit(words: list[str], screen: Console) -> int:
-    """`percepta supernet submit`."""
-    options = shell.parse(Submit, words, "percepta supernet submit")
+def submit(options: Submit, screen: Console) -> None:
+    """Writes the submission."""
     from percepta.systems.supernet import challenge
 
     entries = challenge.read(options.file)
@@ -300,8 +288,15 @@ def submit(words: list[str], screen: Console) -> int:
         try:
             known = {str(code): float(value) for code, value in json.loads(options.known.read_text()).items()}
         except (json.JSONDecodeError, AttributeError, TypeError, ValueError) as error:
-            raise ValueError(f"{options.known}: expected JSON {{code: accuracy}} ({error})") from None
+            raise InputError(f"{options.known}: expected JSON {{code: accuracy}} ({error})") from None
     path = challenge.write(options.out, entries, challenge.score(entries, known))
     how = "multiply-adds alone" if known is None else f"a predictor fitted on {len(known):,} known accuracies"
     screen.print(escape(f"{len(entries.codes):,} architectures are valid; scored by {how}\n{path}"), soft_wrap=True)
-    return 0
+
+
+COMMANDS: dict[str, shell.Command] = {
+    "rank": (Rank, rank),
+    "search": (Search, search),
+    "submit": (Submit, submit),
+    "predict": (Predict, predict),
+}

@@ -6,8 +6,7 @@ evaluation's: {image, label, truth: path of NAS-Bench-Macro's table where it lie
 
 from __future__ import annotations
 
-import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,12 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from percepta.datasets import cifar, class_folder
+from percepta.contract import Batch, Key
+from percepta.datasets import layouts, nasbench
+from percepta.datasets.classified import Classified
+from percepta.errors import InputError
 from percepta.media import image
-from percepta.systems.supernet import STRIPES, Config
-
-TABLE = "nas-bench-macro_cifar10.json"
-PLACES = (".", "nas", "../nas")  # where the table may lie, from the folder of data
-LENGTH = {"train": 960, "val": 240, "test": 240}  # of the synthetic world
-MOST_BYTES = 8e9
-Key = tuple[int, int]
+from percepta.systems.supernet import Config, world
 
 
 @dataclass(frozen=True)
@@ -34,7 +30,8 @@ class Pool:
 
     Attributes:
         pixels: RGB, at the side that the supernet sees.
-        truth: NAS-Bench-Macro's table; None where there is none.
+        labels: numbers of the classes.
+        truth: file of NAS-Bench-Macro's table; None where there is none.
     """
 
     pixels: UInt8[Tensor, "n 3 s s"]
@@ -45,77 +42,94 @@ class Pool:
         return len(self.labels)
 
 
-def pictures_in(root: Path) -> Path:
-    """The folder of pictures: the one that is given, or `cifar10` inside it."""
-    return root / "cifar10" if cifar.find(root) is None and cifar.find(root / "cifar10") is not None else root
+def data(config: Config, split: str, root: Path | None = None) -> TrainingSet | EvaluationSet:
+    """Samples of CIFAR or class folders; without a folder, of six patterns (`world.py`).
+
+    Args:
+        config: the settings.
+        split: "train", "val", "test" or "all", see `pool`.
+        root: the folder of data.
+
+    Raises:
+        MissingFileError, InputError: as `pool`.
+    """
+    found = pool(config, split, root)
+    return TrainingSet(found, config.train.seed) if split == "train" else EvaluationSet(found)
 
 
-def table_beside(root: Path) -> Path | None:
-    """NAS-Bench-Macro's table in the folder of data, in its `nas`, or in a `nas` beside it."""
-    return next((root / place / TABLE for place in PLACES if (root / place / TABLE).is_file()), None)
+def fit_config(config: Config, root: Path | None) -> Config:
+    """The settings with the classes of the data, which the network's last layer follows."""
+    return replace(config, classes=classified(config, root).classes)
 
 
-def classes(root: Path | None) -> tuple[str, ...]:
-    """The classes of a folder; of the synthetic world without one. Errors as the readers of `datasets` raise them."""
+def classified(config: Config, root: Path | None) -> Classified:
+    """The set of pictures in a folder; without one, the synthetic world.
+
+    Raises:
+        MissingFileError, InputError: no data, several sets, or what the reader of the set finds wrong.
+    """
     if root is None:
-        return STRIPES
-    folder = pictures_in(root)
-    return cifar.classes(folder) if cifar.find(folder) else class_folder.read(folder).classes
+        return world.classified(config.side)
+    found = layouts.find_one(root, Classified)
+    return found.read(found.root)
 
 
 def pool(config: Config, split: str, root: Path | None) -> Pool:
-    """The pictures of "train", "val" (kept back from the training pictures), "test", or "all" (train and val).
+    """The pictures of a split.
+
+    Where the data have no "val" of their own it is a share of their training pictures (`held_out`). A folder without
+    any splits is "test" and "all" as a whole; otherwise "all" is the training part.
+
+    Args:
+        config: the settings.
+        split: "train", "val", "test" or "all".
+        root: the folder of data; None is the synthetic world.
 
     Raises:
-        FileNotFoundError, ValueError: no data, other classes than the network has, no such split, a bad picture.
+        MissingFileError, InputError: no data, other classes than the network has, no such split, a bad picture.
     """
-    if split not in ("train", "val", "test", "all"):
-        raise ValueError(f'the splits are "train", "val", "test" and "all", not {split!r}')
-    found = classes(root)
-    if found != config.classes:
-        raise ValueError(
-            f"{root or 'the synthetic world'} has {len(found)} classes ({', '.join(found[:5])} ...), the network "
-            f"{len(config.classes)} ({', '.join(config.classes[:5])} ...); train one on these data"
+    root = None if root is None else Path(root)
+    found = classified(config, root)
+    official = found.official(split)
+    if found.classes != config.classes:
+        raise InputError(
+            f"{root or 'the synthetic world'} has {len(found.classes)} classes ({', '.join(found.classes[:5])} ...), "
+            f"the network {len(config.classes)} ({', '.join(config.classes[:5])} ...); train one on these data"
         )
-    if root is None:
-        pixels, labels = stripes(config.side, "train" if split == "all" else split)
-        return Pool(torch.from_numpy(pixels), torch.from_numpy(labels))
-    folder = pictures_in(root)
-    if cifar.find(folder):
-        whole = cifar.read(folder, "test" if split == "test" else "train")
-        pixels, labels = torch.from_numpy(whole.pixels).permute(0, 3, 1, 2), whole.labels
-        chosen = _chosen(config, split, labels)
-        return Pool(smaller(pixels[chosen], config.side), torch.from_numpy(labels[chosen]), table_beside(root))
-    return _folder(config, split, folder, table_beside(root))
+    part = found.part(official)
+    places = choose(config, split, len(part), found.has_val)
+    pixels = smaller(part.pixels(places, config.side), config.side)
+    return Pool(pixels, torch.from_numpy(part.labels[places]), None if root is None else nasbench.find(root))
 
 
-def _folder(config: Config, split: str, folder: Path, table: Path | None) -> Pool:
-    parts = class_folder.read(folder).parts
-    name = split if split in parts else "train" if "train" in parts and split != "test" else next(iter(parts))
-    labels = np.array([number for _, number in parts[name]], np.int64)
-    chosen = np.arange(len(labels)) if split in ("test", "val") and split in parts else _chosen(config, split, labels)
-    side = config.side
-    if len(chosen) * 3 * side * side > MOST_BYTES:
-        raise ValueError(f"{len(chosen)} pictures of {side} pixels do not fit into memory; lower --side or --samples")
-    pixels = torch.stack([image.to_bytes(image.square(parts[name][i][0], side)) for i in chosen])
-    return Pool(pixels, torch.from_numpy(labels[chosen]), table)
+def choose(config: Config, split: str, count: int, has_val: bool) -> Int64[np.ndarray, " m"]:
+    """The places of a split's pictures; the same for every seed of training.
 
-
-def _chosen(config: Config, split: str, labels: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " m"]:
-    """The places of a split: `held_out` of the training pictures are "val", the same for every seed of training."""
-    if split in ("test", "all"):
-        return np.arange(len(labels))
-    order = np.random.default_rng(0).permutation(len(labels))
-    cut = round(config.held_out * len(labels))
+    Args:
+        config: the settings.
+        split: "train", "val", "test" or "all".
+        count: of the pictures in the official split.
+        has_val: whether validation has pictures of its own; otherwise it takes `held_out` of these.
+    """
+    if split in ("test", "all") or (split == "val" and has_val):
+        return np.arange(count)
+    order = np.random.default_rng(0).permutation(count)
+    held = 0 if has_val else round(config.held_out * count)
     if split == "val":
-        return np.sort(order[:cut])
-    if config.samples > len(labels) - cut:
-        raise ValueError(f"samples {config.samples}: there are only {len(labels) - cut} pictures to train on")
-    return np.sort(order[cut:][: config.samples or None])
+        return np.sort(order[:held])
+    if config.samples > count - held:
+        raise InputError(f"samples {config.samples}: there are only {count - held} pictures to train on")
+    return np.sort(order[held:][: config.samples or None])
 
 
 def smaller(pixels: UInt8[Tensor, "n 3 h w"], side: int, at_once: int = 4096) -> UInt8[Tensor, "n 3 s s"]:
-    """Square pictures brought to another side, with a filter against aliasing."""
+    """Square pictures brought to another side, with a filter against aliasing.
+
+    Args:
+        pixels: the pictures.
+        side: the new one, in pixels.
+        at_once: how many are scaled at a time.
+    """
     if pixels.shape[-1] == side:
         return pixels.contiguous()
     options: Any = {"mode": "bilinear", "antialias": pixels.shape[-1] > side}
@@ -123,39 +137,8 @@ def smaller(pixels: UInt8[Tensor, "n 3 h w"], side: int, at_once: int = 4096) ->
     return torch.cat([part.round().clamp(0, 255).to(torch.uint8) for part in parts])
 
 
-def stripes(side: int, split: str) -> tuple[UInt8[np.ndarray, "n 3 s s"], Int64[np.ndarray, " n"]]:
-    """The synthetic world: six patterns in any two colours, width and place, under grain. Colours say nothing.
-
-    Raises:
-        ValueError: no such split.
-    """
-    if split not in LENGTH:
-        raise ValueError(f"the synthetic world has the splits {', '.join(LENGTH)}, not {split!r}")
-    rng = np.random.default_rng(zlib.crc32(split.encode()))
-    labels = rng.permutation(np.arange(LENGTH[split], dtype=np.int64) % len(STRIPES))
-    return np.stack([_pattern(STRIPES[label], side, rng) for label in labels]), labels
-
-
-def _pattern(name: str, side: int, rng: np.random.Generator) -> UInt8[np.ndarray, "3 s s"]:
-    y, x = (np.mgrid[:side, :side] + rng.uniform(-side, side, (2, 1, 1))) / side
-    width, phase = rng.uniform(0.22, 0.4), rng.random()
-    wave = {
-        "rows": y,
-        "columns": x,
-        "rising": (x + y) / 2**0.5,
-        "falling": (x - y) / 2**0.5,
-        "rings": np.hypot(x - x.mean(), y - y.mean()),
-    }
-    if name == "checks":
-        drawn = (np.sin(2 * np.pi * x / width) > 0) ^ (np.sin(2 * np.pi * y / width) > 0)
-    else:
-        drawn = np.sin(2 * np.pi * (wave[name] / width + phase)) > 0
-    colours = np.where(drawn, rng.uniform(0, 1, 3)[:, None, None], rng.uniform(0, 1, 3)[:, None, None])
-    return ((colours + rng.normal(0, 0.15, (3, side, side))).clip(0, 1) * 255).astype(np.uint8)
-
-
 @dataclass
-class Training:
+class TrainingSet:
     """Training batches. A sample is no more than its key (epoch, index): `collate` makes all views at once."""
 
     pool: Pool
@@ -167,7 +150,7 @@ class Training:
     def __getitem__(self, key: Key) -> Key:
         return key
 
-    def collate(self, samples: list[Key]) -> dict[str, Any]:
+    def collate(self, samples: list[Key]) -> Batch:
         index = [place for _, place in samples]
         draws = np.stack([np.random.default_rng((self.seed, *key)).random(3) for key in samples])
         return {
@@ -179,7 +162,7 @@ class Training:
 
 
 @dataclass
-class Whole:
+class EvaluationSet:
     """Pictures as they are, for an evaluation."""
 
     pool: Pool
@@ -190,6 +173,6 @@ class Whole:
     def __getitem__(self, key: Key) -> int:
         return key[1]
 
-    def collate(self, samples: list[int]) -> dict[str, Any]:
+    def collate(self, samples: list[int]) -> Batch:
         truth = "" if self.pool.truth is None else str(self.pool.truth)
         return {"image": self.pool.pixels[samples], "label": self.pool.labels[samples], "truth": truth}

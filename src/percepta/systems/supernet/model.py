@@ -2,24 +2,21 @@
 
 `MacroNet` holds all choices of every layer (SPOS, Guo et al., ECCV 2020); `ResNetNet` holds the widest and deepest
 network, of which a code takes the first blocks and the first channels (once-for-all, Cai et al., ICLR 2020). Both walk
-a code as a row of keys, one a module, so that networks which begin alike share what they compute (`scores`), and both
-`extract` a code as a plain module with copies of its weights.
+a code as a row of keys, one a module, so that networks which begin alike share what they compute (`scores.py`), and
+both `extract` a code as a plain module with copies of its weights.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from percepta import scale
 from percepta.systems.supernet import Config
 from percepta.systems.supernet.space import OPS, Layer, Macro, ResNet48, Space
 
@@ -165,6 +162,13 @@ class SlicedBlock(nn.Module):
             self.short, self.short_norm = SlicedConv(c_in, channels, 1, stride, bias=False), SlicedNorm(channels)
 
     def cut(self, x: Float[Tensor, "b c h w"], inner: int, out: int) -> Float[Tensor, "b d h2 w2"]:
+        """The output of the first channels.
+
+        Args:
+            x: input.
+            inner: channels between the two convolutions.
+            out: channels out.
+        """
         y = functional.relu(self.norm1.cut(self.conv1.cut(x, inner)))
         y = self.norm2.cut(self.conv2.cut(y, out))
         if self.stride > 1 or x.shape[1] != out:
@@ -172,6 +176,13 @@ class SlicedBlock(nn.Module):
         return functional.relu(x + y)
 
     def alone(self, c_in: int, inner: int, out: int) -> nn.Module:
+        """The block with these widths, with copies of its weights.
+
+        Args:
+            c_in: channels in.
+            inner: channels between the two convolutions.
+            out: channels out.
+        """
         short = None
         if self.stride > 1 or c_in != out:
             short = nn.Sequential(self.short.alone(c_in, out), self.short_norm.alone(out))
@@ -267,14 +278,14 @@ def network(space: Space) -> Net:
 # ------------------------------------------------------------------------------------------------- the supernet
 
 
-class Supernet(nn.Module):
+class SupernetNetwork(nn.Module):
     """One weight-sharing network, or, after a few-shot split, one for each choice of a layer; and what goes with it.
 
     Attributes:
         parts: the networks; the first alone until `divided`.
         teacher: the largest network alone, where the strategy learns from one.
-        scored: what `task.judge` found last: (of which weights and batches, pictures, labels, scores).
-        ledger: what the losses of training say about each architecture feature, see `strategies.note`.
+        ledger_gram, ledger_sum, ledger_scale: what the losses of training say about each architecture feature, see
+            `ledger.py`.
     """
 
     ledger_gram: Tensor
@@ -285,7 +296,6 @@ class Supernet(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config, self.space = config, config.search_space()
-        self.scored: tuple[tuple[int, int], Tensor, Tensor, Scores] | None = None
         self.parts = nn.ModuleList(network(self.space) for _ in range(len(OPS) if config.split >= 0 else 1))
         self.teacher = self.parts[0].extract(self.space.largest()) if config.distill == "teacher" else None  # type: ignore[operator]
         count = self.space.features([self.space.largest()]).shape[1]
@@ -328,138 +338,6 @@ class Supernet(nn.Module):
         self.divided.fill_(True)
 
 
-# ------------------------------------------------------------------------------------------------- evaluation
-
-
-@dataclass(frozen=True)
-class Scores:
-    """How sub-networks do with inherited weights.
-
-    Attributes:
-        codes: of the networks.
-        accuracy: share of right answers, 0..1.
-        likelihood: mean log-probability of the right class; smoother than accuracy.
-    """
-
-    codes: tuple[str, ...]
-    accuracy: Float[np.ndarray, " n"]
-    likelihood: Float[np.ndarray, " n"]
-
-
-def scores(
-    model: Supernet,
-    codes: Sequence[str],
-    pixels: UInt8[Tensor, "m 3 s s"],
-    labels: Int64[Tensor, " m"],
-    *,
-    batch_size: int = 500,
-    processes: int = 0,
-    progress: Callable[[int, int], None] | None = None,
-) -> Scores:
-    """Inherited accuracy of many codes; what begins alike is computed once.
-
-    Batch norm uses the statistics of the batch itself: every network is recalibrated for free, exactly as if it were
-    evaluated alone, and prefixes stay shared, as a prefix's statistics do not depend on what follows.
-
-    Args:
-        pixels: pictures; their number should be a multiple of `batch_size`, what is left over is not used unless it is
-            all there is.
-        processes: of Ray, where it is installed: each takes whole batches. 0: all here.
-        progress: called with (batches done, batches in all).
-    """
-    starts = range(0, max(1, len(pixels) - batch_size + 1), batch_size)
-    pairs = ((pixels[start : start + batch_size], labels[start : start + batch_size]) for start in starts)
-    tick = (lambda done: progress(done, len(starts))) if progress else None
-    rows = scale.map(_Batch(model, tuple(codes)), pairs, processes=processes, progress=tick)
-    used = sum(min(batch_size, len(pixels) - start) for start in starts)
-    rights, likelihoods = (np.sum([row[i] for row in rows], 0) / used for i in range(2))
-    return Scores(tuple(codes), rights, likelihoods)
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """Right answers and log-probabilities of all codes, summed over a batch: a function that Ray can send around."""
-
-    model: Supernet
-    codes: tuple[str, ...]
-
-    @torch.inference_mode()
-    def __call__(self, pair: tuple[Tensor, Tensor]) -> tuple[np.ndarray, np.ndarray]:
-        model, (pixels, labels) = self.model.eval(), pair
-        rights, likelihoods = np.zeros(len(self.codes)), np.zeros(len(self.codes))
-        norms = [m for m in model.modules() if isinstance(m, (nn.BatchNorm2d, SlicedNorm))]
-        with _batch_statistics(norms):
-            for index, logits in _leaves(model, self.codes, model.prepare(pixels)):
-                rights[index] = int((logits.argmax(1) == labels).sum())
-                likelihoods[index] = -float(functional.cross_entropy(logits.float(), labels, reduction="sum"))
-        return rights, likelihoods
-
-
-def _leaves(model: Supernet, codes: Sequence[str], x: Tensor) -> Iterable[tuple[int, Tensor]]:
-    """(place in `codes`, logits) of every code, depth first, so that few activations are alive at a time."""
-    parts: dict[int, list[tuple[tuple[Key, ...], int]]] = {}
-    nets = {}
-    for index, code in enumerate(codes):
-        net = model.part(code)
-        nets[id(net)] = net
-        parts.setdefault(id(net), []).append((net.keys(code), index))
-    for key, rows in parts.items():
-        yield from _descend(nets[key], codes, rows, 0, x)
-
-
-def _descend(
-    net: Net, codes: Sequence[str], rows: list[tuple[tuple[Key, ...], int]], depth: int, x: Tensor
-) -> Iterable[tuple[int, Tensor]]:
-    ending = [index for keys, index in rows if len(keys) == depth]
-    if ending:
-        logits = net.finish(x, codes[ending[0]])
-        for index in ending:
-            yield index, logits
-    groups: dict[Key, list[tuple[tuple[Key, ...], int]]] = {}
-    for row in rows:
-        if len(row[0]) > depth:
-            groups.setdefault(row[0][depth], []).append(row)
-    for key, group in groups.items():
-        yield from _descend(net, codes, group, depth + 1, net.run(key, x))
-
-
-class _batch_statistics:  # noqa: N801
-    """Norms that use the statistics of the batch and remember nothing, for as long as the block lasts."""
-
-    def __init__(self, norms: Sequence[nn.Module]) -> None:
-        self.norms = norms
-
-    def __enter__(self) -> None:
-        self.before = [(m.training, getattr(m, self._keeps(m))) for m in self.norms]
-        for module in self.norms:
-            module.training = True
-            setattr(module, self._keeps(module), 0)
-
-    def __exit__(self, *_: Any) -> None:
-        for module, (training, kept) in zip(self.norms, self.before, strict=True):
-            module.training = training
-            setattr(module, self._keeps(module), kept)
-
-    @staticmethod
-    def _keeps(module: nn.Module) -> str:
-        """The attribute that is 0 where nothing is to be remembered."""
-        return "track_running_stats" if isinstance(module, nn.BatchNorm2d) else "momentum"
-
-
-@torch.no_grad()
-def calibrate(net: nn.Module, batches: Iterable[Float[Tensor, "b 3 s s"]]) -> nn.Module:
-    """Sets the batch-norm statistics of a plain network to the averages over prepared pictures; gives it in eval mode.
-
-    Inherited statistics mix all paths that went through a block and fit none of them.
-    """
-    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
-    momentum = [module.momentum for module in norms]
-    for module in norms:
-        module.reset_running_stats()
-        module.momentum = None  # plain average over the batches
-    net.train()
-    for x in batches:
-        net(x)
-    for module, value in zip(norms, momentum, strict=True):
-        module.momentum = value
-    return net.eval()
+def build(config: Config) -> SupernetNetwork:
+    """The supernet with random weights."""
+    return SupernetNetwork(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

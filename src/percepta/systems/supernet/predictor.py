@@ -1,4 +1,4 @@
-"""From what an architecture looks like to how good it will be, with how sure that is, from few that are known.
+"""From what an architecture looks like to how good it will be, with a standard deviation, from few that are known.
 
 Ours is a Gaussian process on architecture features with a monotone transform of the accuracies; the inherited accuracy,
 where there is one, is a further, linear, feature. The peers are small re-makes of what is published for this: ridge
@@ -16,6 +16,7 @@ from jaxtyping import Float
 from scipy import linalg, stats
 from torch import nn
 
+from percepta.errors import InputError
 from percepta.metrics.correlation import kendall
 
 LENGTHS = (0.5, 1.0, 2.0, 4.0)  # of the kernel, in medians of the distance between features
@@ -56,10 +57,10 @@ class Predictor:
         """Accuracies and their deviations, in the unit of what was fitted.
 
         Raises:
-            ValueError: inherited accuracies are missing, or given to a predictor that was fitted without.
+            InputError: inherited accuracies are missing, or given to a predictor that was fitted without.
         """
         if (inherited is None) != (self.inherited is None):
-            raise ValueError("inherited accuracies go either into fitting and predicting, or into neither")
+            raise InputError("inherited accuracies go either into fitting and predicting, or into neither")
         z = (features - self.centre) / self.spread
         kernel = _kernel(z, self.known, inherited, self.inherited, self.length, self.linear)
         mean = kernel @ self.weights
@@ -76,15 +77,17 @@ def fit(features: Features, accuracy: Values, inherited: Values | None = None) -
     """A predictor from known networks; its kernel is the one under which they are most probable.
 
     Args:
+        features: of the known networks.
+        accuracy: of the same networks.
         inherited: accuracies with a supernet's weights, or any other guess; standardised by itself.
 
     Raises:
-        ValueError: fewer than four networks, lengths that differ, numbers that are not finite.
+        InputError: fewer than four networks, lengths that differ, numbers that are not finite.
     """
     if len(accuracy) < 4 or len(features) != len(accuracy):
-        raise ValueError(f"expected at least four known networks, got {len(features)} with {len(accuracy)} accuracies")
+        raise InputError(f"expected at least four known networks, got {len(features)} with {len(accuracy)} accuracies")
     if not (np.isfinite(features).all() and np.isfinite(accuracy).all()):
-        raise ValueError("features and accuracies have to be finite numbers")
+        raise InputError("features and accuracies have to be finite numbers")
     centre, spread = features.mean(0), features.std(0)
     spread = np.where(spread > 1e-9, spread, 1.0)
     z = (features - centre) / spread
@@ -156,7 +159,14 @@ Method = Callable[[Features, Values, Asked, int], Answers]  # known, their accur
 
 
 def ridge(known: Features, accuracy: Values, asked: Asked, seed: int = 0) -> Answers:
-    """Least squares with a penalty."""
+    """Least squares with a penalty.
+
+    Args:
+        known: features of the known networks.
+        accuracy: of the known networks.
+        asked: features of the networks that are asked about.
+        seed: of random draws; no method needs it where nothing is random.
+    """
     centre = known.mean(0)
     z = known - centre
     weights = np.linalg.solve(z.T @ z + RIDGE * np.eye(z.shape[1]), z.T @ (accuracy - accuracy.mean()))
@@ -164,13 +174,29 @@ def ridge(known: Features, accuracy: Values, asked: Asked, seed: int = 0) -> Ans
 
 
 def nearest(known: Features, accuracy: Values, asked: Asked, seed: int = 0, count: int = 5) -> Answers:
-    """Mean of the nearest known networks."""
+    """Mean of the nearest known networks.
+
+    Args:
+        known: features of the known networks.
+        accuracy: of the known networks.
+        asked: features of the networks that are asked about.
+        seed: of random draws; no method needs it where nothing is random.
+        count: of neighbours.
+    """
     far = (asked**2).sum(1)[:, None] + (known**2).sum(1)[None] - 2 * asked @ known.T
     return accuracy[np.argsort(far, 1, kind="stable")[:, : min(count, len(known))]].mean(1)
 
 
 def forest(known: Features, accuracy: Values, asked: Asked, seed: int = 0, trees: int = 60) -> Answers:
-    """Extremely randomised trees (Geurts et al., 2006): the best of a few random cuts at every node."""
+    """Extremely randomised trees (Geurts et al., 2006): the best of a few random cuts at every node.
+
+    Args:
+        known: features of the known networks.
+        accuracy: of the known networks.
+        asked: features of the networks that are asked about.
+        seed: of random draws; no method needs it where nothing is random.
+        trees: how many.
+    """
     rng = np.random.default_rng(seed)
     total = np.zeros(len(asked))
     for _ in range(trees):
@@ -201,7 +227,16 @@ def _grow(known: Features, accuracy: Values, asked: Asked, rows: np.ndarray, pla
 
 
 def mlp(known: Features, accuracy: Values, asked: Asked, seed: int = 0, members: int = 3, steps: int = 300) -> Answers:
-    """An ensemble of MLPs with two hidden layers of 64."""
+    """An ensemble of MLPs with two hidden layers of 64.
+
+    Args:
+        known: features of the known networks.
+        accuracy: of the known networks.
+        asked: features of the networks that are asked about.
+        seed: of random draws; no method needs it where nothing is random.
+        members: of the ensemble.
+        steps: of training.
+    """
     middle, spread = accuracy.mean(), max(float(accuracy.std()), 1e-9)
     x, far = (torch.from_numpy(rows).float() for rows in (known, asked))
     y = torch.from_numpy((accuracy - middle) / spread).float()
@@ -221,7 +256,14 @@ def mlp(known: Features, accuracy: Values, asked: Asked, seed: int = 0, members:
 
 
 def ours(known: Features, accuracy: Values, asked: Asked, seed: int = 0) -> Answers:
-    """`fit` as one of the methods."""
+    """`fit` as one of the methods.
+
+    Args:
+        known: features of the known networks.
+        accuracy: of the known networks.
+        asked: features of the networks that are asked about.
+        seed: of random draws; no method needs it where nothing is random.
+    """
     return fit(known, accuracy)(asked)[0]
 
 
@@ -242,6 +284,10 @@ def curve(
     """Data efficiency: Kendall's tau on networks that are not known, by method and number of known ones.
 
     Args:
+        accuracy: of all networks.
+        sizes: numbers of known networks.
+        seeds: of the draws of known networks.
+        methods: by name.
         features: by method; "" for all others.
         groups: what makes two rows one network: a network is known or asked, never both.
         asked: at most so many networks are asked, the same for all methods of a seed and size.

@@ -45,7 +45,7 @@ def truth_of(table: nasbench.Macro, codes: Sequence[str]) -> Truth:
     """The truth of codes.
 
     Raises:
-        ValueError: the table lacks one; names it.
+        InputError: the table lacks one; names it.
     """
     seeds = table.accuracy[table.rows(codes)]
     return Truth(tuple(codes), seeds.mean(1), seeds)
@@ -59,20 +59,20 @@ def declared(codes: Sequence[str]) -> np.ndarray:
     return chosen
 
 
-def free(space: Space, codes: Sequence[str]) -> dict[str, Float[np.ndarray, " n"]]:
+def cost_baselines(space: Space, codes: Sequence[str]) -> dict[str, Float[np.ndarray, " n"]]:
     """What ranks networks without any training."""
     parameters, flops = space.costs(codes)
     blocks = np.array([space.blocks(code) for code in codes], np.float64)
     return {"parameters": parameters.astype(float), "FLOPs": flops.astype(float), "blocks": blocks}
 
 
-def ceiling(seeds: Float[np.ndarray, "n k"], statistic: Callable[..., float] = kendall) -> float:
+def seed_agreement(seeds: Float[np.ndarray, "n k"], statistic: Callable[..., float] = kendall) -> float:
     """What one training says about another: the mean over pairs of seeds."""
     pairs = [statistic(seeds[:, i], seeds[:, j]) for i, j in combinations(range(seeds.shape[1]), 2)]
     return float(np.mean(pairs)) if pairs else float("nan")
 
 
-def against(
+def rank_metrics(
     guess: Float[np.ndarray, " n"],
     truth: Truth,
     others: Mapping[str, Float[np.ndarray, " n"]],
@@ -83,6 +83,8 @@ def against(
     """Correlations of a guess with the truth over all networks and inside the best, beside other guesses.
 
     Args:
+        guess: a score of each network.
+        truth: the same networks, truly trained.
         others: guesses that cost nothing, by name; each is a baseline of every metric. "seed to seed" joins them.
         best: how many networks count as the best, by the truth; a quarter of all where those are not twice as many.
         draws: of the bootstrap over networks.
@@ -100,7 +102,7 @@ def against(
         low, high = bootstrap(guess[places], truth.accuracy[places], statistic, draws=draws)
         value = statistic(guess[places], truth.accuracy[places])
         rivals = {key: statistic(row[places], truth.accuracy[places]) for key, row in others.items()}
-        rivals["seed to seed"] = ceiling(truth.seeds[places], statistic)
+        rivals["seed to seed"] = seed_agreement(truth.seeds[places], statistic)
         # Percentiles of draws with repeats can leave the value outside on small samples.
         found[name] = Metric(value, min(low, value), max(high, value), len(places), baselines=rivals)
     found["top-1 regret, points"] = Metric(
@@ -119,6 +121,9 @@ def smooth(
     peculiar to one path's shared weights; a large penalty draws the effects of all choices towards each other.
 
     Args:
+        space: of the codes.
+        codes: of the networks.
+        score: of each.
         penalty: as a share of the number of codes.
     """
     features = space.features(codes)
@@ -134,16 +139,19 @@ def combined(
     training: Float[np.ndarray, " n"],
     penalty: float = PENALTY,
 ) -> Float[np.ndarray, " n"]:
-    """What two witnesses say together: smoothed inherited scores, and the ledger of training's losses.
+    """Two kinds of scores added: smoothed inherited scores, and the ledger of training's losses.
 
     Args:
-        likelihood: inherited log-probability. training: of `strategies.ledger`; where it says nothing (one value for
-            all) the smoothed scores count alone.
+        space: of the codes.
+        codes: of the networks.
+        likelihood: inherited log-probability.
+        training: of `ledger.expected`; where it says nothing (one value for all) the smoothed scores count alone.
+        penalty: of `smooth`.
     """
-    return standard(smooth(space, codes, standard(likelihood), penalty)) + standard(training)
+    return standardise(smooth(space, codes, standardise(likelihood), penalty)) + standardise(training)
 
 
-def standard(score: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+def standardise(score: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """Mean 0, deviation 1, so that scores of several kinds may be added."""
     return (score - score.mean()) / max(float(score.std()), 1e-12)
 
@@ -162,7 +170,14 @@ def _fresh(space: Space, code: str, seed: int) -> nn.Module:
 
 @torch.no_grad()
 def naswot(space: Space, code: str, pictures: Float[Tensor, "b 3 s s"], seed: int = 0) -> float:
-    """NASWOT (Mellor et al., ICML 2021): log |det K| of how often a pair of pictures switches the same ReLUs."""
+    """NASWOT (Mellor et al., ICML 2021): log |det K| of how often a pair of pictures switches the same ReLUs.
+
+    Args:
+        space: of the code.
+        code: of the network.
+        pictures: a batch.
+        seed: of the random weights.
+    """
     net, kernel = _fresh(space, code, seed), torch.zeros(len(pictures), len(pictures), dtype=torch.float64)
 
     def note(_: nn.Module, __: Any, out: Tensor) -> None:
@@ -180,7 +195,16 @@ def naswot(space: Space, code: str, pictures: Float[Tensor, "b 3 s s"], seed: in
 def zen(space: Space, code: str, pictures: Float[Tensor, "b 3 s s"], seed: int = 0, step: float = 0.01,
         repeats: int = 4) -> float:  # fmt: skip
     """ZenScore (Lin et al., ICCV 2021): log of how far features move with a Gaussian input, plus the logarithms of the
-    deviations that batch norms take out. Only the pictures' shape is used."""
+    deviations that batch norms take out. Only the pictures' shape is used.
+
+    Args:
+        space: of the code.
+        code: of the network.
+        pictures: a batch.
+        seed: of weights and inputs.
+        step: how far the input moves, in its deviations.
+        repeats: draws of inputs.
+    """
     net, total = _fresh(space, code, seed), 0.0
     generator = torch.Generator().manual_seed(seed)
     for module in net.modules():
@@ -223,7 +247,15 @@ def proxies(
     space: Space, codes: Sequence[str], pictures: Float[Tensor, "b 3 s s"], *, processes: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, Float[np.ndarray, " n"]]:  # fmt: skip
-    """NASWOT and ZenScore of many codes, in Ray's processes where it is installed and asked for."""
+    """NASWOT and ZenScore of many codes, in Ray's processes where it is installed and asked for.
+
+    Args:
+        space: of the codes.
+        codes: of the networks.
+        pictures: a batch.
+        processes: of Ray; 0: all here.
+        progress: called with the number of codes done, for each proxy.
+    """
     found = {}
     for name in ("NASWOT", "ZenScore"):
         rows = scale.map(_Proxy(name, space, pictures), codes, processes=processes, progress=progress)
@@ -238,7 +270,16 @@ def scatter(
     x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"], labels: tuple[str, str], title: str = "",
     front: Sequence[int] = (), size: tuple[int, int] = (560, 400),
 ) -> Image.Image:  # fmt: skip
-    """A cloud of points; those of `front` are larger, orange and joined."""
+    """A cloud of points; those of `front` are larger, orange and joined.
+
+    Args:
+        x: across.
+        y: up.
+        labels: of both axes.
+        title: above.
+        front: places of the points that are joined.
+        size: width and height, in pixels.
+    """
     width, height = size
     box = (64, 30, width - 16, height - 44)
     canvas = Image.new("RGB", size, (252, 252, 251))

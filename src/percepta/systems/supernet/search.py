@@ -16,16 +16,23 @@ import torch
 from jaxtyping import Float
 from torch import nn
 
+from percepta.errors import InputError
 from percepta.systems.supernet.model import MacroNet, network
 from percepta.systems.supernet.space import OPS, Macro, Space
 
 Score = Callable[[Sequence[str]], Float[np.ndarray, " n"]]
-PATIENCE = 2000  # draws without a code that fits the budget
+MAX_DRAWS = 2000  # draws without a code that fits the budget
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What a network may cost; infinity: no limit."""
+    """What a network may cost; infinity: no limit.
+
+    Attributes:
+        flops: multiply-adds for one picture.
+        parameters: how many.
+        latency_ms: for one picture, by a table of this machine.
+    """
 
     flops: float = float("inf")
     parameters: float = float("inf")
@@ -34,8 +41,13 @@ class Budget:
     def allows(self, space: Space, code: str, latency: Latency | None = None) -> bool:
         """Whether a code is within all limits.
 
+        Args:
+            space: of the code.
+            code: of the network.
+            latency: the table, for a limit of latency.
+
         Raises:
-            ValueError: a limit of latency without a table.
+            InputError: a limit of latency without a table.
         """
         cost = space.cost(code)
         if cost.flops > self.flops or cost.parameters > self.parameters:
@@ -43,7 +55,7 @@ class Budget:
         if self.latency_ms == float("inf"):
             return True
         if latency is None:
-            raise ValueError("a limit of latency needs a latency table: measure one on this machine")
+            raise InputError("a limit of latency needs a latency table: measure one on this machine")
         return latency.of(code) <= self.latency_ms
 
 
@@ -51,10 +63,20 @@ def evolve(
     space: Space, score: Score, budget: Budget | None = None, latency: Latency | None = None, *, population: int = 48,
     generations: int = 12, seed: int = 0, progress: Callable[[int, int], None] | None = None,
 ) -> list[tuple[str, float]]:  # fmt: skip
-    """The codes that were looked at and fit the budget, the best first, with their scores.
+    """The codes that were scored and fit the budget, the best first, with their scores.
+
+    Args:
+        space: that codes are drawn from.
+        score: of some codes; each code is asked for once.
+        budget: what a network may cost; None: anything.
+        latency: a table, for a budget of latency.
+        population: codes of a generation.
+        generations: how often the best are changed.
+        seed: decides the draws.
+        progress: called with (generations done, generations in all).
 
     Raises:
-        ValueError: the budget allows no network that can be found; says what the smallest costs.
+        InputError: the budget allows no network that can be found; says what the smallest costs.
     """
     rng, limit = np.random.default_rng(seed), budget or Budget()
     seen: dict[str, float] = {}
@@ -84,7 +106,7 @@ def _sampled(space: Space, budget: Budget, latency: Latency | None, count: int, 
     found = []
     if budget.allows(space, space.canonical(space.smallest()), latency):
         found.append(space.canonical(space.smallest()))
-    for _ in range(PATIENCE):
+    for _ in range(MAX_DRAWS):
         code = space.canonical(space.sample(rng))
         if budget.allows(space, code, latency) and code not in found:
             found.append(code)
@@ -92,7 +114,7 @@ def _sampled(space: Space, budget: Budget, latency: Latency | None, count: int, 
             break
     if not found:
         cost = space.cost(space.smallest())
-        raise ValueError(
+        raise InputError(
             f"no network fits the budget {budget}; the smallest has {cost.parameters:,} parameters and "
             f"{cost.flops:,} multiply-adds"
         )
@@ -129,6 +151,7 @@ class Latency:
     """What each module of a `Macro` space takes on this machine.
 
     Attributes:
+        space: that it holds for.
         ends_ms: stem, head and what a call costs.
         choices_ms: by layer and choice.
         factor: what whole networks take for each millisecond of their modules alone (caches are cold in a chain).
@@ -147,10 +170,13 @@ class Latency:
 
 
 @torch.inference_mode()
-def measure(space: Macro, batch: int = 1, repeats: int = 30, whole: int = 6, seed: int = 0) -> Latency:
+def measure_latency(space: Macro, batch: int = 1, repeats: int = 30, whole: int = 6, seed: int = 0) -> Latency:
     """A latency table: each module alone, at the size of map that it has in the chain; in eval mode.
 
     Args:
+        space: whose modules are measured.
+        batch: pictures at a time.
+        repeats: calls of each module.
         whole: how many whole networks set the factor (the median of their quotients).
         seed: decides which.
     """
@@ -172,13 +198,20 @@ def measure(space: Macro, batch: int = 1, repeats: int = 30, whole: int = 6, see
     table = Latency(space, ends, tuple(rows))
     rng = np.random.default_rng((seed, 1))
     codes = [space.canonical(space.sample(rng)) for _ in range(whole)]
-    quotients = [measure_network(space, code, batch, repeats) / table.of(code) for code in codes]
+    quotients = [network_latency(space, code, batch, repeats) / table.of(code) for code in codes]
     return replace(table, factor=statistics.median(quotients) if quotients else 1.0)
 
 
 @torch.inference_mode()
-def measure_network(space: Macro, code: str, batch: int = 1, repeats: int = 30) -> float:
-    """Milliseconds of a whole network for one batch."""
+def network_latency(space: Macro, code: str, batch: int = 1, repeats: int = 30) -> float:
+    """Milliseconds of a whole network for one batch.
+
+    Args:
+        space: of the code.
+        code: of the network.
+        batch: pictures at a time.
+        repeats: calls that are measured.
+    """
     net = network(space).extract(code).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return milliseconds(net, _pictures(batch, 3, space.side), repeats)
 
@@ -187,6 +220,11 @@ def milliseconds(module: nn.Module, x: torch.Tensor, repeats: int) -> float:
     """Median time of a call, after three that do not count.
 
     With one thread it is the processor's time, which other programs on a busy machine do not lengthen.
+
+    Args:
+        module: that is called.
+        x: its input.
+        repeats: how many calls.
     """
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     for _ in range(3):

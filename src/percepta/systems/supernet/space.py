@@ -14,12 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int64
 
+from percepta.errors import InputError
+
 # Kernel and expansion of a choice; None is the identity (NAS-Bench-Macro's digits 0, 1, 2).
 OPS: tuple[tuple[int, int] | None, ...] = (None, (3, 3), (5, 6))
 IDENTITY = "0"
 
 
-class CodeError(ValueError):
+class CodeError(InputError):
     """A code that is no network of the space; the message names the character."""
 
 
@@ -38,7 +40,14 @@ class Cost:
 
 @dataclass(frozen=True)
 class Layer:
-    """A place in the chain: channels in and out, stride, and the side of the map that comes in."""
+    """A place in the chain.
+
+    Attributes:
+        c_in: channels in.
+        c_out: channels out.
+        stride: 1 or 2.
+        side: of the map that comes in.
+    """
 
     c_in: int
     c_out: int

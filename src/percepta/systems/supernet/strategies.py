@@ -1,9 +1,9 @@
 """What a training step of the supernet does: which paths it takes, and what becomes of their gradients.
 
-Parts, each switched on by a setting and free to be combined: `draw` (single path, strict fairness, sandwich,
-progressive shrinking, PA&DA's paths), `archive` (NSAS), `combine` (balance of gradients), soft targets, `offered`
-(PA&DA's pictures) and the few-shot split, which `task.loss` makes when its phase begins. Whatever is remembered between
-steps is in `step.memory`: plain lists, dicts and tensors.
+Parts, each switched on by a setting and free to be combined: `choose_paths` (single path, strict fairness, sandwich,
+progressive shrinking, PA&DA's paths), `archive` (NSAS), `combine` (balance of gradients), soft targets,
+`choose_pictures` (PA&DA's pictures) and the few-shot split, which `losses.loss` makes when its phase begins. What is
+kept between steps is in `step.memory`: plain lists, dicts and tensors.
 """
 
 from __future__ import annotations
@@ -18,21 +18,26 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from percepta.systems.supernet import Config
-from percepta.systems.supernet.model import Supernet
+from percepta.systems.supernet.model import SupernetNetwork
 from percepta.systems.supernet.space import OPS, Macro, Space
 
 RECENT, NEAREST, CONSTRAINTS = 100, 9, 10  # NSAS as the second team set it
 SLOWEST, FASTEST = 0.25, 4.0  # how far `balance` may change the pace of a choice
 KEPT = 0.98  # of running gradient norms, a step
-FORGET = 0.9998  # of the ledger, a step: the last 5,000 steps count
 SHARPEST = 0.9  # PA&DA: what is drawn by importance; the rest stays uniform
 
 
-def draw(config: Config, space: Space, rng: np.random.Generator, progress: float, memory: dict[str, Any]) -> list[str]:
+def choose_paths(
+    config: Config, space: Space, rng: np.random.Generator, progress: float, memory: dict[str, Any]
+) -> list[str]:
     """The codes of a step.
 
     Args:
+        config: the settings.
+        space: that the codes are of.
+        rng: decides which.
         progress: share of the training that is done, 0..1.
+        memory: of the step.
     """
     if config.alone:
         return [config.alone]
@@ -51,7 +56,13 @@ def draw(config: Config, space: Space, rng: np.random.Generator, progress: float
 
 
 def path_chances(norms: dict[str, float], space: Macro, progress: float) -> Float[np.ndarray, "layers choices"]:
-    """PA&DA (Lu et al., CVPR 2023, eq. 8): a choice's chance grows with its gradient norm, the more so the later."""
+    """PA&DA (Lu et al., CVPR 2023, eq. 8): a choice's chance grows with its gradient norm, the more so the later.
+
+    Args:
+        norms: running gradient norm of a choice by "layer.choice".
+        space: of the paths.
+        progress: share of training that is done, 0..1.
+    """
     weight = SHARPEST * progress
     rows = np.array([[norms.get(f"{i}.{c}", np.nan) for c in range(len(OPS))] for i in range(space.length)])
     # An identity without parameters, or a choice not seen yet, counts as the mean of its layer.
@@ -71,6 +82,14 @@ def archive(config: Config, space: Space, codes: Sequence[str], rng: np.random.G
     """NSAS: notes the codes of a step, renews the constraints every `refresh` steps, and draws some to rehearse.
 
     A code is novel by its mean distance to its nearest neighbours among those that trained lately.
+
+    Args:
+        config: the settings.
+        space: of the codes.
+        codes: that are trained in this step.
+        rng: decides which are rehearsed.
+        memory: of the step.
+        number: of the step.
     """
     if not config.constraints:
         return []
@@ -84,7 +103,13 @@ def archive(config: Config, space: Space, codes: Sequence[str], rng: np.random.G
 
 
 def novel(space: Space, codes: list[str], count: int) -> list[str]:
-    """The `count` codes with the largest mean distance to their nearest neighbours among `codes`; ties by order."""
+    """The `count` codes with the largest mean distance to their nearest neighbours among `codes`; ties by order.
+
+    Args:
+        space: of the codes.
+        codes: to choose from.
+        count: how many are chosen.
+    """
     if len(codes) <= count:
         return list(codes)
     distance = np.array([[space.distance(a, b) for b in codes] for a in codes])
@@ -96,7 +121,7 @@ def novel(space: Space, codes: list[str], count: int) -> list[str]:
 
 
 def combine(
-    model: Supernet, codes: Sequence[str], losses: Sequence[Tensor], config: Config, memory: dict[str, Any],
+    model: SupernetNetwork, codes: Sequence[str], losses: Sequence[Tensor], config: Config, memory: dict[str, Any],
     rng: np.random.Generator,
 ) -> Tensor:  # fmt: skip
     """A scalar whose gradient is the paths' gradients put together; its value is the mean loss.
@@ -106,6 +131,14 @@ def combine(
     deep paths; (2) what several paths share (stem, head, a block that two of them use) gets their directions at one
     length; (3) "project": a path's part against another path's direction is taken out first (PCGrad, Yu et al.,
     NeurIPS 2020), in random order.
+
+    Args:
+        model: the supernet.
+        codes: of the step's paths.
+        losses: of each path.
+        config: the settings.
+        memory: of the step.
+        rng: decides the order of the projections.
     """
     mean = torch.stack(list(losses)).mean()
     if config.balance == "none" and not config.importance:
@@ -127,7 +160,7 @@ def _mean(parts: Sequence[Tensor | None], count: int) -> Tensor | None:
     return torch.stack(found).sum(0) / count if found else None
 
 
-def _remember_norms(model: Supernet, codes: Sequence[str], places: dict[int, int], rows: Sequence[Any],
+def _remember_norms(model: SupernetNetwork, codes: Sequence[str], places: dict[int, int], rows: Sequence[Any],
                     memory: dict[str, Any]) -> None:  # fmt: skip
     """Running root-mean-square gradient of each choice block that a path used."""
     norms = dict(memory.get("norms", {}))
@@ -142,8 +175,14 @@ def _remember_norms(model: Supernet, codes: Sequence[str], places: dict[int, int
     memory["norms"] = norms
 
 
-def pace(norms: dict[str, float], layer: int, choice: int) -> float:
-    """How a choice's gradient is scaled: the layer's mean running norm over its own, within bounds."""
+def gradient_scale(norms: dict[str, float], layer: int, choice: int) -> float:
+    """By how much a choice's gradient is multiplied: the layer's mean running norm over its own, within bounds.
+
+    Args:
+        norms: running gradient norm of a choice by "layer.choice".
+        layer: number of the layer.
+        choice: number of the choice.
+    """
     own = norms.get(f"{layer}.{choice}", 0.0)
     layer_norms = [value for key, value in norms.items() if key.startswith(f"{layer}.")]
     if own <= 0:
@@ -152,14 +191,14 @@ def pace(norms: dict[str, float], layer: int, choice: int) -> float:
 
 
 def _balanced(
-    model: Supernet, codes: Sequence[str], values: Sequence[nn.Parameter], rows: Sequence[Any], project: bool,
+    model: SupernetNetwork, codes: Sequence[str], values: Sequence[nn.Parameter], rows: Sequence[Any], project: bool,
     memory: dict[str, Any], rng: np.random.Generator,
 ) -> list[Tensor | None]:  # fmt: skip
     factor: dict[int, float] = {}
     for code in codes:
         for layer, choice, module in model.part(code).owners(code):
             for value in module.parameters():
-                factor[id(value)] = pace(memory["norms"], layer, choice)
+                factor[id(value)] = gradient_scale(memory["norms"], layer, choice)
     shared = [i for i in range(len(values)) if sum(row[i] is not None for row in rows) == len(rows) > 1]
     total: list[Tensor | None] = []
     joint = _agree([[row[i] for i in shared] for row in rows], project, rng) if shared else []
@@ -195,11 +234,19 @@ def without_conflict(rows: Float[Tensor, "k d"], rng: np.random.Generator) -> Fl
 # ------------------------------------------------------------------------------------------------- pictures, targets
 
 
-def offered(
+def choose_pictures(
     config: Config, index: Int64[Tensor, " b"], count: int, memory: dict[str, Any], generator: torch.Generator,
     progress: float,
 ) -> tuple[Int64[Tensor, " k"], Float[Tensor, " k"]]:  # fmt: skip
     """PA&DA's pictures: half of those offered, with replacement, by how wrong the last answer to each was.
+
+    Args:
+        config: the settings.
+        index: places of the batch's pictures in the training set.
+        count: length of the training set.
+        memory: of the step.
+        generator: decides which.
+        progress: share of the training that is done, 0..1.
 
     Returns:
         (places in the batch, weights that leave the expected gradient as it was).
@@ -216,48 +263,19 @@ def offered(
 
 
 def remember_answers(logits: Tensor, labels: Tensor, index: Tensor, memory: dict[str, Any]) -> None:
-    """Notes ‖p − y‖ of each picture, which bounds the norm of its gradient (PA&DA, eq. 12)."""
+    """Notes ‖p − y‖ of each picture, which bounds the norm of its gradient (PA&DA, eq. 12).
+
+    Args:
+        logits: of the pictures.
+        labels: of the pictures.
+        index: their places in the training set.
+        memory: of the step.
+    """
     with torch.no_grad():
         far = (logits.float().softmax(1) - functional.one_hot(labels, logits.shape[1])).norm(dim=1)
         memory["wrong"][index] = far.to(memory["wrong"].dtype)
 
 
-def soft(logits: Float[Tensor, "b k"], teacher: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
+def soft_cross_entropy(logits: Float[Tensor, "b k"], teacher: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
     """Cross-entropy with the teacher's answers, per picture."""
     return -(teacher.detach().softmax(1) * logits.log_softmax(1)).sum(1)
-
-
-# ------------------------------------------------------------------------------------------------- the ledger
-
-
-@torch.no_grad()
-def note(model: Supernet, codes: Sequence[str], losses: Sequence[float]) -> None:
-    """Adds a step to the ledger: a running regression of training losses on architecture features.
-
-    Training already tells how paths do, batch by batch. Losses of paths on the same batch are compared with each other,
-    which takes out the batch and how far training is; a path alone is compared with the running mean.
-    """
-    phi = torch.from_numpy(model.space.features(codes)).to(model.ledger_gram.device)
-    values = torch.tensor(losses, dtype=torch.float64, device=phi.device)
-    scale = model.ledger_scale
-    if len(codes) > 1:
-        phi, values = phi - phi.mean(0), values - values.mean()
-    else:
-        before = scale[2].clone() if float(scale[0]) else values[0]
-        scale[2] = before + 0.02 * (values[0] - before)
-        values = values - before
-    model.ledger_gram.mul_(FORGET).addmm_(phi.T, phi)
-    model.ledger_sum.mul_(FORGET).add_(phi.T @ values)
-    scale[0] = FORGET * scale[0] + len(codes)
-    scale[1] = FORGET * scale[1] + values.square().sum()
-
-
-def ledger(model: Supernet, codes: Sequence[str]) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """What the ledger expects of codes: (minus the training loss against the mean of all paths, its deviation)."""
-    weight, squares, _ = model.ledger_scale.cpu().numpy()
-    phi = model.space.features(codes)
-    gram = model.ledger_gram.cpu().numpy() + np.eye(phi.shape[1])
-    answer = np.linalg.solve(gram, np.stack([model.ledger_sum.cpu().numpy()], 1))[:, 0]
-    noise = squares / max(weight, 1.0)
-    spread = np.sqrt(noise * np.einsum("nd,dn->n", phi, np.linalg.solve(gram, phi.T)))
-    return -(phi @ answer), spread

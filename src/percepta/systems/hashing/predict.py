@@ -1,0 +1,190 @@
+"""The code of a sentence, a picture or a video, and how well a sentence fits a picture or a video."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar, overload
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from percepta.contract import Evaluate, weights_hash
+from percepta.errors import InputError
+from percepta.media import image as media
+from percepta.media.draw import write_picture
+from percepta.media.image import SUFFIXES, VIDEO_SUFFIXES, Source
+from percepta.systems.hashing import Config
+from percepta.systems.hashing.frames import video_frames
+from percepta.systems.hashing.model import Hasher
+
+S = TypeVar("S", bound=Source)
+LONG_SIDE = 320  # pixels of the longer side of the picture in a drawing
+_BAR, _INK, _ON, _OFF = (24, 26, 31), (245, 246, 248), (255, 200, 40), (52, 56, 66)
+
+
+@dataclass(frozen=True)
+class Result:
+    """The code of a sentence, a picture or a video.
+
+    Attributes:
+        source: what was given: the sentence, or the file's name ("" for pixels).
+        kind: "sentence", "picture" or "video".
+        code: the bits, eight a byte, the first bit the highest: what an index holds.
+        bits: one by one.
+        vector: of length 1, in the image-text space: what was hashed.
+        picture: RGB, at most 320 pixels long (of a video: the frame in the middle); None for a sentence.
+        sentence: what it was compared with; "" for nothing.
+        score: share of the bits in which the two codes agree: 0.5 is chance, 1 the same code; None for nothing.
+        weights: hash of the weights that made it.
+    """
+
+    source: str
+    kind: str
+    code: UInt8[np.ndarray, " n8"]
+    bits: Bool[np.ndarray, " n"]
+    vector: Float[np.ndarray, " d"]
+    picture: UInt8[np.ndarray, "h w 3"] | None = None
+    sentence: str = ""
+    score: float | None = None
+    weights: str = ""
+
+    def draw(self) -> Image.Image:
+        """The picture, or the sentence, and below it the code as a strip: a cell a bit, in rows."""
+        width = LONG_SIDE if self.picture is None else max(self.picture.shape[1], 160)
+        columns = 64 if len(self.bits) > 64 else 32
+        cell = max(2, (width - 20) // columns)
+        rows = -(-len(self.bits) // columns)
+        font = ImageFont.load_default(14)
+        lines = _wrap(self.sentence or (self.source if self.picture is None else ""), font, width - 20)
+        top = 0 if self.picture is None else self.picture.shape[0]
+        text = 20 * len(lines) + (0 if self.score is None else 20)
+        out = Image.new("RGB", (width, top + text + rows * cell + 24), _BAR)
+        if self.picture is not None:
+            out.paste(Image.fromarray(self.picture), ((width - self.picture.shape[1]) // 2, 0))
+        pen = ImageDraw.Draw(out)
+        if self.score is not None:
+            lines = [*lines, f"{self.score:.0%} of the bits agree"]
+        for number, line in enumerate(lines):
+            pen.text((10, top + 8 + 20 * number), line, _INK, font)
+        top += 14 + text
+        left = (width - columns * cell) // 2
+        for number, bit in enumerate(self.bits):
+            x, y = left + number % columns * cell, top + number // columns * cell
+            pen.rectangle((x, y, x + cell - 2, y + cell - 2), _ON if bit else _OFF)
+        return out
+
+    def save(self, path: Path | str) -> None:
+        """The drawing as a picture, and beside it a JSON of the same name with code (hexadecimal) and vector."""
+        row: dict[str, Any] = {"source": self.source, "kind": self.kind, "bits": len(self.bits)}
+        row |= {"code": self.code.tobytes().hex(), "vector": [round(float(value), 6) for value in self.vector]}
+        if self.sentence:
+            row |= {"sentence": self.sentence, "score": self.score}
+        write_picture(path, self.draw(), {**row, "weights": self.weights})
+
+
+@dataclass(frozen=True)
+class Hashing:
+    """Search by hash codes, ready to use: `percepta.load("hashing")`.
+
+    Attributes:
+        config: its settings.
+        model: the network, in eval mode.
+        licence: of code and weights, and the terms of the data behind the weights.
+        evaluate: its numbers on a folder of data; without one, on its synthetic world.
+    """
+
+    config: Config
+    model: Hasher
+    licence: str
+    evaluate: Evaluate
+    name: ClassVar[str] = "hashing"
+
+    @overload
+    def predict(self, source: Source, sentences: str | None = None) -> Result: ...
+    @overload
+    def predict(self, source: Source, sentences: list[str] | tuple[str, ...]) -> list[Result]: ...
+    @overload
+    def predict(
+        self, source: list[S] | tuple[S, ...], sentences: str | list[str] | tuple[str, ...] | None = None
+    ) -> list[Result]: ...
+    @torch.no_grad()
+    def predict(self, source: Any, sentences: str | Sequence[str] | None = None) -> Result | list[Result]:
+        """The code of a sentence, a picture or a video.
+
+        Args:
+            source: a sentence; the path of a picture or of a video; a picture (PIL image, array, tensor); or a list of
+                any of these. Text counts as a path where such a file exists or where it ends as one of a picture or
+                video does.
+            sentences: one or several; then there is one result for each, with how well it fits what was given.
+
+        Returns:
+            One Result, or a list of them where a list, or several sentences, were given.
+
+        Raises:
+            MissingFileError, InputError: no such file, a damaged one, or an empty sentence.
+        """
+        if isinstance(source, list | tuple):
+            return [result for one in source for result in self._compared(one, sentences)]
+        results = self._compared(source, sentences)
+        return results[0] if sentences is None or isinstance(sentences, str) else results
+
+    def _compared(self, source: Source, sentences: str | Sequence[str] | None) -> list[Result]:
+        result = _encode(self.model, source)
+        if sentences is None:
+            return [result]
+        out = []
+        for sentence in [sentences] if isinstance(sentences, str) else sentences:
+            agree = float((_encode_sentence(self.model, sentence).bits == result.bits).mean())
+            out.append(replace(result, sentence=sentence, score=agree))
+        return out
+
+
+def _encode(model: Hasher, source: Source) -> Result:
+    if isinstance(source, str) and not _is_file(source):
+        return _encode_sentence(model, source)
+    path = Path(source) if isinstance(source, str | Path) else None
+    if path is not None and path.suffix.lower() in VIDEO_SUFFIXES:
+        frames = video_frames(path, model.config.frames, model.side)
+        vectors = model.video(frames)
+        return _result(model, path.name, "video", vectors, model.hash(vectors), frames[len(frames) // 2])
+    shown = media.read(source, long_side=LONG_SIDE)
+    vectors, bits = model.picture_codes(media.squeeze_square(source, model.side)[None].to(model.device))
+    return _result(model, "" if path is None else path.name, "picture", vectors, bits, shown)
+
+
+def _encode_sentence(model: Hasher, sentence: str) -> Result:
+    if not sentence.strip():
+        raise InputError("the sentence is empty; say what to search for, such as 'a dog jumps over a hurdle'")
+    vectors, bits = model.sentence_codes([sentence])
+    return _result(model, sentence, "sentence", vectors, bits, None)
+
+
+def _is_file(text: str) -> bool:
+    """Whether a text means a file."""
+    if Path(text).suffix.lower() in SUFFIXES | VIDEO_SUFFIXES:
+        return True
+    return len(text) < 1024 and Path(text).expanduser().is_file()
+
+
+def _result(model: Hasher, source: str, kind: str, vectors: Tensor, bits: Tensor, picture: Tensor | None) -> Result:
+    row = bits[0].cpu().numpy()
+    shown = None if picture is None else np.array(media.to_pil(picture))  # a copy: arrays of PIL are read-only
+    vector = vectors[0].float().cpu().numpy()
+    return Result(source, kind, np.packbits(row), row, vector, shown, weights=weights_hash(model))
+
+
+def _wrap(text: str, font: Any, width: int) -> list[str]:
+    """Lines that fit `width` pixels, three at most."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and font.getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines[:3]

@@ -1,0 +1,68 @@
+"""The paper's text-to-pixel loss, and what the light network adds to it."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from percepta.contract import Batch, Step
+from percepta.nn import clip
+from percepta.systems.refer.cris import CRIS, tokenize
+
+
+def loss(model: nn.Module, batch: Batch, step: Step) -> dict[str, Tensor]:
+    """Binary cross-entropy of every pixel at a quarter of the input size.
+
+    The light network adds Dice, both on the decoder's coarse answer, and cross-entropy of the thing being there at all.
+    What is absent has no Dice: its mask is pushed to empty by cross-entropy alone.
+
+    Args:
+        model: either network.
+        batch: of `sentences.training_batch`.
+        step: not used.
+
+    Returns:
+        "loss"; of the light network also its parts, the IoU of what is there, and the share of right answers to whether
+        something is there.
+    """
+    target, present = batch["mask"], batch["present"]
+    if isinstance(model, CRIS):
+        words = tokenize(batch["sentences"], model.word_len).to(target.device)
+        logits = model(clip.normalise(batch["image"])[batch["owner"]], words)
+        return {"loss": text_to_pixel(logits, (target[:, None] > 0.5).float())}
+    answer = model(batch["image"], batch["sentences"], batch["owner"])
+    logits, coarse = answer.logits.float(), answer.coarse.float()
+    small = functional.adaptive_avg_pool2d(target[:, None], coarse.shape[-2:])[:, 0]
+    pixel = functional.binary_cross_entropy_with_logits(logits, target, reduction="none").mean((1, 2))
+    rough = functional.binary_cross_entropy_with_logits(coarse, small, reduction="none").mean((1, 2))
+    shape, outline = dice(logits.sigmoid(), target), dice(coarse.sigmoid(), small)
+    there = functional.binary_cross_entropy_with_logits(answer.presence.float(), present)
+    mask = (pixel + present * shape + 0.5 * rough + 0.5 * present * outline).mean()
+    with torch.no_grad():
+        both = ((logits > 0) & (target > 0.5)).sum((1, 2))
+        either = ((logits > 0) | (target > 0.5)).sum((1, 2)).clamp_min(1)
+        iou = (both / either * present).sum() / present.sum().clamp_min(1)
+        right = ((answer.presence > 0).float() == present).float().mean()
+    return {
+        "loss": mask + 0.25 * there,
+        "pixel": pixel.mean(),
+        "iou": iou,
+        "presence": there,
+        "presence_right": right,
+    }
+
+
+def text_to_pixel(logits: Float[Tensor, "b 1 h w"], mask: Float[Tensor, "b 1 H W"]) -> Float[Tensor, ""]:
+    """The paper's loss [10-11]: binary cross entropy, the mask (0..1) brought to the logits' size (nearest)."""
+    mask = mask.to(logits.dtype)
+    if mask.shape[-2:] != logits.shape[-2:]:
+        mask = functional.interpolate(mask, size=logits.shape[-2:], mode="nearest")
+    return functional.binary_cross_entropy_with_logits(logits, mask)
+
+
+def dice(probability: Float[Tensor, "n h w"], target: Float[Tensor, "n h w"]) -> Float[Tensor, " n"]:
+    """1 − (2·overlap + 1) / (sum of both + 1), for each sample; everything in 0..1."""
+    both = (probability * target).sum((1, 2))
+    return 1 - (2 * both + 1) / (probability.sum((1, 2)) + target.sum((1, 2)) + 1)

@@ -1,0 +1,291 @@
+"""A picture and a sentence to a mask: what `percepta.load("refer")` gives, its sessions and its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, overload
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from PIL import Image
+from torch import Tensor, nn
+
+from percepta.contract import Evaluate, weights_hash
+from percepta.errors import InputError, InputTypeError
+from percepta.media import draw
+from percepta.media import image as pictures
+from percepta.media.image import Source
+from percepta.metrics.masks import coco_rle_encode
+from percepta.nn import clip
+from percepta.systems.refer import Config
+from percepta.systems.refer import cris as paper
+from percepta.systems.refer.cris import CRIS, letterbox, tokenize
+from percepta.systems.refer.model import LateText, fit
+
+# Where nothing else is asked for, by `Config.design`. The paper's network has no answer for "not there".
+SCORE_THRESHOLD = {"late": 0.5, "cris": 0.0}
+MASK_THRESHOLD = {"late": 0.5, "cris": paper.THRESHOLD}
+
+
+@dataclass(frozen=True)
+class Result:
+    """The answer to one sentence.
+
+    Attributes:
+        sentence: as asked.
+        mask: where it is, at the picture's own size; empty when nothing was found.
+        probability: of each pixel to belong to it, 0..1 (before the answer "not found" empties the mask).
+        score: how sure the network is that the thing is in the picture, 0..1.
+        found: whether it is: the score reaches `score_threshold` and a pixel lies above `mask_threshold`.
+        picture: what was asked about, RGB.
+        weights: hash of the weights that gave the answer.
+    """
+
+    sentence: str
+    mask: Bool[np.ndarray, "h w"]
+    probability: Float[np.ndarray, "h w"]
+    score: float
+    found: bool
+    picture: UInt8[np.ndarray, "h w 3"]
+    weights: str = ""
+
+    def draw(self) -> Image.Image:
+        """The picture with the mask on it, below it the sentence and the score."""
+        text = self.sentence if self.found else f"{self.sentence}: not found"
+        return draw.overlay(self.picture, self.mask, text, draw.colours(2)[1], score=self.score)
+
+    def save(self, path: Path | str) -> None:
+        """Writes the mask as a PNG (0 and 255), and beside it a JSON with sentence, score and the mask as COCO RLE."""
+        path = Path(path)
+        if path.suffix.lower() != ".png":
+            path = path.with_name(f"{path.name}.png")
+        row = {
+            "sentence": self.sentence,
+            "score": self.score,
+            "found": self.found,
+            "segmentation": coco_rle_encode(self.mask),
+            "weights": self.weights,
+        }
+        draw.write_picture(path, Image.fromarray(self.mask.astype(np.uint8) * 255), row)
+
+
+class Session:
+    """A picture that is encoded once and asked any number of sentences.
+
+    Attributes:
+        image: the picture, RGB in 0..1, `3 h w`.
+        score_threshold: lowest score of what counts as found.
+        mask_threshold: probability above which a pixel belongs to the mask.
+        weights: hash of the network's weights.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        config: Config,
+        picture: Source,
+        score_threshold: float | None = None,
+        mask_threshold: float | None = None,
+    ) -> None:
+        self.image = pictures.read(picture)
+        self.score_threshold = SCORE_THRESHOLD[config.design] if score_threshold is None else score_threshold
+        self.mask_threshold = MASK_THRESHOLD[config.design] if mask_threshold is None else mask_threshold
+        self.weights = weights_hash(model)
+        self._model = model
+        self._pixels = np.array(pictures.to_pil(self.image))
+        with torch.inference_mode():
+            self._encode(config.size_at_prediction)
+
+    @overload
+    def predict(self, sentence: str) -> Result: ...
+    @overload
+    def predict(self, sentence: list[str] | tuple[str, ...]) -> list[Result]: ...
+    @torch.inference_mode()
+    def predict(self, sentence: str | list[str] | tuple[str, ...]) -> Result | list[Result]:
+        """The answer to a sentence, or to each of several.
+
+        Raises:
+            InputError: a sentence is empty, or no string.
+        """
+        sentences = [sentence] if isinstance(sentence, str) else list(sentence)
+        for text in sentences:
+            if not isinstance(text, str) or not text.strip():
+                raise InputError(f"expected a sentence that names something, such as 'the red skirt'; got {text!r}")
+        if not sentences:
+            return []
+        probabilities, scores = self.answer(sentences)
+        results = []
+        for text, probability, score in zip(sentences, probabilities.cpu().numpy(), scores.tolist(), strict=True):
+            mask = probability > self.mask_threshold
+            found = score >= self.score_threshold and bool(mask.any())
+            mask = mask if found else np.zeros_like(mask)
+            results.append(Result(text, mask, probability, score, found, self._pixels, self.weights))
+        return results[0] if isinstance(sentence, str) else results
+
+    def _encode(self, size: int) -> None:
+        """Keeps what no sentence changes of the picture, fitted into a square of `size` pixels."""
+        raise NotImplementedError
+
+    def answer(self, sentences: Sequence[str]) -> tuple[Float[Tensor, "n h w"], Float[Tensor, " n"]]:
+        """Probability maps at the picture's own size, and scores 0..1."""
+        raise NotImplementedError
+
+    def activation_map(self, sentence: str) -> Float[np.ndarray, "h w"] | None:
+        """How well a sentence fits each place by the encoders alone (a class-activation map), or None."""
+        return None
+
+
+class LateSession(Session):
+    """With the light network: a further sentence costs the decoder alone."""
+
+    _model: LateText
+
+    def _encode(self, size: int) -> None:
+        square, self._place = fit(self.image, size)
+        weight = self._model.fit_scale
+        self._encoded = self._model.encode_image(square[None].to(weight.device, weight.dtype))
+
+    def answer(self, sentences: Sequence[str]) -> tuple[Float[Tensor, "n h w"], Float[Tensor, " n"]]:
+        owner = torch.zeros(len(sentences), dtype=torch.long, device=self._encoded.s16.device)
+        answer = self._model.answer(self._encoded, self._model.encode_text(sentences), owner)
+        return self._place.back(answer.logits.float()).sigmoid(), answer.presence.float().sigmoid()
+
+    @torch.inference_mode()
+    def activation_map(self, sentence: str) -> Float[np.ndarray, "h w"]:
+        unit = self._model.align.image(self._encoded.places.movedim(1, -1))
+        direction = self._model.encode_text([sentence]).direction
+        return self._place.back(torch.einsum("bhwd,bd->bhw", unit, direction).float())[0].cpu().numpy()
+
+
+class CrisSession(Session):
+    """With the paper's network: what of encoder and neck needs no text is kept.
+
+    It has no answer for "not there": the score is the mean probability inside the mask.
+    """
+
+    _model: CRIS
+
+    def _encode(self, size: int) -> None:
+        square, self._box = letterbox(self.image, size)
+        weight = next(self._model.parameters())
+        features = self._model.encode_image(clip.normalise(square)[None].to(weight.device, weight.dtype))
+        self._prepared = self._model.prepare(features)
+
+    def answer(self, sentences: Sequence[str]) -> tuple[Float[Tensor, "n h w"], Float[Tensor, " n"]]:
+        words = tokenize(sentences, self._model.word_len).to(self._prepared[0].device)
+        tokens, state = self._model.encode_text(words)
+        probability = self._box.recover(self._model.answer(self._prepared, tokens, state, words)[:, 0])
+        inside = probability > self.mask_threshold
+        return probability, (probability * inside).sum((1, 2)) / inside.sum((1, 2)).clamp_min(1)
+
+
+def open_session(
+    model: nn.Module,
+    config: Config,
+    picture: Source,
+    score_threshold: float | None = None,
+    mask_threshold: float | None = None,
+) -> Session:
+    """The session of either network.
+
+    Args:
+        model: a network of `model.build`.
+        config: what it was built from.
+        picture: as `Refer.predict` takes it.
+        score_threshold: lowest score of what counts as found, 0..1; None: that of the design.
+        mask_threshold: probability above which a pixel belongs to the mask, 0..1; None: that of the design.
+
+    Raises:
+        MissingFileError, InputError: no picture (a video, a damaged file).
+        InputTypeError: another network.
+    """
+    if isinstance(model, CRIS):
+        return CrisSession(model, config, picture, score_threshold, mask_threshold)
+    if isinstance(model, LateText):
+        return LateSession(model, config, picture, score_threshold, mask_threshold)
+    raise InputTypeError(f"expected a network that refer.model.build made, got {type(model).__name__}")
+
+
+@dataclass(frozen=True)
+class Refer:
+    """Referring segmentation, ready to use: `percepta.load("refer")`.
+
+    Attributes:
+        config: its settings.
+        model: the network, in eval mode.
+        licence: of code and weights, and the terms of the data behind the weights.
+        evaluate: its numbers on a folder of data.
+    """
+
+    config: Config
+    model: nn.Module
+    licence: str
+    evaluate: Evaluate
+    name: ClassVar[str] = "refer"
+
+    @overload
+    def predict(
+        self,
+        picture: Source,
+        sentence: str,
+        *,
+        score_threshold: float | None = None,
+        mask_threshold: float | None = None,
+    ) -> Result: ...
+    @overload
+    def predict(
+        self,
+        picture: Source,
+        sentence: list[str] | tuple[str, ...],
+        *,
+        score_threshold: float | None = None,
+        mask_threshold: float | None = None,
+    ) -> list[Result]: ...
+    def predict(
+        self,
+        picture: Source,
+        sentence: str | list[str] | tuple[str, ...],
+        *,
+        score_threshold: float | None = None,
+        mask_threshold: float | None = None,
+    ) -> Result | list[Result]:
+        """Where the thing that a sentence names is in a picture.
+
+        Args:
+            picture: a path, a PIL image, an array (h w, h w 3, h w 4) or a tensor (c h w), of any size; EXIF is
+                applied.
+            sentence: one, or several, each of which gets its own answer.
+            score_threshold: lowest score of what counts as found, 0..1; None: 0.5, with the paper's network 0.
+            mask_threshold: probability above which a pixel belongs to the mask, 0..1; None: 0.5, with the paper's
+                network 0.35.
+
+        Returns:
+            One result for one sentence, else a list of them.
+
+        Raises:
+            MissingFileError, InputError: no picture (a video, a damaged file), or an empty sentence.
+        """
+        session = self.session(picture, score_threshold=score_threshold, mask_threshold=mask_threshold)
+        return session.predict(sentence)
+
+    def session(
+        self,
+        picture: Source,
+        *,
+        score_threshold: float | None = None,
+        mask_threshold: float | None = None,
+    ) -> Session:
+        """A picture, encoded once: each `session.predict(sentence)` then costs little more than the sentence.
+
+        Args:
+            picture: as in `predict`.
+            score_threshold: as in `predict`.
+            mask_threshold: as in `predict`.
+
+        Raises:
+            MissingFileError, InputError: no picture (a video, a damaged file).
+        """
+        return open_session(self.model, self.config, picture, score_threshold, mask_threshold)
