@@ -139,7 +139,7 @@ def sheet(
             left = gap + column * (cell + gap)
             space = height - foot - thumbs[i].height
             page.paste(thumbs[i], (left, top + space))
-            for k, words in enumerate(_wrap(captions[i], font, cell, 2) if captions is not None else ()):
+            for k, words in enumerate(wrapped(captions[i], font, cell, 2) if captions is not None else ()):
                 pen.text((left, top + height - foot + gap // 2 + k * line), words, _TEXT, font)
         top += height + gap
     return page
@@ -200,7 +200,7 @@ def with_bar(image: Image.Image, text: str, score: float | None, colour: Colour)
     chip = round(size * 0.8)
     left = 2 * pad + chip
     room = image.width - left - pad - (round(font.getlength(number)) + pad if number else 0)
-    lines = _wrap(text, font, max(room, size), 3)
+    lines = wrapped(text, font, max(room, size), 3)
     line = round(size * 1.3)
     out = Image.new("RGB", (image.width, image.height + line * max(1, len(lines)) + pad), _BAR)
     out.paste(image, (0, 0))
@@ -216,8 +216,15 @@ def with_bar(image: Image.Image, text: str, score: float | None, colour: Colour)
     return out
 
 
-def _wrap(text: str, font: Any, width: int, most: int) -> list[str]:
-    """Lines that fit `width`; what exceeds `most` lines, or a word that is too long, ends in an ellipsis."""
+def wrapped(text: str, font: Any, width: int, max_lines: int = 3) -> list[str]:
+    """Text in lines that fit; what exceeds the last line, or a word that is too long, ends in an ellipsis.
+
+    Args:
+        text: words.
+        font: of PIL.
+        width: of a line, in pixels.
+        max_lines: how many there may be.
+    """
     lines: list[str] = []
     for word in text.split():
         longer = f"{lines[-1]} {word}" if lines else word
@@ -225,10 +232,10 @@ def _wrap(text: str, font: Any, width: int, most: int) -> list[str]:
             lines[-1] = longer
         else:
             lines.append(word)
-    cut = len(lines) > most
-    lines = lines[:most]
+    cut = len(lines) > max_lines
+    lines = lines[:max_lines]
     for k, words in enumerate(lines):
-        dots = cut and k == most - 1
+        dots = cut and k == max_lines - 1
         while words and font.getlength(words + "…" * dots) > width:
             words, dots = words[:-1].rstrip(), True
         lines[k] = words + "…" * dots

@@ -16,7 +16,7 @@ from torch import Tensor
 from percepta.contract import Evaluate, weights_hash
 from percepta.errors import InputError
 from percepta.media import image as media
-from percepta.media.draw import write_picture
+from percepta.media.draw import wrapped, write_picture
 from percepta.media.image import SUFFIXES, VIDEO_SUFFIXES, Source
 from percepta.systems.hashing import Config
 from percepta.systems.hashing.frames import video_frames
@@ -60,7 +60,7 @@ class Result:
         cell = max(2, (width - 20) // columns)
         rows = -(-len(self.bits) // columns)
         font = ImageFont.load_default(14)
-        lines = _wrap(self.sentence or (self.source if self.picture is None else ""), font, width - 20)
+        lines = wrapped(self.sentence or (self.source if self.picture is None else ""), font, width - 20)
         top = 0 if self.picture is None else self.picture.shape[0]
         text = 20 * len(lines) + (0 if self.score is None else 20)
         out = Image.new("RGB", (width, top + text + rows * cell + 24), _BAR)
@@ -176,15 +176,3 @@ def _result(model: Hasher, source: str, kind: str, vectors: Tensor, bits: Tensor
     shown = None if picture is None else np.array(media.to_pil(picture))  # a copy: arrays of PIL are read-only
     vector = vectors[0].float().cpu().numpy()
     return Result(source, kind, np.packbits(row), row, vector, shown, weights=weights_hash(model))
-
-
-def _wrap(text: str, font: Any, width: int) -> list[str]:
-    """Lines that fit `width` pixels, three at most."""
-    lines: list[str] = []
-    for word in text.split():
-        longer = f"{lines[-1]} {word}" if lines else word
-        if lines and font.getlength(longer) <= width:
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    return lines[:3]
