@@ -274,9 +274,9 @@ def test_the_bar_is_below_and_says_something():
 def test_captions_stay_inside_their_width():
     font = draw.ImageFont.load_default(14)
     for text in ("short", "many words " * 30, "w" * 200, ""):
-        lines = draw._wrap(text, font, 100, 2)
+        lines = draw.wrapped(text, font, 100, 2)
         assert len(lines) <= 2 and all(font.getlength(line) <= 100 for line in lines)
-    assert draw._wrap("many words " * 30, font, 100, 2)[-1].endswith("…")
+    assert draw.wrapped("many words " * 30, font, 100, 2)[-1].endswith("…")
 
 
 def test_sheet():
