@@ -120,22 +120,27 @@ def test_views_is_dlb_without_its_term() -> None:
 
 def test_recall_without_trust_is_dlb() -> None:
     a, _ = steps("dlb", network(), 4)
-    b, _ = steps("recall", network(), 4, trust=0.0)
+    b, _ = steps("recall", network(), 4, memory_weight=0.0)
     for x, y in zip(a, b, strict=True):
         assert torch.allclose(x["loss"], y["loss"], rtol=1e-5)
 
 
-@pytest.mark.parametrize(("sharpen", "doubt"), [(1.0, 0.0), (2.5, 0.0), (2.0, 1.0), (1.0, 0.5)])
-def test_recall_remembers_the_running_mean_of_answers(sharpen: float, doubt: float) -> None:
+@pytest.mark.parametrize(("memory_power", "disagreement_weight"), [(1.0, 0.0), (2.5, 0.0), (2.0, 1.0), (1.0, 0.5)])
+def test_recall_remembers_the_running_mean_of_answers(memory_power: float, disagreement_weight: float) -> None:
     """Against a loop over single pictures, a picture that is there twice in a step included."""
-    trust, decay = 0.6, 0.7
+    memory_weight, decay = 0.6, 0.7
     model, memory = network(), {}
     table: dict[int, Tensor] = {}
     last = None
     for step in range(6):
         now = batch(step)
         with torch.no_grad():
-            settings = {"trust": trust, "recall": decay, "sharpen": sharpen, "doubt": doubt}
+            settings = {
+                "memory_weight": memory_weight,
+                "memory_decay": decay,
+                "memory_power": memory_power,
+                "disagreement_weight": disagreement_weight,
+            }
             given = objective("recall", model, now, memory, **settings, alpha=0.0)["loss"]
             pictures = [*zip(now["first"], now["label"], now["index"].tolist(), strict=True)]
             if last is not None:
@@ -145,8 +150,8 @@ def test_recall_remembers_the_running_mean_of_answers(sharpen: float, doubt: flo
                 logits = model(picture[None]).logits[0]
                 target = nn.functional.one_hot(label, CLASSES).float()
                 if i in table:
-                    surer = table[i] ** sharpen
-                    share = trust * (1 - table[i][label] / table[i].max()) ** doubt
+                    surer = table[i] ** memory_power
+                    share = memory_weight * (1 - table[i][label] / table[i].max()) ** disagreement_weight
                     target = (1 - share) * target + share * surer / surer.sum()
                 terms.append(-(target * logits.log_softmax(0)).sum())
                 answers.setdefault(i, []).append(logits.softmax(0))

@@ -86,8 +86,8 @@ def settings(job: Job, args: argparse.Namespace) -> Config:
     )  # fmt: skip
     return replace(
         base, self_distill=cast(Any, method),
-        temperature=4.0 if method == "cskd" else args.temperature, alpha=args.alpha, trust=args.trust,
-        recall=args.recall, sharpen=args.sharpen, doubt=args.doubt,
+        temperature=4.0 if method == "cskd" else args.temperature, alpha=args.alpha, memory_weight=args.memory_weight,
+        memory_decay=args.memory_decay, memory_power=args.memory_power, disagreement_weight=args.disagreement_weight,
         noise=job.noise, noise_kind=args.noise_kind, noise_seed=job.seed, samples=args.samples, held_out=0.1,
         depth=args.depth, stem=args.stem, train=run,
     )  # fmt: skip
@@ -153,11 +153,11 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--schedule", default="cosine", choices=("cosine", "step"))
     parser.add_argument("--temperature", type=float, default=3.0)
     parser.add_argument("--alpha", type=float, default=1.0)
-    parser.add_argument("--trust", type=float, default=1.0)
-    parser.add_argument("--sharpen", type=float, default=2.0)
-    parser.add_argument("--doubt", type=float, default=1.0)
+    parser.add_argument("--memory-weight", type=float, default=1.0)
+    parser.add_argument("--memory-power", type=float, default=2.0)
+    parser.add_argument("--disagreement-weight", type=float, default=1.0)
     parser.add_argument("--depth", type=int, default=20)
-    parser.add_argument("--recall", type=float, default=0.7)
+    parser.add_argument("--memory-decay", type=float, default=0.7)
     return run_table.parse(parser, words)
 
 

@@ -54,10 +54,10 @@ def objective(
     alpha: float = 1.0,
     smoothing: float = 0.1,
     mmd: float = 5e-4,
-    trust: float = 0.0,
-    recall: float = 0.7,
-    sharpen: float = 1.0,
-    doubt: float = 0.0,
+    memory_weight: float = 0.0,
+    memory_decay: float = 0.7,
+    memory_power: float = 1.0,
+    disagreement_weight: float = 0.0,
 ) -> dict[str, Tensor]:
     """The loss of one training step.
 
@@ -71,11 +71,14 @@ def objective(
         temperature, alpha: T and α of DLB; of CS-KD and DDGSD as well.
         smoothing: share of a label that "smoothing" spreads over all classes.
         mmd: weight of DDGSD's distance between the mean features of its views.
-        trust: for "recall", the share of the target that the remembered answers have, 0..1; grows as training goes on.
-        recall: for "recall", the decay per visit of what is remembered.
-        sharpen: for "recall", the power to which the remembered answers are taken before they are a target, 1 or more.
-        doubt: for "recall", how much the trust depends on whether the remembered answers speak against the label: it is
-            multiplied by (1 − p(label) / max p)^doubt. 0: not at all; at 1 a label that was always met stays whole.
+        memory_weight: for "recall", the share of the target that the remembered answers have, 0..1; grows as training
+            goes on.
+        memory_decay: for "recall", the decay per visit of what is remembered.
+        memory_power: for "recall", the power to which the remembered answers are taken before they are a target, 1 or
+            more.
+        disagreement_weight: for "recall", how much `memory_weight` depends on whether the remembered answers speak
+            against the label: it is multiplied by (1 − p(label) / max p) to this power. 0: not at all; at 1 a label
+            that was always met stays whole.
 
     Returns:
         {"loss", "ce": cross-entropy with the targets, "right": share of "first" whose label is met, and "distil", the
@@ -98,7 +101,8 @@ def objective(
         logits = forward(pictures).logits.float()
         if method == "recall":
             index = batch["index"] if last is None else torch.cat([batch["index"], last["index"]])
-            target = _recalled(memory, batch["count"], index, logits, labels, trust, recall, sharpen, doubt)
+            settings = memory_weight, memory_decay, memory_power, disagreement_weight
+            target = _recalled(memory, batch["count"], index, logits, labels, *settings)
             ce = soft_cross_entropy(logits, target)
         else:
             ce = functional.cross_entropy(logits, labels, label_smoothing=smoothing * (method == "smoothing"))
@@ -166,17 +170,17 @@ def _recalled(
     index: Int[Tensor, " m"],
     logits: Float[Tensor, "m k"],
     labels: Int[Tensor, " m"],
-    trust: float,
+    memory_weight: float,
     decay: float,
-    sharpen: float,
-    doubt: float,
+    memory_power: float,
+    disagreement_weight: float,
 ) -> Float[Tensor, "m k"]:
     """Targets between the given labels and what was answered before; then remembers these answers too.
 
-    A target is (1 − trust) · label + trust · the running mean of the answers to this picture in earlier steps, taken to
-    the power of `sharpen` and brought to sum 1 (wrong labels make a network less sure than it should be), the trust the
-    smaller the better these answers meet the label (see `doubt`); or the label alone where there are no answers. A mean
-    that is all zero says that the picture has not been seen.
+    With w = `memory_weight`, a target is (1 − w) · label + w · the running mean of the answers to this picture in
+    earlier steps, taken to the power of `memory_power` and brought to sum 1 (wrong labels make a network less certain
+    than it should be); w is the smaller the better these answers meet the label (see `disagreement_weight`). Where
+    there are no answers, it is the label alone. A mean that is all zero says that the picture has not been seen.
     """
     if TABLE not in memory:
         memory[TABLE] = logits.new_zeros(count, logits.shape[1])
@@ -185,10 +189,10 @@ def _recalled(
     before = table[index]
     seen = before.sum(1, keepdim=True) > 0
     tiny = torch.finfo(before.dtype).tiny
-    surer = before**sharpen
+    surer = before**memory_power
     surer = surer / surer.sum(1, keepdim=True).clamp_min(tiny)
     agreed = (before * given).sum(1, keepdim=True) / before.amax(1, keepdim=True).clamp_min(tiny)
-    share = trust * (1 - agreed) ** doubt
+    share = memory_weight * (1 - agreed) ** disagreement_weight
     target = torch.where(seen, (1 - share) * given + share * surer, given)
     # A picture may be there twice, where an epoch ends: the mean of both answers counts.
     own, place, often = index.unique(return_inverse=True, return_counts=True)

@@ -35,13 +35,13 @@ class Config:
     """Weight of the soft targets."""
     smoothing: float = 0.1
     """For "smoothing": share of a label that is spread over all classes."""
-    trust: float = 1.0
+    memory_weight: float = 1.0
     """For "recall": largest share that remembered answers have in the target at the end of training."""
-    sharpen: float = 2.0
+    memory_power: float = 2.0
     """For "recall": power to which the remembered answers are taken; 1 leaves them as they are."""
-    doubt: float = 1.0
-    """For "recall": how much more trust remembered answers have that speak against the label. 0: all have the same."""
-    recall: float = 0.7
+    disagreement_weight: float = 1.0
+    """For "recall": how much more weight remembered answers have that speak against the label. 0: all have the same."""
+    memory_decay: float = 0.7
     """For "recall": decay, each time that a picture is seen, of what is remembered of it."""
     net: Literal["resnet", "wide", "lite0"] = "resnet"
     """Which network: CIFAR ResNet, wide ResNet, or EfficientNet-Lite0 that starts from ImageNet."""
@@ -78,15 +78,15 @@ class Config:
         for name in ("alpha", "samples"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} cannot be negative, got {getattr(self, name)}")
-        for name in ("noise", "smoothing", "trust", "recall", "held_out"):
+        for name in ("noise", "smoothing", "memory_weight", "memory_decay", "held_out"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is a share from 0 to 1, got {getattr(self, name)}")
         if self.held_out == 1:
             raise InputError("held_out 1 leaves nothing to train on")
-        if self.sharpen < 1:
-            raise InputError(f"sharpen is 1 or more, got {self.sharpen}")
-        if self.doubt < 0:
-            raise InputError(f"doubt is 0 or more, got {self.doubt}")
+        if self.memory_power < 1:
+            raise InputError(f"memory_power is 1 or more, got {self.memory_power}")
+        if self.disagreement_weight < 0:
+            raise InputError(f"disagreement_weight is 0 or more, got {self.disagreement_weight}")
         if self.temperature <= 0:
             raise InputError(f"temperature has to be above 0, got {self.temperature}")
         if self.stem not in (1, 2):

@@ -27,8 +27,8 @@ def loss(model: Classifier, batch: Batch, step: Step) -> dict[str, Tensor]:
         temperature=config.temperature,
         alpha=config.alpha,
         smoothing=config.smoothing,
-        trust=config.trust * min(1.0, step.number / config.train.steps),
-        recall=config.recall,
-        sharpen=config.sharpen,
-        doubt=config.doubt,
+        memory_weight=config.memory_weight * min(1.0, step.number / config.train.steps),
+        memory_decay=config.memory_decay,
+        memory_power=config.memory_power,
+        disagreement_weight=config.disagreement_weight,
     )
