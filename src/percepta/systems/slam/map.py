@@ -1,0 +1,435 @@
+"""The map: keyframes, the points they see, and how both are adjusted and kept small."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64, UInt8
+
+from percepta import files
+from percepta.errors import InputError, MissingFileError
+from percepta.geometry import pose as poses
+from percepta.geometry.camera import Intrinsics
+from percepta.systems.slam import Config
+from percepta.systems.slam.adjust import Link, Problem, adjust
+from percepta.systems.slam.places import Look, Seen
+from percepta.systems.slam.posegraph import Similarities, optimise
+from percepta.systems.slam.surface import Surface
+from percepta.systems.slam.twoview import bearing, pixels, triangulate
+
+
+@dataclass
+class Keyframe:
+    """A frame that is kept, and what it sees.
+
+    Attributes:
+        number: of the keyframe; they count up and are never used twice.
+        frame: number of the frame.
+        time_s: when it was taken.
+        camera_from_world: its pose.
+        ids: numbers of the points it sees, ascending.
+        uv: where it sees them, pixels, as if all rows were read at once.
+        pixel: where they are in the picture.
+        inverse_depth: as measured there, 1/m; NaN where it was not.
+        part: of the map: after a loss a new part begins, until a place is seen again that joins them.
+        surface: what its depth shows; None without depth.
+        look: what it looks like, to see the place again.
+        look_ids: the points of the corners that `look` numbers.
+        grey: the picture; None once it is too old to find points in it again.
+    """
+
+    number: int
+    frame: int
+    time_s: float
+    camera_from_world: Float64[np.ndarray, "4 4"]
+    ids: Int64[np.ndarray, " n"]
+    uv: Float64[np.ndarray, "n 2"]
+    pixel: Float64[np.ndarray, "n 2"]
+    inverse_depth: Float64[np.ndarray, " n"]
+    grey: UInt8[np.ndarray, "h w"] | None = None
+    surface: Surface | None = None
+    part: int = 0
+    look: Look | None = None
+    look_ids: Int64[np.ndarray, " m"] = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def keep(self, kept: Bool[np.ndarray, " n"]) -> None:
+        """Forgets all other observations."""
+        self.ids, self.uv, self.pixel = self.ids[kept], self.uv[kept], self.pixel[kept]
+        self.inverse_depth = self.inverse_depth[kept]
+
+    def add(
+        self,
+        ids: Int64[np.ndarray, " m"],
+        uv: Float64[np.ndarray, "m 2"],
+        pixel: Float64[np.ndarray, "m 2"],
+        inverse_depth: Float64[np.ndarray, " m"],
+    ) -> None:
+        """Adds observations of points that it does not see yet.
+
+        Args:
+            ids: numbers of the points.
+            uv: where they are seen, normalised coordinates.
+            pixel: the same in pixels.
+            inverse_depth: measured, 1/m; 0: none.
+        """
+        both = np.r_[self.ids, ids]
+        order = np.argsort(both, kind="stable")
+        self.ids = both[order]
+        self.uv = np.concatenate([self.uv, uv])[order]
+        self.pixel = np.concatenate([self.pixel, pixel])[order]
+        self.inverse_depth = np.r_[self.inverse_depth, inverse_depth][order]
+
+
+@dataclass
+class Map:
+    """Keyframes in the order of time, and points by number.
+
+    Attributes:
+        camera: pinhole intrinsics.
+        config: the settings.
+        keyframes: those that are kept.
+        xyz: of each point that ever was, in the world; NaN where it is not known (yet, or any more).
+        links: what is known of pairs of keyframes besides the points they share.
+        made: how many keyframes were ever made.
+        moved_to: {keyframe that was dropped: (the one that stands for it, dropped_from_other)}.
+    """
+
+    camera: Intrinsics
+    config: Config
+    keyframes: list[Keyframe] = field(default_factory=list)
+    xyz: Float64[np.ndarray, "p 3"] = field(default_factory=lambda: np.zeros((0, 3)))
+    links: list[Link] = field(default_factory=list)
+    made: int = 0
+    moved_to: dict[int, tuple[int, Float64[np.ndarray, "4 4"]]] = field(default_factory=dict)
+
+    def new_points(self, xyz: Float64[np.ndarray, "n 3"]) -> Int64[np.ndarray, " n"]:
+        """Numbers for new points; NaN where a point's place is not known yet."""
+        first = len(self.xyz)
+        self.xyz = np.concatenate([self.xyz, xyz])
+        return np.arange(first, len(self.xyz))
+
+    def known(self, ids: Int64[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
+        """Whether the places of points are known."""
+        return np.isfinite(self.xyz[ids, 0])
+
+    def neighbours(self, keyframe: Keyframe, most: int, least_shared: int = 15) -> list[Keyframe]:
+        """Keyframes that see the same points, those with the most first.
+
+        Args:
+            keyframe: whose neighbours.
+            most: how many at most.
+            least_shared: points that both have to see.
+        """
+        shared = [
+            (np.isin(other.ids, keyframe.ids, assume_unique=True).sum(), other.number, other)
+            for other in self.keyframes
+            if other is not keyframe
+        ]
+        good = sorted((s for s in shared if s[0] >= least_shared), key=lambda s: (-s[0], -s[1]))
+        return [other for _, _, other in good[:most]]
+
+    def triangulate(self, keyframe: Keyframe) -> int:
+        """Finds the places of points that the keyframe and an earlier one see with enough parallax; how many."""
+        unknown = ~self.known(keyframe.ids)
+        ids = keyframe.ids[unknown]
+        measured = np.isfinite(keyframe.inverse_depth[unknown])
+        ray = bearing(self.camera, keyframe.uv[unknown])
+        world_from_camera = poses.inverse(keyframe.camera_from_world)
+        # With depth one view is enough.
+        own = ray[measured] / keyframe.inverse_depth[unknown][measured, None]
+        self.xyz[ids[measured]] = poses.transform(world_from_camera, own)
+        # Without, the earliest view has the widest angle.
+        waiting = ids[~measured]
+        for other in self.keyframes:
+            if other is keyframe or not len(waiting):
+                continue
+            _, mine, theirs = np.intersect1d(waiting, other.ids, assume_unique=True, return_indices=True)
+            if not len(mine):
+                continue
+            mine = np.searchsorted(ids, waiting[mine])
+            other_from_camera = other.camera_from_world @ world_from_camera
+            xyz, angle = triangulate(bearing(self.camera, other.uv[theirs]), ray[mine], other_from_camera)
+            here = poses.transform(poses.inverse(other_from_camera), xyz)
+            with np.errstate(invalid="ignore"):
+                error = np.maximum(
+                    np.abs(pixels(self.camera, xyz) - other.uv[theirs]).max(1),
+                    np.abs(pixels(self.camera, here) - keyframe.uv[unknown][mine]).max(1),
+                )
+                good = (angle > self.config.min_parallax_deg) & (error < self.config.outlier_px)
+                good &= (xyz[:, 2] > 0) & (here[:, 2] > 0)
+            self.xyz[ids[mine[good]]] = poses.transform(poses.inverse(other.camera_from_world), xyz[good])
+            waiting = np.setdiff1d(waiting, ids[mine[good]], assume_unique=True)
+        return int(unknown.sum() - len(waiting))
+
+    def adjust(self, free: list[Keyframe], fixed: list[Keyframe], iterations: int) -> float:
+        """Adjusts keyframes with all points that they see; others hold the points in place. Drops outliers.
+
+        Args:
+            free: keyframes that move.
+            fixed: keyframes that hold the points in place.
+            iterations: steps of the solver.
+
+        Returns:
+            The root mean square reprojection error of the observations that were kept, pixels.
+        """
+        config, views = self.config, [*free, *fixed]
+        ids = np.unique(np.concatenate([k.ids for k in free]))
+        ids = ids[self.known(ids)]
+        parts = []
+        for i, k in enumerate(views):
+            mine = np.isin(k.ids, ids, assume_unique=True)
+            parts.append((np.full(mine.sum(), i), k.ids[mine], k.uv[mine], k.inverse_depth[mine]))
+        camera_of, point, uv, inverse_depth = (np.concatenate(part) for part in zip(*parts, strict=True))
+        # A point that one keyframe sees and without depth says nothing.
+        count = np.bincount(np.searchsorted(ids, point), minlength=len(ids))
+        useful = (count[np.searchsorted(ids, point)] > 1) | np.isfinite(inverse_depth)
+        camera_of, point, uv, inverse_depth = (a[useful] for a in (camera_of, point, uv, inverse_depth))
+        if len(point) < 10:
+            return float("nan")
+        ids = np.unique(point)
+        problem = Problem(
+            np.stack([k.camera_from_world for k in views]),
+            np.arange(len(views)) >= len(free),
+            self.xyz[ids],
+            camera_of,
+            np.searchsorted(ids, point),
+            uv,
+            inverse_depth,
+            self._links_between(views),
+        )
+        answer = adjust(
+            problem,
+            self.camera,
+            sigma=config.inverse_depth_sigma,
+            robust_px=config.outlier_px / 2,
+            iterations=iterations,
+        )
+        for k, pose in zip(free, answer.poses[: len(free)], strict=True):
+            k.camera_from_world = pose
+        self.xyz[ids] = answer.xyz
+        bad = answer.error_px > config.outlier_px * 1.5
+        for i, k in enumerate(views):
+            wrong = point[bad & (camera_of == i)]
+            if len(wrong):
+                k.keep(~np.isin(k.ids, wrong, assume_unique=True))
+        return float(np.sqrt((answer.error_px[~bad] ** 2).mean())) if (~bad).any() else float("nan")
+
+    def _links_between(self, views: list[Keyframe]) -> list[Link]:
+        """The links of which both keyframes are among some, by place in the list."""
+        place = {k.number: i for i, k in enumerate(views)}
+        return [
+            Link(place[a.first], place[a.second], a.second_from_first, a.information)
+            for a in self.links
+            if a.first in place and a.second in place
+        ]
+
+    def adjust_around(self, keyframe: Keyframe) -> float:
+        """Local bundle adjustment: the keyframe and its neighbours move, whoever else sees their points holds them."""
+        config = self.config
+        near = self.neighbours(keyframe, config.window - 1)
+        free = [keyframe, *near]
+        oldest = next(k for k in self.keyframes if k.part == keyframe.part)
+        ids = np.unique(np.concatenate([k.ids for k in free]))
+        chosen = {k.number for k in free}
+        shared = [
+            (int(np.isin(k.ids, ids, assume_unique=True).sum()), k) for k in self.keyframes if k.number not in chosen
+        ]
+        fixed = [k for n, k in sorted(shared, key=lambda s: (-s[0], -s[1].number)) if n >= 5][: config.window]
+        # The frame of reference has to be held: by the first keyframe, or by the oldest two for one camera.
+        anchors = sorted(free, key=lambda k: k.number)
+        need = 1 if np.isfinite(keyframe.inverse_depth).any() else 2
+        held = [k for k in anchors if k is oldest]
+        while len(fixed) + len(held) < need and len(held) < len(anchors) - 1:
+            held.append(next(k for k in anchors if k not in held))
+        free = [k for k in free if k not in held]
+        return self.adjust(free, [*held, *fixed], config.iterations)
+
+    # ------------------------------------------------------------------------------------------- places seen again
+
+    def join(self, new: Keyframe, seen: Seen, *, with_scale: bool) -> None:
+        """Moves the newest keyframe's part of the map to where an older part says that the keyframe is.
+
+        Args:
+            new: the newest keyframe.
+            seen: where an older keyframe says that it is.
+            with_scale: whether the scale is free (one camera).
+        """
+        scale = self._scale_of(new, seen) if with_scale else 1.0
+        joined = next(k.part for k in self.keyframes if np.isin(k.ids, seen.points).any() and k.part != new.part)
+        here, there = new.camera_from_world, seen.camera_from_world
+        part = [k for k in self.keyframes if k.part == new.part]
+        ids = np.unique(np.concatenate([k.ids for k in part]))
+        inside = poses.transform(here, self.xyz[ids]) * scale
+        self.xyz[ids] = poses.transform(poses.inverse(there), inside)
+        back = poses.inverse(here)
+        for k in part:
+            relative = k.camera_from_world @ back
+            relative[:3, 3] *= scale
+            k.camera_from_world, k.part = relative @ there, joined
+        self._merge(new, seen)
+
+    def close_loop(self, new: Keyframe, seen: Seen, *, with_scale: bool) -> None:
+        """Spreads what a loop is off over all keyframes by a pose graph, and moves the points along.
+
+        Args:
+            new: the newest keyframe.
+            seen: where an older keyframe says that it is.
+            with_scale: whether the scale is free (one camera).
+        """
+        scale = self._scale_of(new, seen) if with_scale else 1.0
+        nodes = [k for k in self.keyframes if k.part == new.part]
+        before = Similarities.of(np.stack([k.camera_from_world for k in nodes]))
+        first, second, weight = [], [], []
+        for j, k in enumerate(nodes):
+            for i in range(j):
+                shared = int(np.isin(nodes[i].ids, k.ids, assume_unique=True).sum())
+                if shared >= 50 or i == j - 1:
+                    first.append(i)
+                    second.append(j)
+                    weight.append(max(shared, 10))
+        a, b = np.array(first), np.array(second)
+        measured = before[b] @ before[a].inverse()
+        # The loop: where the newest keyframe is by the old points, against the keyframe that sees most of them.
+        counts = [int(np.isin(k.ids, seen.points).sum()) if k is not new else 0 for k in nodes]
+        old = int(np.argmax(counts))
+        loop = Similarities.of(seen.camera_from_world[None], np.array([1.0])) @ before[np.array([old])].inverse()
+        loop = Similarities(loop.rotation, loop.translation / scale, loop.scale / scale)
+        measured = Similarities(
+            np.concatenate([measured.rotation, loop.rotation]),
+            np.concatenate([measured.translation, loop.translation]),
+            np.concatenate([measured.scale, loop.scale]),
+        )
+        ends = np.r_[a, old], np.r_[b, nodes.index(new)]
+        weights = np.r_[weight, max(weight)].astype(float)
+        after = optimise(before, *ends, measured, weights, with_scale=with_scale)
+        # A point moves with the first keyframe that sees it.
+        done = np.zeros(len(self.xyz), bool)
+        for i, k in enumerate(nodes):
+            ids = k.ids[~done[k.ids]]
+            done[ids] = True
+            inside = poses.transform(k.camera_from_world, self.xyz[ids])
+            self.xyz[ids] = (inside - after.translation[i]) / after.scale[i] @ after.rotation[i]
+        for i, k in enumerate(nodes):
+            k.camera_from_world = poses.compose(after.rotation[i], after.translation[i] / after.scale[i])
+        self._merge(new, seen)
+
+    def _scale_of(self, new: Keyframe, seen: Seen) -> float:
+        """How much longer lengths are by the old points than by the keyframe's own."""
+        place = np.searchsorted(new.ids, new.look_ids[seen.query])
+        own = new.ids[np.minimum(place, len(new.ids) - 1)]
+        good = (own == new.look_ids[seen.query]) & self.known(own)
+        if good.sum() < 5:
+            return 1.0
+        mine = poses.transform(new.camera_from_world, self.xyz[own[good]])
+        theirs = poses.transform(seen.camera_from_world, self.xyz[seen.points[good]])
+        return float(np.median(np.linalg.norm(theirs, axis=1) / np.linalg.norm(mine, axis=1)))
+
+    def _merge(self, new: Keyframe, seen: Seen) -> None:
+        """One number for points that turned out to be the same."""
+        number = np.arange(len(self.xyz))
+        number[new.look_ids[seen.query]] = seen.points
+        for k in self.keyframes:
+            ids = number[k.ids]
+            _, once = np.unique(ids, return_index=True)
+            k.ids, k.uv, k.pixel, k.inverse_depth = ids[once], k.uv[once], k.pixel[once], k.inverse_depth[once]
+            k.look_ids = number[k.look_ids]
+
+    def drop_oldest(self) -> None:
+        """Keeps the map bounded: of all keyframes but the last ten, the one that adds least is dropped."""
+        if len(self.keyframes) <= self.config.max_keyframes:
+            return
+        count = np.bincount(np.concatenate([k.ids for k in self.keyframes]), minlength=len(self.xyz))
+        old = self.keyframes[1:-10]
+        share = [float((count[k.ids] > 3).mean()) if len(k.ids) else 1.0 for k in old]
+        gone = old[int(np.argmax(share))]
+        at = self.keyframes.index(gone)
+        heir = self.keyframes[at - 1]
+        self.moved_to[gone.number] = (heir.number, gone.camera_from_world @ poses.inverse(heir.camera_from_world))
+        self.keyframes.remove(gone)
+        self.links = [a for a in self.links if gone.number not in (a.first, a.second)]
+
+    def remove_unseen(self, newest: Keyframe) -> None:
+        """Forgets points that too few keyframes see, once the newest keyframe does not see them any more."""
+        recent = self.keyframes[-5:]
+        ids = np.unique(np.concatenate([k.ids for k in recent]))
+        count = np.zeros(len(ids), int)
+        for k in self.keyframes[-30:]:
+            count[np.searchsorted(ids, k.ids[np.isin(k.ids, ids)])] += 1
+        gone = ids[(count < 2) & ~np.isin(ids, newest.ids, assume_unique=True)]
+        for k in recent:
+            k.keep(~np.isin(k.ids, gone, assume_unique=True))
+        self.xyz[gone] = np.nan
+
+    # ------------------------------------------------------------------------------------------------------- files
+
+    def save(self, path: Path | str) -> Path:
+        """Writes keyframes with their looks, points and links as one .npz; pictures and surfaces are left out."""
+        rows: dict[str, np.ndarray] = {"xyz": self.xyz, "made": np.array(self.made)}
+        for k in self.keyframes:
+            look = k.look or Look(np.zeros(0, np.float32), np.zeros((0, 32), np.uint8), np.zeros(0, np.int64))
+            for name, value in (
+                ("head", np.array([k.number, k.frame, k.part], np.int64)),
+                ("time_s", np.array(k.time_s)),
+                ("camera_from_world", k.camera_from_world),
+                ("ids", k.ids),
+                ("uv", k.uv),
+                ("pixel", k.pixel),
+                ("inverse_depth", k.inverse_depth),
+                ("small", look.small),
+                ("descriptors", look.descriptors),
+                ("corner", look.corner),
+                ("look_ids", k.look_ids),
+            ):
+                rows[f"{k.number}/{name}"] = value
+        content = io.BytesIO()
+        np.savez_compressed(content, **rows)  # pyright: ignore[reportArgumentType]
+        return files.write_atomically(path, content.getvalue())
+
+    @classmethod
+    def load(cls, path: Path | str, camera: Intrinsics, config: Config) -> Map:
+        """Reads what `save` wrote.
+
+        Args:
+            path: of the file.
+            camera: intrinsics of the pictures to come.
+            config: settings.
+
+        Raises:
+            InputError: it is no map.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as rows:
+                table = {name: rows[name] for name in rows.files}
+            numbers = sorted(int(name.split("/")[0]) for name in table if name.endswith("/head"))
+            out = cls(camera, config, xyz=table["xyz"], made=int(table["made"]))
+            for n in numbers:
+                get = {name.split("/")[1]: value for name, value in table.items() if name.startswith(f"{n}/")}
+                number, frame, part = get["head"].tolist()
+                seen = get["ids"], get["uv"], get["pixel"], get["inverse_depth"]
+                look = Look(get["small"], get["descriptors"], get["corner"])
+                out.keyframes.append(
+                    Keyframe(
+                        number,
+                        frame,
+                        float(get["time_s"]),
+                        get["camera_from_world"],
+                        *seen,
+                        part=part,
+                        look=look if len(look.small) else None,
+                        look_ids=get["look_ids"],
+                    )
+                )
+        except FileNotFoundError:
+            raise MissingFileError(f"{path}: no such file; a map that a session saved was expected") from None
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise InputError(f"{path}: this is no map of slam ({error})") from None
+        return out
+
+    def seen_points(self) -> Int64[np.ndarray, " n"]:
+        """Numbers of all points with a known place that a keyframe sees."""
+        ids = np.unique(np.concatenate([k.ids for k in self.keyframes]))
+        return ids[self.known(ids)]

@@ -1,0 +1,559 @@
+"""Tracking and mapping: one call of `step` a frame."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64, Int64, UInt8
+
+from percepta.geometry import pose as poses
+from percepta.geometry.camera import Intrinsics
+from percepta.systems.slam import Config
+from percepta.systems.slam.adjust import Link
+from percepta.systems.slam.features import depth_at, find_corners, follow, opencv
+from percepta.systems.slam.map import Keyframe, Map
+from percepta.systems.slam.places import Look, Seen, look_of, resemblance, see_again
+from percepta.systems.slam.reprojection import fit_pose, moved
+from percepta.systems.slam.surface import normal_equations, surface_of
+from percepta.systems.slam.twoview import pixels, two_views
+
+
+@dataclass
+class Tracks:
+    """The corners that are followed.
+
+    Attributes:
+        ids: numbers of their points in the map, ascending.
+        uv: where they are in the current frame, pixels.
+        origin: where they are in the last keyframe, pixels: they are followed from there, so that errors do not add up.
+    """
+
+    ids: Int64[np.ndarray, " n"]
+    uv: Float64[np.ndarray, "n 2"]
+    origin: Float64[np.ndarray, "n 2"]
+
+    def keep(self, kept: Bool[np.ndarray, " n"]) -> None:
+        """Forgets all others."""
+        self.ids, self.uv, self.origin = self.ids[kept], self.uv[kept], self.origin[kept]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a frame is: its pose against a keyframe, so that it moves with the map."""
+
+    frame: int
+    time_s: float
+    keyframe: int
+    camera_from_keyframe: Float64[np.ndarray, "4 4"]
+
+
+@dataclass
+class Tracker:
+    """The state of SLAM between two frames.
+
+    Attributes:
+        camera: pinhole intrinsics.
+        config: the settings.
+        map: keyframes and points.
+        state: "starting", "tracking", "lost"; "relocalised" and "loop closed" for one frame.
+        pose: camera_from_world of the last frame.
+        speed: camera_from_world of the last frame against the one before.
+    """
+
+    camera: Intrinsics
+    config: Config
+    map: Map = field(init=False)
+    state: str = "starting"
+    pose: Float64[np.ndarray, "4 4"] = field(default_factory=lambda: np.eye(4))
+    speed: Float64[np.ndarray, "4 4"] = field(default_factory=lambda: np.eye(4))
+    places: list[Place] = field(default_factory=list)
+    frame: int = -1
+    milliseconds: dict[str, float] = field(default_factory=dict)
+    made_keyframe: bool = False
+    inliers: int = 0
+
+    def __post_init__(self) -> None:
+        self.map = Map(self.camera, self.config)
+        self.scale = self.camera.width / 640
+        self.tracks = Tracks(np.zeros(0, int), np.zeros((0, 2)), np.zeros((0, 2)))
+        self.waiting: list[tuple[int, float, np.ndarray, np.ndarray]] = []
+        self.grey: np.ndarray | None = None
+        self.flow = np.zeros((6, 2))
+        self.lost = 0  # frames since
+        self.part = 0  # of the map
+        self.with_depth = False
+
+    def go_on_in(self, given: Map) -> None:
+        """Takes a map that was saved; the next frame looks for its place in it."""
+        self.map, self.state, self.lost = given, "lost", 0
+        self.part = given.keyframes[-1].part if given.keyframes else 0
+
+    def step(
+        self, grey: UInt8[np.ndarray, "h w"], time_s: float, depth_m: Float[np.ndarray, "h w"] | None = None
+    ) -> None:
+        """Takes one frame.
+
+        Args:
+            grey: the picture.
+            time_s: when it was taken, seconds.
+            depth_m: registered to the picture, 0 where there is no reading; None: one camera.
+        """
+        self.frame += 1
+        self.made_keyframe, self.milliseconds, self.inliers = False, {}, 0
+        self.with_depth = self.with_depth or depth_m is not None
+        clock = _Clock(self.milliseconds)
+        if not self.map.keyframes:
+            self._first_keyframe(grey, time_s, depth_m)
+            clock("keyframe")
+        elif self.state == "starting":
+            self._follow(grey)
+            clock("follow")
+            self._start(grey, time_s, depth_m)
+            clock("start")
+        elif self.state == "lost":
+            self._relocalise(grey, time_s, depth_m, clock)
+        else:
+            self._follow(grey)
+            clock("follow")
+            self._locate(depth_m)
+            clock("locate")
+            if self.state == "tracking":
+                self._remember(time_s)
+                if self._needs_keyframe():
+                    self._keyframe(grey, time_s, depth_m, clock)
+        self.grey = grey
+
+    # ------------------------------------------------------------------------------------------------- tracking
+
+    def _follow(self, grey: UInt8[np.ndarray, "h w"]) -> None:
+        """Corners from the last frame to this one, then exactly from the last keyframe to this one."""
+        config, tracks = self.config, self.tracks
+        last = self.map.keyframes[-1].grey
+        assert self.grey is not None and last is not None
+        there, found = follow(
+            self.grey, grey, tracks.uv, patch_px=config.patch_px, levels=config.levels, both_ways=False
+        )
+        before = tracks.uv[found]
+        tracks.uv = there
+        tracks.keep(found)
+        there, found = follow(last, grey, tracks.origin, tracks.uv, patch_px=config.patch_px, levels=2)
+        found &= np.abs(there - tracks.uv).max(1) < 4 * self.scale
+        velocity = tracks.uv - before
+        tracks.uv = there
+        tracks.keep(found)
+        self.flow = fit_flow(tracks.uv, velocity[found])
+
+    def _locate(self, depth_m: Float[np.ndarray, "h w"] | None) -> None:
+        """The frame's pose from the known points that are followed; those that do not fit are dropped."""
+        config, tracks = self.config, self.tracks
+        known = self.map.known(tracks.ids)
+        xyz, uv = self.map.xyz[tracks.ids[known]], self._at_once(tracks.uv[known])
+        inverse_depth = self._depth(depth_m, tracks.uv[known])
+        guess = self.speed @ self.pose
+        inlier = np.zeros(len(xyz), bool)
+        if len(xyz) >= config.min_inliers:
+            pose, inlier = self._fit(guess, xyz, uv, inverse_depth, depth_m)
+            if inlier.sum() < max(config.min_inliers, 0.5 * len(xyz)):
+                ransac = self._ransac(xyz, uv)
+                if ransac is not None:
+                    other, other_inlier = self._fit(ransac, xyz, uv, inverse_depth, depth_m)
+                    if other_inlier.sum() > inlier.sum():
+                        pose, inlier = other, other_inlier
+        self.inliers = int(inlier.sum())
+        if self.inliers < config.min_inliers:
+            self.state, self.lost = "lost", 0
+            return
+        self.speed = pose @ poses.inverse(self.pose)
+        self.pose, self.state = pose, "tracking"
+        kept = ~known
+        kept[known] = inlier
+        tracks.keep(kept)
+
+    def _fit(
+        self,
+        guess: Float64[np.ndarray, "4 4"],
+        xyz: Float64[np.ndarray, "n 3"],
+        uv: Float64[np.ndarray, "n 2"],
+        inverse_depth: Float64[np.ndarray, " n"],
+        depth_m: Float[np.ndarray, "h w"] | None = None,
+    ) -> tuple[Float64[np.ndarray, "4 4"], Bool[np.ndarray, " n"]]:
+        """The pose that fits the points, and with depth the surface of the last keyframe."""
+        config, last = self.config, self.map.keyframes[-1]
+        surface, world_from_last = last.surface, poses.inverse(last.camera_from_world)
+
+        def by_surface(pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            assert surface is not None and depth_m is not None
+            hessian, gradient, _ = normal_equations(
+                surface, pose @ world_from_last, depth_m, self.camera, config.surface_sigma
+            )
+            return config.surface_weight * hessian, config.surface_weight * gradient
+
+        use = surface is not None and depth_m is not None and config.surface_weight > 0
+        return fit_pose(
+            self.camera,
+            guess,
+            xyz,
+            uv,
+            inverse_depth,
+            config.inverse_depth_sigma,
+            config.outlier_px * self.scale,
+            by_surface if use else None,
+        )
+
+    def _ransac(self, xyz: np.ndarray, uv: np.ndarray) -> Float64[np.ndarray, "4 4"] | None:
+        """A pose from three points at a time, where the motion was not as expected."""
+        cv = opencv()
+        good, turn, shift, _ = cv.solvePnPRansac(
+            xyz, uv, self.camera.matrix, None, iterationsCount=200, reprojectionError=3.0 * self.scale
+        )
+        return poses.compose(poses.from_vector(turn[:, 0]), shift[:, 0]) if good else None
+
+    def _depth(self, depth_m: Float[np.ndarray, "h w"] | None, uv: np.ndarray) -> Float64[np.ndarray, " n"]:
+        return np.full(len(uv), np.nan) if depth_m is None else depth_at(depth_m, uv, self.config.max_depth_m)
+
+    def _at_once(self, pixel: Float64[np.ndarray, "n 2"]) -> Float64[np.ndarray, "n 2"]:
+        """Where points would be if the rows were read at once, when the middle row is: a rolling shutter undone."""
+        if self.config.rolling_shutter == 0:
+            return pixel
+        late = self.config.rolling_shutter * (pixel[:, 1:] / self.camera.height - 0.5)
+        return pixel - late * (quadratic(pixel) @ self.flow)
+
+    def _remember(self, time_s: float) -> None:
+        last = self.map.keyframes[-1]
+        relative = self.pose @ poses.inverse(last.camera_from_world)
+        self.places.append(Place(self.frame, time_s, last.number, relative))
+
+    # -------------------------------------------------------------------------------------------------- mapping
+
+    def _needs_keyframe(self) -> bool:
+        config, last = self.config, self.map.keyframes[-1]
+        known = self.map.known(self.tracks.ids)
+        there = self.map.known(last.ids).sum()
+        motion = np.abs(self.tracks.uv - self.tracks.origin)[known].max(1)
+        return bool(
+            known.sum() < config.keyframe_share * there or np.median(motion) > config.keyframe_motion_px * self.scale
+        )
+
+    def _keyframe(
+        self,
+        grey: UInt8[np.ndarray, "h w"],
+        time_s: float,
+        depth_m: Float[np.ndarray, "h w"] | None,
+        clock: _Clock,
+    ) -> None:
+        """Keeps the frame: known points are found again, new ones are made, the window is adjusted."""
+        tracks = self.tracks
+        new = Keyframe(
+            self.map.made,
+            self.frame,
+            time_s,
+            self.pose,
+            tracks.ids,
+            self._at_once(tracks.uv),
+            tracks.uv,
+            self._depth(depth_m, tracks.uv),
+            grey,
+            part=self.part,
+        )
+        self.map.keyframes.append(new)
+        self.map.made += 1
+        self.made_keyframe = True
+        self._find_again(new, depth_m)
+        clock("find again")
+        if depth_m is not None:
+            self._link_surfaces(new, depth_m)
+            clock("surfaces")
+        self.map.triangulate(new)
+        self.map.adjust_around(new)
+        clock("adjust")
+        self.map.remove_unseen(new)
+        self._add_corners(new, depth_m)
+        self.map.triangulate(new)
+        self.map.drop_oldest()
+        clock("new corners")
+        if self.config.loops:
+            self._recognise(new)
+            clock("places")
+        self.pose = new.camera_from_world
+        self.tracks = Tracks(new.ids, new.pixel, new.pixel)
+        for old in self.map.keyframes[:-30]:
+            old.grey = None
+
+    def _find_again(self, new: Keyframe, depth_m: Float[np.ndarray, "h w"] | None) -> None:
+        """Follows points of neighbouring keyframes that should be in the picture but were lost on the way."""
+        config, h, w = self.config, self.camera.height, self.camera.width
+        for other in self.map.neighbours(new, config.find_again):
+            if other.grey is None or new.grey is None:
+                continue
+            missing = ~np.isin(other.ids, new.ids, assume_unique=True) & self.map.known(other.ids)
+            xyz = poses.transform(new.camera_from_world, self.map.xyz[other.ids[missing]])
+            guess = pixels(self.camera, xyz)
+            with np.errstate(invalid="ignore"):
+                inside = ((guess > 8) & (guess < (w - 9, h - 9))).all(1)
+            then = poses.transform(other.camera_from_world, self.map.xyz[other.ids[missing]])[:, 2]
+            inside &= np.abs(np.log(np.maximum(xyz[:, 2], 1e-6) / np.maximum(then, 1e-6))) < 0.25
+            if inside.sum() < 5:
+                continue
+            ids, uv = other.ids[missing][inside], other.pixel[missing][inside]
+            guess = guess[inside] + (guess[inside] - self._at_once(guess[inside]))
+            there, found = follow(other.grey, new.grey, uv, guess, patch_px=config.patch_px, levels=2)
+            found &= np.abs(there - guess).max(1) < 2 * config.outlier_px * self.scale
+            inverse_depth = self._depth(depth_m, there)
+            with np.errstate(invalid="ignore"):
+                off = np.abs(inverse_depth - 1 / xyz[inside, 2]) > 4 * config.inverse_depth_sigma
+            found &= ~off
+            new.add(ids[found], self._at_once(there[found]), there[found], inverse_depth[found])
+
+    def _link_surfaces(self, new: Keyframe, depth_m: Float[np.ndarray, "h w"]) -> None:
+        """Aligns the keyframe's depth with the surfaces of neighbours; each alignment is a link."""
+        config = self.config
+        if config.surface_weight == 0:
+            return
+        near = self.map.neighbours(new, config.surface_links)
+        new.surface = surface_of(depth_m, self.camera, config.surface_points, config.max_depth_m)
+        for other in near:
+            if other.surface is None:
+                continue
+            pose = new.camera_from_world @ poses.inverse(other.camera_from_world)
+            hessian, count = np.zeros((6, 6)), 0
+            for _ in range(10):
+                hessian, gradient, count = normal_equations(
+                    other.surface, pose, depth_m, self.camera, config.surface_sigma
+                )
+                step = -np.linalg.solve(hessian + 1e-3 * np.eye(6), gradient)
+                pose = moved(pose, step)
+                if np.abs(step).max() < 1e-5:
+                    break
+            if count > 0.3 * len(other.surface.xyz):
+                self.map.links.append(Link(other.number, new.number, pose, np.asarray(config.surface_weight * hessian)))
+
+    def _add_corners(self, new: Keyframe, depth_m: Float[np.ndarray, "h w"] | None) -> None:
+        config = self.config
+        assert new.grey is not None
+        uv = find_corners(new.grey, new.pixel, config.corners, config.cells, config.corner_distance_px * self.scale)
+        ids = self.map.new_points(np.full((len(uv), 3), np.nan))
+        new.add(ids, self._at_once(uv), uv, self._depth(depth_m, uv))
+        new.look, new.look_ids = look_of(new.grey, new.pixel), new.ids.copy()
+
+    # ------------------------------------------------------------------------------------------- places seen again
+
+    def _recognise(self, new: Keyframe) -> None:
+        """Looks for the keyframe's place among old ones; joins parts of the map or closes a loop."""
+        if self.map.made % 2 and self.part == 0:  # every other keyframe is enough where nothing is broken
+            return
+        near = {k.number for k in self.map.neighbours(new, len(self.map.keyframes), 5)}
+        near |= set(range(new.number - 10, new.number + 1))
+        old = [k for k in self.map.keyframes if k.number not in near or k.part != new.part]
+        seen = self._see_again(new.look, new.pixel, old, 30, 0.3)
+        if seen is None:
+            return
+        other = next(k for k in old if np.isin(k.ids, seen.points).any())
+        if other.part != new.part:
+            self.map.join(new, seen, with_scale=not self.with_depth)
+            self.part = new.part
+        else:
+            gap = np.linalg.norm((poses.inverse(seen.camera_from_world) - poses.inverse(new.camera_from_world))[:3, 3])
+            if not np.isfinite(gap):
+                return
+            self.map.close_loop(new, seen, with_scale=not self.with_depth)
+        self.map.adjust_around(new)
+        self.state = "loop closed"
+
+    def _see_again(
+        self,
+        look: Look | None,
+        pixel: Float64[np.ndarray, "n 2"],
+        old: list[Keyframe],
+        least: int,
+        alike_at_least: float,
+    ) -> Seen | None:
+        """The first of the keyframes that look most alike whose points fit."""
+        with_look = [k for k in old if k.look is not None]
+        if look is None or not with_look:
+            return None
+        alike = resemblance(look, [k.look for k in with_look if k.look is not None])
+        for i in np.argsort(-alike, kind="stable")[: self.config.candidates]:
+            other = with_look[int(i)]
+            if alike[i] < alike_at_least or other.look is None:
+                break
+            seen = see_again(
+                self.camera,
+                look,
+                self._at_once(pixel),
+                other.look,
+                other.look_ids,
+                self.map.xyz[other.look_ids],
+                outlier_px=self.config.outlier_px * self.scale,
+                least=least,
+            )
+            if seen is not None:
+                return seen
+        return None
+
+    def _relocalise(
+        self,
+        grey: UInt8[np.ndarray, "h w"],
+        time_s: float,
+        depth_m: Float[np.ndarray, "h w"] | None,
+        clock: _Clock,
+    ) -> None:
+        """Looks for the frame's place in the map; after some frames without it a new part of the map begins."""
+        config = self.config
+        self.lost += 1
+        self.flow = np.zeros((6, 2))
+        uv = find_corners(grey, np.zeros((0, 2)), config.corners, config.cells, config.corner_distance_px * self.scale)
+        seen = self._see_again(look_of(grey, uv), uv, self.map.keyframes[::-1], config.min_inliers, -1.0)
+        clock("relocalise")
+        if seen is None:
+            if self.lost >= config.lost_frames:
+                self.part = 1 + max(k.part for k in self.map.keyframes)
+                self.state = "starting"
+                self._first_keyframe(grey, time_s, depth_m)
+            return
+        order = np.argsort(seen.points, kind="stable")
+        ids, first = np.unique(seen.points[order], return_index=True)
+        places = uv[seen.query[order][first]]
+        self.pose, self.speed, self.inliers = seen.camera_from_world, np.eye(4), len(ids)
+        self.part = next(k.part for k in self.map.keyframes if np.isin(k.ids, ids).any())
+        self.tracks = Tracks(ids, places, places)
+        self._keyframe(grey, time_s, depth_m, clock)
+        self.state = "relocalised"
+        self._remember(time_s)
+
+    # ------------------------------------------------------------------------------------------------- starting
+
+    def _first_keyframe(
+        self, grey: UInt8[np.ndarray, "h w"], time_s: float, depth_m: Float[np.ndarray, "h w"] | None
+    ) -> None:
+        """The first frame is the world's origin; with depth it is all that is needed."""
+        start = self.pose if self.with_depth else np.eye(4)
+        first = Keyframe(
+            self.map.made,
+            self.frame,
+            time_s,
+            start,
+            np.zeros(0, int),
+            np.zeros((0, 2)),
+            np.zeros((0, 2)),
+            np.zeros(0),
+            grey,
+            part=self.part,
+        )
+        if depth_m is not None:
+            first.surface = surface_of(depth_m, self.camera, self.config.surface_points, self.config.max_depth_m)
+        self._add_corners(first, depth_m)
+        self.map.keyframes.append(first)
+        self.map.made += 1
+        self.map.triangulate(first)
+        self.tracks = Tracks(first.ids, first.pixel, first.pixel)
+        self.pose, self.speed, self.waiting = start, np.eye(4), []
+        self.made_keyframe = True
+        self.inliers = int(self.map.known(first.ids).sum())
+        if self.inliers >= self.config.min_inliers:
+            self.state = "tracking"
+            self._remember(time_s)
+
+    def _start(self, grey: UInt8[np.ndarray, "h w"], time_s: float, depth_m: Float[np.ndarray, "h w"] | None) -> None:
+        """One camera: the motion between the first keyframe and this frame, once there is parallax."""
+        config, tracks, first = self.config, self.tracks, self.map.keyframes[-1]
+        if depth_m is not None or len(tracks.ids) < max(40, 0.3 * len(first.ids)):
+            self.map.keyframes.pop()  # too little is left to see: begin anew with this frame
+            self._first_keyframe(grey, time_s, depth_m)
+            return
+        self.waiting.append((self.frame, time_s, tracks.ids, self._at_once(tracks.uv)))
+        motion = np.abs(tracks.uv - tracks.origin).max(1)
+        if np.median(motion) < config.start_parallax_px * self.scale:
+            return
+        views = two_views(
+            self.camera,
+            first.uv[np.searchsorted(first.ids, tracks.ids)],
+            self._at_once(tracks.uv),
+            min_parallax_deg=config.min_parallax_deg,
+            outlier_px=config.outlier_px * self.scale,
+        )
+        if views is None:
+            return
+        size = np.median(views.xyz[views.good, 2])  # the unit of length: the median depth is 1
+        self.map.xyz[tracks.ids[views.good]] = views.xyz[views.good] / size
+        self.pose = views.second_from_first.copy()
+        self.pose[:3, 3] /= size
+        tracks.keep(views.good)
+        self._keyframe(grey, time_s, None, _Clock({}))
+        self.inliers = int(views.good.sum())
+        if self.state == "starting":
+            self.state = "tracking"
+        self._fill_start()
+
+    def _fill_start(self) -> None:
+        """Poses of the frames before the start, now that their points are known."""
+        first, second = self.map.keyframes[-2:]
+        self.places.append(Place(first.frame, first.time_s, first.number, np.eye(4)))
+        pose = np.eye(4)
+        for frame, time_s, ids, uv in self.waiting[:-1]:
+            known = self.map.known(ids)
+            none = np.full(known.sum(), np.nan)
+            pose, inlier = self._fit(pose, self.map.xyz[ids[known]], uv[known], none)
+            if inlier.sum() >= self.config.min_inliers:
+                relative = pose @ poses.inverse(first.camera_from_world)
+                self.places.append(Place(frame, time_s, first.number, relative))
+        self.speed = np.eye(4)
+        self.places.append(Place(second.frame, second.time_s, second.number, np.eye(4)))
+        self.waiting = []
+
+    # --------------------------------------------------------------------------------------------------- answers
+
+    def trajectory(self) -> tuple[Int64[np.ndarray, " n"], Float64[np.ndarray, " n"], Float64[np.ndarray, "n 4 4"]]:
+        """(frame numbers, times, world_from_camera) of all frames that were tracked, as the map says now."""
+        at = {k.number: k.camera_from_world for k in self.map.keyframes}
+        rows = []
+        for place in self.places:
+            number, relative = place.keyframe, place.camera_from_keyframe
+            while number not in at:
+                number, step = self.map.moved_to[number]
+                relative = relative @ step
+            rows.append(poses.inverse(relative @ at[number]))
+        frames = np.array([p.frame for p in self.places], int)
+        times = np.array([p.time_s for p in self.places], float)
+        return frames, times, np.stack(rows) if rows else np.zeros((0, 4, 4))
+
+    def parts(self) -> Int64[np.ndarray, " n"]:
+        """The part of the map of each frame of the trajectory."""
+        at = {k.number: k.part for k in self.map.keyframes}
+        out = []
+        for place in self.places:
+            number = place.keyframe
+            while number not in at:
+                number, _ = self.map.moved_to[number]
+            out.append(at[number])
+        return np.array(out, np.int64)
+
+
+def quadratic(uv: Float64[np.ndarray, "n 2"]) -> Float64[np.ndarray, "n 6"]:
+    """1, u, v, u², uv, v² of places, in thousands of pixels."""
+    u, v = uv[:, 0] / 1000, uv[:, 1] / 1000
+    return np.stack([np.ones(len(uv)), u, v, u * u, u * v, v * v], 1)
+
+
+def fit_flow(uv: Float64[np.ndarray, "n 2"], velocity: Float64[np.ndarray, "n 2"]) -> Float64[np.ndarray, "6 2"]:
+    """How the picture moves, pixels a frame, as a quadratic function of the place; robust against single points."""
+    if len(uv) < 30:
+        return np.zeros((6, 2))
+    basis, weight = quadratic(uv), np.ones(len(uv))
+    for _ in range(3):
+        flow = np.linalg.lstsq(basis * weight[:, None], velocity * weight[:, None], rcond=1e-6)[0]
+        weight = 1 / np.maximum(1, np.linalg.norm(basis @ flow - velocity, axis=1))
+    return flow
+
+
+class _Clock:
+    """Adds the milliseconds since it was last called to a part."""
+
+    def __init__(self, parts: dict[str, float]) -> None:
+        self.parts, self.last = parts, time.perf_counter()
+
+    def __call__(self, part: str) -> None:
+        now = time.perf_counter()
+        self.parts[part] = self.parts.get(part, 0.0) + 1e3 * (now - self.last)
+        self.last = now

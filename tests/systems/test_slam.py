@@ -1,0 +1,236 @@
+"""SLAM: its equations against finite differences and scipy, and whole runs in a room whose poses are known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.optimize import least_squares
+
+from percepta.errors import InputError
+from percepta.geometry import pose as poses
+from percepta.geometry.camera import Intrinsics
+from percepta.metrics import trajectory
+from percepta.systems.slam import PRESETS
+from percepta.systems.slam.adjust import Link, Problem, adjust
+from percepta.systems.slam.posegraph import Similarities, optimise
+from percepta.systems.slam.reprojection import fit_pose, moved, reproject
+from percepta.systems.slam.surface import normal_equations, surface_of
+from percepta.systems.slam.twoview import bearing, pixels, triangulate
+from percepta.systems.slam.world import room, round_trip
+
+CAMERA = Intrinsics(260.0, 260.0, 159.5, 119.5, 320, 240)
+
+
+def near(rng: np.random.Generator, size: float = 0.1) -> np.ndarray:
+    return poses.compose(poses.from_vector(rng.normal(0, size, 3)), rng.normal(0, size, 3))
+
+
+def cloud(rng: np.random.Generator, n: int) -> np.ndarray:
+    return rng.uniform((-1.5, -1, 2), (1.5, 1, 5), (n, 3))
+
+
+def test_jacobians_equal_finite_differences():
+    rng = np.random.default_rng(0)
+    xyz, pose = cloud(rng, 12), near(rng)
+    uv, depth = rng.uniform(0, 300, (12, 2)), np.where(np.arange(12) % 3, 0.3, np.nan)
+
+    def at(pose: np.ndarray, xyz: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return reproject(CAMERA, pose[:3, :3], pose[:3, 3], xyz, uv, depth, 0.01)
+
+    _, by_pose, by_point = at(pose, xyz)
+    for k in range(6):
+        step = 1e-6 * np.eye(6)[k]
+        numeric = (at(moved(pose, step), xyz)[0] - at(moved(pose, -step), xyz)[0]) / 2e-6
+        np.testing.assert_allclose(by_pose[:, :, k], numeric, rtol=1e-5, atol=1e-4)
+    for k in range(3):
+        step = 1e-6 * np.eye(3)[k]
+        numeric = (at(pose, xyz + step)[0] - at(pose, xyz - step)[0]) / 2e-6
+        np.testing.assert_allclose(by_point[:, :, k], numeric, rtol=1e-5, atol=1e-4)
+
+
+def test_rotations_stay_rotations():
+    rng = np.random.default_rng(0)
+    pose = np.eye(4)
+    for _ in range(2000):
+        pose = moved(pose, rng.normal(0, 0.1, 6))
+        pose = pose @ poses.inverse(pose) @ pose  # what a motion model does: doubles what a rotation is off
+    np.testing.assert_allclose(pose[:3, :3] @ pose[:3, :3].T, np.eye(3), atol=1e-12)
+
+
+def test_pose_is_found_with_outliers():
+    rng = np.random.default_rng(1)
+    xyz, pose = cloud(rng, 80), near(rng)
+    uv = pixels(CAMERA, poses.transform(pose, xyz))
+    uv[:15] += rng.uniform(20, 60, (15, 2))
+    found, inlier = fit_pose(CAMERA, np.eye(4), xyz, uv, np.full(80, np.nan), 0.01, 2.0)
+    np.testing.assert_allclose(found, pose, atol=1e-6)
+    assert not inlier[:15].any() and inlier[15:].all()
+
+
+def test_triangulation_meets_the_point():
+    rng = np.random.default_rng(2)
+    xyz, pose = cloud(rng, 30), near(rng, 0.3)
+    first, second = (pixels(CAMERA, x) for x in (xyz, poses.transform(pose, xyz)))
+    found, angle = triangulate(bearing(CAMERA, first), bearing(CAMERA, second), poses.inverse(pose))
+    np.testing.assert_allclose(found, xyz, atol=1e-9)
+    assert (angle > 0).all()
+
+
+def small_problem(seed: int) -> Problem:
+    rng = np.random.default_rng(seed)
+    xyz = cloud(rng, 25)
+    views = np.stack([np.eye(4), *(near(rng) for _ in range(3))])
+    camera_of, point_of = (a.reshape(-1) for a in np.mgrid[:4, :25])
+    seen = rng.random(100) < 0.8
+    camera_of, point_of = camera_of[seen], point_of[seen]
+    x = np.stack([poses.transform(views[c], xyz[p : p + 1])[0] for c, p in zip(camera_of, point_of, strict=True)])
+    uv = pixels(CAMERA, x) + rng.normal(0, 0.5, (len(x), 2))
+    depth = np.where(rng.random(len(x)) < 0.5, 1 / x[:, 2] + rng.normal(0, 0.01, len(x)), np.nan)
+    start = np.stack([views[0], *(moved(v, rng.normal(0, 0.02, 6)) for v in views[1:])])
+    return Problem(start, np.arange(4) == 0, xyz + rng.normal(0, 0.05, xyz.shape), camera_of, point_of, uv, depth)
+
+
+def test_adjustment_equals_scipy():
+    problem = small_problem(0)
+    ours = adjust(problem, CAMERA, sigma=0.01, robust_px=1e6, iterations=50)
+
+    def residual(x: np.ndarray) -> np.ndarray:
+        views = np.concatenate([problem.poses[:1], moved(problem.poses[1:], x[:18].reshape(3, 6))])
+        at = views[problem.camera_of]
+        xyz = x[18:].reshape(-1, 3)[problem.point_of]
+        return reproject(CAMERA, at[:, :3, :3], at[:, :3, 3], xyz, problem.uv, problem.inverse_depth, 0.01)[0].ravel()
+
+    theirs = least_squares(residual, np.r_[np.zeros(18), problem.xyz.ravel()], x_scale="jac", ftol=1e-12, xtol=1e-12)
+    assert ours.cost == pytest.approx(2 * theirs.cost, rel=1e-3)
+    views = moved(problem.poses[1:], theirs.x[:18].reshape(3, 6))
+    np.testing.assert_allclose(ours.poses[1:], views, atol=2e-3)
+
+
+def test_a_link_alone_is_met():
+    problem = small_problem(1)
+    goal = near(np.random.default_rng(5), 0.3)
+    problem.links = [Link(0, 1, goal, 1e12 * np.eye(6))]
+    answer = adjust(problem, CAMERA, sigma=0.01, robust_px=1e6, iterations=60)
+    np.testing.assert_allclose(answer.poses[1] @ poses.inverse(answer.poses[0]), goal, atol=1e-4)
+
+
+def test_surface_gradient_points_home():
+    place = room(0)
+    here = round_trip(41)[5]  # looks into a corner: one wall alone leaves shifts along it open
+    _, depth = place.render(CAMERA, here)
+    surface = surface_of(depth, CAMERA, 1500, 10.0)
+    assert len(surface.xyz) > 700
+    pose = moved(np.eye(4), np.array([0.01, -0.02, 0.01, 0.005, -0.005, 0.01]))
+    for _ in range(20):
+        hessian, gradient, _ = normal_equations(surface, pose, depth, CAMERA, 0.005)
+        pose = moved(pose, -np.linalg.solve(hessian + 1e-3 * np.eye(6), gradient))
+    np.testing.assert_allclose(pose, np.eye(4), atol=2e-3)
+
+
+@pytest.mark.parametrize("with_scale", [False, True])
+def test_pose_graph_undoes_drift(with_scale: bool):
+    rng = np.random.default_rng(0)
+    n = 12
+    true = Similarities.of(np.stack([near(rng, 0.5) for _ in range(n)]))
+    first, second = np.r_[np.arange(n - 1), 0], np.r_[np.arange(1, n), n - 1]
+    measured = true[second] @ true[first].inverse()
+    drift = np.cumsum(rng.normal(0, 0.02, (n, 7)), 0)
+    drift[0], drift[:, 6] = 0, drift[:, 6] if with_scale else 0
+    found = optimise(true.moved(drift), first, second, measured, np.ones(n), with_scale=with_scale)
+    np.testing.assert_allclose(found.translation, true.translation, atol=1e-5)
+    np.testing.assert_allclose(found.scale, 1, atol=1e-5)
+
+
+# ------------------------------------------------------------------------------------------------------- whole runs
+
+
+def run(mode: str, frames: int = 60, turns: float = 0.25, **changes: object):
+    pytest.importorskip("cv2")
+    from percepta.systems.slam.predict import Session
+
+    place, true = room(0), round_trip(frames, turns=turns)
+    config = replace(PRESETS["tiny"], **changes)
+    session = Session(CAMERA, config, baseline_m=0.1)
+    for i, pose in enumerate(true):
+        grey, depth = place.render(CAMERA, pose)
+        right = None
+        if mode == "stereo":
+            right, _ = place.render(CAMERA, pose @ poses.compose(np.eye(3), np.array([0.1, 0, 0])))
+        session.step(grey, i / 30, depth if mode == "depth" else None, right)
+    return session, trajectory.trajectory(np.arange(frames) / 30, true)
+
+
+@pytest.mark.parametrize(("mode", "limit_m"), [("depth", 0.01), ("mono", 0.03), ("stereo", 0.03)])
+def test_known_poses_are_found(mode: str, limit_m: float):
+    session, true = run(mode)
+    walk = session.walk()
+    errors, _ = trajectory.absolute(walk.trajectory, true, with_scale=mode == "mono", max_difference_s=0.001)
+    assert errors.rmse < limit_m
+    assert len(walk.frames) >= 0.9 * len(true)
+    assert walk.metric == (mode != "mono")
+
+
+def test_two_runs_are_equal_bit_by_bit():
+    first, second = (run("mono", 40)[0].walk() for _ in range(2))
+    assert first.trajectory.world_from_camera.tobytes() == second.trajectory.world_from_camera.tobytes()
+    assert first.points.tobytes() == second.points.tobytes()
+
+
+def test_hard_frames_do_not_raise_and_the_place_is_found_again():
+    pytest.importorskip("cv2")
+    from percepta.systems.slam.predict import Session
+
+    place, true = room(0), round_trip(30, turns=0.1)
+    session = Session(CAMERA, PRESETS["tiny"])
+    for i, pose in enumerate(true):
+        grey, depth = place.render(CAMERA, pose)
+        if 12 <= i < 15:
+            grey, depth = np.zeros_like(grey), np.zeros_like(depth)
+        session.step(grey, i / 30, depth)
+    assert session.states[13] == "lost" and "relocalised" in session.states[15:18]
+    assert session.states[-1] == "tracking"
+    assert any("no reading" in text for text in session.walk().warnings)
+
+
+def test_a_saved_map_is_gone_on_in(tmp_path):
+    session, true = run("depth", 30, 0.1)
+    path = session.save_map(tmp_path / "map.npz")
+    from percepta.systems.slam.predict import Session
+
+    again, place = Session(CAMERA, PRESETS["tiny"], map=path), room(0)
+    results = [again.step(*(lambda s: (s[0], i / 30, s[1]))(place.render(CAMERA, true.world_from_camera[i])))
+               for i in range(12, 18)]  # fmt: skip
+    assert results[0].state == "relocalised" and results[-1].state == "tracking"
+    first = true.world_from_camera[0]
+    for i, result in zip(range(12, 18), results, strict=True):
+        expected = poses.inverse(first) @ true.world_from_camera[i]
+        assert result.world_from_camera is not None
+        assert np.linalg.norm((result.world_from_camera - expected)[:3, 3]) < 0.02
+    (tmp_path / "bad.npz").write_text("no map")
+    with pytest.raises(InputError, match="no map"):
+        Session(CAMERA, PRESETS["tiny"], map=tmp_path / "bad.npz")
+
+
+def test_mistakes_are_named():
+    pytest.importorskip("cv2")
+    from percepta.systems.slam.predict import Session
+
+    session = Session(CAMERA, PRESETS["tiny"])
+    with pytest.raises(InputError, match="320 columns"):
+        session.step(np.zeros((10, 10), np.uint8), 0.0)
+    grey = np.zeros((240, 320), np.uint8)
+    with pytest.raises(InputError, match="baseline"):
+        session.step(grey, 0.0, right=grey)
+    session.step(grey, 1.0)
+    assert "backwards" in session.step(grey, 0.5).warning
+    assert "unit" in session.step(grey, 2.0, np.full((240, 320), 2000, np.float32)).warning
+
+
+def test_a_walk_is_drawn_and_saved(tmp_path):
+    session, _ = run("depth", 12, 0.05)
+    walk = session.walk()
+    path = walk.save(tmp_path / "walk.png")
+    assert path.is_file() and trajectory.read(tmp_path / "walk.txt").centres.shape == (12, 3)
+    assert "100% of 12 frames" in repr(walk)
