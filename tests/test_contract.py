@@ -234,6 +234,7 @@ def test_an_evaluation_goes_through_its_data_once(name: str, trained: Any) -> No
 def walk(system: Any, folder: Path) -> Any:
     """predict, draw, save; returns the result."""
     result = system.predict(*INPUTS[system.name](system))
+    assert isinstance(result, contract.Result) and isinstance(system, contract.System)
     drawn = result.draw()
     assert isinstance(drawn, Image.Image) and min(drawn.size) > 8
     result.save(folder / "result.png")

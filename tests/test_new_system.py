@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module, invalidate_caches
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import pytest
 
 import percepta
 import test_contract as contract
+import test_docstrings as docstrings
 import test_imports as imports
 from percepta import checkpoint, systems
 from percepta import train as training
@@ -63,6 +67,22 @@ def test_it_passes_the_contract(tint: Path, tmp_path: Path) -> None:
     )):  # fmt: skip
         (folder := tmp_path / str(number)).mkdir()
         check("tint", trained, folder)
+
+
+def test_its_files_keep_the_rules_of_style(tint: Path) -> None:
+    """What a newcomer copies passes `make test`: ruff with the project's settings, and arguments that are explained."""
+    ruff = which("ruff", path=str(Path(sys.executable).parent)) or which("ruff")
+    if ruff is None:
+        pytest.skip("ruff is not installed")
+    settings = PAGE.parents[1] / "pyproject.toml"
+    ours = 'lint.isort.known-first-party = ["percepta"]'  # the folder of this test is not below src
+    for command in (["check"], ["format", "--check"]):
+        line = [ruff, *command, "--config", settings, "--config", ours, tint]
+        done = subprocess.run(line, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
+    for path in tint.glob("*.py"):
+        for name, function in docstrings.public(ast.parse(path.read_text())):
+            assert docstrings.unexplained(function) == [], f"{path.name}: {name}"
 
 
 def test_it_learns(tint: Path, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ from percepta.shell import (
 from percepta.systems import SHORT, TABLE
 
 if TYPE_CHECKING:
-    from percepta.contract import Block, Evaluation, System
+    from percepta.contract import Evaluation, System
     from percepta.metrics import Metric
 
 T = TypeVar("T")
@@ -320,25 +320,28 @@ def train(system: str, words: list[str], screen: Console) -> int:
         if first and (options.out / "log.jsonl").is_file():
             report.training_page(options.out)
     if first:
-        blocks = last[-1].blocks if last else ()
-        if not blocks:
-            trained = percepta.load(path, weights=given or None, device=options.device)
-            blocks = _examples(trained, options.data)
+        found = last[-1] if last else _last_evaluation(system, path, given, options)
+        blocks = [report.Heading("On the split val"), report.Metrics(found.metrics), *found.blocks] if found else ()
         report.training_page(options.out, blocks)
         screen.print(f"{path} after {time.perf_counter() - began:.0f} s; curves: {options.out / 'report.html'}")
     return 0
 
 
-def _examples(system: System, root: Path | None) -> list[Block]:
-    """What the page after a training shows of its answers on the split "val": its metrics, then examples."""
-    from percepta import report
+def _last_evaluation(system: str, path: Path, given: Mapping[str, Path], options: Train) -> Evaluation | None:
+    """Of a run that was not evaluated while it was trained, on the split "val"; None where that has no samples."""
+    from percepta import checkpoint
     from percepta import train as training
 
-    samples = import_module(f"percepta.systems.{system.name}.task").data(system.config, "val", root)
+    trained = percepta.load(path, weights=given or None, device=options.device)
+    task = checkpoint.find_task(system)
+    samples = task.data(trained.config, "val", options.data)
     if samples is None or not len(samples):
-        return []
-    found = system.evaluate(root, batch_size=system.config.train.batch_size, examples=training.EXAMPLES)
-    return [report.Heading("On the split val"), report.Metrics(found.metrics), *found.blocks]
+        return None
+    size = trained.config.train.batch_size
+    return training.evaluate(task, trained.model, samples, size, examples=training.EXAMPLES)
+
+
+FACTS = ("ONNX graphs", "no ONNX graph", "evaluation took")  # what a card's table says besides the metrics
 
 
 def evaluate(system: str, words: list[str], screen: Console) -> int:
@@ -398,17 +401,12 @@ def evaluate(system: str, words: list[str], screen: Console) -> int:
                 {**found.metrics, "parameters": _parameters(model)},
                 command=cards.shown_command(["percepta", "evaluate", system, *words]),
                 weights=weights_hash(model.model),
-                facts={
-                    name: facts[name] for name in ("ONNX graphs", "no ONNX graph", "evaluation took") if name in facts
-                },
+                facts={name: facts[name] for name in FACTS if name in facts},
             )
         )
         screen.print(f"{path}", soft_wrap=True)
         return card(system, [], screen)
     return 0
-
-
-FACTS = ("ONNX graphs", "no ONNX graph", "evaluation took")  # what a card's table says besides the metrics
 
 
 def card(system: str, words: list[str], screen: Console) -> int:

@@ -16,7 +16,6 @@ the file is there.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -263,7 +262,7 @@ def shipped(system: str) -> dict[str, str]:
 
 def file_hash(path: Path) -> str:
     """The first 16 hexadecimal digits of a file's sha256."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return weights.sha256(path)[:16]
 
 
 def shown_command(words: Sequence[str]) -> str:

@@ -26,7 +26,7 @@ from percepta.datasets.problem import Problem
 from percepta.datasets.ratings import Field, Number, Scale, Study, nearest, note, read_table, to_number
 from percepta.datasets.studies import OASIS_FIELDS
 from percepta.errors import InputError, MissingFileError
-from percepta.files import PICTURE_SUFFIXES
+from percepta.files import PICTURE_SUFFIXES, is_system_file
 
 NAME = "an album of your own"
 FILES = "pictures, and ratings.csv (file,score) where some are rated"
@@ -51,11 +51,8 @@ def pictures(album: Path) -> tuple[Path, ...]:
         raise MissingFileError(Problem(album, None, "no such folder; give the folder that holds the pictures"))
     if not album.is_dir():
         raise NotADirectoryError(Problem(album, None, "a file; give the folder that holds the pictures"))
-    # Files that start with a dot are leftovers of systems and cameras ("._beach.jpg" on macOS).
     found = (
-        p
-        for p in album.iterdir()
-        if p.suffix.lower() in PICTURE_SUFFIXES and not p.name.startswith(".") and p.is_file()
+        p for p in album.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES and not is_system_file(p) and p.is_file()
     )
     return tuple(sorted(found))
 

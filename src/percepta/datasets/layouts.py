@@ -49,6 +49,7 @@ from percepta.datasets import (
     voc,
 )
 from percepta.errors import InputError, MissingFileError
+from percepta.files import is_system_file
 
 T = TypeVar("T")
 
@@ -115,7 +116,7 @@ def find(root: Path | str, *kinds: type[Any]) -> list[Found[Any]]:
     if own := _which(root, kinds, sets):
         return [own]
     if root.is_dir():
-        folders = sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] not in "._")
+        folders = sorted(path for path in root.iterdir() if path.is_dir() and not is_system_file(path))
         inside = [found for found in (_which(path, kinds, sets) for path in folders) if found]
         if inside:
             return inside

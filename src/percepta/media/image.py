@@ -25,7 +25,6 @@ VIDEO_SUFFIXES = frozenset(
     }
 )  # fmt: skip
 RAW_SUFFIXES = frozenset({".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw"})
-HEIC_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 # MP4 and QuickTime share their container with still pictures (HEIC, AVIF); the brand tells them apart.
 _STILL_BRANDS = frozenset({b"avif", b"avis", b"heic", b"heix", b"heif", b"mif1", b"msf1", b"heim", b"heis", b"hevc"})
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heif", b"mif1", b"msf1", b"heim", b"heis", b"hevc", b"hevx"})

@@ -55,28 +55,22 @@ class Stream:
         recursive: whether sub-folders of folders are looked at.
         fps: at most so many frames a second of a video; None for all.
         left_out: {reason: how many files} that were no picture and no video.
-        failed: (name, reason) of what could not be read.
     """
 
     source: Anything
     recursive: bool = False
     fps: float | int | None = None
     left_out: Counter[str] = field(default_factory=Counter)
-    failed: list[tuple[str, str]] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[Item]:
         self.left_out.clear()
-        self.failed.clear()
         for number, (picture, name, path, time_s) in enumerate(self._parts(self.source, None)):
             yield Item(picture, name, number, path, time_s)
 
     def summary(self) -> str:
-        """What was left out and what failed, in a sentence; "" for nothing."""
+        """What was left out, in a sentence; "" for nothing."""
         parts = [f"{count} {reason}" for reason, count in sorted(self.left_out.items())]
-        text = f"left out: {', '.join(parts)}" if parts else ""
-        if self.failed:
-            text += f"{'; ' if text else ''}{len(self.failed)} could not be read"
-        return text
+        return f"left out: {', '.join(parts)}" if parts else ""
 
     def _parts(self, given: Any, place: int | None) -> Iterator[tuple[image.Source, str, Path | None, float | None]]:
         name = "the picture" if place is None else f"picture {place + 1}"

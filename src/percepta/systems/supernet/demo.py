@@ -15,7 +15,7 @@ from percepta.metrics.correlation import kendall
 from percepta.report import Curves, Gallery, Text
 from percepta.systems.supernet import PRESETS, ledger, ranking, strategies
 from percepta.systems.supernet.data import TrainingSet, pool
-from percepta.systems.supernet.evaluate import front
+from percepta.systems.supernet.evaluate import over_cost
 from percepta.systems.supernet.model import SupernetNetwork, build
 from percepta.systems.supernet.predict import describe
 from percepta.systems.supernet.scores import codes_to_score, scores
@@ -45,16 +45,7 @@ def demo(load: Callable[..., Any]) -> list[Block]:
             ),
             f"The ranking of all {len(found.codes)} networks of a tiny space, from two sides.",
         ),
-        (
-            ranking.scatter(
-                flops,
-                100 * found.accuracy,
-                ("million multiply-adds", "inherited accuracy, %"),
-                "cost",
-                front(flops, found),
-            ),
-            "Orange: no other network is better and cheaper.",
-        ),
+        over_cost(flops, found),
         (describe(model, best).draw(), "What a search of a second finds, without training it."),
     ]
     return [

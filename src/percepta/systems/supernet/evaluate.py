@@ -97,6 +97,13 @@ def _majority(labels: Int64[Tensor, " m"]) -> float:
     return float(labels.bincount().max() / len(labels))
 
 
+def over_cost(flops: Float[np.ndarray, " n"], found: Scores) -> tuple[Image.Image, str]:
+    """Inherited accuracy over cost (in million multiply-adds) with the Pareto front, and a line about it."""
+    labels = "million multiply-adds", "inherited accuracy, %"
+    picture = ranking.scatter(flops, 100 * found.accuracy, labels, "cost", front(flops, found))
+    return picture, "Orange: no other network is better and cheaper."
+
+
 def scatters(space: Space, found: Scores, table: nasbench.Macro | None) -> list[tuple[Image.Image, str]]:
     """Pictures for a gallery: scores over the truth, where it is known, and over cost with the Pareto front.
 
@@ -106,18 +113,7 @@ def scatters(space: Space, found: Scores, table: nasbench.Macro | None) -> list[
         table: truly trained networks; None where they are not known.
     """
     flops = space.costs(found.codes)[1] / 1e6
-    drawn = [
-        (
-            ranking.scatter(
-                flops,
-                100 * found.accuracy,
-                ("million multiply-adds", "inherited accuracy, %"),
-                "cost",
-                front(flops, found),
-            ),
-            "Orange: no other network is better and cheaper.",
-        )
-    ]
+    drawn = [over_cost(flops, found)]
     if table is not None and space == Macro():
         truth = ranking.truth_of(table, found.codes)
         tau = kendall(found.likelihood, truth.accuracy)
