@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from percepta import weights
 from percepta.config import TrainConfig
-from percepta.contract import Evaluate, Evaluation, Loader
+from percepta.contract import Evaluate, Evaluation, Loader, OpenStream
 from percepta.metrics import Metric
 from percepta.report import Text
 
@@ -94,6 +94,7 @@ class Fake:
     model: nn.Module
     licence: str
     evaluate: Evaluate
+    open_stream: OpenStream
     name: ClassVar[str] = "fake"
 
     def predict(self, x: Any, *, scale: float = 1.0) -> Result:

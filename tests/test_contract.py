@@ -5,6 +5,7 @@ A new system adds itself to TABLE and one line to INPUTS: what its `predict` is 
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import pickle
@@ -237,12 +238,46 @@ def walk(system: Any, folder: Path) -> Any:
     assert isinstance(result, contract.Result) and isinstance(system, contract.System)
     drawn = result.draw()
     assert isinstance(drawn, Image.Image) and min(drawn.size) > 8
-    result.save(folder / "result.png")
+    assert Path(result.save(folder / "result.png")).is_file()
+    told = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert told["weights"] == result.weights and len(told) > 1
+    for line in (result.text, repr(result), repr(system)):
+        assert line and "\n" not in line and len(line) < 300
+    assert Image.open(io.BytesIO(result._repr_png_())).size == drawn.size
     assert any(path.stat().st_size > 0 for path in folder.iterdir())
     for value in vars(result).values():
         assert not isinstance(value, Tensor), "results are numpy and plain numbers"
     assert result.weights == contract.weights_hash(system.model) != ""
     return result
+
+
+LOOKS = ("aesthetics", "distill", "hashing", "refer")  # those that are asked about one picture at a time
+
+
+@pytest.mark.parametrize("name", LOOKS)
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_stream_gives_what_predict_gives(name: str, batch_size: int, trained: Any, tmp_path: Path) -> None:
+    """For a folder: every picture in order; one that cannot be read is said and stops nothing."""
+    system = trained(name)[1]
+    assert isinstance(system, contract.HasStream)
+    rng = np.random.default_rng(0)
+    names = ["1.png", "2.jpg", "3.png", "10.png"]
+    for file in names:
+        pixels = rng.integers(0, 256, (24, 40, 3), np.uint8)
+        Image.fromarray(pixels).resize((80, 48)).save(tmp_path / file)
+    (tmp_path / "2.jpg").write_bytes(b"no picture")
+    (tmp_path / "notes.txt").write_text("left out")
+    asked = INPUTS[name](system)[1:]
+    stream = system.stream(tmp_path, *asked, batch_size=batch_size)
+    answers = list(stream)
+    assert [answer.source for answer in answers] == names and [answer.index for answer in answers] == [0, 1, 2, 3]
+    assert [bool(answer.error) for answer in answers] == [False, True, False, False]
+    assert dict(stream.left_out) == {"file ending in .txt": 1}
+    for answer in answers:
+        if not answer.error:
+            alone = numbers_of(system.predict(tmp_path / answer.source, *asked))
+            for key, value in numbers_of(answer.result).items():
+                assert np.allclose(value, alone[key], atol=1e-5, equal_nan=True), key
 
 
 @every_system

@@ -33,6 +33,7 @@ from fastapi.testclient import TestClient
 
 from percepta.datasets.album import read_ratings, write_ratings
 from percepta.datasets.ratings import Scale
+from percepta.web import local
 from percepta.web import rate as page
 from percepta.web.rate import Ranked, Ranking, RatingSession
 
@@ -601,7 +602,7 @@ def test_the_page_asks_nothing_of_anybody_else_and_its_policy_fits_it() -> None:
     outside = [url for url in re.findall(r"https?://[^\s\"'<>)]+", html) if url != "http://www.w3.org/2000/svg"]
     assert outside == []
     assert re.findall(r"\son\w+=|\sstyle=|innerHTML|eval\(|document\.cookie|localStorage", html) == []
-    policy = page._content_policy(html)
+    policy = local._content_policy(html)
     assert policy.count("'sha256-") == 2 and "unsafe" not in policy
 
 
@@ -621,13 +622,13 @@ def test_a_browser_runs_the_page_under_its_policy(folder: Path, tmp_path: Path) 
 
 
 def test_the_server_listens_on_this_machine_only_and_finds_a_free_port() -> None:
-    with page._listen(0) as first:
+    with local._listen(0) as first:
         address, port = first.getsockname()
-        with page._listen(port) as second:
+        with local._listen(port) as second:
             assert address == second.getsockname()[0] == "127.0.0.1"
             assert second.getsockname()[1] != port
     with pytest.raises(ValueError, match="65535"):
-        page._listen(70000)
+        local._listen(70000)
 
 
 # -------------------------------------------------------------------------------------------------- bad input

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from percepta import __version__, weights
 from percepta import config as configs
 from percepta.contract import Task
-from percepta.errors import InputError, MissingFileError
+from percepta.errors import InputError, MissingFileError, one_line
 from percepta.files import write_atomically
 from percepta.nn.archive import fingerprint
 from percepta.systems import TABLE
@@ -178,19 +178,25 @@ def restore(path: Path, given: Mapping[str, Path] | None = None) -> tuple[Header
 
 
 def of_preset(
-    system: str, preset: str, path: Path | None = None, given: Mapping[str, Path] | None = None
+    system: str, preset: str | None, path: Path | None = None, given: Mapping[str, Path] | None = None
 ) -> tuple[Any, nn.Module]:
     """(config, model in eval mode) of a system's preset.
 
     Args:
         system: its name.
-        preset: one of its PRESETS.
+        preset: one of its PRESETS; None: "small", or what a checkpoint of ours says.
         path: a checkpoint of ours, or a published one, which the system's keys.py reads; None takes what
             ships.
         given: {name of a weight: file} for parts that stand on files of the user's.
     """
     task, given = find_task(system), given or {}
     presets = import_module(f"percepta.systems.{system}").PRESETS
+    if preset is None and path is not None and _is_ours(path):
+        header, config, model = restore(path, given)
+        if header.system != system:
+            raise InputError(f"{path} holds {header.system}, not {system}")
+        return config, model
+    preset = preset or "small"
     if preset not in presets:
         raise InputError(f"{system} has no preset {preset!r}; it has: {', '.join(presets)}")
     shipped = f"{system}-{preset}"
@@ -240,7 +246,11 @@ def fill_frozen(model: nn.Module, frozen: Mapping[str, dict[str, Any]], given: M
         given: {name of a weight: file} for those of the user's.
     """
     wanted = {part: entry["weights"] for part, entry in frozen.items()}
-    got = weights.fill(model, wanted, {name: path for name, path in given.items() if name in wanted.values()})
+    for name in given:
+        if name not in wanted.values():
+            parts = f"only {', '.join(sorted(set(wanted.values())))}" if wanted else "no file of yours"
+            raise InputError(f"this model does not stand on {name}: it takes {parts}")
+    got = weights.fill(model, wanted, dict(given))
     for part, entry in frozen.items():
         if part not in got:
             raise InputError(f"the checkpoint stands on {entry['weights']} as {part!r}, which the model does not have")
@@ -291,8 +301,21 @@ def preset_of(system: str, config: Any) -> str:
 def choose_device(name: str = "auto") -> torch.device:
     """The torch device of a name; "auto" is cuda where there is one, else cpu. Others, as mps, only where named."""
     if name != "auto":
-        return torch.device(name)
+        try:
+            return torch.empty(0, device=name).device
+        except (RuntimeError, AssertionError, TypeError) as error:
+            raise InputError(f"no device {name!r} here ({one_line(error)[:120]}); there are: {devices()}") from None
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def devices() -> str:
+    """The devices that torch sees here, in words."""
+    found = ["cpu"]
+    if torch.cuda.is_available():
+        found += [f"cuda:{index} ({torch.cuda.get_device_name(index)})" for index in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return ", ".join(found)
 
 
 def _check(system: str) -> None:

@@ -6,6 +6,8 @@ else with its traceback.
 
 from __future__ import annotations
 
+from numbers import Real
+
 
 class InputError(ValueError):
     """A value, a file or a command that the user gave is not what was expected."""
@@ -25,3 +27,26 @@ class MissingExtraError(InputError, ModuleNotFoundError):
 
 class DivergedError(InputError, FloatingPointError):
     """A training cannot go on, because its loss is no finite number."""
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    return " ".join(text.split()) or type(error).__name__
+
+
+def check_between(name: str, value: object, low: float | int, high: float | int) -> float:
+    """A number of an argument that has bounds.
+
+    Args:
+        name: of the argument, for the message.
+        value: what the user gave.
+        low: its lowest value.
+        high: its highest value.
+
+    Raises:
+        InputError: it is no number, or lies outside.
+    """
+    if not isinstance(value, Real) or isinstance(value, bool) or not low <= float(value) <= high:
+        raise InputError(f"{name} is a number from {low:g} to {high:g}; got {value!r}")
+    return float(value)

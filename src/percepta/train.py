@@ -38,7 +38,7 @@ from torch.utils.data import DataLoader
 from percepta import checkpoint, weights
 from percepta.config import TrainConfig
 from percepta.contract import Dataset, Evaluation, FitsConfig, HasPhases, Key, Phase, Progress, Step, Task
-from percepta.errors import DivergedError, InputError
+from percepta.errors import DivergedError, InputError, MissingFileError
 from percepta.nn import norm
 from percepta.optim import learning_rate, make_optimizer, trainable
 from percepta.runs import Process, Run, RunFolder, averaged, same_settings, to_device
@@ -141,6 +141,9 @@ def evaluate(
         return task.evaluate(model, loader, examples=examples)
 
 
+SPLITS = ("val", "test", "all")  # what an evaluation may be about
+
+
 @dataclass(frozen=True)
 class Evaluator:
     """The `evaluate` of a loaded system; see `contract.Evaluate`."""
@@ -163,7 +166,7 @@ class Evaluator:
 
         Args:
             root: folder of data; None is the synthetic world.
-            split: which part: "train", "val", "test" or "all".
+            split: which part: "val", "test" or "all".
             batch_size: samples at a time.
             workers: processes that read data; 0 reads in this one.
             examples: how many pictures the blocks may show; 0: no blocks are made.
@@ -172,6 +175,16 @@ class Evaluator:
         Raises:
             InputError: there is no such split, or nothing in it.
         """
+        if split not in SPLITS:
+            raise InputError(
+                f"split is {', '.join(SPLITS[:-1])} or {SPLITS[-1]}, got {split!r} (samples of training are changed at "
+                "random, and numbers on them flatter)"
+            )
+        for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0), ("examples", examples, 0)):
+            if not isinstance(value, int) or value < least:
+                raise InputError(f"{name} is a whole number from {least} on; got {value!r}")
+        if root is not None and not Path(root).exists():
+            raise MissingFileError(f"{root}: no such folder of data")
         task = checkpoint.find_task(self.name)
         data = task.data(self.config, split, None if root is None else Path(root))
         if data is None:

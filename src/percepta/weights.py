@@ -281,6 +281,30 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def checkpoint_file(given: str | Path, system: str) -> Path:
+    """The file of a checkpoint that a user names: its path, the folder of a run, or the name of weights that ship.
+
+    Args:
+        given: such as "mine.safetensors", "runs/mine" or "refer-small".
+        system: whose shipped weights the message lists.
+
+    Raises:
+        MissingFileError: there is nothing of that name.
+    """
+    path = Path(given).expanduser()
+    if path.is_dir():
+        path = path / "model.safetensors"
+        if not path.is_file():
+            raise MissingFileError(f"{given}: this folder is no run, it has no model.safetensors")
+        return path
+    if path.is_file():
+        return path
+    if str(given) in TABLE:
+        return find(str(given))
+    names = ", ".join(name for name in TABLE if name.startswith(f"{system}-")) or "none of this system"
+    raise MissingFileError(f"{given}: no such file, no run, nor weights that ship ({names})")
+
+
 def check(name: str) -> None:
     """Raises InputError when no weight has that name."""
     if name not in TABLE and name not in ANY_OF:

@@ -410,7 +410,7 @@ def test_the_middle_square_is_looked_at() -> None:
 def test_results_are_saved_with_their_probabilities(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = task.build(TINY).eval()
-    result = classify(model, torch.rand(3, 40, 50))
+    result = classify(model, [torch.rand(3, 40, 50)])[0]
     assert result.label in SIGNS and result.score == result.probability.max()
     assert result.probability.sum() == pytest.approx(1, abs=1e-5)
     result.save(tmp_path / "x.png")

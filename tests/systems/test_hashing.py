@@ -19,6 +19,7 @@ from percepta import checkpoint, weights
 from percepta.contract import Step
 from percepta.datasets.captioned import Clip
 from percepta.media import video
+from percepta.media.source import answers
 from percepta.metrics import ranking
 from percepta.report import Gallery
 from percepta.systems.hashing import PRESETS, Config, baselines, data, evaluate, losses, nets, task, world
@@ -155,7 +156,7 @@ def some(config: Config, seed: int = 0) -> Hasher:
 
 
 def predictor(model: Hasher) -> Hashing:
-    return Hashing(model.config, model, "", Evaluator("hashing", model.config, model))
+    return Hashing(model.config, model, "", Evaluator("hashing", model.config, model), answers)
 
 
 @pytest.mark.parametrize("config", [TINY, PAPER], ids=["shared", "paper"])
@@ -378,7 +379,7 @@ def test_predict_takes_sentences_pictures_and_videos(tmp_path: Path) -> None:
 
 def test_predict_says_what_it_cannot_take(tmp_path: Path) -> None:
     model = some(TINY)
-    with pytest.raises(ValueError, match="the sentence is empty"):
+    with pytest.raises(ValueError, match="expected a sentence"):
         predictor(model).predict("  ")
     with pytest.raises(FileNotFoundError):
         predictor(model).predict("nowhere/dog.jpg")

@@ -21,6 +21,7 @@ from percepta.contract import Evaluation, Step
 from percepta.geometry import ply
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics, plane_depth, project, rays
+from percepta.media.source import answers
 from percepta.report import Gallery
 from percepta.systems.planes import PRESETS, data, kept, sweep, world
 from percepta.systems.planes.evaluate import evaluate, plane_depths
@@ -505,7 +506,7 @@ def not_evaluated(*_: object, **__: object) -> Evaluation:
 
 
 def system(model: PlaneNet) -> Planes:
-    return Planes(model.config, model.eval(), "", not_evaluated)
+    return Planes(model.config, model.eval(), "", not_evaluated, answers)
 
 
 def views(seed: int = 3, count: int = 2) -> list[View]:
@@ -558,7 +559,7 @@ def test_bad_input_is_named(kind: str, message: str) -> None:
 
 def test_no_plane_found_is_said(tmp_path: Path) -> None:
     result = system(PlaneNet(TINY)).predict(*views(), score_threshold=0.99)
-    assert len(result.label) == 0 and result.message.startswith("no plane found")
+    assert len(result.label) == 0 and result.text.startswith("no plane found")
     assert (result.depth_m == result.pixel_depth_m).all() and result.parallax_px > 1
     result.save(tmp_path / "r.png")
     assert "no plane found" in json.loads((tmp_path / "r.json").read_text())["message"]

@@ -43,11 +43,17 @@ def write_picture(path: Path | str, picture: Image.Image, numbers: Mapping[str, 
         numbers: what the JSON holds; None writes none.
         path: with any ending; its folder is made.
     """
-    path, content = Path(path), io.BytesIO()
-    picture.save(content, "PNG")
+    path = Path(path)
     if numbers is not None:
         write_atomically(path.with_suffix(".json"), json.dumps(numbers, ensure_ascii=False) + "\n")
-    return write_atomically(path, content.getvalue())
+    return write_atomically(path, png(picture))
+
+
+def png(picture: Image.Image) -> bytes:
+    """A drawing as the bytes of a PNG file; notebooks show results by it."""
+    content = io.BytesIO()
+    picture.save(content, "PNG")
+    return content.getvalue()
 
 
 def colours(n: int) -> list[Colour]:

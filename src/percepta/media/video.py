@@ -208,8 +208,11 @@ def every_frame(where: str | Path) -> Iterator[Sample]:
             yield Sample(time, _pixels(frame))
         if not count:
             raise VideoError(film.path, film.nothing())
-        if film.broken:
-            raise VideoError(film.path, f"truncated or damaged after {time:.1f} s", time)
+        wanted = film.expected_s()
+        short = wanted is not None and time < wanted - max(0.5, 0.02 * wanted)
+        if film.broken or short:
+            of = f" of {wanted:.1f} s" if wanted is not None else " s"
+            raise VideoError(film.path, f"truncated or damaged: {time:.1f}{of} can be decoded", time)
 
 
 def _camera(name: str) -> Iterator[Sample]:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
-from percepta.contract import Evaluate, Progress
+from percepta.contract import Answers, Evaluate, OpenStream, Progress, described
 from percepta.datasets import album as album_files
 from percepta.datasets.ratings import Number, Scale
 from percepta.errors import InputError, InputTypeError, MissingFileError
@@ -41,13 +41,18 @@ class Aesthetics:
         model: the network, in eval mode.
         licence: of code and weights, and the terms of the data behind the weights.
         evaluate: its numbers on a folder of data; without one, on its synthetic world.
+        open_stream: opens whatever `stream` is given; handed in by `percepta.load`.
     """
 
     config: Config
     model: AestheticsNetwork
     licence: str
     evaluate: Evaluate
+    open_stream: OpenStream
     name: ClassVar[str] = "aesthetics"
+
+    def __repr__(self) -> str:
+        return described(self)
 
     def predict(self, picture: Source, *, profile: Profile | None = None, scale: Scale | None = None) -> Result:
         """How much somebody will like one picture; without a profile, what people in general are expected to say.
@@ -63,6 +68,41 @@ class Aesthetics:
             MissingFileError, InputError: no picture; a profile that does not fit.
         """
         return open_album(self.model, [picture], profile=profile, scale=scale).results()[0]
+
+    def stream(
+        self,
+        source: Any,
+        *,
+        profile: Profile | None = None,
+        scale: Scale | None = None,
+        batch_size: int = 1,
+        recursive: bool = False,
+        fps: float | None = None,
+    ) -> Answers[Result]:
+        """How much somebody will like each picture of a folder, a video, a camera ..., one after the other.
+
+        One that cannot be read gives an answer with an error; the others go on. To rank an album by ratings, see
+        `session`.
+
+        Args:
+            source: a path, folder, pattern, picture, bytes, video, "camera:0", or a list or generator of these.
+            profile: as in `predict`.
+            scale: as in `predict`.
+            batch_size: pictures that go through the network together.
+            recursive: also the sub-folders of folders.
+            fps: at most so many frames a second of a video; None for all.
+
+        Raises:
+            InputError: an argument out of its range.
+        """
+
+        def answer(several: list[Source]) -> list[list[Result]]:
+            album = open_album(self.model, several, profile=profile, scale=scale)
+            for name, reason in album.skipped:
+                raise InputError(f"{name}: {reason}")
+            return [[result] for result in album.results()]
+
+        return self.open_stream(source, answer, batch_size=batch_size, recursive=recursive, fps=fps)
 
     def session(
         self,

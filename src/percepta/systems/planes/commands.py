@@ -63,7 +63,7 @@ def predict(options: Predict, screen: Console) -> int:
             result = session.step(view_of(one))
             if result is not None:
                 result.save(options.out / f"{one.path.stem}.png")
-                drawn.append((result.draw(), f"{one.path.name}: {result.message}"))
+                drawn.append((result.draw(), f"{one.path.name}: {result.text}"))
             bar(number + 1, len(posed), one.path.name)
     if not drawn:
         low, high = session.baseline_m

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional
 
-from percepta.contract import Evaluate, weights_hash
+from percepta.contract import Evaluate, OpenStream, described, weights_hash
 from percepta.datasets.nyu40 import PLANEMVS_NAMES
 from percepta.errors import InputError
 from percepta.files import write_atomically
@@ -48,7 +48,7 @@ class View:
 
 @dataclass(frozen=True)
 class Result:
-    """The planes of a picture, the highest score first. There may be none: then `message` says so.
+    """The planes of a picture, the highest score first. There may be none: then `text` says so.
 
     Attributes:
         normal: n of each plane n·x + d = 0 in the reference camera's coordinates, unit length, towards the camera.
@@ -82,8 +82,14 @@ class Result:
     classes: tuple[str, ...] = PLANEMVS_NAMES
     weights: str = ""
 
+    def __repr__(self) -> str:
+        return f"Result({self.text})"
+
+    def _repr_png_(self) -> bytes:
+        return draw.png(self.draw())
+
     @property
-    def message(self) -> str:
+    def text(self) -> str:
         """What was found, in a sentence."""
         if not len(self.label):
             return "no plane found: the depth is that of pixel planes; try a larger baseline or a lower score_threshold"
@@ -118,15 +124,18 @@ class Result:
             for i, (k, s, n, d) in enumerate(zip(self.label, self.score, self.normal, self.offset_m, strict=True))
         ]  # fmt: skip
         pose = self.world_from_camera.tolist()
-        return {"message": self.message, "planes": rows, "world_from_camera": pose, "weights": self.weights}
+        return {"message": self.text, "planes": rows, "world_from_camera": pose, "weights": self.weights}
 
-    def save(self, path: Path | str) -> None:
-        """The drawing; beside it, of the same name, `to_dict` as .json and depth with plane numbers as .npz."""
+    def save(self, path: Path | str) -> Path:
+        """The drawing; beside it, of the same name, `to_dict` as .json and depth with plane numbers as .npz.
+
+        Returns where the drawing is.
+        """
         path = Path(path)
         arrays = io.BytesIO()
         np.savez_compressed(arrays, depth_m=self.depth_m, index=self.index, matrix=self.matrix)
         write_atomically(path.with_suffix(".npz"), arrays.getvalue())
-        draw.write_picture(path, self.draw(), self.to_dict())
+        return draw.write_picture(path, self.draw(), self.to_dict())
 
 
 @dataclass(frozen=True)
@@ -138,13 +147,18 @@ class Planes:
         model: the network, in eval mode.
         licence: of code and weights, and the terms of the data behind the weights.
         evaluate: its numbers on a folder of data; without one, on its synthetic world.
+        open_stream: opens whatever `stream` is given; handed in by `percepta.load`.
     """
 
     config: Config
     model: PlaneNet
     licence: str
     evaluate: Evaluate
+    open_stream: OpenStream
     name: ClassVar[str] = "planes"
+
+    def __repr__(self) -> str:
+        return described(self)
 
     @torch.inference_mode()
     def predict(

@@ -104,11 +104,7 @@ def predict(options: Predict, screen: Console) -> None:
     system = shell.load("supernet", options)
     for code in options.codes:
         result = system.predict(code)
-        screen.print(
-            f"{code}: {result.parameters:,} parameters, {result.flops:,} multiply-adds, {result.blocks} blocks, "
-            f"expected to beat {result.quantile:.0%} of the space",
-            soft_wrap=True,
-        )
+        screen.print(escape(result.text), soft_wrap=True)
         if options.out is not None:
             result.save(options.out / f"{result.code}.png")
 
