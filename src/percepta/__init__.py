@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from percepta.systems.refer.predict import Refer
     from percepta.systems.supernet.predict import Supernet
 
-__all__ = ["InputError", "__version__", "load", "systems"]
+__all__ = ["InputError", "__version__", "load", "sample", "systems"]
 __version__ = "0.1.0"
 
 
@@ -40,6 +40,23 @@ class _Systems(ModuleType):
 
 
 systems.__class__ = _Systems  # pyright: ignore[reportAttributeAccessIssue]
+
+
+SAMPLES = ("astronaut", "cat", "coffee", "rocket")
+
+
+def sample(name: str) -> Path:
+    """The file of a photograph that comes with the package, to try things on.
+
+    Args:
+        name: "astronaut", "cat", "coffee" or "rocket".
+
+    Raises:
+        InputError: there is no such photograph.
+    """
+    if name not in SAMPLES:
+        raise InputError(f"no sample picture {name!r}; there are {', '.join(SAMPLES)}")
+    return Path(__file__).parent / "assets" / "samples" / f"{name}.jpg"
 
 
 class Options(TypedDict, total=False):

@@ -166,6 +166,14 @@ class List:
 
 
 @dataclass(frozen=True)
+class Samples:
+    """Copies the photographs that come with the package into a folder, to try things on."""
+
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")] = Path("samples")
+    """Where to; files that are there already are kept."""
+
+
+@dataclass(frozen=True)
 class Doctor:
     """What is installed, whether the weights are whole, and what is slow on this machine."""
 
@@ -549,7 +557,7 @@ def _check_words(system: str, words: Sequence[str]) -> None:
 
 
 def _source(text: str, recursive: bool) -> Path | list[Path] | str:
-    """What a path, a folder or a pattern names.
+    """What a path, a folder or a pattern names; "sample:coffee" is a photograph that comes with the package.
 
     Args:
         text: of the command line.
@@ -558,6 +566,8 @@ def _source(text: str, recursive: bool) -> Path | list[Path] | str:
     Raises:
         MissingFileError: there is no such file, or nothing in it.
     """
+    if text.startswith("sample:"):
+        return percepta.sample(text.removeprefix("sample:"))
     path = Path(text).expanduser()
     if path.is_file():
         from percepta.media import image
@@ -646,6 +656,21 @@ def list_systems(words: list[str], screen: Console) -> int:
         size = _weight_bytes(name)
         files.add_row(name, f"{size / 1e6:.1f} MB" if size else "", comes, weight.code, weight.data)
     screen.print(files)
+    return 0
+
+
+def samples(words: list[str], screen: Console) -> int:
+    """Sample photographs, copied into a folder."""
+    options = parse(Samples, words, "percepta samples", Samples.__doc__)
+    if options.folder.exists() and not options.folder.is_dir():
+        raise UsageError(f"{options.folder} is a file; give a folder")
+    from percepta.files import write_atomically
+
+    for name in percepta.SAMPLES:
+        file = percepta.sample(name)
+        if not (options.folder / file.name).exists():
+            write_atomically(options.folder / file.name, file.read_bytes())
+        screen.print(escape(str(options.folder / file.name)), soft_wrap=True)
     return 0
 
 
@@ -775,6 +800,7 @@ GENERAL: dict[str, Verb] = {
 PLAIN: dict[str, Callable[[list[str], Console], int]] = {
     "list": list_systems,
     "demo": demo,
+    "samples": samples,
     "doctor": doctor,
 }
 
