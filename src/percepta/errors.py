@@ -17,6 +17,10 @@ class MissingFileError(InputError, FileNotFoundError):
     """A file or a folder is not there."""
 
 
+class FolderError(InputError, IsADirectoryError):
+    """A folder was given where a file is needed."""
+
+
 class InputTypeError(InputError, TypeError):
     """A value has the wrong type."""
 

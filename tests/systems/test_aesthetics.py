@@ -33,6 +33,7 @@ import percepta
 from percepta import report, weights
 from percepta.datasets.album import STARS, read_ratings
 from percepta.datasets.ratings import Scale
+from percepta.errors import InputError
 from percepta.export import export
 from percepta.media.image import squeeze_square
 from percepta.shell import UsageError, parse
@@ -248,7 +249,7 @@ def test_the_scale_is_only_a_way_to_write(model: AestheticsNetwork, low: int, le
     images, _ = world(48, 3)
     sources = list(images[:8])
     scale = Scale(low, low + length)
-    plain, other = open_album(model, sources), open_album(model, sources, scale=scale)
+    plain, other = (open_album(model, sources, scale=one) for one in (PRESETS["tiny"].scale, scale))
     ratings = dict(
         zip(plain.files, np.random.default_rng(seed).permutation([1.0, 2, 3, 4, 5, 6, 7, 7]).tolist(), strict=True)
     )
@@ -262,11 +263,11 @@ def test_the_scale_is_only_a_way_to_write(model: AestheticsNetwork, low: int, le
 
 
 def test_a_single_picture_answers_like_its_album(run: Path, model: AestheticsNetwork, folder: Path) -> None:
-    album = open_album(model, folder, scale=Scale(1, 7))
+    album = open_album(model, folder)
     path = folder / album.files[4]
     system = percepta.load(run, system="aesthetics", device="cpu")
     one = system.predict(path)
-    assert (one.low, one.high, one.name) == (1, 7, path.name)
+    assert (one.low, one.high, one.name) == (1, 5, path.name), "stars, as in the shell"
     assert one.score == pytest.approx(album.results()[4].score, abs=1e-4)
     with Image.open(path) as picture:
         for given in (picture.copy(), np.asarray(picture), torch.from_numpy(np.array(picture)).permute(2, 0, 1)):
@@ -715,7 +716,14 @@ def test_pictures_of_several_folders(model: AestheticsNetwork, folder: Path, tmp
     name = "夏 00.png"
     album = open_album(model, [folder / name, other / name, str(other / "夏 01.jpg"), Image.new("RGB", (40, 30))])
     assert album.files == (str(folder / name), str(other / name), "夏 01.jpg", "picture 4")
-    assert album.scale == PRESETS["tiny"].scale, "no folder: the study's own scale"
+    assert album.scale == STARS, "one picture has one scale, however it is asked about"
+    for wrong in (None, 3):
+        with pytest.raises(InputError, match="a folder or a list of pictures"):
+            open_album(model, wrong)
+    with pytest.raises(InputError, match="ratings"):
+        open_album(model, folder, ratings=5)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"\{name: score\}"):
+        album.rate([1])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="comes twice"):
         open_album(model, [folder / name, folder / name])
     with pytest.raises(ValueError, match=r"no picture 'x' in the album"):

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Num, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from percepta.errors import InputError, InputTypeError, MissingExtraError, MissingFileError
+from percepta.errors import FolderError, InputError, InputTypeError, MissingExtraError, MissingFileError
 from percepta.files import PICTURE_SUFFIXES, check_regular, listed, matching
 
 SUFFIXES = PICTURE_SUFFIXES
@@ -185,9 +185,7 @@ def _from_file(path: Path, draft: int | None, at_least: int | None) -> Float[Ten
 
 def _open(path: Path) -> Image.Image:
     if path.is_dir():
-        raise IsADirectoryError(
-            f"{path}: this is a folder; give one picture, or list the folder with media.image.paths"
-        )
+        raise FolderError(f"{path}: this is a folder; give one picture, or list the folder with media.image.paths")
     with check_regular(path).open("rb") as file:
         head = file.read(16)
     if not head:

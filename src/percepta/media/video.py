@@ -21,7 +21,7 @@ import numpy as np
 from av.stream import Disposition
 from jaxtyping import Float32, UInt8
 
-from percepta.errors import InputError
+from percepta.errors import FolderError, InputError
 from percepta.files import check_regular
 
 Frame = UInt8[np.ndarray, "h w 3"]
@@ -516,7 +516,7 @@ def _container(path: Path) -> Any:
 def _opened(path: Path, fast: bool = False) -> Iterator[_Film]:
     path = path.expanduser()
     if path.is_dir():
-        raise IsADirectoryError(f"{path}: this is a folder; give one video")
+        raise FolderError(f"{path}: this is a folder; give one video")
     if check_regular(path).stat().st_size == 0:
         raise VideoError(path, "the file is empty (0 bytes)")
     try:

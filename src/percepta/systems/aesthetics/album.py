@@ -27,7 +27,7 @@ from torch import Tensor
 from percepta.contract import weights_hash
 from percepta.datasets.album import need_variety
 from percepta.datasets.ratings import Number, Scale, nearest
-from percepta.errors import InputError
+from percepta.errors import InputError, InputTypeError
 from percepta.files import write_atomically
 from percepta.media import image as media
 from percepta.media.draw import png, write_picture
@@ -292,6 +292,8 @@ def check_ratings(ratings: Mapping[str, Any], names: Collection[str], scale: Sca
         names: of the pictures that may be rated.
         scale: the scores that are allowed.
     """
+    if not isinstance(ratings, Mapping):
+        raise InputTypeError(f"ratings are {{name: score}}; got {type(ratings).__name__}")
     for name, score in ratings.items():
         if name not in names:
             raise InputError(f"a rating of {name!r}, which is no picture of the album{nearest(name, names)}")

@@ -190,9 +190,9 @@ class Hashing:
     def _compared(self, source: Source, sentences: str | Sequence[str] | None) -> list[Result]:
         return _against(_encode(self.model, source), None if sentences is None else self._asked(sentences))
 
-    def _asked(self, sentences: str | Sequence[str]) -> list[Result]:
+    def _asked(self, sentences: Any) -> list[Result]:
         """The codes of sentences, each computed once."""
-        several = [sentences] if isinstance(sentences, str) else list(sentences)
+        several = list(sentences) if isinstance(sentences, list | tuple) else [sentences]
         if not several:
             raise InputError("expected a sentence, or a list with at least one; got an empty list")
         return [_encode_sentence(self.model, sentence) for sentence in several]

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from percepta.contract import Evaluate, OpenStream, described, weights_hash
 from percepta.datasets.nyu40 import PLANEMVS_NAMES
-from percepta.errors import InputError
+from percepta.errors import InputError, InputTypeError, check_between
 from percepta.files import write_atomically
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics, unit_plane
@@ -184,6 +184,8 @@ class Planes:
             InputError: no source; pictures of several sizes; intrinsics of another size; a pose that is no rigid
                 motion; cameras at one place; pictures that do not overlap. Says which.
         """
+        check_between("score_threshold", score_threshold, 0, 1)
+        check_between("max_planes", max_planes, 0, 10_000)
         batch, parallax = prepare(self.config, reference, sources)
         weight = self.model.uncertainty
         moved = {key: value.to(weight.device, weight.dtype) for key, value in batch.items()}
@@ -310,9 +312,15 @@ def prepare(config: Config, reference: View, sources: Sequence[View]) -> tuple[d
     Raises:
         InputError: see `Planes.predict`.
     """
-    if not sources:
+    if not sources and isinstance(reference, View):
         raise InputError("planes need at least one source picture beside the reference: one view has no parallax")
     views = [reference, *sources]
+    for view in views:
+        if not isinstance(view, View):
+            raise InputTypeError(
+                "planes need posed pictures: View(picture, intrinsics, world_from_camera); for a folder use "
+                f"`percepta predict planes FOLDER`; got {type(view).__name__}"
+            )
     names = ["the reference", *(f"source {i + 1}" for i in range(len(sources)))]
     pixels = [image.read(view.picture) for view in views]
     sizes = [(p.shape[2], p.shape[1]) for p in pixels]

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from percepta.contract import Evaluate, OpenStream, described, weights_hash
+from percepta.errors import InputTypeError
 from percepta.media.draw import png, write_picture
 from percepta.media.image import Source, crop_square, to_bytes
 from percepta.systems.supernet import Config, ledger
@@ -115,6 +116,8 @@ def describe(
         calibration: pictures that set the batch norms; None: inherited ones.
     """
     space, target = model.space, model.config.target_space()
+    if not isinstance(code, str):
+        raise InputTypeError(f"expected a code, such as {space.largest()!r}; got {type(code).__name__}")
     code = space.canonical(space.validate(code))
     own, deviation = ledger.expected(model, [code])
     every = ledger.expected(model, _reference(space))[0]
