@@ -16,7 +16,7 @@ from percepta.systems import TABLE
 
 ROOT = Path(percepta.__file__).parent
 LAYERS = (
-    ("config", "files", "errors", "scale"),
+    ("config", "files", "formats", "errors", "scale"),
     ("contract", "nn", "geometry", "media", "metrics", "optim"),
     ("report",),
     ("datasets", "worlds"),

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from percepta.datasets.problem import Problem
-from percepta.datasets.ratings import note, read_table
+from percepta.datasets.tables import note, read_table
 from percepta.errors import InputError, MissingFileError
 from percepta.media.image import SUFFIXES, VIDEO_SUFFIXES
 

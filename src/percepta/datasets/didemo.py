@@ -15,7 +15,7 @@ from typing import Any
 
 from percepta.datasets.captioned import Clip, Missing, check_videos, find_files, has_videos
 from percepta.datasets.problem import Problem
-from percepta.datasets.ratings import note
+from percepta.datasets.tables import note
 from percepta.errors import MissingFileError
 
 NAME = "DiDeMo"

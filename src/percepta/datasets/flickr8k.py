@@ -16,8 +16,8 @@ from PIL import Image
 
 from percepta.datasets.captioned import Clip, picture_clips
 from percepta.datasets.problem import Problem
-from percepta.datasets.ratings import note, read_table
 from percepta.datasets.scene import PngMask, Region, Scene
+from percepta.datasets.tables import note, read_table
 from percepta.datasets.voc import NAMES
 
 NAME = "Flickr8k"

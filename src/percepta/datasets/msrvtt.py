@@ -17,7 +17,7 @@ from typing import Any
 
 from percepta.datasets.captioned import Clip, Missing, check_videos, find_files, has_videos, rows
 from percepta.datasets.problem import Problem
-from percepta.datasets.ratings import note, read_table
+from percepta.datasets.tables import note, read_table
 from percepta.errors import MissingFileError
 
 NAME = "MSR-VTT"

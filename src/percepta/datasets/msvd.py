@@ -12,7 +12,7 @@ from pathlib import Path
 
 from percepta.datasets.captioned import Clip, Missing, check_videos, find_files, has_videos
 from percepta.datasets.problem import Problem
-from percepta.datasets.ratings import note
+from percepta.datasets.tables import note
 from percepta.errors import InputError, MissingFileError
 
 NAME = "MSVD"

@@ -15,9 +15,10 @@ from percepta.datasets import flickr8k
 from percepta.datasets.captioned import Clip, picture_clips
 from percepta.datasets.problem import Problem
 from percepta.datasets.rater_tables import Tally, read_profiles
-from percepta.datasets.ratings import Field, Study, note, read_table, to_number
+from percepta.datasets.ratings import Field, Study
 from percepta.datasets.scene import Scene
 from percepta.datasets.studies import OASIS_FIELDS, OASIS_SCALE
+from percepta.datasets.tables import note, read_table, to_number
 
 NAME = "OASIS"
 FILES = "images.csv (item,file,theme,caption), raters.csv and ratings.csv with images/"
@@ -53,12 +54,12 @@ def study(root: Path, problems: list[Problem] | None = None, warnings: list[Prob
 
     Args:
         root: the folder with the three tables.
-        problems: see `ratings.py`.
-        warnings: see `ratings.py`.
+        problems: see `tables.py`.
+        warnings: see `tables.py`.
 
     Raises:
         MissingFileError: a table is missing.
-        InputError: a table without its columns; a bad row where `problems` is None (see `ratings.py`).
+        InputError: a table without its columns; a bad row where `problems` is None (see `tables.py`).
     """
     people, profiles = read_profiles(root / "raters.csv", "rater", COLUMNS, problems, codes={"gender": _GENDERS})
     items: dict[str, tuple[Path, str]] = {}
