@@ -197,13 +197,18 @@ def test_scannet_says_what_does_not_belong_together(tmp_path: Path) -> None:
     segments.write_text("{")
     with pytest.raises(ValueError, match="line 1: not JSON"):
         scannet.read(tmp_path)
-    for text in ("{}", "[]", '{"segIndices": 3}'):
+    for text, says in {
+        "{}": "has no 'segIndices'",
+        "[]": "expected an object with 'segIndices', found a list",
+        '{"segIndices": 3}': "'segIndices' has to be a list, not 3",
+        '{"segIndices": [0, null]}': "'segIndices' has to be a whole number, not None",
+    }.items():
         segments.write_text(text)
-        with pytest.raises(ValueError, match=r"segs\.json: expected an object with a list segIndices"):
+        with pytest.raises(InputError, match=rf"segs\.json:? {says}"):
             scannet.read(tmp_path)
     scan(tmp_path)
     (tmp_path / "scene0001_00.aggregation.json").write_text('{"segGroups": [{"id": 0, "segments": [0]}]}')
-    with pytest.raises(ValueError, match="object 1 has no segments or no label; it has id, segments"):
+    with pytest.raises(ValueError, match="object 1 has no 'label'"):
         scannet.read(tmp_path)
     scan(tmp_path)
     (tmp_path / "scene0001_00.txt").write_text("sceneType = Office\naxisAlignment = 1 0 0\n")
@@ -213,10 +218,46 @@ def test_scannet_says_what_does_not_belong_together(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="line 2: nyu40id"):
         scannet.label_map(tmp_path / "scannetv2-labels.combined.tsv")
     np.savez(tmp_path / "a.npz", xyz=np.zeros((2, 3)))
-    with pytest.raises(ValueError, match="no array instance, nyu40, rgb"):
+    with pytest.raises(ValueError, match="no array rgb, nyu40, instance"):
         scannet.read(tmp_path / "a.npz")
     with pytest.raises(FileNotFoundError, match="expected one"):
         scannet.read(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "says"),
+    [
+        ("nyu40", [-1, 3], "nyu40: labels are numbers from 0"),
+        ("nyu40", [0, 257], "nyu40: labels are numbers from 0"),
+        ("nyu40", [0.5, 1], "nyu40: labels are numbers from 0"),
+        ("nyu40", [[1], [2]], r"nyu40 has the shape \(2, 1\), not 2"),
+        ("instance", [-1, 0], "instance goes from -1"),
+        ("rgb", [[0, 0, 256]] * 2, "rgb: colours go from 0 to 256"),
+        ("rgb", [[0.0, np.nan, 1.0]] * 2, "rgb: colours that are not finite"),
+        ("xyz", [[0, 0]] * 2, r"xyz has the shape \(2, 2\), not 2 3"),
+    ],
+)
+def test_a_scan_with_values_out_of_range(tmp_path: Path, name: str, values: list, says: str) -> None:
+    arrays = {"xyz": np.zeros((2, 3)), "rgb": np.zeros((2, 3)), "nyu40": np.ones(2, int), "instance": np.ones(2, int)}
+    np.savez(tmp_path / "a.npz", **{**arrays, name: np.array(values)})
+    with pytest.raises(InputError, match=says):
+        scannet.read(tmp_path / "a.npz")
+
+
+def test_colours_of_a_scan_in_floats(tmp_path: Path) -> None:
+    rgb = np.array([[1.0, 0.5, 0.0], [0.0, 0.2, 1.0]])
+    label = np.array([1.0, 2.0])  # whole numbers in floats
+    np.savez(tmp_path / "a.npz", xyz=np.zeros((2, 3)), rgb=rgb, nyu40=label, instance=label)
+    found = scannet.read(tmp_path / "a.npz")
+    assert found.rgb.tolist() == [[255, 128, 0], [0, 51, 255]] and found.label.tolist() == [1, 2]
+
+
+def test_scans_that_systems_left_are_passed_over(tmp_path: Path) -> None:
+    scan(tmp_path / "scans")
+    (tmp_path / "__MACOSX").mkdir()
+    for name in ("scans/._scene0001_00_vh_clean_2.ply", "__MACOSX/b.npz"):
+        (tmp_path / name).write_bytes(b"x")
+    assert list(scannet.files(tmp_path)) == ["scene0001_00"]
 
 
 def test_scannet_frames_bring_colour_to_the_size_of_depth(tmp_path: Path) -> None:

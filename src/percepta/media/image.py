@@ -369,10 +369,11 @@ def _smaller(picture: Image.Image, times: int, mode: str) -> Image.Image:
             times
         )
     values = np.asarray(picture)  # Pillow does not reduce 16-bit pictures; row by row, to spare memory
-    h, w = (length // times for length in values.shape)
-    cut = values[: h * times, : w * times]
-    rows = (cut[i * times : (i + 1) * times].reshape(times, w, times).mean((0, 2)) for i in range(h))
-    return Image.fromarray(np.stack([np.round(row).astype(np.uint16) for row in rows]))
+    starts = np.arange(0, values.shape[1], times)
+    counts = np.diff([*starts, values.shape[1]])
+    parts = (values[top : top + times] for top in range(0, len(values), times))
+    rows = [np.add.reduceat(part.mean(0), starts) / counts for part in parts]
+    return Image.fromarray(np.round(rows).astype(np.uint16))
 
 
 def _from_array(array: np.ndarray | Tensor, *, channels_first: bool) -> Float[Tensor, "3 h w"]:
