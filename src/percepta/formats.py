@@ -189,8 +189,7 @@ def _array(file: Any, size: int, kinds: str, what: str) -> np.ndarray:
     except Exception as error:  # a header is Python text: its reader raises many kinds
         raise InputError(f"{what}: not an array as NumPy writes it ({short(str(error), 100)})") from None
     if dtype.kind not in kinds:
-        names = {"b": "true and false", "i": "whole numbers", "u": "whole numbers", "f": "numbers"}
-        wanted = " or ".join(dict.fromkeys(names[kind] for kind in kinds))
+        wanted = "numbers" if "f" in kinds else "whole numbers"
         raise InputError(f"{what}: expected an array of {wanted}, found {dtype.name}")
     need = math.prod(shape) * dtype.itemsize
     if min(shape, default=0) < 0 or need > size:

@@ -177,11 +177,14 @@ def paths(where: str | Path) -> list[Path]:
     return pictures
 
 
-def size(path: Path) -> tuple[int, int]:
-    """(height, width) of what `read` gives, from the file's header alone; same errors as there."""
+def size(path: Path, *, upright: bool = True) -> tuple[int, int]:
+    """(height, width) of what `read` gives, from the file's header alone; same errors as there.
+
+    With `upright` False of what `load` gives: TIFF files are turned while they are decoded, others are not.
+    """
     with _open(path) as picture:
         width, height = picture.size
-        turned = _orientation(picture) >= 5
+        turned = _orientation(picture) >= 5 and (upright or picture.format == "TIFF")
         if picture.format == "TIFF":  # whose size may be turned already: by Pillow, and not by every version of it
             tags = getattr(picture, "tag_v2", {})
             width, height = tags.get(256, width), tags.get(257, height)
