@@ -282,8 +282,12 @@ def check_regular(path: Path) -> Path:
     return path
 
 
-def read_text(path: Path | str) -> str:
+def read_text(path: Path | str, *, errors: str = "strict") -> str:
     """A text file in UTF-8, with or without a byte order mark.
+
+    Args:
+        path: the file.
+        errors: "replace" puts a mark in place of what is no UTF-8.
 
     Raises:
         MissingFileError: there is no such file.
@@ -292,13 +296,13 @@ def read_text(path: Path | str) -> str:
     path = check_regular(Path(path))
     data = path.read_bytes()
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8-sig", errors)
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise InputError(f"{path}, line {line}: not UTF-8 text; save the file as UTF-8") from None
 
 
-def read_lines(path: Path | str) -> list[str]:
-    """The lines of a text file, split at \\n, \\r\\n and \\r only; errors as `read_text`."""
-    lines = re.split(r"\r\n|\n|\r", read_text(path))
+def read_lines(path: Path | str, *, errors: str = "strict") -> list[str]:
+    """The lines of a text file, split at \\n, \\r\\n and \\r only; arguments and errors as `read_text`."""
+    lines = re.split(r"\r\n|\n|\r", read_text(path, errors=errors))
     return lines[:-1] if lines and not lines[-1] else lines

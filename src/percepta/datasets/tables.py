@@ -104,7 +104,8 @@ def read_table(
                     row = [cells[place] for place in places]
                     yield line, tuple([cell.strip() for cell in row] if strip else row)
                 elif any(cell.strip() for cell in cells):
-                    note(problems, path, line, f"{len(cells)} columns, but the first line names {len(header)}")
+                    hint = f"; put a text that has {mark!r} in it in double quotes" if len(cells) > len(header) else ""
+                    note(problems, path, line, f"{len(cells)} columns, but the first line names {len(header)}{hint}")
         except UnicodeDecodeError:
             raise _not_utf8(path) from None
 
