@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -13,6 +15,18 @@ import pytest
 import percepta
 from percepta.errors import InputError
 from percepta.systems import TABLE
+
+
+@pytest.fixture(autouse=True)
+def plain(request: pytest.FixtureRequest) -> None:
+    """Shape checks, where they are on, speak before our own messages do: then the last test runs these without."""
+    if shape_checks(request.config) and request.node.name != "test_all_of_this_without_shape_checks":
+        pytest.skip("run by test_all_of_this_without_shape_checks")
+
+
+def shape_checks(config: pytest.Config) -> bool:
+    return bool(config.getoption("--jaxtyping-packages", None))
+
 
 SEEN = ("aesthetics", "distill", "hashing", "refer")
 PICTURE = np.full((40, 50, 3), 120, np.uint8)
@@ -83,3 +97,11 @@ def test_what_is_no_picture_is_said(name: str, wrong: Any) -> None:
     asked = ("the cup",) if name in ("hashing", "refer") else ()
     with pytest.raises(InputError):
         shipped(name).predict(wrong, *asked)
+
+
+def test_all_of_this_without_shape_checks(pytestconfig: pytest.Config) -> None:
+    if not shape_checks(pytestconfig):
+        pytest.skip("they are off already")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]

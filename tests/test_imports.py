@@ -16,7 +16,7 @@ from percepta.systems import TABLE
 
 ROOT = Path(percepta.__file__).parent
 LAYERS = (
-    ("config", "files", "errors", "scale"),
+    ("config", "files", "formats", "errors", "scale"),
     ("contract", "nn", "geometry", "media", "metrics", "optim"),
     ("report",),
     ("datasets", "worlds"),
@@ -35,12 +35,14 @@ ORDER = (
 LATE = ("percepta", "percepta.__main__", "percepta.shell")
 # What has to be opened to understand one answer: files, and lines of code (no docstrings, comments, blank lines).
 MOST_FILES, MOST_LINES = 15, 2500
-CEILINGS: dict[str, tuple[int, int, str]] = {  # {system: (files, lines, the reason)} of those that need more
-    "aesthetics": (23, 2600, "an album reads ratings and profiles, keeps a cache of features and gives reasons"),
-    "hashing": (20, 2600, "pictures, videos and sentences in three image-text spaces: align, CLIP, synthetic"),
-    "online3d": (23, 3150, "the incremental network (834 lines), the session with its map (336), poses, cameras, PLY"),
-    "planes": (19, 2700, "a scene from a walk needs poses, cameras, fusion and meshes beside the network"),
-    "refer": (19, 2800, "two networks: ours on EfficientNet and MiniLM, and the paper's on CLIP"),
+# {system: (files, lines, the reason)} of those that need more. Reading a stranger's files safely (files, formats,
+# nn.archive) is 470 of the lines in each.
+CEILINGS: dict[str, tuple[int, int, str]] = {
+    "aesthetics": (24, 2900, "an album reads ratings and profiles, keeps a cache of features and gives reasons"),
+    "hashing": (21, 3000, "pictures, videos and sentences in three image-text spaces: align, CLIP, synthetic"),
+    "online3d": (24, 3600, "the incremental network (834 lines), the session with its map (336), poses, cameras, PLY"),
+    "planes": (20, 3150, "a scene from a walk needs poses, cameras, fusion and meshes beside the network"),
+    "refer": (20, 3200, "two networks: ours on EfficientNet and MiniLM, and the paper's on CLIP"),
 }
 HEAVY = (
     "torch",

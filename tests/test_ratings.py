@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from percepta.datasets import album, flickr_aes, layouts, oasis, para
 from percepta.datasets.problem import Problem
-from percepta.datasets.ratings import Field, Scale, Study, read_table
+from percepta.datasets.ratings import Field, Scale, Study
+from percepta.datasets.tables import read_table
 
 finite = st.floats(-50, 50)
 

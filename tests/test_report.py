@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import errno
 import io
 import json
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -176,13 +178,11 @@ def test_write_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.Monkey
     target = full_page().write(tmp_path / "deep" / "page.html")
     before = target.read_text()
 
-    def fails(self: Path, data: bytes) -> int:
-        with self.open("wb") as stream:
-            stream.write(data[:10])
-        raise OSError("disk full")
+    def fails(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "disk full")
 
-    monkeypatch.setattr(Path, "write_bytes", fails)
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(OSError, match=r"disk full.*page\.html"):
         Page("other").write(target)
     monkeypatch.undo()
     assert target.read_text() == before

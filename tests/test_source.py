@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from percepta.errors import InputError, MissingFileError
-from percepta.files import by_number, is_system_file, listed, read_json, read_lines, read_text
+from percepta.files import by_number, is_system_file, listed, read_lines, read_text
+from percepta.formats import read_json
 from percepta.media import image, video
 from percepta.media.source import open_source
 

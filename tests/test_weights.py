@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
+import pickle
+import zipfile
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from torch._utils import _rebuild_tensor_v2 as rebuild
 
 from percepta import weights
+from percepta.errors import InputError
 from percepta.weights import ANY_OF, TABLE, Weight
 
 
@@ -139,6 +144,92 @@ def test_no_code_in_a_file_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(ValueError, match=r"bad\.pt"):
         weights.tensors(Path("bad.pt"))
     assert not Path("ran").exists()
+
+
+def torchscript(path: Path, content: bytes, **storages: bytes) -> Path:
+    """An archive as TorchScript writes it, with any content."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/code/m.py", "")
+        archive.writestr("a/data.pkl", content)
+        for key, data in storages.items():
+            archive.writestr(f"a/data/{key.removeprefix('s')}", data)
+    return path
+
+
+class Stored:
+    """What torch pickles a tensor as: a call of `_rebuild_tensor_v2` with a storage that lies beside."""
+
+    def __init__(self, size: tuple[int, ...], stride: tuple[int, ...], count: int) -> None:
+        self.size, self.stride, self.count = size, stride, count
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return rebuild, (Storage(self.count), 0, self.size, self.stride, False, {})
+
+
+class Storage:
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+
+class Pickler(pickle.Pickler):
+    def persistent_id(self, obj: object, /) -> object:
+        return ("storage", torch.FloatStorage, "0", "cpu", obj.count) if isinstance(obj, Storage) else None
+
+
+def pickled(value: object) -> bytes:
+    stream = io.BytesIO()
+    Pickler(stream, protocol=2).dump(value)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (pickled(Stored((10**6, 10**6), (0, 0), 2)), "a tensor of"),
+        (pickled(Stored((3,), (1,), 3)), "storage 0 has 8 bytes"),
+        (b"\x80\x02]r\xff\xff\xff\xff.", "holds a list|no tensors"),  # puts it at place 4294967295 of a memo
+        (b"", "EOFError"),
+        (b"c__torch__\nM\n)\x81}(U\x01aU\x01bub.", ""),
+    ],
+)
+def test_a_torchscript_archive_takes_no_more_memory_than_it_has(tmp_path: Path, content: bytes, says: str) -> None:
+    path = torchscript(tmp_path / "a.pt", content, s0=bytes(8))
+    if not says or "list" in says:
+        assert weights.tensors(path) == {}
+        return
+    with pytest.raises(InputError, match=rf"a\.pt.*({says})"):
+        weights.tensors(path)
+
+
+def test_a_module_that_names_itself_has_an_end(tmp_path: Path) -> None:
+    content = b"c__torch__\nM\n)\x81q\x00}U\x04selfh\x00sb."
+    with pytest.raises(InputError, match="more than 10000 modules"):
+        weights.tensors(torchscript(tmp_path / "a.pt", content))
+
+
+def test_bombs_are_not_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data.pkl", b"N.")
+        archive.writestr("a/data/0", bytes(100 << 20))
+    with pytest.raises(InputError, match="unpacks to"):
+        weights.tensors(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/data.pkl", b"cbuiltins\nbytearray\n(L99999999999L\ntR.")
+        archive.writestr("a/version", "3")
+    with pytest.raises(InputError, match="bytearray"):
+        weights.tensors(path)
+
+
+def test_a_tensor_that_repeats_one_number_is_refused(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(1).expand(10**6, 10**6)}, tmp_path / "a.pt")
+    with pytest.raises(InputError, match=r"a\.pt: 'a' is no plain tensor of \(1000000, 1000000\)"):
+        weights.tensors(tmp_path / "a.pt")
+    torch.save({"a": torch.tensor([1.0, float("nan")])}, tmp_path / "a.pt")
+    with pytest.raises(InputError, match=r"a\.pt: 'a' holds NaN"):
+        weights.tensors(tmp_path / "a.pt")
+    torch.save({"a": torch.full((9,), 60000.0).half(), "b": torch.tensor([float("inf")])}, tmp_path / "a.pt")
+    assert set(weights.tensors(tmp_path / "a.pt")) == {"a", "b"}
 
 
 def test_the_digest_follows_the_file(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
@@ -13,7 +14,6 @@ from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
@@ -21,8 +21,10 @@ from percepta import __version__, weights
 from percepta import config as configs
 from percepta.contract import Task
 from percepta.errors import InputError, MissingFileError, one_line
-from percepta.files import write_atomically
-from percepta.nn.archive import fingerprint
+from percepta.files import check_regular, write_atomically
+from percepta.formats import field as field_of
+from percepta.formats import parse_json
+from percepta.nn.archive import check_keys, fingerprint, read_safetensors
 from percepta.systems import TABLE
 
 FORMAT = 1
@@ -94,12 +96,20 @@ def read(path: Path) -> tuple[Header, dict[str, Tensor]]:
     fields = _fields(path)
     if fields is None:
         raise InputError(f"{path}: a safetensors file, but no checkpoint of percepta (it has no header of ours)")
-    if fields.get("format") != FORMAT:
+    where = f"{path}: its header"
+    form, by = field_of(fields, "format", int, where), field_of(fields, "percepta", str, where, "?")
+    if form != FORMAT:
         raise InputError(
-            f"{path}: written by percepta {fields.get('percepta')} in format {fields.get('format')}; "
-            f"this percepta ({__version__}) reads format {FORMAT}"
+            f"{path}: written by percepta {by} in format {form}; this percepta ({__version__}) reads format {FORMAT}"
         )
-    return Header(**fields), load_file(path)
+    with named(path):
+        header = configs.from_json(Header, fields)
+    for part, entry in header.frozen.items():
+        names = field_of(entry, "sha256", list, f"{where}: frozen part {part!r}")
+        field_of(entry, "weights", str, f"{where}: frozen part {part!r}")
+        if not all(isinstance(name, str) for name in names):
+            raise InputError(f"{where}: frozen part {part!r}: 'sha256' has to be a list of texts")
+    return header, read_safetensors(path)
 
 
 def weights_hash(path: Path) -> str:
@@ -114,10 +124,9 @@ def replace_config(path: Path, config: Any) -> None:
         path: a checkpoint of ours, whose header need not fit today's Config.
         config: the settings in today's form.
     """
-    with safe_open(path, "pt") as file:
-        header = json.loads(file.metadata()["percepta"])
+    header = _fields(path) or {}
     header |= {"config": configs.to_json(config), "preset": preset_of(header["system"], config)}
-    write_atomically(path, to_bytes(load_file(path), {"percepta": json.dumps(header)}))
+    write_atomically(path, to_bytes(read_safetensors(path), {"percepta": json.dumps(header)}))
 
 
 def ship(run: Path, name: str) -> Path:
@@ -148,14 +157,30 @@ def ship(run: Path, name: str) -> Path:
 
 def _fields(path: Path) -> dict[str, Any] | None:
     """What stands in the header of a safetensors file; None where percepta did not write it."""
-    if not path.is_file():
+    if not path.exists():
         raise MissingFileError(f"no checkpoint {path}")
     try:
-        with safe_open(path, "pt") as file:
+        with safe_open(check_regular(path), "pt") as file:
             text = (file.metadata() or {}).get("percepta")
     except SafetensorError as reason:
         raise InputError(f"{path}: not a safetensors file, or a damaged one ({reason})") from reason
-    return None if text is None else json.loads(text)
+    if text is None:
+        return None
+    fields = parse_json(text, f"{path}: its header")
+    if not isinstance(fields, dict):
+        raise InputError(f"{path}: its header is no table of settings; this file is damaged, or made by hand")
+    return fields
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Puts the file's name before errors that do not name it."""
+    try:
+        yield
+    except InputError as error:
+        if str(path) in str(error):
+            raise
+        raise type(error)(f"{path}: {error}") from None
 
 
 def restore(path: Path, given: Mapping[str, Path] | None = None) -> tuple[Header, Any, nn.Module]:
@@ -168,13 +193,30 @@ def restore(path: Path, given: Mapping[str, Path] | None = None) -> tuple[Header
         (header, config, model on the CPU in eval mode).
     """
     header, state = read(path)
-    task = find_task(header.system)
-    config = configs.from_json(config_class(header.system), header.config)
-    model = task.build(config)
-    fill_frozen(model, header.frozen, given or {})
+    with named(path):
+        task = find_task(header.system)
+        config = configs.from_json(config_class(header.system), header.config)
+        _check_network(task, config, header, state, path)
+        model = task.build(config)
+        fill_frozen(model, header.frozen, given or {})
     weights.load_strictly(model, state, str(path), skip=prefixes(header.frozen))
     model.weights_hash = fingerprint(state)  # type: ignore[assignment]
     return header, config, model.eval()
+
+
+def _check_network(task: Task, config: Any, header: Header, state: Mapping[str, Tensor], path: Path) -> None:
+    """Raises InputError where the network of a header is not that of the tensors, before it takes any memory."""
+    try:
+        with torch.device("meta"):
+            model = task.build(config)
+    except InputError:
+        raise
+    except Exception as error:  # settings by hand may be anything, and networks raise what they meet
+        raise InputError(f"{path}: its settings describe no network ({type(error).__name__}: {error})") from None
+    for part in header.frozen:
+        if getattr(model, part, None) is None:
+            raise InputError(f"{path}: it stands on a frozen part {part!r}, which {header.system} does not have")
+    check_keys(stored(model, header.frozen), state, str(path))
 
 
 def of_preset(

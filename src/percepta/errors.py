@@ -29,6 +29,10 @@ class MissingExtraError(InputError, ModuleNotFoundError):
     """An optional package is not installed; the message has the line that installs it."""
 
 
+class BusyError(InputError, BlockingIOError):
+    """Another process works on it; the message says which."""
+
+
 class DivergedError(InputError, FloatingPointError):
     """A training cannot go on, because its loss is no finite number."""
 

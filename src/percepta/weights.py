@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from percepta.contract import ReadsFiles, starts_empty
 from percepta.errors import InputError, MissingFileError
+from percepta.files import write_atomically
+from percepta.formats import read_json
 from percepta.nn.archive import check_keys, read_archive
 
 if TYPE_CHECKING:
@@ -258,11 +260,9 @@ def record(path: Path) -> None:
     """Writes sha256 and size of a new asset into SHA256.json beside it."""
     path = Path(path)
     table = path.parent / "SHA256.json"
-    known = json.loads(table.read_text()) if table.exists() else {}
+    known = read_json(table) if table.exists() else {}
     known[path.name] = {"sha256": _digest(path), "bytes": path.stat().st_size}
-    temporary = table.with_suffix(".tmp")
-    temporary.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n")
-    temporary.replace(table)
+    write_atomically(table, json.dumps(dict(sorted(known.items())), indent=1) + "\n")
 
 
 def sha256(path: Path) -> str:
@@ -318,7 +318,7 @@ def _choices(name: str) -> list[Weight]:
 
 def _recorded(file: str) -> tuple[str | None, int | None]:
     table = ASSETS / "SHA256.json"
-    entry = (json.loads(table.read_text()) if table.exists() else {}).get(file, {})
+    entry = (read_json(table) if table.exists() else {}).get(file, {})
     return entry.get("sha256"), entry.get("bytes")
 
 

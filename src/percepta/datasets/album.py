@@ -23,8 +23,9 @@ from pathlib import Path
 import numpy as np
 
 from percepta.datasets.problem import Problem
-from percepta.datasets.ratings import Field, Number, Scale, Study, nearest, note, read_table, to_number
+from percepta.datasets.ratings import Field, Number, Scale, Study
 from percepta.datasets.studies import OASIS_FIELDS
+from percepta.datasets.tables import nearest, note, read_table, to_number
 from percepta.errors import InputError, MissingFileError
 from percepta.files import PICTURE_SUFFIXES, is_system_file
 
@@ -67,10 +68,10 @@ def read_ratings(
     """File name -> score, in the order of the table.
 
     Args:
-        path: a table with the columns file and score, in any form that `ratings.read_table` takes; "3,5" is 3.5.
+        path: a table with the columns file and score, in any form that `tables.read_table` takes; "3,5" is 3.5.
         names: files that exist: keys are spelled as they are here. None: any name, spelled as in the table.
         scale: the scores that are allowed.
-        problems, warnings: see `ratings.py`. A file that is rated twice alike is a warning, differently a problem (the
+        problems, warnings: see `tables.py`. A file that is rated twice alike is a warning, differently a problem (the
             first rating is kept).
 
     Raises:
@@ -171,7 +172,7 @@ def study(
 
     Args:
         album: the folder. Without ratings.csv there are no ratings.
-        problems, warnings: see `ratings.py`.
+        problems, warnings: see `tables.py`.
         scale: the scores that are allowed.
         fields: what profile.json may hold; where none are given it is not read.
 

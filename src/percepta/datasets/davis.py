@@ -7,14 +7,14 @@ frames may be left out. Sentences: expressions.csv (video, expression, ...) besi
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 from percepta.datasets.captioned import Clip, Missing, frames_of
 from percepta.datasets.problem import Problem, noting
 from percepta.datasets.scene import PngMask, Region, Scene, unused
-from percepta.errors import InputError, MissingFileError
-from percepta.media.image import SUFFIXES
+from percepta.datasets.tables import note, read_table
+from percepta.errors import MissingFileError
+from percepta.files import file_named, find_named, read_lines, subfolders
 
 NAME = "DAVIS-2016"
 FILES = "JPEGImages/ with Annotations/ (masks) or expressions.csv (sentences)"
@@ -41,7 +41,7 @@ def is_one(root: Path) -> bool:
     pictures = root / "JPEGImages"
     if not pictures.is_dir() or not ((root / "Annotations").is_dir() or (root / "expressions.csv").is_file()):
         return False
-    return any(path.is_dir() for path in pictures.iterdir())
+    return bool(subfolders(pictures))
 
 
 def read(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> list[Scene]:
@@ -56,20 +56,20 @@ def read(root: Path, problems: list[Problem] | None = None, warnings: list[Probl
         InputError: a damaged CSV (naming the line).
     """
     pictures, masks = (_folder(root, name) for name in ("JPEGImages", "Annotations"))
-    videos = sorted(folder.name for folder in pictures.iterdir() if folder.is_dir())
+    videos = [folder.name for folder in subfolders(pictures)]
     if not videos:
         raise MissingFileError(f"{pictures}: no folders with videos")
     table = root / "expressions.csv"
-    sentences = read_expressions(table) if table.is_file() else {}
+    sentences = read_expressions(table, problems) if table.is_file() else {}
     splits = {video: split for split in ("train", "val") for video in _listed(root, split)}
     out = []
     for video in videos:
-        frames = sorted(p for p in (pictures / video).iterdir() if p.suffix.lower() in SUFFIXES)
-        for frame in frames:
-            mask = masks / video / f"{frame.stem}.png"
-            if not mask.is_file():
-                with noting(problems, mask):
-                    raise MissingFileError(f"{mask}: no such file; {frame} needs it")
+        for frame in frames_of(pictures / video):
+            mask = file_named(masks / video, f"{frame.stem}.png")
+            if mask is None:
+                gone = masks / video / f"{frame.stem}.png"
+                with noting(problems, gone):
+                    raise MissingFileError(f"{gone}: no such file; {frame} needs it")
                 continue
             region = Region(PngMask(mask), NAMES.get(video, ""), sentences.get(video, ()), every=True)
             out.append(Scene(frame, (region,), "davis", f"davis/{video}", split=splits.get(video, "")))
@@ -78,20 +78,16 @@ def read(root: Path, problems: list[Problem] | None = None, warnings: list[Probl
     return out
 
 
-def read_expressions(path: Path) -> dict[str, tuple[str, ...]]:
-    """Sentences by video from a CSV with columns video and expression, in the order of the file."""
-    if not path.is_file():
-        raise MissingFileError(f"{path}: no such file")
+def read_expressions(path: Path, problems: list[Problem] | None = None) -> dict[str, tuple[str, ...]]:
+    """Sentences by video from a CSV with columns video and expression, in the order of the file.
+
+    `problems` gets bad rows, which are then left out; without it the first is raised.
+    """
     out: dict[str, tuple[str, ...]] = {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file)
-        missing = {"video", "expression"} - set(rows.fieldnames or ())
-        if missing:
-            raise InputError(f"{path}, line 1: no column {', '.join(sorted(missing))}; found {rows.fieldnames}")
-        for row in rows:
-            video, expression = ((row[key] or "").strip() for key in ("video", "expression"))
-            if not video or not expression:
-                raise InputError(f"{path}, line {rows.line_num}: the video or the expression is empty")
+    for line, (video, expression) in read_table(path, ("video", "expression"), problems=problems):
+        if not video or not expression:
+            note(problems, path, line, "the video or the expression is empty")
+        else:
             out[video] = (*out.get(video, ()), expression)
     return out
 
@@ -109,7 +105,7 @@ def _listed(root: Path, split: str) -> set[str]:
         path = root / "ImageSets" / folder / f"{split}.txt"
         if path.is_file():
             # Lines are a video's name, or "/JPEGImages/480p/bear/00000.jpg /Annotations/480p/bear/00000.png".
-            first = [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+            first = [line.split()[0] for line in read_lines(path) if line.strip()]
             return {entry.split("/")[-2] if "/" in entry else entry for entry in first}
     return set()
 
@@ -131,8 +127,9 @@ def clips(root: Path, problems: list[Problem] | None = None, warnings: list[Prob
     folder = folder / "480p" if (folder / "480p").is_dir() else folder
     missing = Missing(table, problems)
     out = []
-    for video, sentences in read_expressions(table).items():
-        frames = frames_of(folder / video) if (folder / video).is_dir() else ()
+    for video, sentences in read_expressions(table, problems).items():
+        there = find_named(folder, video)
+        frames = frames_of(there) if there is not None and there.is_dir() else ()
         if not frames:
             missing.add(video, None)
             continue

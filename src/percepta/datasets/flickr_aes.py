@@ -20,8 +20,9 @@ import numpy as np
 from jaxtyping import Float
 
 from percepta.datasets.problem import Problem
-from percepta.datasets.ratings import Study, note, read_table, to_number
+from percepta.datasets.ratings import Study
 from percepta.datasets.studies import FLICKR_AES_SCALE
+from percepta.datasets.tables import note, read_table, to_number
 from percepta.errors import InputError, MissingFileError
 
 TABLE = "FLICKR-AES_image_labeled_by_each_worker.csv"
@@ -42,13 +43,13 @@ def study(root: Path, problems: list[Problem] | None = None, warnings: list[Prob
 
     Args:
         root: the folder with the table of ratings.
-        problems: see `ratings.py`.
-        warnings: see `ratings.py`.
+        problems: see `tables.py`.
+        warnings: see `tables.py`.
 
     Raises:
         MissingFileError: the table is missing, or no folder of pictures.
         InputError: a table without its columns; several folders that may hold the pictures; a bad row where `problems`
-            is None (see `ratings.py`).
+            is None (see `tables.py`).
     """
     folder = _folder(root)
     # Some copies have names that start with a space, in the tables or on the disk.

@@ -13,11 +13,14 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64, UInt8
-from PIL import Image
 
 from percepta.datasets.posed import read_matrix
+from percepta.datasets.tables import to_number
 from percepta.errors import InputError, MissingFileError
+from percepta.files import listed, read_lines
+from percepta.formats import short
 from percepta.geometry.camera import Intrinsics
+from percepta.media import image
 from percepta.metrics import trajectory
 from percepta.metrics.trajectory import Trajectory
 
@@ -72,8 +75,8 @@ def read(root: Path) -> Drive:
     if right and len(right) != len(left):
         raise InputError(f"{root}: {len(left)} pictures in image_0 but {len(right)} in image_1")
     projection = _calibration(root / "calib.txt")
-    with Image.open(left[0]) as picture:
-        intrinsics = Intrinsics.of(projection[0][:, :3], picture.width, picture.height)
+    height, width = image.size(left[0], upright=False)
+    intrinsics = Intrinsics.of(projection[0][:, :3], width, height)
     baseline = -projection[1][0, 3] / projection[1][0, 0] if len(projection) > 1 else 0.0
     times = root / "times.txt"
     time_s = read_matrix(times)[:, 0] if times.is_file() else np.arange(len(left)) / 10
@@ -91,25 +94,26 @@ def read(root: Path) -> Drive:
 
 
 def _pictures(folder: Path) -> tuple[Path, ...]:
-    return tuple(sorted(p for p in folder.glob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg")))
+    return tuple(listed(folder, endings=(".png", ".jpg", ".jpeg"))) if folder.is_dir() else ()
 
 
 def _grey(path: Path) -> UInt8[np.ndarray, "h w"]:
-    try:
-        with Image.open(path) as picture:
-            return np.asarray(picture.convert("L"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{path}: the picture cannot be read ({error})") from None
+    return np.asarray(image.load(path).convert("L"))
 
 
 def _calibration(path: Path) -> list[Float64[np.ndarray, "3 4"]]:
     if not path.is_file():
         raise MissingFileError(f"{path}: no such file; it holds the projection matrices P0, P1, ...")
-    words = [w for w in path.read_text().split() if not (w.endswith(":"))]
-    numbers = [float(w) for w in words]
-    if len(numbers) < 12 or len(numbers) % 12:
-        raise InputError(f"{path}: expected 12 numbers for each camera, found {len(numbers)}")
-    return list(np.array(numbers).reshape(-1, 3, 4))
+    out = []
+    for number, line in enumerate(read_lines(path), 1):
+        words = [word for word in line.split() if not word.endswith(":")]
+        values = [value for value in map(to_number, words) if value is not None]
+        if words and (len(values) != len(words) or len(values) != 12):
+            raise InputError(f"{path}, line {number}: expected 12 numbers of a camera, found {short(line)}")
+        out += [np.array(values).reshape(3, 4)] if words else []
+    if not out or any(matrix[0, 0] <= 0 for matrix in out[:2]):
+        raise InputError(f"{path}: no projection matrix of a camera, which begins with the focal length, in it")
+    return out
 
 
 READS = {Drive: read}

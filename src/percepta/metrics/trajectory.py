@@ -17,6 +17,7 @@ from jaxtyping import Float, Float64, Int
 
 from percepta import files
 from percepta.errors import InputError, MissingFileError
+from percepta.formats import to_float
 from percepta.geometry import pose as poses
 
 FORMATS = ("tum", "kitti", "euroc")
@@ -294,12 +295,12 @@ def read(path: Path | str, form: str | None = None) -> Trajectory:
     if not path.is_file():
         raise MissingFileError(f"{path}: no such file; a trajectory in the format of TUM, KITTI or EuRoC was expected")
     rows = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(files.read_lines(path), 1):
         words = line.replace(",", " ").split()
         if not words or words[0].startswith("#"):
             continue
         try:
-            rows.append([float(word) for word in words])
+            rows.append([to_float(word) for word in words])
         except ValueError:
             raise InputError(f"{path}, line {number}: expected numbers, not {line[:60]!r}") from None
         if len(rows[-1]) != len(rows[0]):

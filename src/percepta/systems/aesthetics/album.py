@@ -26,7 +26,8 @@ from torch import Tensor
 
 from percepta.contract import weights_hash
 from percepta.datasets.album import need_variety
-from percepta.datasets.ratings import Number, Scale, nearest
+from percepta.datasets.ratings import Number, Scale
+from percepta.datasets.tables import nearest
 from percepta.errors import InputError, InputTypeError
 from percepta.files import write_atomically
 from percepta.media import image as media
