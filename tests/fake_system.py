@@ -97,6 +97,10 @@ class Fake:
     open_stream: OpenStream
     name: ClassVar[str] = "fake"
 
+    @staticmethod
+    def dtypes(config: Config) -> tuple[str, ...]:
+        return ("float32", "float64")
+
     def predict(self, x: Any, *, scale: float = 1.0) -> Result:
         return Result(scale * float(self.model(torch.as_tensor(x)[None])[0].detach()))
 

@@ -26,6 +26,7 @@ import percepta
 from percepta import checkpoint, contract, report, weights
 from percepta import train as training
 from percepta.config import TrainConfig, from_json, to_json
+from percepta.errors import InputError
 from percepta.metrics import Metric
 from percepta.systems import TABLE
 
@@ -313,6 +314,25 @@ def test_what_ships_predicts_and_is_saved(name: str, tmp_path: Path) -> None:
     assert first and all(same(first[key], again[key]) for key in first)
     twin = pickle.loads(pickle.dumps(system))
     assert same(first, numbers_of(twin.predict(*INPUTS[name](system))))
+
+
+TOLERANCE = {torch.float64: 1e-4, torch.float16: 0.01, torch.bfloat16: 0.05}  # of scores and probabilities
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@every_system
+def test_other_arithmetic_agrees_or_is_refused(name: str, dtype: torch.dtype) -> None:
+    kind = import_module(f"percepta.systems.{name}.task").System
+    config = import_module(f"percepta.systems.{name}").PRESETS["small"]
+    known = kind.dtypes(config) if isinstance(kind, contract.HasDtypes) else ("float32",)
+    if str(dtype).removeprefix("torch.") not in known:
+        with pytest.raises(InputError, match=f"{name} computes .*float32.* leave dtype out"):
+            percepta.load(name, device="cpu", dtype=dtype)
+        return
+    plain, other = (percepta.load(name, device="cpu", dtype=kind) for kind in (None, dtype))
+    one, two = (numbers_of(system.predict(*INPUTS[name](system))) for system in (plain, other))
+    close = {key for key in one if key in ("score", "probability", "vector", "deviation", "quantile")}
+    assert close and all(np.allclose(one[key], two[key], atol=TOLERANCE[dtype]) for key in close)
 
 
 @every_system

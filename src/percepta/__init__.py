@@ -121,14 +121,14 @@ def load(
             a published one of the preset; or {name of a weight: file} for parts that stand on files of yours, as
             {"clip": "RN50.pt"}.
         device: "auto" (cuda where there is one, else cpu) or a torch device.
-        dtype: floating-point type of the weights; None leaves float32.
+        dtype: floating-point type of the weights; None leaves float32. Not every system computes in every type.
 
     Returns:
         The class of the system's predict.py, with `config`, `model` (in eval mode), `licence`, `predict`, `evaluate`
         and, where it keeps something between two calls, `session`.
 
     Raises:
-        InputError: no such system, preset or device, or weights that do not fit (names every missing or odd one).
+        InputError: no such system, preset, device or dtype; weights that do not fit (names each missing or odd one).
         MissingFileError: a file is missing; says what it is and where to put it.
     """
     from percepta import checkpoint
@@ -162,5 +162,8 @@ def load(
         shipped = f"{name}-{preset or 'small'}" if file is None else ""
     if system not in (None, name):
         raise InputError(f"{name_or_path} holds {name}, not {system}")
+    kind: Any = checkpoint.find_task(name).System
+    if dtype is not None:
+        checkpoint.check_dtype(name, kind.dtypes(config) if hasattr(kind, "dtypes") else ("float32",), dtype)
     model = model.eval().to(where, dtype)
-    return checkpoint.find_task(name).System(config, model, licence(shipped), Evaluator(name, config, model), answers)
+    return kind(config, model, licence(shipped), Evaluator(name, config, model), answers)

@@ -216,6 +216,9 @@ def _run(words: list[str], screen: Console) -> int:
     if words[0] in ("-V", "--version"):
         screen.print(f"percepta {__version__}")
         return 0
+    if words[0] in SHORT and len(SHORT[words[0]]) == 1 and (len(words) == 1 or words[1] in ("-h", "--help", "help")):
+        _help_of(SHORT[words[0]][0], screen, words[0])
+        return 0 if len(words) > 1 else 2
     words = [*SHORT.get(words[0], words[:1]), *words[1:]]
     if words[0] in PLAIN:
         return PLAIN[words[0]](words[1:], screen)
@@ -821,16 +824,19 @@ def _help(screen: Console) -> None:
     screen.print("\n`percepta VERB SYSTEM --help` explains every option. --debug shows tracebacks.")
 
 
-def _help_of(system: str, screen: Console) -> None:
+def _help_of(system: str, screen: Console, short: str = "") -> None:
+    """The verbs of a system; under a short name only its own ones."""
     own = commands_of(system)
-    screen.print(f"{system}: {TABLE[system]}\n\nusage: percepta {system} VERB ...\n", soft_wrap=True)
+    name = short or system
+    screen.print(f"{name}: {TABLE[system]}\n\nusage: percepta {name} VERB ...\n", soft_wrap=True)
     general = {name: verb.text for name, verb in GENERAL.items() if name not in own}
     if own:
-        screen.print(f"verbs of {system}:")
+        screen.print(f"verbs of {name}:")
         _rows(screen, {name: str(kind.__doc__).strip().splitlines()[0] for name, (kind, _) in own.items()})
-        screen.print("\nverbs of every system:")
-    _rows(screen, general)
-    screen.print(f"\n`percepta {system} VERB --help` explains every option.")
+        screen.print("" if short else "\nverbs of every system:")
+    if not short:
+        _rows(screen, general)
+    screen.print(f"\n`percepta {name} VERB --help` explains every option.")
 
 
 def _rows(screen: Console, texts: Mapping[str, str]) -> None:

@@ -350,6 +350,19 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def check_dtype(system: str, known: tuple[str, ...], dtype: Any) -> None:
+    """Raises InputError where a system does not compute in a type.
+
+    Args:
+        system: its name.
+        known: the types that it computes in.
+        dtype: of torch.
+    """
+    if not isinstance(dtype, torch.dtype) or str(dtype).removeprefix("torch.") not in known:
+        only = "only" if len(known) == 1 else "in"
+        raise InputError(f"{system} computes {only} {', '.join(known)} here, not {dtype}; leave dtype out")
+
+
 def devices() -> str:
     """The devices that torch sees here, in words."""
     found = ["cpu"]

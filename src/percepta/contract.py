@@ -312,6 +312,15 @@ class HasStream(Protocol):
 
 
 @runtime_checkable
+class HasDtypes(Protocol):
+    """A class of `predict.py` that answers in other arithmetic than float32 too."""
+
+    def dtypes(self, config: Any, /) -> tuple[str, ...]:
+        """Names of the types that networks with these settings compute in, such as "bfloat16"; float32 first."""
+        ...
+
+
+@runtime_checkable
 class HasSession(Protocol):
     """A loaded system that keeps something between two calls: a picture, an album, a map."""
 

@@ -114,7 +114,7 @@ def test_another_models_index_is_refused(
 def test_what_is_typed_wrong_is_told(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = ("--index", tmp_path / "index")
     for words, said in (
-        ((), "usage: percepta hashing VERB"),
+        ((), "usage: percepta index VERB"),
         (("serch", "x"), "Did you mean search?"),
         (("add", *where), "which folder?"),
         (("add", tmp_path / "none", *where), "no such file or folder"),
@@ -123,6 +123,8 @@ def test_what_is_typed_wrong_is_told(films: Path, tmp_path: Path, capsys: pytest
         (("search", "x", *where), "no index here"),
         (("search", "x", "--after", "yesterday", *where), "2024-05-31"),
         (("search", "x", "--top", "0", *where), "1 or more"),
+        (("search", " ", *where), "the sentence is empty"),
+        (("search", "x", "--after", "2024-05-31", "--before", "2024-05-30", *where), "does not lie before"),
         (("update", *where), "no index here"),
         (("remove", "x", *where), "no index here"),
         (("add", films, "--every-s", "0", *where), "above 0"),

@@ -116,6 +116,11 @@ class Distill:
     def __repr__(self) -> str:
         return described(self)
 
+    @staticmethod
+    def dtypes(config: Config) -> tuple[str, ...]:
+        """What the network computes in; see `contract.HasDtypes`."""
+        return ("float32", "bfloat16", "float16", "float64")
+
     def predict(self, picture: Source) -> Result:
         """Which class a picture shows: its middle square is classified.
 

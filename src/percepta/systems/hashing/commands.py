@@ -196,7 +196,11 @@ def search(options: Search, screen: Console) -> int:
         raise shell.UsageError('give a sentence or --like FILE: percepta index search "a dog jumping over a hurdle"')
     if options.top < 1:
         raise shell.UsageError(f"--top is 1 or more, not {options.top}")
+    if options.sentence is not None and not options.sentence.strip():
+        raise shell.UsageError("the sentence is empty; say what to search for, such as 'a dog jumping over a hurdle'")
     after, before = day(options.after, "--after"), day(options.before, "--before")
+    if after is not None and before is not None and after >= before:
+        raise shell.UsageError(f"--after {options.after} does not lie before --before {options.before}")
     from percepta.systems.hashing import index as indexing
 
     where = folder_of(options.index)
@@ -206,6 +210,12 @@ def search(options: Search, screen: Console) -> int:
     query = _query(options, encoder, header)
     began = time.perf_counter()
     rows = opened.select(folder=options.folder, after=after, before=before)
+    if rows is not None and not len(rows):
+        limits = {"--folder": options.folder, "--after": options.after, "--before": options.before}
+        asked = " ".join(f"{name} {value}" for name, value in limits.items() if value is not None)
+        text = f"nothing in the index fits {asked}; `percepta index info` says which folders are in"
+        screen.print("[]" if options.json else escape(text), soft_wrap=True)
+        return 1
     found = opened.find(query, options.top, rows=rows)
     took = f"{len(opened) if rows is None else len(rows):,} moments, {1000 * (time.perf_counter() - began):.1f} ms"
     title = options.sentence if options.sentence is not None else f"like {options.like}"
@@ -241,7 +251,7 @@ def remove(options: Remove, screen: Console) -> int:
             for root in [root for root in writer.roots if root == path or root.startswith(inside)]:
                 writer.drop_root(root)
             count += len(gone)
-    screen.print(f"{count:,} files taken out")
+    screen.print(f"{shell.counted(count, 'file')} taken out")
     return 0
 
 
@@ -510,7 +520,8 @@ def _tell(report: Additions, files: int, seconds: float, screen: Console) -> Non
         "with problems": len(report.problems),
     }
     text = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "nothing to do"
-    screen.print(f"{text}; {report.moments:,} new moments; {files:,} files are in; {seconds:.1f} s", soft_wrap=True)
+    new, inside = shell.counted(report.moments, "new moment"), shell.counted(files, "file")
+    screen.print(f"{text}; {new}; {inside} in the index; {seconds:.1f} s", soft_wrap=True)
     for problem in report.problems[:MAX_PROBLEMS]:
         screen.print(f"[red]problem[/] {escape(str(problem))}", soft_wrap=True)
     if len(report.problems) > MAX_PROBLEMS:

@@ -126,6 +126,11 @@ class Hashing:
     def __repr__(self) -> str:
         return described(self)
 
+    @staticmethod
+    def dtypes(config: Config) -> tuple[str, ...]:
+        """What the network computes in; see `contract.HasDtypes`."""
+        return ("float32", "bfloat16", "float16", "float64")
+
     @overload
     def predict(self, source: Source, sentences: str | None = None) -> Result: ...
     @overload

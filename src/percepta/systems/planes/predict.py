@@ -160,6 +160,11 @@ class Planes:
     def __repr__(self) -> str:
         return described(self)
 
+    @staticmethod
+    def dtypes(config: Config) -> tuple[str, ...]:
+        """What the network computes in; see `contract.HasDtypes`."""
+        return ("float32", "float64")
+
     @torch.inference_mode()
     def predict(
         self,

@@ -267,6 +267,11 @@ class Refer:
     def __repr__(self) -> str:
         return described(self)
 
+    @staticmethod
+    def dtypes(config: Config) -> tuple[str, ...]:
+        """What the network computes in; see `contract.HasDtypes`."""
+        return ("float32", "bfloat16", "float16", "float64") if config.design == "cris" else ("float32",)
+
     @overload
     def predict(
         self,

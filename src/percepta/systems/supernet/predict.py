@@ -174,6 +174,11 @@ class Supernet:
     def __repr__(self) -> str:
         return described(self)
 
+    @staticmethod
+    def dtypes(config: Config) -> tuple[str, ...]:
+        """What the network computes in; see `contract.HasDtypes`."""
+        return ("float32", "float64")
+
     def predict(
         self, code: str, picture: Source | None = None, *, calibration: Num[Tensor, "n 3 s s"] | None = None
     ) -> Result:
