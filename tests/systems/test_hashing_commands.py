@@ -74,7 +74,7 @@ def test_the_whole_way(films: Path, weights: Path, tmp_path: Path, capsys: pytes
     code, text = run(capsys, "update", *where, *model)
     assert code == 1 and "1 taken out" in text and "not a video" in text
     code, text = run(capsys, "remove", films / "clip.mp4", *where)
-    assert code == 0 and "1 files" in text
+    assert code == 0 and "1 file taken out" in text
     code, text = run(capsys, "info", *where)
     assert code == 0 and "2" in text and str(films) in text.replace("\n", "")
     assert weights_hash(weights) in text
