@@ -140,7 +140,7 @@ def folder(root: Path) -> tuple[list[Marked], list[Video]]:
 @pytest.mark.parametrize("real_share", [0.0, 0.5, 1.0])
 def test_a_sample_follows_from_its_key_and_keeps_its_promises(tmp_path: Path, real_share: float) -> None:
     marked, film = folder(tmp_path)
-    config = Config(height=40, width=56, clip_frames=4, max_objects=3, real_share=real_share)
+    config = Config(height=32, width=64, clip_frames=4, max_objects=3, real_share=real_share)
     one, two = Clips(config, marked, film, 7), Clips(config, marked, film, 7, cache_bytes=1)
     differ = 0
     for key in [(0, 0), (0, 1), (1, 0), (5, 1)]:
@@ -149,7 +149,7 @@ def test_a_sample_follows_from_its_key_and_keeps_its_promises(tmp_path: Path, re
         b = two[key]
         assert all(torch.equal(a[name], b[name]) for name in a)
         differ += not torch.equal(a["pictures"], one[(key[0] + 1, key[1])]["pictures"])
-        assert a["pictures"].shape == (4, 3, 40, 56) and a["labels"].shape == (4, 40, 56)
+        assert a["pictures"].shape == (4, 3, 32, 64) and a["labels"].shape == (4, 32, 64)
         assert float(a["pictures"].min()) >= 0 and float(a["pictures"].max()) <= 1
         there = {int(v) for v in torch.unique(a["labels"][0])} - {0, VOID}
         assert there == {i + 1 for i, known in enumerate(a["known"].tolist()) if known} and there
@@ -162,7 +162,7 @@ def test_a_sample_follows_from_its_key_and_keeps_its_promises(tmp_path: Path, re
 def test_labels_follow_the_pixels(tmp_path: Path) -> None:
     """In the video the object is far brighter than the rest, so its label can be read from the picture."""
     _, film = folder(tmp_path)
-    dataset = Clips(Config(height=40, width=56, clip_frames=3, real_share=1.0), [], film, 1)
+    dataset = Clips(Config(height=32, width=64, clip_frames=3, real_share=1.0), [], film, 1)
     shares = []
     for index in range(20):
         sample = dataset[(0, index)]
