@@ -15,7 +15,7 @@ from pathlib import Path
 from percepta.datasets.captioned import Clip, Missing, frames_of
 from percepta.datasets.problem import Problem, noting
 from percepta.datasets.scene import PngMask, Region, Scene, unused
-from percepta.datasets.videos import Video, frames_and_masks, is_binary
+from percepta.datasets.videos import Video, folders, frames_and_masks, is_binary
 from percepta.errors import InputError, MissingFileError
 from percepta.media.image import SUFFIXES
 
@@ -106,9 +106,9 @@ def _folder(root: Path, name: str) -> Path:
     return folder / "480p" if (folder / "480p").is_dir() else folder
 
 
-def _listed(root: Path, split: str, folders: tuple[str, ...] = ("480p", "2016", "")) -> set[str]:
+def _listed(root: Path, split: str, years: tuple[str, ...] = ("480p", "2016", "")) -> set[str]:
     """The videos of a list in ImageSets/; none where there is no such list."""
-    for folder in folders:
+    for folder in years:
         path = root / "ImageSets" / folder / f"{split}.txt"
         if path.is_file():
             # Lines are a video's name, or "/JPEGImages/480p/bear/00000.jpg /Annotations/480p/bear/00000.png".
@@ -151,17 +151,19 @@ def videos(root: Path, problems: list[Problem] | None = None, warnings: list[Pro
         root: folder with JPEGImages/ and Annotations/.
         problems: a list to add to; None: the first problem is raised.
         warnings: a list to add to; None: they are dropped.
+
+    Raises:
+        MissingFileError: a folder is missing, a video has no frames or no masks.
     """
     pictures, masks = (_folder(root, name) for name in ("JPEGImages", "Annotations"))
-    out = []
-    for folder in sorted(path for path in pictures.iterdir() if path.is_dir()):
+    out: list[Video] = []
+    for folder in folders(pictures):
         with noting(problems, folder):
             frames, there = frames_and_masks(folder, masks / folder.name, problems)
             first = next((path for path in there if path is not None), None)
-            if not frames or first is None:
-                lacks = "frames" if not frames else f"masks in {masks / folder.name}"
-                raise MissingFileError(f"{folder}: a video without {lacks}")
-            out.append(Video(folder.name, frames, there, "davis", binary=is_binary(first)))
+            if first is None:
+                raise MissingFileError(f"{masks / folder.name}: no masks for the frames of {folder}")
+            out.append(Video(folder.name, frames, there, "davis", binary=is_binary(first), drop_last=True))
     years = ("480p", "2016", "") if all(video.binary for video in out) else ("2017", "480p", "")
     lists = {"train": "train", "val": "val", "test-dev": "test", "test-challenge": "test"}
     splits = {video: split for name, split in lists.items() for video in _listed(root, name, years)}
