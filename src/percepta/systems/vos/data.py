@@ -26,7 +26,7 @@ from percepta.datasets.scene import MaskSource, PngMask, Scene
 from percepta.datasets.videos import VOID, Video
 from percepta.errors import InputError
 from percepta.media import image
-from percepta.systems.vos import Config
+from percepta.systems.vos import Config, sequences, world
 from percepta.systems.vos.clips import (
     Box,
     Layer,
@@ -451,7 +451,7 @@ def _covering(
 
 
 def data(config: Config, split: str, root: Path | None = None) -> Dataset:
-    """Training clips, or the videos of a split.
+    """Training clips, or the videos of a split; without a folder, of shapes that cross and hide (`world.py`).
 
     Args:
         config: the settings.
@@ -459,13 +459,35 @@ def data(config: Config, split: str, root: Path | None = None) -> Dataset:
         root: a folder of videos with masks, of pictures with masks, or with several such folders in it.
 
     Raises:
-        MissingFileError, InputError: no set that is known, which says what was looked for; no such split.
+        MissingFileError, InputError: no set that is known, which says what was looked for; no such split, or nothing
+            in it.
     """
     if split not in SPLITS:
         raise InputError(f"the splits are {', '.join(SPLITS)}, not {split!r}")
-    if root is None or split != "train":
-        raise InputError("only training clips of a folder are here so far")
-    return Clips(config, pictures(root), videos(root, split), config.train.seed)
+    if root is None:
+        return world.Clips(config, config.train.seed) if split == "train" else world.Videos(config, split)
+    if split == "train":
+        return Clips(config, pictures(root), videos(root, split), config.train.seed)
+    found = videos(root, split)
+    if not found:
+        raise InputError(f"{root}: no video with masks in the split {split!r}")
+    return Followed(tuple(sequences.sequences(found)))
+
+
+@dataclass(frozen=True)
+class Followed:
+    """Videos of an evaluation; a batch is {videos: list of `sequences.Sequence`}."""
+
+    found: tuple[sequences.Sequence, ...]
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    def __getitem__(self, key: Key) -> sequences.Sequence:
+        return self.found[key[1]]
+
+    def collate(self, samples: list[sequences.Sequence]) -> Batch:
+        return {"videos": samples}
 
 
 def videos(root: Path, split: str) -> list[Video]:
@@ -517,14 +539,14 @@ def pictures(root: Path) -> list[Marked]:
     for one in layouts.find(root, Video, Scene):
         if one.kind is not Scene:
             continue
-        some = [marked for scene in one.read(one.root) if (marked := _marked(scene)) is not None]
+        some = [marked for scene in one.read(one.root) if (marked := marked_in(scene)) is not None]
         times = REPEATS.get(one.root.name, 1)
         for copy in range(ceil(times)):
             out += some[: round(len(some) * min(1.0, times - copy))]
     return out
 
 
-def _marked(scene: Scene) -> Marked | None:
+def marked_in(scene: Scene) -> Marked | None:
     """The objects of a labelled picture; None where it marks classes rather than objects."""
     masks = [region.mask for region in scene.regions]
     if scene.source == "ccp":  # what somebody wears, together
