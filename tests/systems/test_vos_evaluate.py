@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 
+from percepta import shell
 from percepta.datasets.videos import Video, write_mask
-from percepta.systems.vos import PRESETS, Config, evaluate, sequences, world
+from percepta.systems.vos import PRESETS, Config, commands, evaluate, sequences, world
 from percepta.systems.vos.check import check
 from percepta.systems.vos.data import data, videos
 from percepta.systems.vos.evaluate import KEPT, collect, score_results, summary, write_results
@@ -287,3 +290,22 @@ def test_published_results_get_the_official_numbers(shared_data: Path, golden: P
     for row in rows:
         np.testing.assert_allclose(row.values[:, 0], official[row.video]["J"], atol=1e-6)
         np.testing.assert_allclose(row.values[:, 1], official[row.video]["F"], atol=1e-6)
+
+
+def test_the_command_scores_a_folder_and_says_what_it_lacks(tmp_path: Path) -> None:
+    root, out = davis(tmp_path / "data", 3), tmp_path / "out"
+    files = write_results(Keeps, root, "all", out)
+    files[7].unlink()
+    kind, run = commands.COMMANDS["evaluate"]
+    words = ["--data", str(root), "--split", "all", "--results", str(out), "--out", str(tmp_path / "page")]
+    options = shell.parse(kind, words, "percepta evaluate vos")
+    screen = Console(width=200, record=True, file=io.StringIO())
+    assert run(options, screen) == 1
+    text = screen.export_text()
+    assert "J&F" in text and "1 masks are missing" in text and files[7].name in text
+    saved = json.loads((tmp_path / "page" / "metrics.json").read_text())
+    assert saved["metrics"]["J"]["n"] == 3 and len(saved["missing"]["files"]) == 1
+    again = shell.parse(kind, commands.words_of(options), "percepta evaluate vos")
+    assert again == options
+    with pytest.raises(ValueError, match="need --data"):
+        run(shell.parse(kind, ["--results", str(out)], "percepta evaluate vos"), screen)
