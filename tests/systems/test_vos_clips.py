@@ -14,8 +14,9 @@ from PIL import Image
 from percepta.datasets.scene import PngMask
 from percepta.datasets.videos import VOID, Video
 from percepta.systems.vos import Config
-from percepta.systems.vos import clips as c
-from percepta.systems.vos.data import Clips, Kept, Marked, data, pictures, videos
+from percepta.systems.vos import layers as c
+from percepta.systems.vos.clips import Clips, Kept, Marked
+from percepta.systems.vos.data import data, pictures, videos
 
 STILL = np.zeros((1, c.CONTROLS**2, 2))
 WHOLE = c.Box(0, 0, 40, 24)
@@ -185,7 +186,7 @@ def test_what_was_read_is_kept_up_to_a_limit() -> None:
 
 
 def test_a_collection_has_pictures_and_held_out_videos(tmp_path: Path, shared_data: Path) -> None:
-    for name in ("davis16", "davis16-train", "foregrounds", "coco-small"):
+    for name in ("davis16", "davis16-train", "foregrounds", "coco-small", "vos-multi"):
         (tmp_path / name).symlink_to(shared_data / name)
     train, val, test = (videos(tmp_path, split) for split in ("train", "val", "test"))
     assert (len(train), len(val), len(test)) == (26, 4, 9)

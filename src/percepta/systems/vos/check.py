@@ -15,7 +15,8 @@ from percepta.datasets.videos import Video, objects
 from percepta.errors import InputError
 from percepta.media import draw, image
 from percepta.systems.vos import MAX_OBJECTS
-from percepta.systems.vos.data import Marked, marked_in
+from percepta.systems.vos.clips import Marked
+from percepta.systems.vos.data import marked_in
 from percepta.systems.vos.predict import drawn
 from percepta.systems.vos.sequences import NEAR
 

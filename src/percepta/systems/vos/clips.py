@@ -1,373 +1,465 @@
-"""Training clips made from single pictures: layers that move, bend, cross, hide each other and come back.
+"""Training clips: pictures with marked objects that are set in motion, and frames cut out of videos.
 
-A clip is a background (a picture seen by a moving camera, or frames of a real video) and things cut out of pictures
-that lie over it. Every layer has its own motion: an affine map that changes from frame to frame, and a thin-plate
-spline (Bookstein 1989) that bends it. Masks follow the same maps, so that they are exact.
+A clip is {pictures: t 3 h w (RGB 0..1), labels: t h w (0 background, 1 .. n an object, 255 not known), known: n (which
+objects there are; each of them is in sight in frame 0)}. What moves, and how, follows from (seed, epoch, index) alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int64, UInt8
+from jaxtyping import Bool, Float, Int64, Shaped, UInt8
 from torch import Tensor
 
-CONTROLS = 4  # control points of a spline on each side of a layer
-NODES = (10, 17)  # rows and columns at which maps are computed; between them they are bilinear
-SHUTTER = (0.0, -0.5, -0.25, 0.25, 0.5)  # moments that motion blur averages, as shares of the exposure
-GAP = 6  # pixels around a thing that is lifted out, which may still show its edge
+from percepta.contract import Batch, Key
+from percepta.datasets.scene import MaskSource, PngMask
+from percepta.datasets.videos import VOID, Video
+from percepta.errors import InputError
+from percepta.media import image
+from percepta.systems.vos import Config
+from percepta.systems.vos.layers import (
+    Box,
+    Layer,
+    Motion,
+    away,
+    compose,
+    cut_out,
+    filled,
+    filmed,
+    lit,
+    places,
+    sample,
+    through,
+    wander,
+)
+
+SIZES = (0.1, 0.55)  # smallest and largest side of a pasted thing, as a share of the frame's (root of the areas)
+AREAS = (0.008, 0.65)  # share of its picture that a thing must and may cover to be cut out
+SEEN = 0.003  # share of frame 0 that an object must cover to be followed
+LONG_SIDE = 512  # larger frames and pictures are shrunk to it before they are kept
+# Labels while a clip is made, from which on: objects of its own picture or video, of the picture below, further ones.
+OWN, BELOW, MORE = 1, 100, 200
 
 
 @dataclass(frozen=True)
-class Motion:
-    """Where a layer lies in each of t frames.
+class Marked:
+    """A picture with objects that are marked in it.
 
     Attributes:
-        centre: where the middle of the layer lies in the frame, x and y in pixels.
-        matrix: frame_from_layer, around that middle.
-        bend: how far each control point of the spline is moved, as a share of the layer's half size.
+        picture: its file.
+        masks: of its objects.
     """
 
-    centre: Float[np.ndarray, "t 2"]
-    matrix: Float[np.ndarray, "t 2 2"]
-    bend: Float[np.ndarray, "t k 2"]
+    picture: Path
+    masks: tuple[MaskSource, ...]
 
-    def at(self, times: Float[np.ndarray, " m"]) -> Motion:
-        """The motion at m times, counted in frames; straight between two frames, at rest before and after them."""
-        length = len(self.centre)
-        times = np.clip(times, 0, length - 1)
-        low = np.floor(times).astype(int)
-        high, share = np.minimum(low + 1, length - 1), times - low
+    def read(self) -> tuple[UInt8[Tensor, "3 h w"], UInt8[Tensor, "h w"]]:
+        """RGB bytes, and the object of each pixel: 0 none, else 1 + its place in `masks`."""
+        pixels = image.to_bytes(image.read(self.picture, long_side=LONG_SIDE))
+        height, width = pixels.shape[1:]
+        files: dict[Path, Any] = {}
+        labels = np.zeros((height, width), np.uint8)
+        for number, source in enumerate(self.masks[: VOID - 1], 1):
+            if isinstance(source, PngMask):
+                if source.path not in files:
+                    files[source.path] = source.load()
+                mask = source.select(files[source.path])
+            else:
+                mask = source.read()
+            labels[resized(mask, height, width)] = number
+        return pixels, torch.from_numpy(labels)
 
-        def between(values: np.ndarray) -> np.ndarray:
-            weight = share.reshape(-1, *[1] * (values.ndim - 1))
-            return values[low] * (1 - weight) + values[high] * weight
 
-        return Motion(between(self.centre), between(self.matrix), between(self.bend))
+def resized(mask: Shaped[np.ndarray, "a b"], height: int, width: int) -> Shaped[np.ndarray, "height width"]:
+    """A mask or a label map at another size, by the nearest pixel.
+
+    Args:
+        mask: of any size.
+        height: in pixels.
+        width: in pixels.
+    """
+    if mask.shape == (height, width):
+        return mask
+    rows = ((np.arange(height) + 0.5) * mask.shape[0] / height).astype(int)
+    columns = ((np.arange(width) + 0.5) * mask.shape[1] / width).astype(int)
+    return mask[rows[:, None], columns]
 
 
-@dataclass(frozen=True)
-class Layer:
-    """A thing that lies over the background.
+@dataclass
+class Kept:
+    """What was read lately, in memory up to a number of bytes; what was used longest ago goes first.
 
     Attributes:
-        pixels: RGB 0..1 times alpha.
-        alpha: 0..1, how much of the pixel the thing covers.
-        motion: where it is.
-        label: its number in the clip; 0: it is not followed and hides what is.
-        exposure: share of the time between two frames that the shutter is open: motion blur. 0: none.
+        most_bytes: the limit.
     """
 
-    pixels: Float[Tensor, "3 h w"]
-    alpha: Float[Tensor, "h w"]
-    motion: Motion
-    label: int
-    exposure: float = 0.0
+    most_bytes: int
+    _entries: OrderedDict[Any, tuple[Tensor, ...]] = field(default_factory=OrderedDict, repr=False)
+    _bytes: int = 0
+
+    def get(self, key: Any, read: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        """What stands under a key, read where it is not there.
+
+        Args:
+            key: what it is known by.
+            read: gives it.
+        """
+        if key in self._entries:
+            self._entries.move_to_end(key)
+            return self._entries[key]
+        found = read()
+        self._entries[key] = found
+        self._bytes += sum(part.nbytes for part in found)
+        while self._bytes > self.most_bytes and len(self._entries) > 1:
+            _, old = self._entries.popitem(last=False)
+            self._bytes -= sum(part.nbytes for part in old)
+        return found
 
 
-def walk(rng: np.random.Generator, frames: int, *shape: int) -> Float[np.ndarray, "frames *shape"]:
-    """A random walk from 0 whose steps are like the one before; about 1 a step.
+@dataclass
+class Clips:
+    """Training clips; which one follows from (seed, epoch, index) alone.
+
+    Attributes:
+        config: size, number of frames and of objects, share of real clips.
+        pictures: single pictures with marked objects, repeated as often as an epoch goes through them.
+        videos: real ones.
+        seed: of the training.
+        cache_bytes: how much memory pictures that were read may take.
+    """
+
+    config: Config
+    pictures: Sequence[Marked]
+    videos: Sequence[Video]
+    seed: int = 0
+    cache_bytes: int = 600_000_000
+    _kept: Kept = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.pictures and not self.videos:
+            raise InputError("no picture with a marked object, and no video with masks, to train on")
+        self._kept = Kept(self.cache_bytes)
+
+    def __len__(self) -> int:
+        return len(self.pictures) or sum(len(video.frames) for video in self.videos)
+
+    def __getitem__(self, key: Key) -> dict[str, Tensor]:
+        epoch, index = key
+        rng = np.random.default_rng((self.seed, epoch, index))
+        for _ in range(20):
+            real = bool(self.videos) and (not self.pictures or rng.random() < self.config.real_share)
+            seen = self._real(rng) if real else self._made(index, rng)
+            if seen is not None and (sample := self._sample(*seen, rng)) is not None:
+                return sample
+            index = int(rng.integers(len(self)))
+        raise InputError("twenty draws in a row gave no clip with an object in sight in its first frame")
+
+    def collate(self, samples: list[dict[str, Tensor]]) -> Batch:
+        return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
+
+    def _sample(
+        self, pictures: Float[Tensor, "t 3 h w"], labels: Int64[Tensor, "t h w"], rng: np.random.Generator
+    ) -> dict[str, Tensor] | None:
+        """The clip with its objects numbered from 1 in a random order; None where frame 0 shows none."""
+        n = self.config.max_objects
+        count = torch.bincount(labels[0].flatten(), minlength=VOID + 1)[1:VOID]
+        seen = [int(i) + 1 for i in torch.where(count >= SEEN * labels[0].numel())[0]]
+        chosen = [seen[i] for i in rng.permutation(len(seen))[:n]]
+        if not chosen:
+            return None
+        table = torch.zeros(VOID + 1, dtype=torch.int64)
+        table[VOID] = VOID
+        for number, old in enumerate(chosen, 1):
+            table[old] = number
+        known = torch.arange(n) < len(chosen)
+        return {"pictures": lit(pictures, rng, 1.0), "labels": table[labels], "known": known}
+
+    # ------------------------------------------------------------------------------------------------- real videos
+
+    def _real(self, rng: np.random.Generator) -> tuple[Tensor, Tensor] | None:
+        """Frames of a video, from a random place, in a random stride and direction, cut and mirrored the same way."""
+        frames, height, width = self.config.clip_frames, self.config.height, self.config.width
+        video = self.videos[int(rng.integers(len(self.videos)))]
+        there = video.marked
+        if len(there) < 2:
+            return None
+        most = max(1, (len(there) - 1) // max(frames - 1, 1))
+        stride = int(min(rng.choice([1, 2, 3, 4], p=[0.4, 0.3, 0.2, 0.1]), most))
+        span = (frames - 1) * stride
+        start = int(rng.integers(max(1, len(there) - span)))
+        picks = np.minimum(start + stride * np.arange(frames), len(there) - 1)
+        if rng.random() < 0.5:
+            picks = picks[::-1]
+        read = [self._frame(video, there[i]) for i in picks]
+        pixels = torch.stack([pixels for pixels, _ in read]).float() / 255
+        masks = _renumbered(torch.stack([labels for _, labels in read])).float()
+        h, w = pixels.shape[2:]
+        zoom = float(np.exp(rng.uniform(0, 0.45))) if rng.random() < 0.7 else 1.0
+        scale = max(height / h, width / w) * zoom
+        sides = (scale * np.exp(rng.uniform(0, 0.1)), scale * np.exp(rng.uniform(0, 0.1)))
+        flip = -1 if rng.random() < 0.5 else 1
+        focus = self._focus(masks[0], rng)
+        matrix = np.diag([flip * sides[0], sides[1]])
+        centre = _covering(focus, matrix, (h, w), (height, width), rng)
+        one = Motion(centre[None], matrix[None], np.zeros((1, 16, 2)))
+        grid = places(one, (h, w), Box(0, 0, width, height))
+        pictures = sample(pixels.flatten(0, 1), grid, reflect=True).view(frames, 3, height, width)
+        labels = sample(masks, grid, nearest=True, reflect=True)[0].long()
+        layers = self._more(rng, _taken(labels), _middles(labels)) if rng.random() < 0.35 else []
+        return compose(pictures, labels, layers)
+
+    @staticmethod
+    def _focus(mask: Tensor, rng: np.random.Generator) -> np.ndarray:
+        """The middle of what is marked, in pixels from the middle of the picture; near it, or anywhere."""
+        h, w = mask.shape
+        ys, xs = torch.where((mask > 0) & (mask < VOID))
+        if not len(ys) or rng.random() < 0.2:
+            return rng.uniform(-0.5, 0.5, 2) * [w, h]
+        middle = np.array([float(xs.float().mean()) - (w - 1) / 2, float(ys.float().mean()) - (h - 1) / 2])
+        return middle + rng.normal(0, 0.08, 2) * [w, h]
+
+    # --------------------------------------------------------------------------------------------- single pictures
+
+    def _made(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor] | None:
+        """A clip from a picture: its objects move with it, or lifted out of it, or over another picture."""
+        pixels, labels = self._read(self.pictures[index])
+        things = _things(labels)
+        if not things:
+            return None
+        # Of an upright picture the frame shows a part only, so that what stands in it is rather laid over another.
+        upright = pixels.shape[1] > pixels.shape[2]
+        kind = str(rng.choice(["still", "lifted", "pasted"], p=[0.15, 0.25, 0.6] if upright else [0.35, 0.35, 0.3]))
+        chosen = [things[i] for i in rng.permutation(len(things))[: self.config.max_objects]]
+        masks = [labels == thing for thing in chosen]
+        background, marks = pixels.float() / 255, _numbered(masks, OWN)
+        if kind == "pasted":
+            other, seen = self._read(self.pictures[int(rng.integers(len(self.pictures)))])
+            there = _things(seen)[:1] if rng.random() < 0.5 else []
+            background, marks = other.float() / 255, _numbered([seen == thing for thing in there] or [seen < 0], BELOW)
+        elif kind == "lifted":
+            background = filled(background, marks > 0)
+        background, marks, motion = self._camera(background, marks, rng, still=kind == "still")
+        exposure = float(rng.choice([0.0, 0.25, 0.5], p=[0.75, 0.15, 0.1]))
+        shown = torch.zeros_like(marks) if kind == "lifted" else marks
+        film, below = filmed(background, shown, motion, (self.config.height, self.config.width), exposure)
+        layers: list[Layer] = []
+        if kind == "lifted":
+            layers = [self._lifted(rng, pixels, mask, motion, OWN + place) for place, mask in enumerate(masks)]
+        elif kind == "pasted":
+            layers = [self._pasted(rng, pixels, mask, OWN + place, None) for place, mask in enumerate(masks)]
+        if rng.random() < 0.6:
+            middles = [*_middles(below), *(layer.motion.centre for layer in layers)]
+            layers += self._more(rng, len(layers) + _taken(below), middles)
+        if rng.random() < 0.5:
+            layers = [layers[i] for i in rng.permutation(len(layers))]
+        return compose(film, below, layers)
+
+    def _camera(
+        self, picture: Float[Tensor, "3 h w"], marks: UInt8[Tensor, "h w"], rng: np.random.Generator, *, still: bool
+    ) -> tuple[Tensor, Tensor, Motion]:
+        """A picture and its marks, perhaps smaller, and how a camera moves that looks at what is marked.
+
+        Args:
+            picture: RGB 0..1.
+            marks: labels.
+            rng: where the draws come from.
+            still: nothing moves by itself in the picture, so that all of it bends a little.
+        """
+        frames, height, width = self.config.clip_frames, self.config.height, self.config.width
+        h, w = picture.shape[1:]
+        scale = max(height / h, width / w) * float(np.exp(rng.uniform(0.02, 0.4)))
+        if scale < 0.8:  # a larger picture would be sampled with gaps
+            h, w = round(h * scale), round(w * scale)
+            picture, scale = image.resize(picture, h, w), 1.0
+            marks = F.interpolate(marks[None, None], (h, w))[0, 0]
+        speed = float(rng.choice([0.2, 1.0, 2.5], p=[0.35, 0.45, 0.2]))
+        bend = 0.03 if still else float(rng.choice([0.0, 0.02], p=[0.6, 0.4]))
+        motion = wander(rng, frames, np.zeros(2), 0.02 * width * speed, 0.025 * speed, bend)
+        matrix = np.diag([scale * rng.choice([-1, 1]), scale])
+        start = _covering(self._focus(marks.float(), rng), matrix, (h, w), (height, width), rng)
+        return picture, marks, Motion(motion.centre + start, motion.matrix @ matrix, motion.bend)
+
+    def _lifted(
+        self,
+        rng: np.random.Generator,
+        pixels: UInt8[Tensor, "3 h w"],
+        mask: Bool[Tensor, "h w"],
+        camera: Motion,
+        label: int,
+    ) -> Layer:
+        """A thing of the background that starts at its own place and then moves by itself."""
+        colour, alpha = cut_out(pixels, mask, 1.0)
+        ys, xs = torch.where(mask.any(1))[0], torch.where(mask.any(0))[0]
+        middle = np.array([int(xs[0]) + int(xs[-1]), int(ys[0]) + int(ys[-1])]) / 2
+        start = camera.centre + camera.matrix @ (middle - (np.array(mask.shape[::-1]) - 1) / 2)
+        speed = float(rng.choice([0.3, 1.0, 2.0], p=[0.3, 0.5, 0.2]))
+        own = wander(rng, len(start), np.zeros(2), 0.03 * self.config.width * speed, 0.05 * speed, 0.03 * speed)
+        motion = Motion(start + own.centre, own.matrix @ camera.matrix, own.bend)
+        return Layer(colour, alpha, motion, label, _exposure(rng))
+
+    def _more(self, rng: np.random.Generator, taken: int, middles: list[np.ndarray]) -> list[Layer]:
+        """Things of other pictures (or videos) that cross, leave, come back, or hide what is followed.
+
+        Args:
+            rng: where the draws come from.
+            taken: how many objects are followed already.
+            middles: where those are in each frame.
+        """
+        out: list[Layer] = []
+        for number in range(int(rng.integers(1, 3))):
+            pixels, labels = self._any(rng)
+            if not (things := _things(labels)):
+                continue
+            follow = taken < self.config.max_objects and rng.random() < 0.65
+            thing = things[int(rng.integers(len(things)))]
+            aim = middles[int(rng.integers(len(middles)))] if middles else None
+            out.append(self._pasted(rng, pixels, labels == thing, MORE + number if follow else 0, aim))
+            taken += follow
+            middles = [*middles, out[-1].motion.centre]
+        return out
+
+    def _pasted(
+        self,
+        rng: np.random.Generator,
+        pixels: UInt8[Tensor, "3 h w"],
+        mask: Bool[Tensor, "h w"],
+        label: int,
+        aim: Float[np.ndarray, "t 2"] | None,
+    ) -> Layer:
+        """A thing with a path of its own: it wanders, goes through the place where another one is, or out and back.
+
+        Args:
+            rng: where the draws come from.
+            pixels: of its picture.
+            mask: where it is in it.
+            label: its number in the clip; 0: it is not followed.
+            aim: where another thing is in each frame.
+        """
+        frames, height, width = self.config.clip_frames, self.config.height, self.config.width
+        side = float(np.exp(rng.uniform(*np.log(SIZES)))) * (height * width) ** 0.5
+        scale = min(side / float(mask.sum()) ** 0.5, 2.5)
+        if rng.random() < 0.5:
+            pixels, mask = pixels.flip(2), mask.flip(1)
+        colour, alpha = cut_out(pixels, mask, scale)
+        speed = float(rng.choice([0.3, 1.0, 2.0], p=[0.3, 0.5, 0.2]))
+        size = np.array([width, height], float)
+        start = rng.uniform(0.12, 0.88, 2) * size
+        motion = wander(rng, frames, start, 0.04 * width * speed, 0.05 * speed, 0.03 * speed)
+        turn = rng.random()
+        if aim is not None and frames > 1 and turn < 0.45:
+            frame = int(rng.integers(1, frames))
+            motion = through(motion, _far(rng, aim[0], size), aim[frame] + rng.normal(0, 0.05, 2) * size, frame)
+        elif frames > 2 and turn < 0.65:
+            outside = rng.uniform(0.1, 0.9, 2) * size
+            axis = int(rng.random() < 0.4)  # out at a side, or above or below
+            beyond = (0.45 + 0.15 * rng.random()) * alpha.shape[1 - axis]
+            outside[axis] = size[axis] + beyond if rng.random() < 0.5 else -beyond
+            motion = away(motion, outside, int(rng.integers(1, frames - 1)))
+        gain = np.exp(rng.normal(0, 0.12) + rng.normal(0, 0.05, (3, 1, 1))).astype(np.float32)
+        return Layer((colour * torch.from_numpy(gain)).clamp(max=1), alpha, motion, label, _exposure(rng))
+
+    # -------------------------------------------------------------------------------------------------- what is read
+
+    def _read(self, marked: Marked) -> tuple[Tensor, ...]:
+        return self._kept.get(marked.picture, marked.read)
+
+    def _frame(self, video: Video, frame: int) -> tuple[Tensor, ...]:
+        return self._kept.get(video.frames[frame], lambda: _frame(video, frame))
+
+    def _any(self, rng: np.random.Generator) -> tuple[Tensor, ...]:
+        """A picture with marked things: a single one, or a frame of a video."""
+        if self.pictures and not (self.videos and rng.random() < 0.1):
+            return self._read(self.pictures[int(rng.integers(len(self.pictures)))])
+        video = self.videos[int(rng.integers(len(self.videos)))]
+        return self._frame(video, video.marked[int(rng.integers(len(video.marked)))])
+
+
+def _frame(video: Video, frame: int) -> tuple[UInt8[Tensor, "3 h w"], UInt8[Tensor, "h w"]]:
+    """A frame and its labels."""
+    pixels = image.to_bytes(image.read(video.frames[frame], long_side=LONG_SIDE))
+    mask = video.mask(frame)
+    height, width = pixels.shape[1:]
+    if mask is None:
+        return pixels, torch.full((height, width), VOID, dtype=torch.uint8)
+    return pixels, torch.from_numpy(resized(mask, height, width))
+
+
+def _things(labels: UInt8[Tensor, "h w"]) -> list[int]:
+    """The objects of a picture that are neither specks nor nearly all of it."""
+    share = torch.bincount(labels.flatten(), minlength=VOID + 1)[1:VOID] / labels.numel()
+    return [int(i) + 1 for i in torch.where((share >= AREAS[0]) & (share <= AREAS[1]))[0]]
+
+
+def _numbered(masks: Sequence[Bool[Tensor, "h w"]], first: int) -> UInt8[Tensor, "h w"]:
+    """The label `first` where the first mask is, the next one where the second is, ...; 0 elsewhere."""
+    out = torch.zeros(masks[0].shape, dtype=torch.uint8)
+    for number, mask in enumerate(masks, first):
+        out[mask] = number
+    return out
+
+
+def _renumbered(labels: UInt8[Tensor, "t h w"]) -> UInt8[Tensor, "t h w"]:
+    """The objects of the first frame with the labels OWN, OWN + 1, ...; others are background, VOID stays."""
+    there = [int(i) for i in torch.unique(labels[0]) if 0 < i < VOID][: BELOW - OWN]
+    table = torch.zeros(VOID + 1, dtype=torch.uint8)
+    table[VOID] = VOID
+    table[there] = torch.arange(OWN, OWN + len(there), dtype=torch.uint8)
+    return table[labels.long()]
+
+
+def _taken(labels: Int64[Tensor, "t h w"]) -> int:
+    """How many objects the first frame shows."""
+    found = torch.unique(labels[0])
+    return int(((found > 0) & (found < VOID)).sum())
+
+
+def _middles(labels: Int64[Tensor, "t h w"]) -> list[Float[np.ndarray, "t 2"]]:
+    """The middle, x and y, of all that is followed in each frame; nothing where the first frame shows nothing."""
+    places = []
+    for frame in (labels > 0) & (labels < VOID):
+        ys, xs = torch.where(frame[::4, ::4])
+        places.append([4 * float(xs.float().mean()), 4 * float(ys.float().mean())] if len(ys) else None)
+    if places[0] is None:
+        return []
+    last = places[0]
+    out = []
+    for place in places:
+        last = place or last
+        out.append(last)
+    return [np.array(out)]
+
+
+def _far(rng: np.random.Generator, place: Float[np.ndarray, "2"], size: Float[np.ndarray, "2"]) -> np.ndarray:
+    """A place in the picture that is not near another: the farthest of four."""
+    tries = rng.uniform(0.05, 0.95, (4, 2)) * size
+    return tries[int(((tries - place) ** 2).sum(1).argmax())]
+
+
+def _exposure(rng: np.random.Generator) -> float:
+    return float(rng.choice([0.0, 0.2, 0.4], p=[0.7, 0.2, 0.1]))
+
+
+def _covering(
+    focus: np.ndarray, matrix: np.ndarray, inner: tuple[int, int], outer: tuple[int, int], rng: np.random.Generator
+) -> Float[np.ndarray, "2"]:
+    """Where the middle of a picture lies in the frame so that what is looked at is near its middle, without borders.
 
     Args:
+        focus: what is looked at, in pixels from the picture's middle.
+        matrix: frame_from_picture.
+        inner: height and width of the picture.
+        outer: height and width of the frame.
         rng: where the draws come from.
-        frames: its length.
-        shape: of the values.
     """
-    steps = rng.normal(size=(frames, *shape))
-    for k in range(2, frames):
-        steps[k] = 0.7 * steps[k - 1] + 0.7 * steps[k]
-    steps[0] = 0
-    return np.cumsum(steps, 0)
-
-
-def wander(
-    rng: np.random.Generator, frames: int, centre: Float[np.ndarray, "2"], way_px: float, turn: float, bend: float
-) -> Motion:
-    """A motion without an aim.
-
-    Args:
-        rng: where the draws come from.
-        frames: how many.
-        centre: where the layer's middle lies in the first frame, in pixels.
-        way_px: how far it moves from one frame to the next, in pixels.
-        turn: how much it turns (radians), grows (share) and shears from one frame to the next.
-        bend: how much it bends from one frame to the next, as a share of its half size.
-    """
-    angle, shear, *grow = (turn * walk(rng, frames, 4)).T
-    size = np.exp(np.clip(np.stack(grow, -1), -0.7, 0.5))
-    cos, sin = np.cos(angle), np.sin(angle)
-    rotation = np.stack([np.stack([cos, -sin], -1), np.stack([sin, cos], -1)], -2)
-    stretch = np.zeros((frames, 2, 2))
-    stretch[:, 0, 0], stretch[:, 1, 1] = size.T
-    stretch[:, 0, 1] = np.clip(shear, -0.4, 0.4) * size[:, 0]
-    path = centre + way_px * walk(rng, frames, 2)
-    return Motion(path, rotation @ stretch, bend * walk(rng, frames, CONTROLS**2, 2))
-
-
-@dataclass(frozen=True)
-class Box:
-    """A part of the frame, in pixels; the right and the bottom edge are outside."""
-
-    left: int
-    top: int
-    right: int
-    bottom: int
-
-
-def places(motion: Motion, size: tuple[int, int], box: Box) -> Float[Tensor, "t a b 2"]:
-    """The place in a layer that each pixel of a part of the frames shows, as `grid_sample` counts: −1..1, x and y.
-
-    Args:
-        motion: where the layer lies.
-        size: height and width of the layer, in pixels.
-        box: the part of the frames.
-    """
-    across, down = np.linspace(box.left, box.right - 1, NODES[1]), np.linspace(box.top, box.bottom - 1, NODES[0])
-    nodes = np.stack(np.meshgrid(across, down), -1).reshape(1, -1, 2)
-    # The middle of the layer, between its pixels where their number is even, is at 0 for grid_sample.
-    inside = (
-        (nodes - motion.centre[:, None]) @ np.linalg.inv(motion.matrix).transpose(0, 2, 1) / (np.array(size[::-1]) / 2)
-    )
-    moved = inside + spline(motion.bend, np.clip(inside, -1.2, 1.2)) if motion.bend.any() else inside
-    height, width = box.bottom - box.top, box.right - box.left
-    # Between the nodes bilinear, as two products: far faster than F.interpolate, and in the order that is needed.
-    coarse = torch.from_numpy(moved.astype(np.float32)).view(-1, NODES[0], 2 * NODES[1])
-    columns = torch.kron(_between(NODES[1], width), torch.eye(2)).T
-    return (_between(NODES[0], height) @ coarse @ columns).view(-1, height, width, 2)
-
-
-def _between(nodes: int, count: int) -> Float[Tensor, "count nodes"]:
-    """Weights of linear interpolation from nodes, the first and the last at the ends, to `count` places."""
-    place = torch.linspace(0, nodes - 1, count)
-    return (1 - (place[:, None] - torch.arange(nodes)).abs()).clamp(min=0)
-
-
-def sample(
-    source: Float[Tensor, "c h w"], grid: Float[Tensor, "t a b 2"], *, nearest: bool = False, reflect: bool = False
-) -> Float[Tensor, "t c a b"]:
-    """A layer at some places.
-
-    Args:
-        source: the layer.
-        grid: what `places` gives.
-        nearest: take the nearest pixel, for labels.
-        reflect: beyond its border the layer is mirrored; otherwise there is 0.
-    """
-    mode, padding = ("nearest" if nearest else "bilinear"), ("reflection" if reflect else "zeros")
-    return F.grid_sample(source.expand(len(grid), -1, -1, -1), grid, mode, padding, align_corners=False)
-
-
-def look(
-    source: Float[Tensor, "c h w"],
-    motion: Motion,
-    frame: int,
-    box: Box,
-    exposure: float = 0.0,
-    marks: Float[Tensor, "h w"] | None = None,
-) -> tuple[Float[Tensor, "c a b"], Int64[Tensor, "a b"] | None]:
-    """A layer as one frame sees it, averaged over the moments in which the shutter is open.
-
-    Args:
-        source: the layer.
-        motion: where it lies.
-        frame: number of the frame.
-        box: the part of the frame.
-        exposure: share of the time between two frames.
-        marks: labels of a background, which is mirrored beyond its border; None: beyond the border there is 0.
-
-    Returns:
-        The layer's values, and the label of each pixel where there are marks.
-    """
-    times = frame + exposure * np.array(SHUTTER if exposure else SHUTTER[:1])
-    grid = places(motion.at(times), (source.shape[1], source.shape[2]), box)
-    seen = sample(source, grid, reflect=marks is not None)
-    colour = seen.mean(0) if exposure else seen[0]
-    return colour, None if marks is None else sample(marks[None], grid[:1], nearest=True, reflect=True)[0, 0].long()
-
-
-def filmed(
-    picture: Float[Tensor, "3 h w"], marks: UInt8[Tensor, "h w"], motion: Motion, size: tuple[int, int], exposure: float
-) -> tuple[Float[Tensor, "t 3 a b"], Int64[Tensor, "t a b"]]:
-    """A picture, and what is marked in it, as a moving camera sees it.
-
-    Args:
-        picture: RGB 0..1.
-        marks: a label for each pixel.
-        motion: where the picture lies in the frames.
-        size: height and width of the frames, in pixels.
-        exposure: share of the time between two frames that the shutter is open.
-    """
-    whole, values = Box(0, 0, size[1], size[0]), marks.float()
-    seen = [look(picture, motion, frame, whole, exposure, values) for frame in range(len(motion.centre))]
-    return torch.stack([colour for colour, _ in seen]), torch.stack([label for _, label in seen if label is not None])
-
-
-@cache
-def _controls() -> tuple[Float[np.ndarray, "k 2"], Float[np.ndarray, "j k"]]:
-    """The control points in −1..1, and the matrix from their displacements to the weights of the spline."""
-    side = np.linspace(-1, 1, CONTROLS)
-    points = np.stack(np.meshgrid(side, side), -1).reshape(-1, 2)
-    n = len(points)
-    system = np.zeros((n + 3, n + 3))
-    system[:n, :n] = _kernel(points, points)
-    system[:n, n], system[:n, n + 1 :] = 1, points
-    system[n:, :n] = system[:n, n:].T
-    return points, np.linalg.inv(system)[:, :n]
-
-
-def _kernel(a: Float[np.ndarray, "*b n 2"], b: Float[np.ndarray, "k 2"]) -> Float[np.ndarray, "*b n k"]:
-    """U(r) = r² log r² of all pairs."""
-    square = ((a[..., None, :] - b) ** 2).sum(-1)
-    return square * np.log(np.maximum(square, 1e-12))
-
-
-def spline(bend: Float[np.ndarray, "t k 2"], places: Float[np.ndarray, "t n 2"]) -> Float[np.ndarray, "t n 2"]:
-    """The thin-plate spline that moves the control points by `bend`, at some places in −1..1."""
-    points, solve = _controls()
-    weights = solve @ bend
-    k = len(points)
-    return _kernel(places, points) @ weights[:, :k] + weights[:, k : k + 1] + places @ weights[:, k + 1 :]
-
-
-def cut_out(
-    pixels: UInt8[Tensor, "3 h w"], mask: Bool[Tensor, "h w"], scale: float
-) -> tuple[Float[Tensor, "3 a b"], Float[Tensor, "a b"]]:
-    """A thing out of its picture: RGB 0..1 times alpha, and alpha, with a margin of two pixels.
-
-    Args:
-        pixels: RGB bytes.
-        mask: where the thing is.
-        scale: how much larger it becomes.
-    """
-    ys, xs = torch.where(mask.any(1))[0], torch.where(mask.any(0))[0]
-    top, bottom = max(int(ys[0]) - 1, 0), int(ys[-1]) + 2
-    left, right = max(int(xs[0]) - 1, 0), int(xs[-1]) + 2
-    colour = pixels[:, top:bottom, left:right].float() / 255
-    size = (max(2, round(colour.shape[1] * scale)), max(2, round(colour.shape[2] * scale)))
-    both = torch.cat([colour, mask[None, top:bottom, left:right].float()])[None]
-    both = F.interpolate(both, size, mode="bilinear", align_corners=False, antialias=True)[0]
-    # Masks that people draw hold a rim of the background: what is half covered counts for less.
-    alpha = (both[3] * 1.6 - 0.5).clamp(0, 1)
-    return F.pad(both[:3] * alpha, [2] * 4), F.pad(alpha, [2] * 4)
-
-
-def filled(pixels: Float[Tensor, "3 h w"], hole: Bool[Tensor, "h w"]) -> Float[Tensor, "3 h w"]:
-    """The picture with smooth colours of its surroundings in place of a hole (and a rim of GAP pixels around it)."""
-    wide = F.max_pool2d(hole[None, None].float(), (1, 2 * GAP + 1), 1, (0, GAP))
-    wide = F.max_pool2d(wide, (2 * GAP + 1, 1), 1, (GAP, 0))
-    known = 1 - wide
-    levels = [torch.cat([pixels[None] * known, known], 1)]
-    while min(levels[-1].shape[2:]) > 2 and float(levels[-1][:, 3].min()) < 1e-3:
-        levels.append(F.avg_pool2d(levels[-1], 2, ceil_mode=True))
-    total = levels[-1]
-    colour = total[:, :3] / total[:, 3:].clamp(min=1e-3)
-    for level in reversed(levels[:-1]):
-        up = F.interpolate(colour, level.shape[2:], mode="bilinear", align_corners=False)
-        share = level[:, 3:].clamp(max=1)
-        colour = level[:, :3] + (1 - share) * up
-    return torch.where(wide > 0, colour, pixels[None])[0].clamp(0, 1)
-
-
-def compose(
-    background: Float[Tensor, "t 3 h w"], labels: Int64[Tensor, "t h w"], layers: Sequence[Layer]
-) -> tuple[Float[Tensor, "t 3 h w"], Int64[Tensor, "t h w"]]:
-    """Layers over a background, the last one on top.
-
-    Args:
-        background: RGB 0..1.
-        labels: of the background.
-        layers: what lies over it.
-
-    Returns:
-        RGB 0..1, and the number of what is seen at each pixel.
-    """
-    background, labels = background.clone(), labels.clone()
-    for layer in layers:
-        source = torch.cat([layer.pixels, layer.alpha[None]])
-        for frame in range(len(background)):
-            box = reached(layer, frame, background.shape[2], background.shape[3])
-            if box is not None:
-                seen, _ = look(source, layer.motion, frame, box, layer.exposure)
-                part = (slice(box.top, box.bottom), slice(box.left, box.right))
-                background[frame, :, *part].mul_(1 - seen[3]).add_(seen[:3])
-                labels[frame][part][seen[3] > 0.5] = layer.label
-    return background, labels
-
-
-def reached(layer: Layer, frame: int, height: int, width: int) -> Box | None:
-    """The part of a frame that a layer may cover; None where it is outside.
-
-    Args:
-        layer: what lies there.
-        frame: number of the frame.
-        height: of the frame, in pixels.
-        width: of the frame, in pixels.
-    """
-    half = np.array(layer.alpha.shape[::-1]) / 2
-    bend = np.abs(layer.motion.bend).max(initial=0.0)
-    corners = np.array([[x, y] for x in (-1, 1) for y in (-1, 1)]) * half * (1 + 1.5 * bend)
-    times = frame + layer.exposure * np.array(SHUTTER)
-    motion = layer.motion.at(times)
-    points = (motion.centre[:, None] + corners @ motion.matrix.transpose(0, 2, 1)).reshape(-1, 2)
-    left, top = np.floor(points.min(0)).astype(int)
-    right, bottom = np.ceil(points.max(0)).astype(int) + 1
-    left, top, right, bottom = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
-    return Box(int(left), int(top), int(right), int(bottom)) if left < right and top < bottom else None
-
-
-def lit(pictures: Float[Tensor, "t 3 h w"], rng: np.random.Generator, strength: float) -> Float[Tensor, "t 3 h w"]:
-    """Colours and light of a camera that change slowly: saturation, contrast, brightness, a shadow that passes.
-
-    Args:
-        pictures: RGB 0..1.
-        rng: where the draws come from.
-        strength: 0 leaves everything as it is.
-    """
-    frames = len(pictures)
-    drift = 0.06 * walk(rng, frames, 1) + 0.02 * walk(rng, frames, 3)
-    gain = np.exp(strength * (rng.normal(0, 0.15) + rng.normal(0, 0.05, 3) + drift))
-    shift = strength * (rng.normal(0, 0.05) + 0.02 * walk(rng, frames, 1)) + (rng.random() < 0.5) * 0.5 * (1 - gain)
-    # One matrix for each frame: gains of the channels after colours were moved to or away from grey.
-    vivid = np.exp(strength * rng.normal(0, 0.3)) if rng.random() < 0.6 else 1.0
-    matrix = gain[..., None] * (vivid * np.eye(3) + (1 - vivid) / 3)
-    mix, add = torch.from_numpy(matrix.astype(np.float32)), torch.from_numpy(shift.astype(np.float32))
-    out = torch.baddbmm(add.expand(frames, 3)[..., None], mix, pictures.flatten(2)).view_as(pictures)
-    if rng.random() < 0.25 * min(strength, 1):
-        shadow = 0.3 * strength * np.clip(rng.normal(size=(frames, 1, 3, 4)).cumsum(0) / np.sqrt(frames), -1.5, 1.5)
-        field = torch.from_numpy(np.exp(shadow).astype(np.float32))
-        out *= F.interpolate(field, pictures.shape[2:], mode="bilinear", align_corners=True)
-    return out.clamp_(0, 1)
-
-
-def through(motion: Motion, start: Float[np.ndarray, "2"], goal: Float[np.ndarray, "2"], frame: int) -> Motion:
-    """The motion with a straight path from `start` through `goal`, which it reaches at a frame, and on.
-
-    Args:
-        motion: how it turns and bends, and how its path trembles.
-        start: place in the first frame, in pixels.
-        goal: place in that frame.
-        frame: number of the frame, 1 or more.
-    """
-    times = np.arange(len(motion.centre))[:, None] / frame
-    tremble = motion.centre - motion.centre[:1]
-    return replace(motion, centre=start + times * (goal - start) + 0.2 * tremble)
-
-
-def away(motion: Motion, outside: Float[np.ndarray, "2"], frame: int) -> Motion:
-    """The motion that leaves for a place outside the picture, is there at a frame, and comes back.
-
-    Args:
-        motion: the path without that.
-        outside: the place, in pixels.
-        frame: number of the frame, neither the first nor, where it is to come back, the last.
-    """
-    length = len(motion.centre)
-    times = np.arange(length)
-    near = np.where(times <= frame, times / frame, (length - 1 - times) / max(length - 1 - frame, 1))
-    share = np.clip(near, 0, 1)[:, None] ** 0.7
-    return replace(motion, centre=motion.centre * (1 - share) + outside * share)
+    frame = np.array(outer[::-1], float)
+    middle = (frame - 1) / 2
+    wish = middle + rng.normal(0, 0.08, 2) * frame - matrix @ focus
+    room = np.maximum(np.abs(matrix) @ np.array(inner[::-1]) - frame, 0) / 2
+    return np.clip(wish, middle - room, middle + room)
