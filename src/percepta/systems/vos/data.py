@@ -73,8 +73,8 @@ def videos(root: Path, split: str) -> list[Video]:
     """The videos of a split of a folder.
 
     Official splits count where the set has them; else HELD_OUT are for validation, and what is no such folder is cut by
-    the checksum of each video's name; its "test" is everything. In a collection (a folder with several sets), the
-    videos of TEST_VIDEOS are for testing only, those of UNUSED for nothing, and the others are never for testing.
+    the checksum of each video's name; its "test" is everything. In a collection (a folder with several sets) that has
+    the folder TEST_VIDEOS, those videos are for testing only and all others never; those of UNUSED are for nothing.
 
     Args:
         root: the folder.
@@ -82,12 +82,15 @@ def videos(root: Path, split: str) -> list[Video]:
     """
     found = [one for one in layouts.find(root, Video, Scene) if one.kind is Video]
     alone = [one.root for one in found] == [Path(root).expanduser()]
+    reserved = not alone and any(one.root.name == TEST_VIDEOS for one in found)
     out: list[Video] = []
     for one in found:
-        name = one.root.name
-        if not alone and split != "all" and (name == UNUSED or (name == TEST_VIDEOS) != (split == "test")):
-            continue
-        out += part(one.read(one.root), split, everything=not alone and split == "test")
+        name, here = (
+            one.root.name,
+            split == "all" or not reserved or (one.root.name == TEST_VIDEOS) == (split == "test"),
+        )
+        if here and (alone or split == "all" or name != UNUSED):
+            out += part(one.read(one.root), split, everything=reserved and split == "test")
     return out
 
 
