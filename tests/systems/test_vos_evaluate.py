@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from percepta.systems.vos import PRESETS, Config, commands, evaluate, sequences,
 from percepta.systems.vos.check import check
 from percepta.systems.vos.data import data, videos
 from percepta.systems.vos.evaluate import KEPT, collect, score_results, summary, write_results
+from percepta.systems.vos.model import build
 
 SIZE = (36, 64)
 
@@ -96,6 +98,18 @@ def test_who_knows_everything_gets_1_and_who_keeps_the_mask_what_is_printed_besi
     assert kept["J"].value < 0.6 and kept["hidden, said so"].value == 0
     assert kept["J&F"].value == pytest.approx((kept["J"].value + kept["F"].value) / 2)
     assert best["J"].n == 4 and best["J&F several objects"].n == 12
+
+
+def test_a_network_is_evaluated_and_a_set_without_truth_is_refused() -> None:
+    config = PRESETS["tiny"]
+    model, dataset = build(config).eval(), data(config, "val")
+    with torch.no_grad():
+        found = evaluate.evaluate(model, [dataset.collate([dataset[(0, 0)]])], examples=1)  # type: ignore[arg-type]
+    assert 0 <= found.metrics["J&F world"].value <= 1 and found.metrics["hidden, said so"].n == 3 and found.blocks
+    assert found.metrics["J&F world, found again"].n == 1
+    nothing = replace(dataset[(0, 0)], compared={1: ()})
+    with pytest.raises(ValueError, match="--write OUT"), torch.no_grad():
+        evaluate.evaluate(model, [dataset.collate([nothing])])  # type: ignore[arg-type]
 
 
 def test_a_page_shows_some_videos(tmp_path: Path) -> None:

@@ -99,9 +99,17 @@ def evaluate(model: nn.Module, loader: Loader, *, examples: int = 0) -> Evaluati
 
     Returns:
         The metrics of `summary`; where examples are asked for, a plot of J&F by video, and frames of some videos.
+
+    Raises:
+        InputError: no frame has a mask to compare with, as in sets whose truth only a server has.
     """
     config: Any = model.config
     rows, shown = collect(lambda: Session(model, config), loader, examples)
+    if not any(len(row.values) for row in rows):
+        raise InputError(
+            "no frame that counts has a mask to compare with; masks for a server are written by "
+            "percepta evaluate vos --data DIR --write OUT"
+        )
     return Evaluation(summary(rows), blocks(rows, shown) if examples else ())
 
 
