@@ -22,7 +22,7 @@ from percepta.systems.vos import Config
 LENGTH = {"train": 256, "val": 12, "test": 12}
 FIRST = {"val": 1_000_000, "test": 2_000_000}  # seeds: no clip is in two splits
 LONG = 12  # frames of a clip of "val" and "test"
-RADIUS = (0.14, 0.2)  # of a shape, as a share of the picture's height
+RADIUS = (0.1, 0.16)  # of a shape, as a share of the picture's height
 STRANGERS = 1  # shapes that are not followed
 
 
@@ -116,7 +116,7 @@ def _shape(rng: np.random.Generator, hue: float, height: int) -> Shape:
     first = 0.55 + 0.42 * np.cos(turn + np.array([0, 2.1, 4.2]))
     second = first * rng.uniform(0.25, 0.5) if rng.random() < 0.5 else 1 - (1 - first) * rng.uniform(0.2, 0.4)
     form = str(rng.choice(["disc", "square", "diamond"]))
-    stripes = (float(rng.uniform(0, np.pi)), float(rng.uniform(0.06, 0.1) * height))
+    stripes = (float(rng.uniform(0, np.pi)), float(rng.uniform(0.03, 0.06) * height))
     radius = float(rng.uniform(*RADIUS) * height)
     return Shape(form, radius, np.stack([first, second]).clip(0, 1), stripes, np.zeros((0, 2)))
 
