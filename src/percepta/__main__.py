@@ -375,6 +375,18 @@ def evaluate(system: str, words: list[str], screen: Console) -> int:
         screen: where is printed.
     """
     options = parse(Evaluate, words, f"percepta evaluate {system}", f"Evaluates {system}: {TABLE[system]}")
+    return run_evaluation(system, options, words, screen)
+
+
+def run_evaluation(system: str, options: Evaluate, words: list[str], screen: Console) -> int:
+    """What `evaluate` does once its options are read.
+
+    Args:
+        system: its name.
+        options: of the evaluation.
+        words: of the command line, for the card.
+        screen: where is printed.
+    """
     import json
     from dataclasses import asdict
 

@@ -1,22 +1,25 @@
-"""DAVIS-2016: videos in which one foreground is marked in every frame (Perazzi et al. 2016).
+"""DAVIS-2016 and DAVIS-2017: videos whose foreground, or whose objects, are marked (Perazzi et al., Pont-Tuset et al.).
 
-Layout: JPEGImages/480p/<video>/00000.jpg and Annotations/480p/<video>/00000.png (0 or 255), optionally
-ImageSets/480p/train.txt and val.txt, the official splits. The folder 480p may be missing, pictures may be of any kind,
-frames may be left out. Sentences: expressions.csv (video, expression, ...) beside them, one or several rows a video.
+Layout: JPEGImages/480p/<video>/00000.jpg and Annotations/480p/<video>/00000.png (2016: 0 or 255; 2017: indexed, the
+object's number), optionally ImageSets/480p or 2016 or 2017/train.txt and val.txt, the official splits. The folder 480p
+may be missing, pictures may be of any kind, frames may be left out. Sentences: expressions.csv (video, expression, ...)
+beside them, one or several rows a video.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from percepta.datasets.captioned import Clip, Missing, frames_of
 from percepta.datasets.problem import Problem, noting
 from percepta.datasets.scene import PngMask, Region, Scene, unused
 from percepta.datasets.tables import note, read_table
+from percepta.datasets.videos import Video, folders, frames_and_masks, is_binary
 from percepta.errors import MissingFileError
 from percepta.files import file_named, find_named, read_lines, subfolders
 
-NAME = "DAVIS-2016"
+NAME = "DAVIS"
 FILES = "JPEGImages/ with Annotations/ (masks) or expressions.csv (sentences)"
 
 # What is marked, as one sees in the frames: many folders are named after an action, not after a thing.
@@ -99,9 +102,9 @@ def _folder(root: Path, name: str) -> Path:
     return folder / "480p" if (folder / "480p").is_dir() else folder
 
 
-def _listed(root: Path, split: str) -> set[str]:
+def _listed(root: Path, split: str, years: tuple[str, ...] = ("480p", "2016", "")) -> set[str]:
     """The videos of a list in ImageSets/; none where there is no such list."""
-    for folder in ("480p", "2016", ""):
+    for folder in years:
         path = root / "ImageSets" / folder / f"{split}.txt"
         if path.is_file():
             # Lines are a video's name, or "/JPEGImages/480p/bear/00000.jpg /Annotations/480p/bear/00000.png".
@@ -138,4 +141,30 @@ def clips(root: Path, problems: list[Problem] | None = None, warnings: list[Prob
     return out
 
 
-READS = {Scene: read, Clip: clips}
+def videos(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> list[Video]:
+    """The videos with their masks, objects apart where masks are indexed (2017).
+
+    Args:
+        root: folder with JPEGImages/ and Annotations/.
+        problems: a list to add to; None: the first problem is raised.
+        warnings: a list to add to; None: they are dropped.
+
+    Raises:
+        MissingFileError: a folder is missing, a video has no frames or no masks.
+    """
+    pictures, masks = (_folder(root, name) for name in ("JPEGImages", "Annotations"))
+    out: list[Video] = []
+    for folder in folders(pictures):
+        with noting(problems, folder):
+            frames, there = frames_and_masks(folder, masks / folder.name, problems)
+            first = next((path for path in there if path is not None), None)
+            if first is None:
+                raise MissingFileError(f"{masks / folder.name}: no masks for the frames of {folder}")
+            out.append(Video(folder.name, frames, there, "davis", binary=is_binary(first), drop_last=True))
+    years = ("480p", "2016", "") if all(video.binary for video in out) else ("2017", "480p", "")
+    lists = {"train": "train", "val": "val", "test-dev": "test", "test-challenge": "test"}
+    splits = {video: split for name, split in lists.items() for video in _listed(root, name, years)}
+    return [replace(video, split=splits.get(video.name, "")) for video in out]
+
+
+READS = {Scene: read, Clip: clips, Video: videos}
