@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Bool, Float, Int64
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from percepta.contract import Batch, Step
@@ -15,7 +15,7 @@ UNKNOWN = 255  # label of pixels that nobody knows
 WORST = 0.15  # share of pixels that the cross-entropy narrows down to
 
 
-def loss(model: Network, batch: Batch, step: Step) -> dict[str, Tensor]:
+def loss(model: nn.Module, batch: Batch, step: Step) -> dict[str, Tensor]:
     """The first frame's masks are given, the others are predicted through the memory.
 
     Objects that are not to be seen in the first frame are background, since nobody asked for them.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -60,7 +60,7 @@ class Group:
     Attributes:
         ids: of the objects.
         values: of each element and object.
-        place: where each element stands in the memory.
+        place: where each element stands in the memory, rising.
     """
 
     ids: tuple[int, ...]
@@ -255,10 +255,9 @@ class Memory:
         self.used, self.life = self.used[order], self.life[order]
         groups = []
         for group in self.groups:
-            place = moved[group.place]
-            kept = place >= 0
-            values = group.values if bool(kept.all()) else group.values[kept]
-            groups.append(replace(group, values=values, place=place[kept]))
+            rows = (moved[group.place] >= 0).nonzero()[:, 0]
+            rows = rows[moved[group.place[rows]].argsort()]  # places always rise: `read` counts on it
+            groups.append(replace(group, values=group.values[rows], place=moved[group.place[rows]]))
         self.groups = tuple(groups)
 
     def _usage(self) -> Tensor:
@@ -290,7 +289,9 @@ class Memory:
             there = row[start:stop] >= 0
             known = row[chosen] >= 0  # prototypes from before an object came say nothing of it
             weights = affinity[there][:, known].softmax(0)
-            values.append((known.nonzero()[:, 0], torch.einsum("mp,mnc->pnc", weights, group.values[row[start:stop][there]])))
+            values.append(
+                (known.nonzero()[:, 0], torch.einsum("mp,mnc->pnc", weights, group.values[row[start:stop][there]]))
+            )
         self._insert(self.key[:, chosen], shrinkage, values, start, stop)
 
     def _insert(

