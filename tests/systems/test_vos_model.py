@@ -15,8 +15,9 @@ from torch import Tensor
 from percepta.contract import Step
 from percepta.errors import InputError
 from percepta.systems.vos import PRESETS
+from percepta.systems.vos.follow import aggregate
 from percepta.systems.vos.losses import bootstrapped, dice, loss, narrowed
-from percepta.systems.vos.model import Network, aggregate, build
+from percepta.systems.vos.model import Network, build
 
 H, W = 64, 96
 

@@ -8,6 +8,8 @@ sensory state into logits at a quarter. Objects share the probability of a pixel
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,12 +18,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from percepta.errors import InputError
+from percepta.errors import InputError, InputTypeError
 from percepta.nn.efficientnet import EfficientNetLite0, rename
 from percepta.systems.vos import Config
-from percepta.systems.vos.memory import similarity
+from percepta.systems.vos.follow import Follower, aggregate
+from percepta.systems.vos.memory import Memory, similarity
 
-STRIDE = 16  # of the keys: sides of pictures are multiples of it, of 32 with more than 11 blocks
+LONGEST = 3.0  # times the shorter side: longer pictures are seen smaller
 
 
 class Trunk(EfficientNetLite0):
@@ -42,6 +45,14 @@ class Trunk(EfficientNetLite0):
             if i in (2, 4, 10):
                 kept.append(x)
         return (*kept, x) if len(self.blocks) > 11 else tuple(kept)
+
+    def fast(self) -> Trunk:
+        """`folded`, made once and again when the weights, their place or their type have changed."""
+        weight = list(self.blocks[-1].parameters())[-1]  # of what trains, the last
+        state = id(weight), weight._version, weight.dtype, weight.device
+        if self._fast is None or self._fast[0] != state:
+            self._fast = (state, self.folded())
+        return self._fast[1]  # type: ignore[return-value]
 
     def read(self, path: Path) -> None:
         """Fill from the wheel's .pth file, as far as there are blocks. Raises InputError naming missing keys."""
@@ -229,9 +240,14 @@ class Network(nn.Module):
         self.nearness = nn.Parameter(torch.tensor(-4.0))
         self._grid: tuple[Any, Tensor] | None = None
 
-    def encode(self, image: Float[Tensor, "b 3 h w"]) -> Encoded:
-        """RGB pictures in 0..1; both sides multiples of 16, of 32 with more than 11 blocks."""
-        f4, f8, f16, *more = self.image(image)
+    def encode(self, image: Float[Tensor, "b 3 h w"], *, fast: bool = False) -> Encoded:
+        """What all objects of a picture share.
+
+        Args:
+            image: RGB in 0..1; both sides multiples of 16, of 32 with more than 11 blocks.
+            fast: without gradient, with batch norms folded into convolutions: the same up to rounding.
+        """
+        f4, f8, f16, *more = (self.image.fast() if fast else self.image)(image)
         s4, s8, s16 = self.lateral4(f4), self.lateral8(f8), self.lateral16(f16)
         if self.context is not None:
             s16 = s16 + _larger(self.context(more[0]), 2)
@@ -340,16 +356,6 @@ class Network(nn.Module):
         return self._grid[1]
 
 
-def aggregate(probability: Float[Tensor, "*b n h w"]) -> Float[Tensor, "*b n1 h w"]:
-    """Soft aggregation (STM, Oh et al. 2019, equation 3): logits of background and objects, whose softmax is shared.
-
-    The background is what no object claims: Π (1 − p).
-    """
-    background = (1 - probability).prod(-3, keepdim=True)
-    every = torch.cat([background, probability], -3).clamp(1e-7, 1 - 1e-7)
-    return torch.log(every / (1 - every))
-
-
 def _each(x: Tensor, shared: Tensor, n: int) -> Tensor:
     """The picture's features added to those of each of its n objects."""
     return x + shared if n == 1 else (x.unflatten(0, (-1, n)) + shared[:, None]).flatten(0, 1)
@@ -359,6 +365,99 @@ def _larger(x: Tensor, times: int) -> Tensor:
     return functional.interpolate(x, scale_factor=times, mode="bilinear")
 
 
+@dataclass
+class SmallFollower(Follower):
+    """The small network from frame to frame.
+
+    Attributes:
+        memory: of keys and values.
+        fine: fine keys of the last frame.
+    """
+
+    memory: Memory = field(init=False)
+    fine: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        self.memory = Memory(self.config)
+
+    def encode(self, picture: Tensor) -> Encoded:
+        return self.model.encode(picture[None], fast=True)
+
+    def predict(self, encoded: Encoded, keeps: bool, cut: bool) -> tuple[Tensor, Tensor]:
+        read = self.memory.read(encoded.key[0].flatten(1), encoded.selection[0].flatten(1))
+        size = encoded.key.shape[2:]
+        readout = torch.stack([read[one] for one in self.ids]).unflatten(2, size)[None]
+        assert self.fine is not None and self.masks is not None
+        carried = self.model.carry(encoded.fine, self.fine, self.masks[None])
+        said = self.model.decoder(encoded, readout, carried * 0 if cut else carried, self.state["sensory"][None])
+        self.state = {"sensory": said.sensory}
+        full = functional.interpolate(said.logits[None], self.masks.shape[1:], mode="bilinear")[0]
+        return aggregate(full.sigmoid()).softmax(0), said.presence.sigmoid()
+
+    def keep(self, picture: Tensor, encoded: Encoded, masks: Tensor, given: bool) -> None:
+        values = self.model.value(encoded, masks[None])[0].flatten(2)
+        key, shrinkage, selection = (value[0].flatten(1) for value in encoded[:3])
+        self.memory.add(key, shrinkage[0], selection, dict(zip(self.ids, values, strict=True)), permanent=given)
+
+    def begin(self, encoded: Encoded, new: int) -> None:
+        zeros = self.model.new_state(encoded, new)[0]
+        self.state = {"sensory": torch.cat([self.state["sensory"], zeros]) if self.state else zeros}
+
+    def leave(self, encoded: Encoded) -> None:
+        self.fine = encoded.fine
+
+    def remove(self, ids: Sequence[int]) -> None:
+        super().remove(ids)
+        self.memory.remove(ids)
+
+    def copy(self) -> Follower:
+        other = super().copy()
+        assert isinstance(other, SmallFollower)
+        other.memory = self.memory.copy()
+        return other
+
+    def tensors(self) -> dict[str, Tensor]:
+        out = {**super().tensors(), **{f"memory.{name}": value for name, value in self.memory.tensors().items()}}
+        return out if self.fine is None else {**out, "fine": self.fine}
+
+    def fill(self, tensors: Mapping[str, Tensor]) -> None:
+        super().fill(tensors)
+        own = {name.removeprefix("memory."): value for name, value in tensors.items() if name.startswith("memory.")}
+        self.memory.fill(own)
+        self.fine = tensors.get("fine")
+
+
+def size_inside(config: Config, height: int, width: int) -> tuple[int, int]:
+    """The size at which the network sees frames: the shorter side is `config.height`, long pictures are made smaller.
+
+    Published networks see smaller frames as they are.
+
+    Args:
+        config: the settings.
+        height: of the frames, in pixels.
+        width: of the frames, in pixels.
+    """
+    scale = config.height / min(height, width)
+    scale = min(scale, LONGEST * config.height / max(height, width))
+    if config.design != "small":
+        scale = min(scale, 1.0)
+        return max(1, round(height * scale)), max(1, round(width * scale))
+    step = 16 if config.trunk_blocks == 11 else 32
+    height, width = (max(1, round(side * scale / step)) * step for side in (height, width))
+    return height, width
+
+
 def build(config: Config) -> nn.Module:
     """The network with random weights; `load` and `train` fill Lite0, which PRETRAINED names."""
     return Network(config)
+
+
+def follower(model: nn.Module, config: Config) -> Follower:
+    """The loop that belongs to a network.
+
+    Raises:
+        InputTypeError: no network of `build`.
+    """
+    if isinstance(model, Network):
+        return SmallFollower(model, config)
+    raise InputTypeError(f"expected a network that vos.model.build made, got {type(model).__name__}")
