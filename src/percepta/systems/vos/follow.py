@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from percepta.systems.vos import Config
+from percepta.systems.vos.memory import Memory
 
 
 def aggregate(probability: Float[Tensor, "*b n h w"]) -> Float[Tensor, "*b n1 h w"]:
@@ -77,6 +78,7 @@ class Follower:
         kept: number of the last frame that went into the memory.
         masks: of the last frame, probabilities without background.
         state: of each object, what else goes from frame to frame.
+        memory: of keys and values.
     """
 
     model: Any
@@ -86,6 +88,14 @@ class Follower:
     kept: int = 0
     masks: Float[Tensor, "n h w"] | None = None
     state: dict[str, Tensor] = field(default_factory=dict)
+    memory: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.memory = self.new_memory()
+
+    def new_memory(self) -> Any:
+        """An empty memory."""
+        return Memory(self.config)
 
     def step(
         self, picture: Float[Tensor, "3 h w"], given: Mapping[int, Float[Tensor, "h w"]], *, cut: bool = False
@@ -162,16 +172,17 @@ class Follower:
         self.ids = [self.ids[i] for i in rows]
         self.masks = None if self.masks is None else self.masks[rows]
         self.state = {name: value[rows] for name, value in self.state.items()}
+        self.memory.remove(ids)
 
     def copy(self) -> Follower:
         """A snapshot."""
         other = copy(self)
-        other.ids, other.state = list(self.ids), dict(self.state)
+        other.ids, other.state, other.memory = list(self.ids), dict(self.state), self.memory.copy()
         return other
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything, to be saved."""
-        out = {f"state.{name}": value for name, value in self.state.items()}
+        out = _named("state", self.state) | _named("memory", self.memory.tensors())
         out["counts"] = torch.tensor([self.frame, self.kept])
         out["ids"] = torch.tensor(self.ids, dtype=torch.long)
         if self.masks is not None:
@@ -183,9 +194,16 @@ class Follower:
         self.frame, self.kept = tensors["counts"].tolist()
         self.ids = tensors["ids"].tolist()
         self.masks = tensors.get("masks")
-        self.state = {
-            name.removeprefix("state."): value for name, value in tensors.items() if name.startswith("state.")
-        }
+        self.state = _under("state", tensors)
+        self.memory.fill(_under("memory", tensors))
+
+
+def _named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}.{name}": value for name, value in tensors.items()}
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(f"{prefix}."): value for name, value in tensors.items() if name.startswith(f"{prefix}.")}
 
 
 def resized(probability: Float[Tensor, "n h w"], height: int, width: int) -> Float[Tensor, "n height width"]:

@@ -8,8 +8,8 @@ sensory state into logits at a quarter. Objects share the probability of a pixel
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,8 @@ from percepta.errors import InputError, InputTypeError
 from percepta.nn.efficientnet import EfficientNetLite0, rename
 from percepta.systems.vos import Config
 from percepta.systems.vos.follow import Follower, aggregate
-from percepta.systems.vos.memory import Memory, similarity
+from percepta.systems.vos.memory import similarity
+from percepta.systems.vos.xmem import XMem, XMemFollower
 
 LONGEST = 3.0  # times the shorter side: longer pictures are seen smaller
 
@@ -370,15 +371,10 @@ class SmallFollower(Follower):
     """The small network from frame to frame.
 
     Attributes:
-        memory: of keys and values.
         fine: fine keys of the last frame.
     """
 
-    memory: Memory = field(init=False)
     fine: Tensor | None = None
-
-    def __post_init__(self) -> None:
-        self.memory = Memory(self.config)
 
     def encode(self, picture: Tensor) -> Encoded:
         return self.model.encode(picture[None], fast=True)
@@ -406,24 +402,12 @@ class SmallFollower(Follower):
     def leave(self, encoded: Encoded) -> None:
         self.fine = encoded.fine
 
-    def remove(self, ids: Sequence[int]) -> None:
-        super().remove(ids)
-        self.memory.remove(ids)
-
-    def copy(self) -> Follower:
-        other = super().copy()
-        assert isinstance(other, SmallFollower)
-        other.memory = self.memory.copy()
-        return other
-
     def tensors(self) -> dict[str, Tensor]:
-        out = {**super().tensors(), **{f"memory.{name}": value for name, value in self.memory.tensors().items()}}
+        out = super().tensors()
         return out if self.fine is None else {**out, "fine": self.fine}
 
     def fill(self, tensors: Mapping[str, Tensor]) -> None:
         super().fill(tensors)
-        own = {name.removeprefix("memory."): value for name, value in tensors.items() if name.startswith("memory.")}
-        self.memory.fill(own)
         self.fine = tensors.get("fine")
 
 
@@ -449,7 +433,7 @@ def size_inside(config: Config, height: int, width: int) -> tuple[int, int]:
 
 def build(config: Config) -> nn.Module:
     """The network with random weights; `load` and `train` fill Lite0, which PRETRAINED names."""
-    return Network(config)
+    return {"small": Network, "xmem": XMem}[config.design](config)
 
 
 def follower(model: nn.Module, config: Config) -> Follower:
@@ -458,6 +442,7 @@ def follower(model: nn.Module, config: Config) -> Follower:
     Raises:
         InputTypeError: no network of `build`.
     """
-    if isinstance(model, Network):
-        return SmallFollower(model, config)
+    for kind, loop in ((Network, SmallFollower), (XMem, XMemFollower)):
+        if isinstance(model, kind):
+            return loop(model, config)
     raise InputTypeError(f"expected a network that vos.model.build made, got {type(model).__name__}")
