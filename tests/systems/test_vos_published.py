@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from percepta import weights
 from percepta.errors import InputError
 from percepta.systems.vos import PRESETS, Config
+from percepta.systems.vos.cutie import Cutie
 from percepta.systems.vos.keys import convert
 from percepta.systems.vos.memory import similarity
 from percepta.systems.vos.model import build, follower
@@ -155,7 +156,70 @@ def test_xmem_agrees_through_the_whole_loop(xmem: tuple[XMem, dict[str, Any], di
         close(answer.probability, io["out.working.prob_last"], 1e-3)
 
 
-@pytest.mark.parametrize("design", ["xmem"])
+@pytest.fixture(scope="module")
+def cutie(golden: Path) -> tuple[Cutie, dict[str, Any], dict[str, Tensor]]:
+    facts, state, io = known(golden, "cutie-small")
+    model = build(PRESETS["cutie"])
+    assert isinstance(model, Cutie)
+    weights.load_strictly(model, convert(state, PRESETS["cutie"]), "golden")
+    return model.eval(), facts, io
+
+
+@torch.no_grad()
+def test_cutie_agrees_at_every_tensor(cutie: tuple[Cutie, dict[str, Any], dict[str, Tensor]]) -> None:
+    model, _, io = cutie
+    h, w = io["in.network_crop"].tolist()
+    pictures = io["in.frames"][:2, :, :h, :w].float() / 255
+    masks = torch.stack([io["in.mask"][:h, :w] == one for one in (1, 4)]).float()
+    first, second = model.encode(pictures[:1]), model.encode(pictures[1:])
+    for name in ("key", "shrinkage", "selection"):
+        close(getattr(first, name), io[f"mid.{name}"], 2e-3)
+    for name, known_name in (("f16", "ms0_every16"), ("f8", "ms1_every16"), ("f4", "ms2_every16")):
+        close(getattr(first, name)[:, ::16], io[f"mid.{known_name}"], 2e-3)
+    close(first.pixel[:, ::4], io["mid.pix_feat_every4"], 2e-3)
+    value, deep, summaries = model.value(pictures[:1], first.pixel, masks, torch.zeros(2, 256, h // 16, w // 16))
+    close(value[:, ::4], io["mid.mask_value_every4"][0], 2e-3)
+    close(deep[:, ::4], io["mid.sensory_deep_every4"][0], 2e-3)
+    close(summaries, io["mid.object_summaries"][0], 2e-3)
+    scores = similarity(
+        first.key[0].flatten(1), first.shrinkage.flatten(), second.key[0].flatten(1), second.selection[0].flatten(1)
+    )
+    read = (value.flatten(2) @ scores.softmax(0)).view_as(value)
+    fused = model.pixel_fuser(second.pixel, read, deep, masks)
+    close(fused[:, ::4], io["mid.fused_every4"][0], 2e-3)
+    features, logits = model.object_transformer(fused, summaries)
+    close(torch.stack(logits), io["mid.query_logits"][:, 0], 2e-3)
+    close(features[:, ::4], io["mid.query_readout_every4"][0], 2e-3)
+    said, after = model.segment(second, features, deep)
+    close(said[:, ::2, ::2], io["mid.logits_every2"][0], 2e-3)
+    close(said.softmax(0)[:, ::2, ::2], io["mid.prob_every2"][0], 2e-3)
+    close(after[:, ::4], io["mid.sensory_update_every4"][0], 2e-3)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("run", ["working", "sparse", "longterm", "late_object"])
+def test_cutie_agrees_through_the_whole_loop(cutie: tuple[Cutie, dict[str, Any], dict[str, Tensor]], run: str) -> None:
+    model, facts, io = cutie
+    said = facts["runs"][run]
+    loop = follower(model, settings_of("cutie", said["config"]))
+    for t in range(said["frames"]):
+        marked = io["in.mask" if t == 0 else "in.mask_late"]
+        given = {one: (marked == one).float() for one in said["objects_at"].get(str(t), [])}
+        answer = loop.step(io["in.frames"][t].float() / 255, given)
+        theirs = io[f"out.{run}.prob_every2"][t]
+        there = len(answer.probability)
+        close(answer.probability[:, ::2, ::2], theirs[:there], 2e-3)
+        assert bool((theirs[there:] == -1).all())
+        sizes = loop.memory.size - loop.memory.long, loop.memory.long
+        assert list(sizes) == io[f"out.{run}.sizes"][t].tolist(), t
+    if run == "working":
+        close(answer.probability, io["out.working.prob_last"], 2e-3)
+    if run == "late_object":
+        ids = torch.tensor([0, *loop.ids])[answer.probability.argmax(0)]
+        assert torch.equal(ids, io["out.late_object.ids"].long())
+
+
+@pytest.mark.parametrize("design", ["xmem", "cutie"])
 def test_published_files_are_read_strictly(golden: Path, tmp_path: Path, design: str) -> None:
     """As plain state dicts, as a trainer's checkpoint, of one object; what does not fit is named."""
     folder = {"xmem": "xmem", "cutie": "cutie-small"}[design]

@@ -21,6 +21,7 @@ from torch.nn import functional
 from percepta.errors import InputError, InputTypeError
 from percepta.nn.efficientnet import EfficientNetLite0, rename
 from percepta.systems.vos import Config
+from percepta.systems.vos.cutie import Cutie, CutieFollower
 from percepta.systems.vos.follow import Follower, aggregate
 from percepta.systems.vos.memory import similarity
 from percepta.systems.vos.xmem import XMem, XMemFollower
@@ -433,7 +434,7 @@ def size_inside(config: Config, height: int, width: int) -> tuple[int, int]:
 
 def build(config: Config) -> nn.Module:
     """The network with random weights; `load` and `train` fill Lite0, which PRETRAINED names."""
-    return {"small": Network, "xmem": XMem}[config.design](config)
+    return {"small": Network, "xmem": XMem, "cutie": Cutie}[config.design](config)
 
 
 def follower(model: nn.Module, config: Config) -> Follower:
@@ -442,7 +443,7 @@ def follower(model: nn.Module, config: Config) -> Follower:
     Raises:
         InputTypeError: no network of `build`.
     """
-    for kind, loop in ((Network, SmallFollower), (XMem, XMemFollower)):
+    for kind, loop in ((Network, SmallFollower), (XMem, XMemFollower), (Cutie, CutieFollower)):
         if isinstance(model, kind):
             return loop(model, config)
     raise InputTypeError(f"expected a network that vos.model.build made, got {type(model).__name__}")

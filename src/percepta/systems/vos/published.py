@@ -96,6 +96,17 @@ def gated(values: Float[Tensor, "n s3 h w"], state: Float[Tensor, "n s h w"]) ->
     return forget * state * (1 - update) + update * new.tanh()
 
 
+def resnet_input(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
+    """The first layers of a ResNet, to a quarter of the picture.
+
+    Args:
+        x: the picture.
+        conv: its first convolution.
+        norm: its first norm.
+    """
+    return functional.max_pool2d(functional.relu(norm(conv(x))), 3, 2, 1)
+
+
 def smaller(x: Float[Tensor, "n c h w"], times: int) -> Float[Tensor, "n c h2 w2"]:
     """The means of `times` × `times` places."""
     return functional.interpolate(x, scale_factor=1 / times, mode="area")
@@ -112,7 +123,7 @@ def others(masks: Float[Tensor, "n h w"]) -> Float[Tensor, "n h w"]:
 
 
 class PaddedFollower(Follower):
-    """A follower whose pictures are padded with black to multiples of STRIDE, equally on both sides, as published."""
+    """A follower whose pictures are padded with zeros to multiples of STRIDE, equally on both sides, as published."""
 
     def step(
         self, picture: Float[Tensor, "3 h w"], given: Mapping[int, Float[Tensor, "h w"]], *, cut: bool = False
@@ -127,10 +138,13 @@ class PaddedFollower(Follower):
         h, w = picture.shape[1:]
         left, top = (-w % STRIDE) // 2, (-h % STRIDE) // 2
         border = (left, -w % STRIDE - left, top, -h % STRIDE - top)
-        # a black picture is padded after it was normalised, which is grey before
-        picture = functional.pad(normalised(picture), border)
+        picture = functional.pad(self.prepared(picture), border)
         answer = super().step(picture, {one: functional.pad(mask, border) for one, mask in given.items()}, cut=cut)
         return replace(answer, probability=answer.probability[:, top : top + h, left : left + w])
+
+    def prepared(self, picture: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 h w"]:
+        """What is padded: the picture as it is, or normalised."""
+        return picture
 
     @staticmethod
     def _sure(probability: Tensor) -> tuple[Tensor, Tensor]:

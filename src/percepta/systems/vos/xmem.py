@@ -25,7 +25,9 @@ from percepta.systems.vos.published import (
     as_rows,
     gated,
     larger,
+    normalised,
     others,
+    resnet_input,
     smaller,
     stage,
 )
@@ -95,7 +97,7 @@ class KeyEncoder(nn.Module):
         self.layer2, self.layer3 = stage(Bottleneck, 256, 128, 4, 2), stage(Bottleneck, 512, 256, 6, 2)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        f4 = self.res2(functional.max_pool2d(functional.relu(self.bn1(self.conv1(image))), 3, 2, 1))
+        f4 = self.res2(resnet_input(image, self.conv1, self.bn1))
         f8 = self.layer2(f4)
         return self.layer3(f8), f8, f4
 
@@ -137,8 +139,8 @@ class ValueEncoder(nn.Module):
 
     def forward(self, image: Tensor, f16: Tensor, masks: Tensor) -> Tensor:
         x = torch.cat([image.expand(len(masks), -1, -1, -1), masks[:, None], others(masks)[:, None]], 1)
-        x = functional.relu(functional.max_pool2d(self.bn1(self.conv1(x)), 3, 2, 1))
-        return self.fuser(f16, self.layer3(self.layer2(self.layer1(x))))
+        x = self.layer1(resnet_input(x, self.conv1, self.bn1))
+        return self.fuser(f16, self.layer3(self.layer2(x)))
 
 
 class Updater(nn.Module):
@@ -320,6 +322,9 @@ class XMemFollower(PaddedFollower):
 
     def new_memory(self) -> Memory:
         return XMemMemory(self.config)
+
+    def prepared(self, picture: Tensor) -> Tensor:
+        return normalised(picture)
 
     def encode(self, picture: Tensor) -> Encoded:
         return self.model.encode(picture[None])
