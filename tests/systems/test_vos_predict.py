@@ -77,7 +77,8 @@ def test_a_session_gives_labels_of_the_size_of_the_frame(vos: Vos, tmp_path: Pat
     assert np.mean(np.array([0, 3, 200])[p.argmax(0)] == second.labels) == 1
     assert all(0 <= score <= 1 for score in second.scores.values())
     assert second.lost == tuple(i for i in (3, 200) if second.scores[i] < 0.5 or not second.mask(i).any())
-    assert second.draw().size == (W, H)
+    assert second.draw().size == (W, H) and repr(second) == f"Result({second.text})" and "\n" not in second.text
+    assert second.text.startswith("frame 2: object 3 ")
     path = second.save(tmp_path / "frame.png")
     assert np.array_equal(np.array(Image.open(path)), second.labels)
     assert len(second.to_dict()["objects"]) == 2 and path.with_suffix(".json").is_file()
@@ -168,7 +169,8 @@ def test_forwards_is_step_by_step_and_backwards_is_forwards_reversed(vos: Vos, t
     assert vos.predict(clip, square(), at=3, backwards=False).frames == (3, 4, 5, 6)
     streamed = list(vos.follow(iter(clip), square(), at=2))
     assert [result.ids for result in streamed] == [(), ()] + [(1,)] * 5
-    assert middle.draw().width > 0
+    assert middle.draw().width > 0 and middle.text.startswith("7 frames: object 1 ")
+    assert "\n" not in repr(vos) and "Vos(" in repr(vos)
     middle.save(tmp_path / "track.png")
     assert len(list((tmp_path / "track").iterdir())) == 7
     assert np.array_equal(np.array(Image.open(tmp_path / "track" / "00003.png")), square().astype(np.uint8))

@@ -133,6 +133,13 @@ class MaskEncoder(nn.Module):
         self.sensory_update = Reinforcer(value_channels, state_channels)
 
     def forward(self, image: Tensor, pixel: Tensor, masks: Tensor) -> Tensor:
+        """Values of n objects.
+
+        Args:
+            image: the picture, normalised.
+            pixel: its projected features.
+            masks: probabilities.
+        """
         x = torch.stack([masks, others(masks).clamp(0, 1)], 1)
         x = torch.cat([image.expand(masks.shape[0], -1, -1, -1), x], 1)
         return self.fuser(pixel, self.layer3(self.layer2(self.layer1(resnet_input(x, self.conv1, self.bn1)))))

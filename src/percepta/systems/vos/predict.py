@@ -72,8 +72,17 @@ class Result:
     weights: str = ""
 
     def __repr__(self) -> str:
-        parts = [f"{one} lost" if one in self.lost else f"{one} {self.scores[one]:.2f}" for one in self.ids]
-        return f"Result(frame {self.frame}: {', '.join(parts) or 'no objects'}{', a cut' if self.cut else ''})"
+        return f"Result({self.text})"
+
+    def _repr_png_(self) -> bytes:
+        return _png(self.draw())
+
+    @property
+    def text(self) -> str:
+        """The answer in words: "frame 5: object 1 98%, object 2 lost"."""
+        parts = [f"object {one} " + ("lost" if one in self.lost else f"{self.scores[one]:.0%}") for one in self.ids]
+        more = f", and {len(parts) - 8} more objects" if len(parts) > 8 else ""
+        return f"frame {self.frame}{', a cut' if self.cut else ''}: {', '.join(parts[:8]) or 'no objects'}{more}"
 
     @property
     def probabilities(self) -> Float[np.ndarray, "n1 h w"]:
@@ -136,9 +145,18 @@ class Track:
     weights: str = ""
 
     def __repr__(self) -> str:
+        return f"Track({self.text})"
+
+    def _repr_png_(self) -> bytes:
+        return _png(self.draw())
+
+    @property
+    def text(self) -> str:
+        """The answer in words: "80 frames: object 1 always in sight, object 2 lost in 12"."""
         lost = {one: int((self.scores[:, i] < 0.5).sum()) for i, one in enumerate(self.ids)}
-        where = ", ".join(f"{one} lost in {n} frames" if n else f"{one} always in sight" for one, n in lost.items())
-        return f"Track({len(self.frames)} frames, {len(self.ids)} objects: {where})"
+        parts = [f"object {one} " + (f"lost in {n}" if n else "always in sight") for one, n in lost.items()]
+        more = f", and {len(parts) - 8} more objects" if len(parts) > 8 else ""
+        return f"{len(self.frames)} frames: {', '.join(parts[:8])}{more}"
 
     def labels(self, place: int) -> UInt8[np.ndarray, "h w"]:
         """The label map of `frames[place]`."""
@@ -357,13 +375,21 @@ class Vos:
         model: the network, in eval mode.
         licence: of the weights and of the data behind them.
         evaluate: its numbers on data.
+        open_stream: what `percepta.load` hands to systems that look at pictures one by one; not used, since frames of
+            a video belong together: see `follow`.
     """
 
     config: Config
     model: nn.Module
     licence: str
     evaluate: Evaluate
+    open_stream: Any = None
     name: ClassVar[str] = "vos"
+
+    def __repr__(self) -> str:
+        first = next(self.model.parameters())
+        millions = sum(value.numel() for value in self.model.parameters()) / 1e6
+        return f"Vos({millions:.1f} million parameters, {str(first.dtype).removeprefix('torch.')} on {first.device})"
 
     def session(self, *, state: Path | str | None = None) -> Session:
         """A video that begins, or goes on where `Session.save` was called.
@@ -590,16 +616,21 @@ def _said(size: Sequence[int]) -> str:
     return f"{size[0]}×{size[1]}"
 
 
+def _png(picture: Image.Image) -> bytes:
+    content = io.BytesIO()
+    picture.save(content, "PNG")
+    return content.getvalue()
+
+
 def _pixels(picture: Tensor) -> np.ndarray:
     return pictures.to_bytes(picture).permute(1, 2, 0).contiguous().numpy()
 
 
 def packed(labels: UInt8[np.ndarray, "h w"]) -> bytes:
     """A label map as an indexed PNG in the colours of DAVIS."""
-    picture, content = Image.fromarray(labels).convert("P"), io.BytesIO()
+    picture = Image.fromarray(labels).convert("P")
     picture.putpalette(palette())
-    picture.save(content, "PNG")
-    return content.getvalue()
+    return _png(picture)
 
 
 def drawn(picture: UInt8[np.ndarray, "h w 3"], labels: UInt8[np.ndarray, "h w"], ids: Sequence[int]) -> Image.Image:

@@ -138,6 +138,13 @@ class ValueEncoder(nn.Module):
         self.hidden_reinforce = Reinforcer(value_channels, state_channels)
 
     def forward(self, image: Tensor, f16: Tensor, masks: Tensor) -> Tensor:
+        """Values of n objects.
+
+        Args:
+            image: the picture, normalised.
+            f16: its features.
+            masks: probabilities.
+        """
         x = torch.cat([image.expand(masks.shape[0], -1, -1, -1), masks[:, None], others(masks)[:, None]], 1)
         x = self.layer1(resnet_input(x, self.conv1, self.bn1))
         return self.fuser(f16, self.layer3(self.layer2(x)))
