@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -316,6 +318,17 @@ def test_the_size_inside(height: int, width: int, preset: str) -> None:
     else:
         assert h % 16 == w % 16 == 0
     assert size_inside(config, width, height) == (w, h)
+    other = replace(config, height_at_prediction=2 * config.height)
+    assert size_inside(other, height, width)[0] >= h and size_inside(other, 2048, 2048)[0] == min(
+        2 * config.height, 2048
+    )
+
+
+def test_half_the_bits_give_nearly_the_same(vos: Vos) -> None:
+    half = Vos(vos.config, deepcopy(vos.model).bfloat16(), "none", vos.evaluate)
+    clip = frames(6)
+    fine, coarse = vos.predict(clip, square()), half.predict(clip, square())
+    assert np.mean(np.stack([fine.labels(i) == coarse.labels(i) for i in range(6)])) > 0.97
 
 
 def test_a_session_is_of_a_network_of_ours() -> None:

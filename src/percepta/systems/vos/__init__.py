@@ -27,9 +27,11 @@ class Config:
     design: Literal["small", "xmem", "cutie"] = "small"
     """Our small network, or one of the published ones."""
     height: int = 256
-    """Height of training clips. At prediction the shorter side of the pictures that the network sees."""
+    """Height of training clips."""
     width: int = 448
     """Width of training clips."""
+    height_at_prediction: int = 0
+    """Shorter side of the pictures that the network sees at prediction; 0: `height`."""
     clip_frames: int = 4
     """Frames of a training clip."""
     max_objects: int = 3
@@ -78,6 +80,8 @@ class Config:
     def __post_init__(self) -> None:
         if self.height % 32 or self.width % 32 or min(self.height, self.width) < 32:
             raise InputError(f"height and width are multiples of 32 from 32 on, got {self.height}×{self.width}")
+        if self.height_at_prediction < 0:
+            raise InputError(f"height_at_prediction is a number of pixels, or 0; got {self.height_at_prediction}")
         if not 11 <= self.trunk_blocks <= 16:
             raise InputError(f"trunk_blocks is 11 to 16, got {self.trunk_blocks}")
         if not 0 <= self.frozen_blocks <= self.trunk_blocks:

@@ -557,17 +557,18 @@ class CutieFollower(PaddedFollower):
     def predict(self, encoded: Encoded, keeps: bool, cut: bool) -> tuple[Tensor, Tensor]:
         assert self.masks is not None
         features: dict[int, Tensor] = {}
+        masks = self.masks.to(encoded.key.dtype)
         state, summaries = self.state["sensory"], self.state["summaries"]
         for memory in self.memory.memories:
             rows = [self.ids.index(one) for one in memory.ids]
             read = memory.read(encoded.key[0].flatten(1), encoded.selection[0].flatten(1))
-            readout = as_rows(read, memory.ids, encoded.key.shape[2:])
-            enriched = self.model.enrich(encoded.pixel, readout, state[rows], self.masks[rows], summaries[rows])
+            readout = as_rows(read, memory.ids, encoded.key)
+            enriched = self.model.enrich(encoded.pixel, readout, state[rows], masks[rows], summaries[rows])
             features |= dict(zip(memory.ids, enriched, strict=True))
         every = torch.stack([features[one] for one in self.ids])
         logits, state = self.model.segment(encoded, every, state, update=self._updates())
         self.state = {**self.state, "sensory": state}
-        return self._sure(logits.softmax(0))
+        return self._sure(logits.float().softmax(0))
 
     def _updates(self) -> bool:
         """Whether the decoder changes the state in this frame: `sensory_updates` times between two kept frames."""
@@ -576,7 +577,9 @@ class CutieFollower(PaddedFollower):
         return self.frame - self.kept in chosen
 
     def keep(self, picture: Tensor, encoded: Encoded, masks: Tensor, given: bool) -> None:
-        values, state, summaries = self.model.value(picture[None], encoded.pixel, masks, self.state["sensory"])
+        values, state, summaries = self.model.value(
+            picture[None], encoded.pixel, masks.to(picture.dtype), self.state["sensory"]
+        )
         self.state = {"sensory": state, "summaries": self.state["summaries"] + summaries}
         key, shrinkage, selection = (value[0].flatten(1) for value in encoded[:3])
         self.memory.add(key, shrinkage[0], selection, dict(zip(self.ids, values.flatten(2), strict=True)))

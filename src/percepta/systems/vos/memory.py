@@ -70,7 +70,8 @@ class Group:
 
 @dataclass
 class Memory:
-    """Working and long-term memory. Tensors are never changed in place: a shallow copy is a snapshot.
+    """Working and long-term memory, in 32 bits whatever the network has. Tensors are never changed in place: a shallow
+    copy is a snapshot.
 
     Elements stand in the order long-term, permanent, working.
 
@@ -116,7 +117,7 @@ class Memory:
     def read(self, query: Float[Tensor, "c q"], selection: Float[Tensor, "c q"]) -> dict[int, Float[Tensor, "v q"]]:
         """What the memory says about every place, for each object; counts what was read."""
         assert self.key is not None and self.used is not None and self.life is not None, "nothing was added"
-        scores = similarity(self.key, self.shrinkage, query, selection)
+        scores = similarity(self.key, self.shrinkage, _full(query), _full(selection))
         used, out = self.used, {}
         for group in self.groups:
             mine = scores if len(group.place) == self.size else scores[group.place]
@@ -148,6 +149,8 @@ class Memory:
             values: of every object, new ones too.
             permanent: whether the frame is never forgotten. At most `max_memory_frames` frames are permanent.
         """
+        key, shrinkage, selection = _full(key), _full(shrinkage), _full(selection)
+        values = {one: _full(value) for one, value in values.items()}
         count = key.shape[1]
         self.per_frame = count
         zeros = torch.zeros_like(shrinkage)
@@ -330,3 +333,8 @@ def _without(size: int, start: int, stop: int, device: torch.device | None) -> T
     """All places but those from `start` to `stop`."""
     every = torch.arange(size, device=device)
     return torch.cat([every[:start], every[stop:]])
+
+
+def _full(x: Tensor) -> Tensor:
+    """At least 32 bits a number: sums over the memory need them."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

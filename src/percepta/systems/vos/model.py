@@ -383,16 +383,17 @@ class SmallFollower(Follower):
     def predict(self, encoded: Encoded, keeps: bool, cut: bool) -> tuple[Tensor, Tensor]:
         read = self.memory.read(encoded.key[0].flatten(1), encoded.selection[0].flatten(1))
         size = encoded.key.shape[2:]
-        readout = torch.stack([read[one] for one in self.ids]).unflatten(2, size)[None]
+        kind = encoded.key.dtype
+        readout = torch.stack([read[one] for one in self.ids]).unflatten(2, size)[None].to(kind)
         assert self.fine is not None and self.masks is not None
-        carried = self.model.carry(encoded.fine, self.fine, self.masks[None])
+        carried = self.model.carry(encoded.fine, self.fine, self.masks[None].to(kind))
         said = self.model.decoder(encoded, readout, carried * 0 if cut else carried, self.state["sensory"][None])
         self.state = {"sensory": said.sensory}
-        full = functional.interpolate(said.logits[None], self.masks.shape[1:], mode="bilinear")[0]
-        return aggregate(full.sigmoid()).softmax(0), said.presence.sigmoid()
+        full = functional.interpolate(said.logits[None].float(), self.masks.shape[1:], mode="bilinear")[0]
+        return aggregate(full.sigmoid()).softmax(0), said.presence.float().sigmoid()
 
     def keep(self, picture: Tensor, encoded: Encoded, masks: Tensor, given: bool) -> None:
-        values = self.model.value(encoded, masks[None])[0].flatten(2)
+        values = self.model.value(encoded, masks[None].to(encoded.key.dtype))[0].flatten(2)
         key, shrinkage, selection = (value[0].flatten(1) for value in encoded[:3])
         self.memory.add(key, shrinkage[0], selection, dict(zip(self.ids, values, strict=True)), permanent=given)
 
@@ -413,7 +414,7 @@ class SmallFollower(Follower):
 
 
 def size_inside(config: Config, height: int, width: int) -> tuple[int, int]:
-    """The size at which the network sees frames: the shorter side is `config.height`, long pictures are made smaller.
+    """The size at which the network sees frames: the shorter side as configured, long pictures are made smaller.
 
     Published networks see smaller frames as they are.
 
@@ -422,8 +423,8 @@ def size_inside(config: Config, height: int, width: int) -> tuple[int, int]:
         height: of the frames, in pixels.
         width: of the frames, in pixels.
     """
-    scale = config.height / min(height, width)
-    scale = min(scale, LONGEST * config.height / max(height, width))
+    side = config.height_at_prediction or config.height
+    scale = min(side / min(height, width), LONGEST * side / max(height, width))
     if config.design != "small":
         scale = min(scale, 1.0)
         return max(1, round(height * scale)), max(1, round(width * scale))

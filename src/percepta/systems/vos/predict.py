@@ -260,14 +260,14 @@ class Session:
         cut = len(signatures) > 1 and len(signatures) - 1 in videos.cuts(range(len(signatures)), signatures)
         if cut:
             signatures = signatures[-1:]  # what was usual in the last scene says nothing of this one
-        device = next(self.model.parameters()).device
+        weight = next(self.model.parameters())
         small = {
-            one: pictures.resize(torch.from_numpy(mask).float(), *inside).clamp(0, 1).to(device)
+            one: pictures.resize(torch.from_numpy(mask).float(), *inside).clamp(0, 1).to(weight.device)
             for one, mask in given.items()
         }
         before = self._follower.copy(), (self.size, self.inside, self._signatures)
         try:
-            answer = self._follower.step(shrunk.to(device), small, cut=cut)
+            answer = self._follower.step(shrunk.to(weight.device, weight.dtype), small, cut=cut)
         except BaseException:
             self._follower = before[0]
             raise

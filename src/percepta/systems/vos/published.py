@@ -152,12 +152,12 @@ class PaddedFollower(Follower):
         return probability, probability[1:].flatten(1).amax(1)
 
 
-def as_rows(values: Mapping[int, Tensor], ids: list[int], size: torch.Size) -> Float[Tensor, "n v h w"]:
+def as_rows(values: Mapping[int, Tensor], ids: list[int], key: Float[Tensor, "1 k h w"]) -> Float[Tensor, "n v h w"]:
     """What was read from a memory, in the order of `ids`.
 
     Args:
         values: by id, with places in a row.
         ids: which objects.
-        size: height and width.
+        key: of the frame, whose size and type they get.
     """
-    return torch.stack([values[one] for one in ids]).unflatten(2, tuple(size))
+    return torch.stack([values[one] for one in ids]).unflatten(2, key.shape[2:]).to(key.dtype)

@@ -338,13 +338,13 @@ class XMemFollower(PaddedFollower):
 
     def predict(self, encoded: Encoded, keeps: bool, cut: bool) -> tuple[Tensor, Tensor]:
         read = self.memory.read(encoded.key[0].flatten(1), encoded.selection[0].flatten(1))
-        readout = as_rows(read, self.ids, encoded.key.shape[2:])
+        readout = as_rows(read, self.ids, encoded.key)
         logits, state = self.model.segment(encoded, readout, self.state["sensory"], update=not keeps)
         self.state = {"sensory": state}
-        return self._sure(logits.softmax(0))
+        return self._sure(logits.float().softmax(0))
 
     def keep(self, picture: Tensor, encoded: Encoded, masks: Tensor, given: bool) -> None:
-        values, state = self.model.value(picture[None], encoded.f16, masks, self.state["sensory"])
+        values, state = self.model.value(picture[None], encoded.f16, masks.to(picture.dtype), self.state["sensory"])
         self.state = {"sensory": state}
         key, shrinkage, selection = (value[0].flatten(1) for value in encoded[:3])
         rows = dict(zip(self.ids, values.flatten(2), strict=True))
