@@ -241,7 +241,7 @@ def test_bad_videos_are_refused(vos: Vos) -> None:
     clip = frames(3)
     session = vos.session()
     session.step(clip[0], square())
-    with pytest.raises(InputError, match=r"frame 1 has 50×100 pixels, the video began with 70×100"):
+    with pytest.raises(InputError, match=r"frame 1: 50×100 pixels, but the video began with 70×100"):
         session.step(clip[1][:50])
     assert session.frame == 0
     odd = session.step(clip[1][:, :-1])
@@ -263,6 +263,21 @@ def test_bad_videos_are_refused(vos: Vos) -> None:
     assert vos.predict(iter(clip), square(), at=1, backwards=False).frames == (1, 2)
     single = vos.predict(clip[:1], square())
     assert single.frames == (0,) and "one frame" in single.warnings[0]
+
+
+def test_a_bad_frame_of_a_video_is_left_out_and_named(vos: Vos, tmp_path: Path) -> None:
+    clip: list[Any] = frames(7)
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    good = [picture for i, picture in enumerate(clip) if i not in (1, 4)]
+    clip[1], clip[4] = tmp_path / "broken.png", clip[4][:40]
+    track, whole = vos.predict(clip, square()), vos.predict(good, square())
+    assert track.frames == (0, 2, 3, 5, 6) and track.pngs == whole.pngs
+    assert "frame 1 is left out" in track.warnings[0] and "broken.png" in track.warnings[0]
+    assert track.warnings[1].startswith("frame 4 is left out: 40×100 pixels")
+    turned = vos.predict(clip[::-1], square(), at=6)
+    assert turned.frames == (0, 1, 3, 4, 6) and turned.pngs == whole.pngs[::-1]
+    with pytest.raises(InputError, match=r"broken\.png"):
+        vos.predict(clip, square(), more={1: square()})
 
 
 def test_masks_in_every_form(tmp_path: Path) -> None:

@@ -244,8 +244,8 @@ class Session:
         if found != size:
             if not _near(found, size):
                 raise InputError(
-                    f"frame {number} has {_said(found)} pixels, the video began with {_said(size)}: frames of a "
-                    "video have one size; begin another session for another video"
+                    f"frame {number}: {_said(found)} pixels, but the video began with {_said(size)}: frames of a video "
+                    "have one size; begin another session for another video"
                 )
             warnings.append(f"it has {_said(found)} pixels, the video {_said(size)}: it was resized")
             seen = pictures.resize(seen, *size)
@@ -441,8 +441,9 @@ class Vos:
             Labels of all frames.
 
         Raises:
-            InputError: see `Session.step`; a mask for a frame that there is not; frames before the first mask in a
-                stream that cannot be gone through backwards.
+            InputError: a frame with masks is refused (see `Session.step`); a mask for a frame that there is not; frames
+                before the first mask in a stream that cannot be gone through backwards. Any other frame that is refused
+                is left out, and the track's warnings say so.
         """
         every = {at: masks, **(more or {})}
         if len(every) <= len(more or {}):
@@ -461,19 +462,21 @@ class Vos:
         session, count = self.session(), 0
         for number, picture in enumerate(video):
             count = number + 1
-            if number >= first:
-                results[number] = _Kept.of(session.step(picture, every.get(number)), number)
+            if number >= first and (kept := _taken(session, picture, every.get(number), number, warnings)):
+                results[number] = kept
         _check_ends(list(every), count)
         if count == 1:
             warnings.append("the video has one frame: there was nothing to follow")
         if turn:
             session = self.session()
             for number in range(first, -1, -1):
-                kept = _Kept.of(session.step(video[number], every.get(number)), number)  # type: ignore[index]
-                # a cut on the way back begins with the frame that was taken before
-                results[number] = results.get(number, kept) if not kept.cut else replace(kept, cut=False)
-                if kept.cut:
-                    results[number + 1] = replace(results[number + 1], cut=True)
+                kept = _taken(session, video[number], every.get(number), number, warnings)  # type: ignore[index]
+                if kept is None or number == first:
+                    continue
+                results[number] = replace(kept, cut=False)
+                if kept.cut:  # on the way back, another scene begins with the frame that was taken before
+                    before = min(later for later in results if later > number)
+                    results[before] = replace(results[before], cut=True)
         order = sorted(results)
         ids = tuple(dict.fromkeys(one for number in order for one in results[number].scores))
         scores = np.array([[results[number].scores.get(one, np.nan) for one in ids] for number in order])
@@ -498,9 +501,18 @@ class _Kept:
     cut: bool
     warnings: tuple[str, ...]
 
-    @classmethod
-    def of(cls, result: Result, number: int) -> _Kept:
-        return cls(packed(result.labels), result.scores, result.cut, result.warnings)
+
+def _taken(session: Session, picture: Source, masks: Masks | None, number: int, warnings: list[str]) -> _Kept | None:
+    """A step of a track; None where the frame is left out, which is noted."""
+    try:
+        result = session.step(picture, masks)
+    except InputError as error:
+        if masks is not None:
+            raise
+        text = str(error).removeprefix(f"frame {session.frame + 1}: ")  # the session counts what it has taken
+        warnings.append(f"frame {number} is left out: {text}")
+        return None
+    return _Kept(packed(result.labels), result.scores, result.cut, result.warnings)
 
 
 def read_masks(masks: Masks, size: tuple[int, int]) -> tuple[dict[int, Bool[np.ndarray, "h w"]], list[str]]:
