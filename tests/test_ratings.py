@@ -511,7 +511,7 @@ def test_profiles(tmp_path):
         ('{"aeg": 34}', r"no field 'aeg' \(did you mean 'age'\?\); a profile may hold age, gender, education"),
         ('{"age": "old"}', "age: expected a number from 0 to 120, got 'old'"),
         ('{"age": true}', "age: expected a number"),
-        ("[1]", "expected a JSON object, got list"),
+        ("[1]", "expected a JSON object, got a list"),
         ('{"age":\n 3', "line 2: not JSON"),
     ):
         path.write_text(text)

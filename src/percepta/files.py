@@ -9,8 +9,10 @@ import contextlib
 import os
 import platform
 import re
+import shutil
 import sqlite3
 import stat
+import threading
 import time
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping
@@ -62,12 +64,14 @@ def writing(path: Path | str) -> Iterator[BinaryIO]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
         try:
             with temporary.open("wb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())  # a full disk may show only here
+            if path.exists():
+                shutil.copymode(path, temporary)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)

@@ -220,8 +220,37 @@ def read_arrays(path: Path | str, wanted: Mapping[str, str] | None = None) -> di
         raise InputError(f"{path}: not a .npz file, or damaged ({error or type(error).__name__})") from None
 
 
+def map_array(path: Path | str, kinds: str) -> np.ndarray:
+    """The array of an .npy file, which is read where it is looked at; errors as `read_arrays`."""
+    import numpy as np
+
+    path = check_regular(Path(path))
+    with path.open("rb") as file:
+        shape, turned, dtype, _ = _array_head(file, path.stat().st_size, kinds, str(path))
+        if math.prod(shape) == 0:
+            return np.zeros(shape, dtype)
+        return np.memmap(path, dtype, "r", file.tell(), shape, "F" if turned else "C")
+
+
 def _array(file: Any, size: int, kinds: str, what: str) -> np.ndarray:
     """An array of numbers from an open .npy file of so many bytes."""
+    import numpy as np
+
+    shape, turned, dtype, need = _array_head(file, size, kinds, what)
+    if need > MAX_ARRAY_BYTES:
+        raise InputError(f"{what}: an array of {need / 1e9:.0f} GB; at most {MAX_ARRAY_BYTES / 1e9:.0f} GB are read")
+    data = np.empty(need, np.uint8)
+    done = 0
+    while done < need:  # in pieces: a compressed file is read through another buffer of the same size
+        count = file.readinto(data[done : done + (1 << 20)].data)
+        if not count:
+            raise InputError(f"{what}: the file ends within the array; it was cut off, copy it again")
+        done += count
+    return data.view(dtype).astype(dtype.newbyteorder("="), copy=False).reshape(shape, order="F" if turned else "C")
+
+
+def _array_head(file: Any, size: int, kinds: str, what: str) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    """Shape, whether columns come first, type, and bytes of an array that begins in a file of so many bytes."""
     import numpy as np
 
     try:
@@ -236,13 +265,4 @@ def _array(file: Any, size: int, kinds: str, what: str) -> np.ndarray:
     need = math.prod(shape) * dtype.itemsize
     if min(shape, default=0) < 0 or need > size:
         raise InputError(f"{what}: an array of {shape} needs {need} bytes, the file has {size}; it was cut off")
-    if need > MAX_ARRAY_BYTES:
-        raise InputError(f"{what}: an array of {need / 1e9:.0f} GB; at most {MAX_ARRAY_BYTES / 1e9:.0f} GB are read")
-    data = np.empty(need, np.uint8)
-    done = 0
-    while done < need:  # in pieces: a compressed file is read through another buffer of the same size
-        count = file.readinto(data[done : done + (1 << 20)].data)
-        if not count:
-            raise InputError(f"{what}: the file ends within the array; it was cut off, copy it again")
-        done += count
-    return data.view(dtype).astype(dtype.newbyteorder("="), copy=False).reshape(shape, order="F" if turned else "C")
+    return shape, turned, dtype, need

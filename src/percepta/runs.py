@@ -25,7 +25,7 @@ from percepta.files import write_atomically
 from percepta.metrics import Metric
 
 # Settings that change nothing about the result, so that a run may be resumed with other ones.
-FREE = ("train.checkpoint_every", "train.log_every", "train.evaluate_every", "train.workers")
+FREE = ("train.checkpoint_every", "train.log_every", "train.evaluate_every", "train.workers", "train.strict")
 
 
 @dataclass(frozen=True)

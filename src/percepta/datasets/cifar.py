@@ -96,12 +96,12 @@ def is_one(root: Path) -> bool:
     return find(root) is not None
 
 
-def classified(root: Path, problems: list[Problem] | None = None) -> Classified:
+def classified(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> Classified:
     """The set, for systems that classify pictures. A split's files are read when it is listed, see `read`.
 
     Args:
         root: the folder.
-        problems: as other sets take it; a wrong file of CIFAR is found when its split is listed.
+        problems, warnings: as other sets take them; a wrong file of CIFAR is found when its split is listed.
     """
     return Classified(classes(root), tuple(PARQUET), functools.partial(_part, root))
 

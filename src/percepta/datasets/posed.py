@@ -228,12 +228,13 @@ def top_left(matrix: Float64[np.ndarray, "n m"], path: Path) -> Float64[np.ndarr
     return matrix[:3, :3]
 
 
-def folder(root: Path, *, unit_m: float = 0.001) -> Recording:
+def folder(root: Path, *, unit_m: float = 0.001, problems: list[Problem] | None = None) -> Recording:
     """A plain posed folder, see above.
 
     Args:
         root: the folder.
         unit_m: metres of one step of the depth files.
+        problems: as other recordings take it; files without their partners are in `alone` of the recording.
 
     Raises:
         MissingFileError: a folder, a file or intrinsics.txt is missing.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from percepta.datasets.posed import Recording, numbered, read_matrix, together, top_left
+from percepta.datasets.problem import Problem
 
 NAME = "ScanNet frames"
 FILES = "color/, depth/, pose/ and intrinsic/intrinsic_color.txt"
@@ -18,8 +19,10 @@ def is_one(root: Path) -> bool:
     return (Path(root) / "intrinsic" / "intrinsic_color.txt").is_file()
 
 
-def read(root: Path) -> Recording:
+def read(root: Path, *, problems: list[Problem] | None = None) -> Recording:
     """The frames of one scan, exported from its .sens file. Depth is registered to colour, in millimetres.
+
+    `problems` is as other recordings take it; files without their partners are in `alone` of the recording.
 
     Raises:
         MissingFileError: a folder or a matrix is missing.

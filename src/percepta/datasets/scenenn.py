@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from percepta.datasets.posed import Recording, numbered, together
+from percepta.datasets.problem import Problem
 from percepta.errors import InputError, MissingFileError
 from percepta.files import read_lines
 from percepta.formats import short, to_float
@@ -33,12 +34,13 @@ def _log(root: Path) -> Path | None:
     return next((p for p in (root / "trajectory.log", root / f"{root.name}_trajectory.log") if p.is_file()), None)
 
 
-def read(root: Path, *, matrix: np.ndarray | None = None) -> Recording:
+def read(root: Path, *, matrix: np.ndarray | None = None, problems: list[Problem] | None = None) -> Recording:
     """The frames of one scene.
 
     Args:
         root: the scene's folder.
         matrix: K; None: the one of the Asus camera that the main part of the set was taken with.
+        problems: as other recordings take it; files without their partners are in `alone` of the recording.
 
     Raises:
         MissingFileError: a folder or trajectory.log is missing.

@@ -7,6 +7,7 @@ import io
 import os
 import struct
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -191,12 +192,30 @@ def size(path: Path, *, upright: bool = True) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
-def load(path: Path, *, at_least: int | None = None, upright: bool = False) -> Image.Image:
+def broken(path: Path) -> str:
+    """Why a picture cannot be read; "" where it can. All of it is decoded, once as long as the file stays as it is."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return f"{path}: no such file"
+    return _broken(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=1 << 17)
+def _broken(path: Path, size: int, changed_ns: int) -> str:
+    try:
+        read(path, long_side=64)
+    except (OSError, ValueError) as error:
+        return str(error)
+    return ""
+
+
+def load(path: Path, *, at_least: tuple[int, int] | None = None, upright: bool = False) -> Image.Image:
     """A picture file as Pillow decodes it, for those who need its own mode: masks, depth, what is cut before use.
 
     Args:
         path: of the file.
-        at_least: a JPEG may come at a half, a quarter, ... of its size, as long as both sides keep this many pixels.
+        at_least: a JPEG may come at a half, a quarter, ... of its size, as long as it keeps this (width, height).
         upright: turned the way the camera was held, as `read` does it.
 
     Raises:
@@ -204,7 +223,7 @@ def load(path: Path, *, at_least: int | None = None, upright: bool = False) -> I
     """
     with _open(path) as picture, _named(path):
         if at_least is not None:
-            picture.draft(None, (at_least, at_least))  # pyright: ignore[reportArgumentType]
+            picture.draft(None, at_least)  # pyright: ignore[reportArgumentType]
         _few_enough(picture, path, MAX_PIXELS)
         picture.load()
         turned = upright and 2 <= _orientation(picture) <= 8
