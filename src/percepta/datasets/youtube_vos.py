@@ -19,7 +19,7 @@ from typing import Any
 from percepta.datasets.problem import Problem, noting
 from percepta.datasets.videos import Video, frames_and_masks
 from percepta.errors import InputError
-from percepta.files import read_json
+from percepta.formats import read_json
 
 NAME = "YouTube-VOS"
 FILES = "train/ and valid/, or one of them, each with meta.json, JPEGImages/ and Annotations/"

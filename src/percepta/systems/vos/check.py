@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from percepta.systems.vos.predict import drawn
 from PIL import Image
 
 from percepta.datasets import layouts
@@ -18,6 +17,7 @@ from percepta.media import draw, image
 from percepta.systems.vos import MAX_OBJECTS
 from percepta.systems.vos.clips import Marked
 from percepta.systems.vos.data import marked_in
+from percepta.systems.vos.predict import drawn
 from percepta.systems.vos.sequences import NEAR
 
 

@@ -17,7 +17,6 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from percepta.systems.vos.predict import Session
 from PIL import Image
 from torch import nn
 
@@ -30,6 +29,7 @@ from percepta.metrics.video_masks import scores, statistics
 from percepta.report import Block, Dots, Gallery, Heading, Text
 from percepta.systems.vos import sequences
 from percepta.systems.vos.data import videos
+from percepta.systems.vos.predict import Session
 
 KEPT = "first mask kept"  # the trivial answer
 VIDEOS = "videos"  # the kind whose numbers have no name behind them
