@@ -1,8 +1,9 @@
-"""The examples run as they stand, and stay short."""
+"""The examples run as they stand, and stay short; the demos show photographs without any extra."""
 
 from __future__ import annotations
 
 import importlib.util
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -10,7 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import percepta
 from percepta.__main__ import main
+from percepta.media import samples
+from percepta.report import Gallery
 from percepta.systems import TABLE
 
 FOLDER = Path(__file__).parent.parent / "examples"
@@ -38,6 +42,20 @@ def pictures(folder: Path, count: int, seed: int = 0) -> Path:
 def test_every_system_has_a_short_one(name: str) -> None:
     text = (FOLDER / f"{name}.py").read_text()
     assert len(text.splitlines()) <= 30 and f"python examples/{name}.py" in text
+
+
+@pytest.mark.parametrize("name", ("aesthetics", "hashing", "refer"))
+def test_the_demo_shows_the_photographs_that_ship(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples, "find_spec", lambda package: None)  # as if scikit-image were not installed
+    found = samples.photographs(["moon.png", *(percepta.sample(one).name for one in percepta.SAMPLES)])
+    assert found == [percepta.sample(one) for one in percepta.SAMPLES]
+    blocks = import_module(f"percepta.systems.{name}.demo").demo(percepta.load)
+    shown = [text for block in blocks if isinstance(block, Gallery) for _, text in block.pictures]
+    assert samples.MORE in " ".join(getattr(block, "text", "") for block in blocks)
+    if name == "refer":  # its answers say what was asked, not where
+        assert sum("found" in text for text in shown) == 15
+    else:
+        assert all(any(one in text for text in shown) for one in ("cat", "rocket"))
 
 
 def test_refer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
