@@ -61,6 +61,8 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "no code": (lambda: shipped("supernet").predict(None), "expected a code"),
     "a number for a code": (lambda: shipped("supernet").predict(3), "expected a code"),
     "an album of nothing": (lambda: shipped("aesthetics").session(None), "a folder or a list of pictures"),
+    "ratings of 5": (lambda: shipped("aesthetics").session([PICTURE], ratings=5), "ratings is {name: value}"),
+    "a list of ratings": (lambda: shipped("aesthetics").session([PICTURE]).rate([1]), "ratings are {name: score}"),
     "no stream": (lambda: list(shipped("distill").stream(3)), "expected a path, folder"),
     "half a picture at a time": (lambda: shipped("distill").stream(PICTURE, batch_size=0.5), "batch_size is a whole"),
     "no frames a second": (lambda: shipped("distill").stream(PICTURE, fps=0), "fps is above 0"),

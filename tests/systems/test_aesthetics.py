@@ -33,7 +33,6 @@ import percepta
 from percepta import report, weights
 from percepta.datasets.album import STARS, read_ratings
 from percepta.datasets.ratings import Scale
-from percepta.errors import InputError
 from percepta.export import export
 from percepta.media.image import squeeze_square
 from percepta.shell import UsageError, parse
@@ -717,13 +716,6 @@ def test_pictures_of_several_folders(model: AestheticsNetwork, folder: Path, tmp
     album = open_album(model, [folder / name, other / name, str(other / "夏 01.jpg"), Image.new("RGB", (40, 30))])
     assert album.files == (str(folder / name), str(other / name), "夏 01.jpg", "picture 4")
     assert album.scale == STARS, "one picture has one scale, however it is asked about"
-    for wrong in (None, 3):
-        with pytest.raises(InputError, match="a folder or a list of pictures"):
-            open_album(model, wrong)
-    with pytest.raises(InputError, match="ratings"):
-        open_album(model, folder, ratings=5)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"\{name: score\}"):
-        album.rate([1])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="comes twice"):
         open_album(model, [folder / name, folder / name])
     with pytest.raises(ValueError, match=r"no picture 'x' in the album"):

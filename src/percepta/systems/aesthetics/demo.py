@@ -98,6 +98,7 @@ def real(system: Aesthetics, files: list[Path]) -> list[Block]:
         [*files, *ratings],
         profile=study.profiles[RATER],
         ratings={path.name: score for path, score in ratings.items()},
+        scale=study.scale,
     )
     names = {path.name for path in files}
     ranked = [result for result in album.ranking() if result.name in names]

@@ -358,7 +358,7 @@ class Network(nn.Module):
         return self._grid[1]
 
 
-def _each(x: Tensor, shared: Tensor, n: int) -> Tensor:
+def _each(x: Tensor, shared: Tensor, n: int | torch.SymInt) -> Tensor:
     """The picture's features added to those of each of its n objects."""
     return x + shared if n == 1 else (x.unflatten(0, (-1, n)) + shared[:, None]).flatten(0, 1)
 
