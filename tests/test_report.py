@@ -244,7 +244,7 @@ def test_log_survives_a_torn_line_and_a_rerun(tmp_path: Path) -> None:
     log.write_text("\n".join(json.dumps(row) for row in rows) + '\n{"step": 4, "lo')
     assert [(r["step"], r["loss"]) for r in report.read_log(log)] == [(1, 0.5), (2, 1 / 3), (3, 9.0)]
     log.write_text('{"step": 1}\nbroken\n{"step": 2}\n')
-    with pytest.raises(ValueError, match=r"log.jsonl:2"):
+    with pytest.raises(ValueError, match=r"log\.jsonl, line 2"):
         report.read_log(log)
 
 

@@ -128,6 +128,10 @@ class Lock:
             text = ""
         return f"another percepta ({text})" if text else "another percepta"
 
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):
+            self._lock.close()
+
     def close(self) -> None:
         """Lets go of it."""
         with contextlib.suppress(OSError):

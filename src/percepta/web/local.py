@@ -23,6 +23,7 @@ except ModuleNotFoundError as error:
     raise MissingExtraError(f"{error.name} missing: run pip install 'percepta[web]'") from error
 
 LOCAL = ("127.0.0.1", "localhost")
+MAX_BODY_BYTES = 64 << 10
 
 
 def protect(web: FastAPI, page: str) -> None:
@@ -46,7 +47,7 @@ def protect(web: FastAPI, page: str) -> None:
         return answer
 
 
-def refusal(request: Request) -> tuple[Literal[403, 415], str] | None:
+def refusal(request: Request) -> tuple[Literal[403, 411, 413, 415], str] | None:
     """Why a request is not answered (status, sentence), or None.
 
     The page has no password: what protects it is that no other web site can speak to it. A name that a stranger points
@@ -67,6 +68,11 @@ def refusal(request: Request) -> tuple[Literal[403, 415], str] | None:
             return 403, f"another site asked for this: {origin!r}"
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             return 415, "the content type must be application/json"
+        length = request.headers.get("content-length", "")
+        if not (length.isascii() and length.isdecimal()):  # nothing of the body has been read yet
+            return 411, "the length of the body must be said"
+        if len(length) > 9 or int(length) > MAX_BODY_BYTES:
+            return 413, f"a body of more than {MAX_BODY_BYTES} bytes"
     return None
 
 

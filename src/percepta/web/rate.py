@@ -4,13 +4,13 @@
     serve(album, on_ready=print)
 
 The session keeps one promise: a rating that was answered is on the disk. It also never overwrites what it has not
-read: the file is read again before every change, so that an edit by hand or by a second server is kept. The model that
-predicts taste is handed in as a function and runs in a thread of its own; whether it is slow or fails, ratings go on.
+read: the file is read again before every change, so that an edit by hand is kept. Of two servers on one file the second
+is refused, by a lock that says who holds it. The model that predicts taste is handed in as a function and runs in a
+thread of its own; whether it is slow or fails, ratings go on.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import json
@@ -26,7 +26,9 @@ from typing import Any
 
 from percepta.datasets.album import RATINGS, STARS, pictures, read_ratings, write_ratings
 from percepta.datasets.ratings import Scale
+from percepta.datasets.tables import read_columns
 from percepta.errors import InputError, MissingExtraError, MissingFileError
+from percepta.files import Lock, check_regular, remove_leftovers
 from percepta.media import image
 from percepta.web import local
 
@@ -74,7 +76,7 @@ class RatingSession:
     """One person's ratings of one folder of pictures. Every method may be called from any thread.
 
     Args:
-        folder: the pictures; nothing in it is modified but the ratings.
+        folder: the pictures; nothing in it is modified but the ratings, and a hidden lock beside them.
         ratings_path: the CSV with the columns file and score; None: `ratings.csv` in the folder.
         scale: the scores that may be given.
         rank: what predicts taste from {file: score}; None: the page has no list of predictions.
@@ -86,6 +88,7 @@ class RatingSession:
     Raises:
         MissingFileError, NotADirectoryError: no such folder, or no pictures in it.
         PermissionError: the folder of the ratings cannot be written.
+        BusyError: another session writes these ratings; says which process.
         InputError: the ratings have further columns, or a line that is wrong (names file and line): writing them
             anew would lose something.
     """
@@ -123,6 +126,15 @@ class RatingSession:
         if not os.access(self.path.parent, os.W_OK):
             raise PermissionError(f"{self.path.parent}: ratings cannot be written here; give another file for them")
         self._lock = threading.Lock()
+        self._file_lock = Lock(self.path.with_name(f".{self.path.name}.lock"), f"{self.path}: these ratings are busy")
+        remove_leftovers(self.path)
+        try:
+            self._begin(rank)
+        except BaseException:
+            self._file_lock.close()
+            raise
+
+    def _begin(self, rank: Rank | None) -> None:
         self._session = secrets.token_hex(8)
         self._version = 0
         self._history: list[tuple[str, float | None]] = []
@@ -253,9 +265,10 @@ class RatingSession:
         return content, tag
 
     def close(self) -> None:
-        """Ends the ranking thread; ratings need no closing."""
+        """Ends the ranking thread, and lets another session have the ratings."""
         if self._ranker:
             self._ranker.close()
+        self._file_lock.close()
 
     def _inside(self, path: Path) -> bool:
         return path.resolve().is_relative_to(self.folder.resolve())
@@ -275,7 +288,7 @@ class RatingSession:
                 "begin without ratings"
             )
         # An empty file is a beginning, but where there were ratings somebody may be in the middle of saving them.
-        if not self._ratings and not self.path.read_bytes().strip():
+        if not self._ratings and not check_regular(self.path).read_bytes().strip():
             return {}
         _only_our_columns(self.path)
         return read_ratings(self.path, self._listed, self.scale)
@@ -331,16 +344,12 @@ def _without_path(error: Exception, path: Path) -> str:
 
 def _only_our_columns(path: Path) -> None:
     """Refuses a table with further columns: writing it again would lose them. What else is wrong the reader says."""
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        first = file.readline()
-    for mark in ",;	":
-        header = [cell.strip().lower() for cell in next(csv.reader([first], delimiter=mark), [])]
-        extra = [name for name in header if name not in COLUMNS]
-        if extra and set(COLUMNS) <= set(header):
-            raise InputError(
-                f"{path}, line 1: column {', '.join(map(repr, extra))} would be lost, as this page writes file and "
-                "score only; give it a file of its own, or remove the column"
-            )
+    extra = [name for name in read_columns(path, COLUMNS) if name.lower() not in COLUMNS]
+    if extra:
+        raise InputError(
+            f"{path}, line 1: column {', '.join(map(repr, extra))} would be lost, as this page writes file and "
+            "score only; give it a file of its own, or remove the column"
+        )
 
 
 class _Thumbnails:

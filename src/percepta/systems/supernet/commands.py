@@ -15,6 +15,7 @@ from rich.markup import escape
 from percepta import shell
 from percepta.errors import InputError
 from percepta.files import write_atomically
+from percepta.formats import checked, field, read_json, short
 
 if TYPE_CHECKING:
     import numpy as np
@@ -219,11 +220,12 @@ def _row(space: Any, code: str) -> dict[str, Any]:
 
 def _read_scores(path: Path) -> dict[str, float]:
     """Scores by code."""
-    try:
-        content = json.loads(path.read_text())
-        return dict(zip(content["codes"], content["score"], strict=True))
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: expected scores.json of `percepta supernet rank` ({error})") from None
+    content, where = read_json(path), f"{path}: expected scores.json of `percepta supernet rank`"
+    codes, scores = (field(content, key, list, where) for key in ("codes", "score"))
+    if len(codes) != len(scores):
+        raise InputError(f"{where}: {len(codes)} codes, but {len(scores)} scores")
+    rows = zip(codes, scores, strict=True)
+    return {checked(code, str, f"{where}: a code"): checked(value, float, f"{where}: a score") for code, value in rows}
 
 
 def _scores_of(table: dict[str, float], codes: Sequence[str], path: Path | None) -> Any:
@@ -281,10 +283,9 @@ def submit(options: Submit, screen: Console) -> None:
     entries = challenge.read(options.file)
     known = None
     if options.known is not None:
-        try:
-            known = {str(code): float(value) for code, value in json.loads(options.known.read_text()).items()}
-        except (json.JSONDecodeError, AttributeError, TypeError, ValueError) as error:
-            raise InputError(f"{options.known}: expected JSON {{code: accuracy}} ({error})") from None
+        where = f"{options.known}: expected JSON {{code: accuracy}}"
+        content = checked(read_json(options.known), dict, where)
+        known = {code: checked(value, float, f"{where}: {short(code)}") for code, value in content.items()}
     path = challenge.write(options.out, entries, challenge.score(entries, known))
     how = "multiply-adds alone" if known is None else f"a predictor fitted on {len(known):,} known accuracies"
     screen.print(escape(f"{len(entries.codes):,} architectures are valid; scored by {how}\n{path}"), soft_wrap=True)
