@@ -45,6 +45,7 @@ from percepta.datasets import (
     scannet_frames,
     scenenn,
     seven_scenes,
+    traffic,
     tum_rgbd,
     voc,
 )
@@ -69,7 +70,7 @@ class DataSet(Protocol):
 SETS: tuple[Any, ...] = (
     refcoco, msrvtt, msvd, didemo, para, flickr_aes, oasis, plane_annotations, scannet, scannet_frames, scenenn,
     seven_scenes, tum_rgbd, colmap, cifar, davis, coco_small, coco, voc, ccp, foregrounds, flickr8k, captioned, folder,
-    posed, posed_folder, class_folder, album, nasbench,
+    posed, posed_folder, class_folder, album, nasbench, *traffic.SETS,
 )  # fmt: skip
 
 

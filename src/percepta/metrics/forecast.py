@@ -99,7 +99,7 @@ def fde(predicted: Float[np.ndarray, "n k t 2"], truth: Float[np.ndarray, "n t 2
 
 def last_known(truth: Float[np.ndarray, "n t 2"]) -> Int[np.ndarray, " n"]:
     """The last step at which each agent's position is known; −1 where there is none."""
-    known: np.ndarray = np.isfinite(truth).all(-1)
+    known = np.asarray(np.isfinite(truth).all(-1))
     last = truth.shape[1] - 1 - known[:, ::-1].argmax(-1)
     return np.where(known.any(-1), last, -1)
 
@@ -209,7 +209,7 @@ def inside(points: Float[np.ndarray, "n 2"], polygon: Float[np.ndarray, "m 2"]) 
     return (np.count_nonzero(crosses & (x < at), axis=1) % 2).astype(bool)
 
 
-def off_road(points: Float[np.ndarray, "n 2"], areas: Sequence[Float[np.ndarray, "m 2"]]) -> Bool[np.ndarray, " n"]:
+def off_road(points: Float[np.ndarray, "n 2"], areas: Sequence[Float[np.ndarray, "_ 2"]]) -> Bool[np.ndarray, " n"]:
     """Whether points lie outside all drivable areas.
 
     Args:
