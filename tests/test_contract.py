@@ -57,8 +57,16 @@ def scanned() -> Any:
     return data.synthetic(3, 0.05, 6, 64)
 
 
+def driven() -> Any:
+    """Traffic on a synthetic street."""
+    from percepta.worlds.street.traffic import traffic
+
+    return traffic(5, seconds=4.0)
+
+
 INPUTS: dict[str, Callable[[Any], tuple[Any, ...]]] = {
     "aesthetics": lambda system: (disc(),),
+    "forecast": lambda system: (driven(),),
     "online3d": lambda system: (scanned(),),
     "planes": lambda system: posed_pair(),
     "refer": lambda system: (disc(), "the red disc"),

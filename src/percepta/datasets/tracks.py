@@ -160,11 +160,11 @@ class Tracks:
         Args:
             observed: how many steps are observed, the last one included.
             future: how many follow.
-            stride: take every so many; between keyframes none is taken.
+            stride: take every so many, or the next larger multiple of `keyframe_steps`.
         """
         if self.last is not None:
             return [self.last] if observed - 1 <= self.last < self.steps - future else []
-        step = int(np.lcm(stride, self.keyframe_steps))
+        step = -(-stride // self.keyframe_steps) * self.keyframe_steps
         first = -(-(observed - 1) // step) * step
         return list(range(first, self.steps - future, step))
 
@@ -250,6 +250,11 @@ class Recordings:
 
     def __iter__(self) -> Iterator[Tracks]:
         return (self.open(i) for i in range(len(self)))
+
+
+def known(points: Float[np.ndarray, "*s 2"]) -> Bool[np.ndarray, "*s"]:
+    """Where positions are finite numbers."""
+    return np.asarray(np.isfinite(points).all(-1))
 
 
 def velocity(position: Float[np.ndarray, "n t 2"], dt_s: float) -> Float[np.ndarray, "n t 2"]:

@@ -1,0 +1,121 @@
+"""Attention between things that each have a frame of their own: keys carry where the other is, as seen from the one.
+
+What is known of each thing is written in its own frame (origin at its place, x along its direction), so turning or
+moving the whole scene changes nothing. How two of them lie to each other goes into key and value (Zhou et al., QCNet,
+CVPR 2023).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from percepta.errors import InputError
+
+
+def relative_pose(dx: Float[Tensor, "*s"], dy: Float[Tensor, "*s"], turn: Float[Tensor, "*s"]) -> Float[Tensor, "*s 5"]:
+    """What a relation is described by: dx, dy, distance, cosine and sine of the turn.
+
+    Args:
+        dx, dy: place of the other in the frame of the one.
+        turn: its direction less that of the one, radians.
+    """
+    return torch.stack([dx, dy, (dx * dx + dy * dy + 1e-12).sqrt(), turn.cos(), turn.sin()], -1)
+
+
+class RelativeAttention(nn.Module):
+    """Multi-head attention of n things, with q queries each, to s others that each one names.
+
+    A further key that is always there stands for "nothing": whoever has no others attends to that.
+    """
+
+    def __init__(self, width: int, heads: int, relation: int) -> None:
+        super().__init__()
+        if width % heads:
+            raise InputError(f"width {width} is no multiple of {heads} heads")
+        self.heads = heads
+        self.norm = nn.LayerNorm(width)
+        self.norm_other = nn.LayerNorm(width)
+        self.query, self.out = nn.Linear(width, width), nn.Linear(width, width)
+        self.key, self.value = nn.Linear(width, width, bias=False), nn.Linear(width, width)
+        self.relation_key, self.relation_value = nn.Linear(relation, width), nn.Linear(relation, width, bias=False)
+        self.nothing_key = nn.Parameter(0.02 * torch.randn(width))
+        self.nothing_value = nn.Parameter(torch.zeros(width))
+
+    def forward(
+        self,
+        x: Float[Tensor, "n q c"],
+        other: Float[Tensor, "m c"],
+        index: Int[Tensor, "n s"],
+        relation: Float[Tensor, "n s r"],
+        there: Bool[Tensor, "n s"],
+    ) -> Float[Tensor, "n q c"]:
+        """What is added to `x`.
+
+        Args:
+            x: the queries.
+            other: what they may attend to.
+            index: rows of `other` that each of the n may attend to; 0 where there is none.
+            relation: how these lie to it.
+            there: False where `index` names nothing.
+        """
+        other = self.norm_other(other)
+        key = self.key(other)[index] + self.relation_key(relation)
+        value = self.value(other)[index] + self.relation_value(relation)
+        return self.attend(x, key[:, None], value[:, None], there)
+
+    def between_modes(
+        self,
+        x: Float[Tensor, "n q c"],
+        index: Int[Tensor, "n s"],
+        relation: Float[Tensor, "n s r"],
+        there: Bool[Tensor, "n s"],
+    ) -> Float[Tensor, "n q c"]:
+        """The same, where query k of each attends only to query k of the others.
+
+        Args:
+            x: the queries, which are also attended to.
+            index: rows of `x` that each of the n may attend to; 0 where there is none.
+            relation: how these lie to it.
+            there: False where `index` names nothing.
+        """
+        other = self.norm_other(x)
+        key = self.key(other)[index].transpose(1, 2) + self.relation_key(relation)[:, None]
+        value = self.value(other)[index].transpose(1, 2) + self.relation_value(relation)[:, None]
+        return self.attend(x, key, value, there)
+
+    def attend(
+        self,
+        x: Float[Tensor, "n q c"],
+        key: Float[Tensor, "n p s c"],
+        value: Float[Tensor, "n p s c"],
+        there: Bool[Tensor, "n s"],
+    ) -> Float[Tensor, "n q c"]:
+        """Attention to keys that are given; p is 1 where all queries share them, else q.
+
+        Args:
+            x: the queries.
+            key: of what is attended to.
+            value: of what is attended to.
+            there: False where there is none.
+        """
+        n, q, c = x.shape
+        p, s = key.shape[1:3]
+        split = (self.heads, c // self.heads)
+        query = self.query(self.norm(x)).view(n, q, *split) / math.sqrt(split[1])
+        nothing = (query * self.nothing_key.view(split)).sum(-1)[..., None]  # n q h 1
+        if p == 1:
+            logits = torch.einsum("nqhd,nshd->nqhs", query, key.reshape(n, s, *split))
+        else:
+            logits = torch.einsum("nqhd,nqshd->nqhs", query, key.reshape(n, q, s, *split))
+        logits = logits.masked_fill(~there[:, None, None], -1e9)
+        weight = torch.cat([nothing, logits], -1).softmax(-1)
+        if p == 1:
+            y = torch.einsum("nqhs,nshd->nqhd", weight[..., 1:], value.reshape(n, s, *split))
+        else:
+            y = torch.einsum("nqhs,nqshd->nqhd", weight[..., 1:], value.reshape(n, q, s, *split))
+        y = y + weight[..., :1] * self.nothing_value.view(split)
+        return self.out(y.reshape(n, q, c))
