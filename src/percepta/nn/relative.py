@@ -41,7 +41,9 @@ class RelativeAttention(nn.Module):
         self.norm_other = nn.LayerNorm(width)
         self.query, self.out = nn.Linear(width, width), nn.Linear(width, width)
         self.key, self.value = nn.Linear(width, width, bias=False), nn.Linear(width, width)
-        self.relation_key, self.relation_value = nn.Linear(relation, width), nn.Linear(relation, width, bias=False)
+        # they are used from the side of the query, see `attend`
+        self.relation_key = nn.Linear(relation, width, bias=False)
+        self.relation_value = nn.Linear(relation, width, bias=False)
         self.nothing_key = nn.Parameter(0.02 * torch.randn(width))
         self.nothing_value = nn.Parameter(torch.zeros(width))
 
@@ -63,9 +65,7 @@ class RelativeAttention(nn.Module):
             there: False where `index` names nothing.
         """
         other = self.norm_other(other)
-        key = self.key(other)[index] + self.relation_key(relation)
-        value = self.value(other)[index] + self.relation_value(relation)
-        return self.attend(x, key[:, None], value[:, None], there)
+        return self.attend(x, self.key(other)[index][:, None], self.value(other)[index][:, None], relation, there)
 
     def between_modes(
         self,
@@ -83,23 +83,27 @@ class RelativeAttention(nn.Module):
             there: False where `index` names nothing.
         """
         other = self.norm_other(x)
-        key = self.key(other)[index].transpose(1, 2) + self.relation_key(relation)[:, None]
-        value = self.value(other)[index].transpose(1, 2) + self.relation_value(relation)[:, None]
-        return self.attend(x, key, value, there)
+        key, value = (f(other)[index].transpose(1, 2) for f in (self.key, self.value))
+        return self.attend(x, key, value, relation, there)
 
     def attend(
         self,
         x: Float[Tensor, "n q c"],
         key: Float[Tensor, "n p s c"],
         value: Float[Tensor, "n p s c"],
+        relation: Float[Tensor, "n s r"],
         there: Bool[Tensor, "n s"],
     ) -> Float[Tensor, "n q c"]:
         """Attention to keys that are given; p is 1 where all queries share them, else q.
+
+        A key is key + W r with the relation r. As q · (W r) = (Wᵀ q) · r, W is applied to the queries, of which there
+        are fewer than pairs; the same holds for the values.
 
         Args:
             x: the queries.
             key: of what is attended to.
             value: of what is attended to.
+            relation: how that lies to who attends.
             there: False where there is none.
         """
         n, q, c = x.shape
@@ -107,15 +111,22 @@ class RelativeAttention(nn.Module):
         split = (self.heads, c // self.heads)
         query = self.query(self.norm(x)).view(n, q, *split) / math.sqrt(split[1])
         nothing = (query * self.nothing_key.view(split)).sum(-1)[..., None]  # n q h 1
-        if p == 1:
-            logits = torch.einsum("nqhd,nshd->nqhs", query, key.reshape(n, s, *split))
+        to_relation = self.relation_key.weight.view(*split, -1)
+        logits = torch.einsum("nqhr,nsr->nqhs", torch.einsum("nqhd,hdr->nqhr", query, to_relation), relation)
+        key, value = key.reshape(n, p, s, *split), value.reshape(n, p, s, *split)
+        one_by_one = p == q  # then products of single rows, which are faster written out than as tiny matrices
+        if one_by_one:
+            logits = logits + (query[:, :, None] * key).sum(-1).transpose(2, 3)
         else:
-            logits = torch.einsum("nqhd,nqshd->nqhs", query, key.reshape(n, q, s, *split))
+            logits = logits + torch.einsum("nqhd,nshd->nqhs", query, key[:, 0])
         logits = logits.masked_fill(~there[:, None, None], -1e9)
         weight = torch.cat([nothing, logits], -1).softmax(-1)
-        if p == 1:
-            y = torch.einsum("nqhs,nshd->nqhd", weight[..., 1:], value.reshape(n, s, *split))
+        others = weight[..., 1:]
+        if one_by_one:
+            y = (others.transpose(2, 3)[..., None] * value).sum(2)
         else:
-            y = torch.einsum("nqhs,nqshd->nqhd", weight[..., 1:], value.reshape(n, q, s, *split))
+            y = torch.einsum("nqhs,nshd->nqhd", others, value[:, 0])
+        seen = torch.einsum("nqhs,nsr->nqhr", others, relation)
+        y = y + torch.einsum("nqhr,hdr->nqhd", seen, self.relation_value.weight.view(*split, -1))
         y = y + weight[..., :1] * self.nothing_value.view(split)
         return self.out(y.reshape(n, q, c))

@@ -118,10 +118,18 @@ PRESETS: dict[str, Config] = {
             checkpoint_every=500,
         ),
     ),
+    "social-stgcnn": Config(
+        design="social-stgcnn", observed_steps=8, future_steps=12, windows=((8, 12),), step_s=0.4, resample=False,
+        modes=20, lanes=False, groups=("eth_ucy", "csv"), scored="all", stride_s=0.4, train_stride_s=0.4,
+        scale_range=(1.0, 1.0), turn_noise_deg=0.0,
+        train=TrainConfig(
+            steps=50_000, batch_size=128, lr=0.01, optimizer="sgd", momentum=0.0, schedule="step", milestones=(0.6,),
+        ),
+    ),
     "people": Config(
         observed_steps=8, future_steps=12, windows=((8, 12),), step_s=0.4, resample=False, modes=20, lanes=False,
         width=64, scale_m=2.0, neighbours=10, neighbour_radius_m=10.0, groups=("eth_ucy", "csv"), scored="all",
-        stride_s=0.4, train_stride_s=0.4, scale_range=(0.7, 1.6), turn_noise_deg=6.0,
+        stride_s=0.4, train_stride_s=0.4, scale_range=(0.7, 1.8), turn_noise_deg=6.0,
         train=TrainConfig(
             steps=3000, batch_size=24, lr=1e-3, weight_decay=0.01, warmup=100, clip_norm=1.0, ema=0.998,
             checkpoint_every=500,

@@ -58,6 +58,7 @@ class Windows:
     training: bool
     _index: list[tuple[int, int, int]] = field(default_factory=list, repr=False)
     _made: dict[int, dict[str, Any]] = field(default_factory=dict, repr=False)
+    _cut: dict[int, scenes.Pieces] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self._index = list(self._windows())
@@ -131,9 +132,12 @@ class Windows:
         if last < 0:
             last = tracks.last if tracks.last is not None else tracks.steps // 2
         moment = tracks.moment(last, *scenes.steps_of(tracks, config))
-        street = tracks.map.near(moment.past.reshape(-1, 2), config.lane_radius_m + 60.0)
         past = scenes.past_of(moment, config)
-        made, frames = scenes.tensors(past, scenes.cut(street, config), config)
+        if place not in self._cut:
+            kept = self._cut if len(self.parts) <= MOST_IN_MEMORY else {}
+            self._cut = {**kept, place: scenes.cut(tracks.map, config)}
+        made, frames = scenes.tensors(past, self._cut[place], config)
+        near = tracks.map.near(moment.past[:, -1], config.lane_radius_m)
         world = scenes.truth_of(moment, config)
         truth = frames.to_own(world)
         known = tracked(truth)
@@ -147,7 +151,7 @@ class Windows:
         about = {
             "name": tracks.name, "group": tracks.group, "last": last, "window": number, "ids": moment.ids,
             "frames": frames, "past": past.position, "truth": world,
-            "lines": [lane.centre[:, :2] for lane in street.lanes],
+            "lines": [lane.centre[:, :2] for lane in near.lanes],
         }  # fmt: skip
         return {"tensors": made, "about": about}
 
@@ -165,12 +169,14 @@ def augmented(sample: dict[str, Any], config: Config, generator: torch.Generator
     low, high = config.scale_range
     factor = float(low * (high / low) ** draws[0])
     mirror = -1.0 if draws[1] < 0.5 else 1.0
-    for name in ("history", "truth", "line"):
+    for name in ("history", "truth", "line", "world"):
         made[name] = made[name] * factor * torch.tensor([1.0, mirror])
     for name in ("neighbour_pose", "lane_pose"):
         made[name] = made[name] * torch.tensor([factor, factor * mirror, mirror])
+    made["step_s"] = made["step_s"] * factor  # larger lengths at the same speeds: the same as longer steps
     noise = torch.randn(len(made["kind"]), generator=generator) * np.deg2rad(config.turn_noise_deg)
     any_way = torch.rand(len(noise), generator=generator) * 2 * np.pi
+    made["angle"] = made["angle"] * mirror
     made = turned_frames(made, torch.where(made["directed"], noise, any_way))
     if draws[2] < config.drop_lanes:
         made["lane_there"] = torch.zeros_like(made["lane_there"])
@@ -182,7 +188,7 @@ def augmented(sample: dict[str, Any], config: Config, generator: torch.Generator
 
 
 def turned_frames(made: dict[str, Tensor], angle: Tensor) -> dict[str, Tensor]:
-    """The same scene, where the frame of each agent is turned by an angle, radians: what lies in it turns back.
+    """The same scene, where the own frame of each agent is turned by an angle, radians: what lies in it turns back.
 
     Args:
         made: tensors of a scene.
@@ -191,6 +197,7 @@ def turned_frames(made: dict[str, Tensor], angle: Tensor) -> dict[str, Tensor]:
     out = dict(made)
     cos, sin = angle.cos(), angle.sin()
     matrix = torch.stack([torch.stack([cos, sin], -1), torch.stack([-sin, cos], -1)], -2)  # by −angle
+    out["angle"] = made["angle"] + angle
     for name in ("history", "truth"):
         if name in made:
             out[name] = torch.einsum("nij,ntj->nti", matrix, made[name])

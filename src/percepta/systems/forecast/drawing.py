@@ -119,7 +119,7 @@ def _line(
 
 
 def _dot(
-    pen: ImageDraw.ImageDraw, points: list[tuple[float, float]], colour: tuple[int, int, int], size: float
+    pen: ImageDraw.ImageDraw, points: list[tuple[float, float]], colour: tuple[int, int, int], size: float | int
 ) -> None:
     for x, y in points:
         pen.ellipse((x - size, y - size, x + size, y + size), fill=colour)

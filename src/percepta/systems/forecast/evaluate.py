@@ -7,14 +7,14 @@ The interval resamples whole recordings within each collection.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from percepta.contract import Evaluation, Loader
+from percepta.contract import Batch, Evaluation, Loader
 from percepta.datasets.tracks import Lane, StreetMap
 from percepta.metrics import Metric
 from percepta.metrics import forecast as fc
@@ -23,7 +23,7 @@ from percepta.systems.forecast import Config
 from percepta.systems.forecast import scene as scenes
 from percepta.systems.forecast.drawing import Scene
 from percepta.systems.forecast.fans import CONSTANT_VELOCITY, Fan, last_displacement
-from percepta.systems.forecast.model import Output, scene_mean
+from percepta.systems.forecast.scene import Output, scene_mean
 
 
 @dataclass
@@ -105,6 +105,53 @@ def evaluate(model: Any, loader: Loader, *, examples: int = 0) -> Evaluation:
         examples: how many pictures the blocks may show; 0 makes no blocks.
     """
     config: Config = model.config
+    found = collect(model, loader, examples)
+    metrics: dict[str, Metric] = {}
+    for future, own in sorted(found.rows.items()):
+        label = f"{future * config.step_s:g} s"
+        for name, unit in NAMES.items():
+            metrics[f"{name}, {label}"] = own.metric(name, unit, BASELINES.get(name, {}))
+    trust = fc.reliability(found.probability, found.best)
+    even = fc.reliability(np.full_like(found.probability, 1 / found.probability.shape[1]), found.best)
+    baselines = {"all modes alike": even.error}
+    metrics["calibration error"] = Metric(trust.error, n=found.probability.size, baselines=baselines)
+    blocks: list[Block] = []
+    if examples:
+        points = list(zip(trust.probability.tolist(), trust.frequency.tolist(), strict=True))
+        blocks = [
+            Text("Black: observed. Coloured: the futures, wider where they are more probable. Dashed: the truth."),
+            Gallery(found.pictures),
+            Curves("share of modes that were the best, by probability", {"measured": points, "ideal": IDEAL}, "p"),
+        ]
+    return Evaluation(metrics, blocks)
+
+
+@dataclass(frozen=True)
+class Collected:
+    """The numbers of all agents of some windows.
+
+    Attributes:
+        rows: by the number of predicted steps.
+        probability: of the modes of each agent.
+        best: which of them ended nearest to the truth.
+        pictures: drawings with captions.
+    """
+
+    rows: dict[int, Rows]
+    probability: Float[np.ndarray, "n k"]
+    best: Int[np.ndarray, " n"]
+    pictures: list[tuple[Any, str]]
+
+
+def collect(model: Any, loader: Loader | Iterable[Batch], examples: int = 0) -> Collected:
+    """Goes through windows once and scores every target.
+
+    Args:
+        model: the network.
+        loader: batches of `data.Windows`.
+        examples: how many drawings are made.
+    """
+    config: Config = model.config
     rows: dict[int, Rows] = {}
     sure: list[tuple[np.ndarray, np.ndarray]] = []
     shown: list[tuple[Any, str]] = []
@@ -114,33 +161,16 @@ def evaluate(model: Any, loader: Loader, *, examples: int = 0) -> Evaluation:
             mine = batch["scene"][batch["target"]] == number
             target = batch["target"][mine].cpu().numpy() - int((batch["scene"] < number).sum())
             future = config.windows[about["window"]][1]
-            found = scene_scores(_part(out, mine, batch), about, target, future, config)
+            found = scene_scores(_part(out, mine), about, target, future, config)
             rows.setdefault(future, Rows()).add(about["group"], about["name"], found.values)
             sure.append((found.probability, found.best))
             if len(shown) < examples:
                 shown.append((found.picture(about, target), f"{about['name']}, step {about['last']}"))
-    metrics: dict[str, Metric] = {}
-    for future, own in sorted(rows.items()):
-        label = f"{future * config.step_s:g} s"
-        for name, unit in NAMES.items():
-            metrics[f"{name}, {label}"] = own.metric(name, unit, BASELINES.get(name, {}))
     probability, best = (np.concatenate(part) for part in zip(*sure, strict=True))
-    found = fc.reliability(probability, best)
-    even = fc.reliability(np.full_like(probability, 1 / probability.shape[1]), best)
-    metrics["calibration error"] = Metric(found.error, n=probability.size, baselines={"all modes alike": even.error})
-    blocks: list[Block] = []
-    if examples:
-        points = list(zip(found.probability.tolist(), found.frequency.tolist(), strict=True))
-        blocks = [
-            Text("Black: observed. Coloured: the futures, wider where they are more probable. Dashed: the truth."),
-            Gallery(shown),
-            Curves(
-                "how often modes of a probability are the best", {"measured": points, "ideal": [(0, 0), (1, 1)]}, "p"
-            ),
-        ]
-    return Evaluation(metrics, blocks)
+    return Collected(rows, probability, best, shown)
 
 
+PEOPLE_COLLIDE_M = 0.2  # people walk closer to each other than the metre that counts for cars
 IDEAL = [(0, 0), (1, 1)]
 NAMES = {
     "minADE": "m", "minFDE": "m", "miss rate": "", "brier-minFDE": "m", "lowest ADE": "m", "one mode ADE": "m",
@@ -197,14 +227,16 @@ def scene_scores(out: Output, about: Mapping[str, Any], target: np.ndarray, futu
     fan_joint = fc.joint_score(fanned, truth)
     constant = fc.score(CONSTANT_VELOCITY.predict(past[:, -1], step, future), truth)
     all_ = np.ones(len(truth))
+    near = fc.COLLISION_M if config.scored == "moving vehicles" else PEOPLE_COLLIDE_M
     values = {
+        "last step": all_ * about["last"], "in the window": all_ * len(truth),
         "one mode ADE": alone.min_ade, "one mode FDE": alone.min_fde,
         "one mode ADE cv": constant.min_ade, "one mode FDE cv": constant.min_fde,
         "joint minADE": all_ * shared.min_ade, "joint minFDE": all_ * shared.min_fde,
         "joint lowest ADE": all_ * shared.lowest_ade, "joint minADE fan": all_ * fan_joint.min_ade,
         "joint minFDE fan": all_ * fan_joint.min_fde, "joint lowest ADE fan": all_ * fan_joint.lowest_ade,
-        "collisions": fc.collides(joint)[:, shared.best].astype(float),
-        "collisions true": fc.collides(truth[:, None])[:, 0].astype(float),
+        "collisions": fc.collides(joint, near)[:, shared.best].astype(float),
+        "collisions true": fc.collides(truth[:, None], near)[:, 0].astype(float),
     }  # fmt: skip
     for end, one_ in (("", scores), (" cv", constant), (" fan", by_fan)):
         values |= {
@@ -214,7 +246,7 @@ def scene_scores(out: Output, about: Mapping[str, Any], target: np.ndarray, futu
     return SceneScores(values, p, scores.best, single)
 
 
-def _part(out: Output, mine: Any, batch: Mapping[str, Any]) -> Output:
+def _part(out: Output, mine: Any) -> Output:
     """The rows of one scene, as numpy arrays; joint logits are the scene's."""
     parts = [values[mine].float().cpu() for values in out]
     logits = scene_mean(parts[4], parts[4].new_zeros(len(parts[4])).long()).expand(len(parts[4]), -1)

@@ -15,7 +15,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from percepta.contract import Batch, Step
-from percepta.systems.forecast.model import SmallNet, scene_mean
+from percepta.systems.forecast.model import SmallNet
+from percepta.systems.forecast.scene import scene_mean
+from percepta.systems.forecast.stgcnn import SocialSTGCNN, negative_log_likelihood
 
 END = 0.5  # weight of the error at the end beside the mean error
 CHOICE = 0.2  # weight of the probabilities
@@ -29,7 +31,24 @@ def loss(model: Any, batch: Batch, step: Step) -> dict[str, Tensor]:
         batch: of `data.Windows`.
         step: its number decides how sharp shares are.
     """
-    return small_loss(model, batch, step)
+    return stgcnn_loss(model, batch) if isinstance(model, SocialSTGCNN) else small_loss(model, batch, step)
+
+
+def stgcnn_loss(model: SocialSTGCNN, batch: Batch) -> dict[str, Tensor]:
+    """The published loss, over the walkers whose future is known to its end."""
+    whole = batch["known"].all(1)
+    cos, sin = batch["angle"].cos(), batch["angle"].sin()
+    matrix = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)
+    truth = torch.einsum("nij,ntj->nti", matrix, batch["truth"])
+    parts = []
+    for number in range(int(batch["scene"].max()) + 1):
+        mine = batch["scene"] == number
+        if whole[mine].any():
+            values = model.distribution(batch["world"][mine])
+            moved = functional.pad(truth[mine], (0, 0, 1, 0)).diff(dim=1).transpose(0, 1)
+            parts.append(negative_log_likelihood(values[:, whole[mine]], moved[:, whole[mine]]))
+    nothing = torch.stack([value.sum() for value in model.parameters()]).sum() * 0.0
+    return {"loss": torch.stack(parts).mean() if parts else nothing}
 
 
 def small_loss(model: SmallNet, batch: Batch, step: Step) -> dict[str, Tensor]:

@@ -15,25 +15,8 @@ from torch import Tensor, nn
 from percepta.datasets.tracks import KINDS
 from percepta.nn.relative import RelativeAttention, relative_pose
 from percepta.systems.forecast import Config
-from percepta.systems.forecast.scene import LINE_KINDS
-
-
-class Output(NamedTuple):
-    """Positions of the n agents that were asked for, in their own frames, metres.
-
-    Attributes:
-        one: the single best trajectory.
-        single: k futures of each agent.
-        single_logits: of their probabilities.
-        joint: k futures of the scene.
-        joint_logits: what each agent adds to the logits of its scene's futures.
-    """
-
-    one: Float[Tensor, "n t 2"]
-    single: Float[Tensor, "n k t 2"]
-    single_logits: Float[Tensor, "n k"]
-    joint: Float[Tensor, "n k t 2"]
-    joint_logits: Float[Tensor, "n k"]
+from percepta.systems.forecast.scene import LINE_KINDS, Output
+from percepta.systems.forecast.stgcnn import SocialSTGCNN
 
 
 class Layer(nn.Module):
@@ -195,14 +178,6 @@ def velocity(history: Float[Tensor, "n h 2"], seen: Bool[Tensor, "n h"]) -> Floa
     return torch.where(seen[:, -2, None], history[:, -1] - history[:, -2], torch.zeros_like(history[:, -1]))
 
 
-def scene_mean(values: Float[Tensor, "n k"], scene: Int[Tensor, " n"]) -> Float[Tensor, "g k"]:
-    """The mean over the agents of each scene."""
-    count = int(scene.max()) + 1 if len(scene) else 0
-    total = values.new_zeros(count, values.shape[1]).index_add(0, scene, values)
-    number = values.new_zeros(count).index_add(0, scene, torch.ones_like(values[:, 0]))
-    return total / number.clamp_min(1)[:, None]
-
-
 def build(config: Config) -> nn.Module:
     """The network with random weights."""
-    return SmallNet(config)
+    return SocialSTGCNN(config) if config.design == "social-stgcnn" else SmallNet(config)

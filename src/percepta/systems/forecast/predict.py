@@ -21,8 +21,7 @@ from percepta.media.draw import write_picture
 from percepta.systems.forecast import Config
 from percepta.systems.forecast import scene as scenes
 from percepta.systems.forecast.drawing import Scene
-from percepta.systems.forecast.model import Output, scene_mean
-from percepta.systems.forecast.scene import Past, Pieces
+from percepta.systems.forecast.scene import Output, Past, Pieces, scene_mean
 
 LOST_S = 1.0  # a session forgets who was not seen for longer
 WATCH_RADIUS_M = 150.0  # of the map, around the agents

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Float64, Int64
+from jaxtyping import Bool, Float, Float32, Float64, Int, Int64
 from torch import Tensor
 
 from percepta.datasets.tracks import Moment, StreetMap, Tracks, known, resample
@@ -74,6 +74,24 @@ class Frames(NamedTuple):
     def to_world(self, points: Float[np.ndarray, "n *s 2"]) -> Float64[np.ndarray, "n *s 2"]:
         """Coordinates of each agent's frame in the world."""
         return turned(points, self.angle) + self.origin.reshape(-1, *[1] * (points.ndim - 2), 2)
+
+
+class Output(NamedTuple):
+    """Positions of the n agents that were asked for, in their own frames, metres.
+
+    Attributes:
+        one: the single best trajectory.
+        single: k futures of each agent.
+        single_logits: of their probabilities.
+        joint: k futures of the scene.
+        joint_logits: what each agent adds to the logits of its scene's futures.
+    """
+
+    one: Float[Tensor, "n t 2"]
+    single: Float[Tensor, "n k t 2"]
+    single_logits: Float[Tensor, "n k"]
+    joint: Float[Tensor, "n k t 2"]
+    joint_logits: Float[Tensor, "n k"]
 
 
 def cut(street: StreetMap, config: Config) -> Pieces:
@@ -181,9 +199,11 @@ def tensors(past: Past, pieces: Pieces, config: Config) -> tuple[dict[str, Tenso
         config: settings.
 
     Returns:
-        history (n h 2, metres, 0 where not seen), seen (n h), kind, directed and step_s (n); of the n agents' s nearest
-        others neighbour (rows), neighbour_there, neighbour_pose (x, y, turn); of l pieces of lines lane (rows),
-        lane_there, lane_pose, and line (m p 2) with line_kind (m) for those pieces that somebody sees.
+        history (n h 2, metres, 0 where not seen), seen (n h), kind, directed and step_s (n); world: positions less the
+        last one, in the axes of the world (n h 2, the nearest later one where not seen), and angle of the own frames;
+        of the n agents' s nearest others neighbour (rows), neighbour_there, neighbour_pose (x, y, turn); of l pieces of
+        lines lane (rows), lane_there, lane_pose, and line (m p 2) with line_kind (m) for those pieces that somebody
+        sees.
     """
     frames = frames_of(past)
     history = frames.to_own(past.position)
@@ -204,6 +224,7 @@ def tensors(past: Past, pieces: Pieces, config: Config) -> tuple[dict[str, Tenso
         "kind": past.kinds,
         "directed": frames.directed,
         "step_s": np.full(len(history), past.step_s, np.float32),
+        "world": _from_last(past.position), "angle": frames.angle.astype(np.float32),
         "neighbour": neighbour, "neighbour_there": near, "neighbour_pose": pose,
         "lane": lane, "lane_there": close, "lane_pose": lane_pose,
         "line": points, "line_kind": kind,
@@ -225,12 +246,29 @@ def joined(scenes: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return out
 
 
+def scene_mean(values: Float[Tensor, "n k"], scene: Int[Tensor, " n"]) -> Float[Tensor, "g k"]:
+    """The mean over the agents of each scene."""
+    count = int(scene.max()) + 1 if len(scene) else 0
+    total = values.new_zeros(count, values.shape[1]).index_add(0, scene, values)
+    number = values.new_zeros(count).index_add(0, scene, torch.ones_like(values[:, 0]))
+    return total / number.clamp_min(1)[:, None]
+
+
 def turned(points: Float[np.ndarray, "n *s 2"], angle: Float[np.ndarray, " n"]) -> Float64[np.ndarray, "n *s 2"]:
     """Points turned about the origin by an angle for each row, radians, counter-clockwise."""
     shape = (-1, *[1] * (points.ndim - 2))
     cos, sin = np.cos(angle).reshape(shape), np.sin(angle).reshape(shape)
     x, y = points[..., 0], points[..., 1]
     return np.stack([cos * x - sin * y, sin * x + cos * y], -1)
+
+
+def _from_last(position: np.ndarray) -> np.ndarray:
+    """Positions less the last one; where an agent was not seen, its next position."""
+    out = position.copy()
+    for step in range(position.shape[1] - 2, -1, -1):
+        gone = ~np.isfinite(out[:, step, 0])
+        out[gone, step] = out[gone, step + 1]
+    return (out - out[:, -1:]).astype(np.float32)
 
 
 def _filled(position: np.ndarray, steps: int) -> np.ndarray:
