@@ -65,7 +65,7 @@ class GraphLayer(nn.Module):
 
 
 class SocialSTGCNN(nn.Module):
-    """The published network; `predict` samples `config.modes` futures from its Gaussians, always the same ones."""
+    """The published network; `predict` samples `config.modes` futures from its Gaussians."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -98,12 +98,18 @@ class SocialSTGCNN(nn.Module):
     def predict(self, batch: Batch) -> Output:
         """Futures in the agents' own frames. `one` is the mean; the samples have equal probabilities.
 
+        As in the published data, the graph holds the walkers who were seen at all observed steps; any other is alone.
         A published Gaussian knows nothing of the others' samples, so sample k of all agents is as good a joint future
         as any.
         """
         target, scene = batch["target"], batch["scene"]
-        ways = [self._sampled(batch["world"][scene == number]) for number in range(int(scene.max()) + 1)]
-        way = torch.cat(ways)[target]
+        way = batch["world"].new_zeros(len(scene), 1 + self.config.modes, self.config.future_steps, 2)
+        whole = batch["seen"].all(1)
+        for number in range(int(scene.max()) + 1):
+            way[(scene == number) & whole] = self._sampled(batch["world"][(scene == number) & whole])
+        for row in torch.nonzero(~whole)[:, 0].tolist():
+            way[row] = self._sampled(batch["world"][row : row + 1])[0]
+        way = way[target]
         cos, sin = batch["angle"][target].cos(), batch["angle"][target].sin()
         matrix = torch.stack([torch.stack([cos, sin], -1), torch.stack([-sin, cos], -1)], -2)
         way = torch.einsum("nij,nktj->nkti", matrix, way)
@@ -111,9 +117,12 @@ class SocialSTGCNN(nn.Module):
         return Output(way[:, 0], way[:, 1:], logits, way[:, 1:], logits)
 
     def _sampled(self, past: Float[Tensor, "n h 2"]) -> Float[Tensor, "n k t 2"]:
-        """The mean, then samples, as positions from the last observed one."""
+        """The mean, then samples, as positions from the last observed one; the draws follow from the positions."""
+        if not len(past):
+            return past.new_zeros(0, 1 + self.config.modes, self.config.future_steps, 2)
         mean, factor = moments(self.distribution(past))
-        generator = torch.Generator(past.device).manual_seed(0)
+        seed = int(past.double().abs().sum() * 1e6)
+        generator = torch.Generator(past.device).manual_seed(seed)
         shape = (self.config.modes, *mean.shape)
         draws = torch.randn(shape, generator=generator, device=past.device, dtype=past.dtype)
         step = torch.cat([mean[None], mean + torch.einsum("fnij,kfnj->kfni", factor, draws)])
