@@ -69,11 +69,11 @@ def levels(args: argparse.Namespace) -> None:
             past, truth = samples.training_windows(train)
             fan = fans.choose(past, truth, config.modes, arc=arc)
             for name, one in (("constant velocity", fans.CONSTANT_VELOCITY), (f"fan of {config.modes}", fan)):
-                for place, last, number in test._index:
+                for place, last, number in test.index:
                     tracks = test.part(place).tracks
                     observed, future = config.windows[number]
                     moment = tracks.moment(last, *steps_of(tracks, own))
-                    scored = test._scored(tracks, last, observed, future)
+                    scored = test.scored(tracks, last, observed, future)
                     seen, went = past_of(moment, own).position[scored], truth_of(moment, own)[scored, :future]
                     way = one.predict(seen[:, -1], fans.last_displacement(seen), future)
                     alone = fc.score(way, went, np.tile(one.probability, (len(went), 1)))

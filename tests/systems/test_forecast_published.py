@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 import percepta
+from percepta.datasets import argoverse2
 from percepta.errors import InputError
-from percepta.nn.archive import read_archive
-from percepta.systems.forecast import PRESETS, keys, stgcnn
+from percepta.nn.archive import check_keys, read_archive
+from percepta.systems.forecast import PRESETS, Config, QCNetSettings, keys, stgcnn
 from percepta.systems.forecast.model import build
+from percepta.systems.forecast.qcnet import QCNet, qcnet_losses
+from percepta.systems.forecast.qcnet_inputs import QCNetInputs, qcnet_inputs
+from percepta.systems.forecast.scene import frames_of, past_of
 
 
 def by_rule(golden: Path, name: str) -> dict[str, Tensor]:
@@ -89,7 +96,7 @@ def test_another_networks_checkpoint_is_refused(golden: Path) -> None:
     state = read_archive(folder)
     with pytest.raises(InputError, match="presets social-stgcnn"):
         keys.convert(state, PRESETS["small"])
-    with pytest.raises(InputError, match="ours|missing|small"):
+    with pytest.raises(InputError, match="not our own network"):
         percepta.load("forecast", preset="small", weights=folder, device="cpu")
 
 
@@ -103,3 +110,124 @@ def test_samples_of_social_stgcnn_have_their_gaussian() -> None:
     density = torch.distributions.MultivariateNormal(mean[0, 0], expected)
     truth = torch.tensor([[[0.5, 0.5]]], dtype=torch.float64)
     torch.testing.assert_close(stgcnn.negative_log_likelihood(values, truth), -density.log_prob(truth[0, 0]))
+
+
+# ---------------------------------------------------------------------------------------------------------- QCNet
+
+
+def qcnet_config(golden: Path, name: str) -> Config:
+    """Our settings for a golden folder."""
+    m = json.loads((golden / name / "config.json").read_text())["model"]
+    settings = QCNetSettings(
+        hidden=m["hidden_dim"], heads=m["num_heads"], head_width=m["head_dim"], bands=m["num_freq_bands"],
+        map_layers=m["num_map_layers"], agent_layers=m["num_agent_layers"], decoder_layers=m["num_dec_layers"],
+        recurrent_steps=m["num_recurrent_steps"], time_span=m["time_span"], memory_steps=m["num_t2m_steps"],
+        polygon_radius_m=float(m["pl2pl_radius"]), map_radius_m=float(m["pl2a_radius"]),
+        agent_radius_m=float(m["a2a_radius"]), mode_map_radius_m=float(m["pl2m_radius"]),
+        mode_agent_radius_m=float(m["a2m_radius"]), dropout=m["dropout"], heading=m["output_head"],
+    )  # fmt: skip
+    return replace(PRESETS["qcnet"], modes=m["num_modes"], qcnet=settings)
+
+
+def qcnet_scene(io: dict[str, np.ndarray]) -> QCNetInputs:
+    """The official tensors of a scene as ours."""
+
+    def get(name: str) -> Tensor:
+        value = torch.from_numpy(np.asarray(io[f"in.{name}"]))
+        return value.long() if value.dtype in (torch.uint8, torch.int16) else value
+
+    return QCNetInputs(
+        get("agent.valid_mask")[:, :50], get("agent.predict_mask").any(1), get("agent.position")[:, :50, :2],
+        get("agent.heading")[:, :50], get("agent.velocity")[:, :50, :2], get("agent.type"),
+        get("map_point.position")[:, :2], get("map_point.orientation"), get("map_point.magnitude"),
+        get("map_point.type"), get("map_point.side"), get("point_to_polygon.edge_index")[1],
+        get("map_polygon.position")[:, :2], get("map_polygon.orientation"), get("map_polygon.type"),
+        get("map_polygon.is_intersection"), get("polygon_to_polygon.edge_index"), get("polygon_to_polygon.type"),
+    )  # fmt: skip
+
+
+def check_qcnet(net: QCNet, scene: QCNetInputs, io: dict[str, np.ndarray]) -> None:
+    """Encoder, trajectories, losses against a golden file."""
+    with torch.no_grad():
+        points, polygons, agents = net.encode(scene)
+        close(points[::16], io["mid.x_pt_every16"], 5e-4, "points")
+        close(polygons, io["mid.x_pl_last"], 5e-4, "polygons")
+        close(agents[:, 9::10], io["mid.x_a_every10"], 5e-4, "agents")
+        found = net.decoder(scene, agents, polygons)
+        rows = scene.predicted  # the others get outputs that mean nothing
+        for key, ours in {
+            "loc_propose_pos": found.proposed, "loc_refine_pos": found.refined, "pi": found.logits,
+            "scale_propose_pos": found.proposed_scale, "scale_refine_pos": found.refined_scale,
+        }.items():  # fmt: skip
+            if f"out.{key}" in io:
+                close(ours[rows], io[f"out.{key}"][rows.numpy()], 5e-4, key)
+        for key, ours in {
+            "loc_propose_head": found.proposed_heading, "loc_refine_head": found.refined_heading,
+            "conc_propose_head": found.proposed_concentration, "conc_refine_head": found.refined_concentration,
+        }.items():  # fmt: skip
+            if ours is not None:
+                close(ours[rows], io[f"out.{key}"][rows.numpy()][..., 0], 1e-3 if "conc" in key else 5e-4, key)
+        target = torch.from_numpy(io["mid.target"])
+        known = torch.from_numpy(io["in.agent.predict_mask"])[:, 50:]
+        losses = qcnet_losses(found, target[..., :2], target[..., 3], known)
+    for key, name in {
+        "loss": "total",
+        "propose": "reg_loss_propose",
+        "refine": "reg_loss_refine",
+        "choice": "cls_loss",
+    }.items():
+        assert float(losses[key]) == pytest.approx(float(io[f"loss.{name}"]), rel=5e-4), name
+
+
+@pytest.mark.parametrize("name", ["qcnet", "qcnet-head"])
+def test_qcnet_as_published_code(golden: Path, name: str) -> None:
+    io = load_file(golden / name / "io.safetensors")
+    net = build(qcnet_config(golden, name)).eval()
+    assert isinstance(net, QCNet)
+    state = by_rule(golden, name)
+    check_keys(net.state_dict(), state, name)
+    net.load_state_dict(state)
+    count = json.loads((golden / name / "config.json").read_text())["parameters"]
+    assert sum(value.numel() for value in net.parameters()) == count
+    check_qcnet(net, qcnet_scene(io), io)
+
+
+def test_the_preset_qcnet_is_the_published_one(golden: Path) -> None:
+    assert qcnet_config(golden, "qcnet") == PRESETS["qcnet"]
+
+
+def test_qcnet_from_parquet_and_map(golden: Path, shared_data: Path, tmp_path: Path) -> None:
+    """The same tensors, and the same trajectories in the world, from the files of the scenario."""
+    pytest.importorskip("pyarrow", reason="the extra percepta[data]")
+    name = json.loads((golden / "qcnet" / "config.json").read_text())["scenario"]["id"]
+    io = load_file(golden / "qcnet" / "io.safetensors")
+    tracks = argoverse2.read_scenario(shared_data / "forecast" / f"scenario_{name}.parquet")
+    moment = tracks.moment(49, 50)
+    ours, theirs = qcnet_inputs(moment, PRESETS["qcnet"]), qcnet_scene(io)
+    visible = torch.from_numpy(io["in.agent.valid_mask"][:, 49])
+    for key, a, b in zip(QCNetInputs._fields, ours, theirs, strict=False):
+        if key in ("link", "link_type"):
+            continue  # compared below, in any order
+        if key == "predicted":
+            assert (a[b]).all(), "who is seen later is visible now"
+        elif a.is_floating_point():
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
+        else:
+            assert torch.equal(a, b), key
+    for key in ("link",):
+        assert {(*pair, kind) for *pair, kind in zip(*ours[16].tolist(), ours[17].tolist(), strict=True)} == {
+            (*pair, kind) for *pair, kind in zip(*theirs[16].tolist(), theirs[17].tolist(), strict=True)
+        }, key
+    state = by_rule(golden, "qcnet")
+    save_file(state, tmp_path / "published.safetensors")
+    system = percepta.load("forecast", preset="qcnet", weights=tmp_path / "published.safetensors", device="cpu")
+    result = system.predict(tracks)
+    assert result.position.shape == (len(moment.agents), 6, 60, 2) and visible.any()
+    rows = ours[-1].numpy()
+    frames = frames_of(past_of(moment, PRESETS["qcnet"]))
+    own = frames.to_own(result.position)
+    kept = theirs.predicted.numpy()[rows]
+    expected = io["out.loc_refine_pos"][rows][kept]
+    assert np.abs(own[kept] - expected).max() < 5e-4 * expected.std()
+    blind = replace(tracks, position=np.where(np.arange(110)[:, None] > 49, np.nan, tracks.position))
+    np.testing.assert_array_equal(system.predict(blind).position, result.position)

@@ -19,6 +19,46 @@ from percepta.errors import InputError
 
 
 @dataclass(frozen=True)
+class QCNetSettings:
+    """Widths and radii of QCNet, as published."""
+
+    hidden: int = 128
+    """Channels."""
+    heads: int = 8
+    """Heads of attention."""
+    head_width: int = 16
+    """Channels of a head."""
+    bands: int = 64
+    """Frequencies of a number."""
+    map_layers: int = 1
+    """Layers of the map's encoder."""
+    agent_layers: int = 2
+    """Layers of the agents' encoder."""
+    decoder_layers: int = 2
+    """Layers of each part of the decoder."""
+    recurrent_steps: int = 3
+    """Steps in which a proposal is made; they divide future_steps."""
+    time_span: int = 10
+    """Steps back that an agent attends to."""
+    memory_steps: int = 30
+    """Last steps that modes attend to."""
+    polygon_radius_m: float = 150.0
+    """Polygons attend to polygons within."""
+    map_radius_m: float = 50.0
+    """Agents attend to polygons within."""
+    agent_radius_m: float = 50.0
+    """Agents attend to agents within."""
+    mode_map_radius_m: float = 150.0
+    """Modes attend to polygons within."""
+    mode_agent_radius_m: float = 150.0
+    """Modes attend to agents within."""
+    dropout: float = 0.1
+    """In training."""
+    heading: bool = False
+    """Whether headings are predicted too."""
+
+
+@dataclass(frozen=True)
 class Config:
     """Settings of motion forecasting."""
 
@@ -78,6 +118,8 @@ class Config:
     """Training scenes are made smaller or larger by a factor from this range."""
     turn_noise_deg: float = 4.0
     """Standard deviation by which the frames of agents are turned in training."""
+    qcnet: QCNetSettings = field(default_factory=QCNetSettings)
+    """Only for the design qcnet."""
     fan: tuple[tuple[float, float, float], ...] = ()
     """The fan that evaluations print as a baseline: (angle in degrees, factor of the speed, probability) of each mode.
     Chosen on the training part before a training begins."""
@@ -125,6 +167,11 @@ PRESETS: dict[str, Config] = {
         train=TrainConfig(
             steps=50_000, batch_size=128, lr=0.01, optimizer="sgd", momentum=0.0, schedule="step", milestones=(0.6,),
         ),
+    ),
+    "qcnet": Config(
+        design="qcnet", observed_steps=50, future_steps=60, windows=((50, 60),), groups=("argoverse2",),
+        scale_range=(1.0, 1.0), turn_noise_deg=0.0, drop_lanes=0.0, targets=1000,
+        train=TrainConfig(steps=400_000, batch_size=32, lr=5e-4, weight_decay=1e-4, checkpoint_every=2000),
     ),
     "people": Config(
         observed_steps=8, future_steps=12, windows=((8, 12),), step_s=0.4, resample=False, modes=20, lanes=False,

@@ -51,26 +51,27 @@ class Windows:
         config: settings.
         parts: recordings, or functions of none that read one.
         training: whether samples are augmented and targets are chosen for learning.
+        index: (part, last observed step, place in `Config.windows`) of each sample.
     """
 
     config: Config
     parts: Sequence[Part | Any]
     training: bool
-    _index: list[tuple[int, int, int]] = field(default_factory=list, repr=False)
+    index: list[tuple[int, int, int]] = field(default_factory=list, repr=False)
     _made: dict[int, dict[str, Any]] = field(default_factory=dict, repr=False)
     _cut: dict[int, scenes.Pieces] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        self._index = list(self._windows())
+        self.index = list(self._windows())
 
     def __len__(self) -> int:
-        return len(self._index)
+        return len(self.index)
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
         epoch, index = key
         sample = self._made.get(index)
         if sample is None:
-            sample = self._sample(*self._index[index])
+            sample = self._sample(*self.index[index])
             if len(self.parts) <= MOST_IN_MEMORY:
                 self._made[index] = sample
         return augmented(sample, self.config, _generator(epoch, index)) if self.training else sample
@@ -111,11 +112,18 @@ class Windows:
             for step, number in rows:
                 if part.start <= step < (tracks.steps if part.end is None else part.end):
                     observed, future = config.windows[number]
-                    if self.training or self._scored(tracks, step, observed, future).any():
+                    if self.training or self.scored(tracks, step, observed, future).any():
                         yield place, step, number
 
-    def _scored(self, tracks: Tracks, last: int, observed: int, future: int) -> Bool[np.ndarray, " n"]:
-        """Which of the visible agents are scored."""
+    def scored(self, tracks: Tracks, last: int, observed: int, future: int) -> Bool[np.ndarray, " n"]:
+        """Which of the agents that are visible at a step are scored.
+
+        Args:
+            tracks: the recording.
+            last: the step.
+            observed: steps at which they have to be seen, that one included.
+            future: and how many after it.
+        """
         if not scenes.same_steps(tracks, self.config):
             rate = self.config.step_s / tracks.dt_s
             observed, future = int(np.ceil((observed - 1) * rate)) + 1, int(np.ceil(future * rate))
@@ -141,7 +149,7 @@ class Windows:
         world = scenes.truth_of(moment, config)
         truth = frames.to_own(world)
         known = tracked(truth)
-        scored = self._scored(tracks, last, observed, future)
+        scored = self.scored(tracks, last, observed, future)
         made["truth"] = torch.from_numpy(np.where(known[..., None], truth, 0.0).astype(np.float32))
         made["known"] = torch.from_numpy(known)
         target = np.flatnonzero(known.sum(1)) if self.training else np.flatnonzero(scored)
@@ -356,12 +364,12 @@ def training_windows(windows: Windows) -> tuple[np.ndarray, np.ndarray]:
     """(past, truth) in the world of the agents that would be scored in training windows, for fans."""
     observed, future = windows.config.windows[0]
     past, truth = [], []
-    for place, last, _ in windows._index:
+    for place, last, _ in windows.index:
         if last < 0:
             continue
         tracks = windows.part(place).tracks
         moment = tracks.moment(last, *scenes.steps_of(tracks, windows.config))
-        scored = windows._scored(tracks, last, observed, future)
+        scored = windows.scored(tracks, last, observed, future)
         past.append(scenes.past_of(moment, windows.config).position[scored])
         truth.append(scenes.truth_of(moment, windows.config)[scored, :future])
     if not past:

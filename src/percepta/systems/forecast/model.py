@@ -12,36 +12,38 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from percepta.datasets.tracks import KINDS
+from percepta.datasets.tracks import KINDS, Moment
 from percepta.nn.relative import RelativeAttention, relative_pose
 from percepta.systems.forecast import Config
+from percepta.systems.forecast.qcnet import QCNet
 from percepta.systems.forecast.scene import LINE_KINDS, Output
 from percepta.systems.forecast.stgcnn import SocialSTGCNN
 
 
 class Layer(nn.Module):
-    """Attention to lanes, to other agents, and a feed-forward part; each is added to what came in."""
+    """Attention to lanes (where there are any), to other agents, and a feed-forward part; each adds to what came in."""
 
-    def __init__(self, width: int, heads: int, relation: int) -> None:
+    def __init__(self, width: int, heads: int, relation: int, lanes: bool) -> None:
         super().__init__()
-        self.lanes = RelativeAttention(width, heads, relation)
+        self.lanes = RelativeAttention(width, heads, relation) if lanes else None
         self.agents = RelativeAttention(width, heads, relation)
         self.ffn = nn.Sequential(
             nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
         )
 
     def forward(
-        self, x: Float[Tensor, "n q c"], agents: Float[Tensor, "a c"], lines: Float[Tensor, "m c"], seen: Seen
+        self, x: Float[Tensor, "n q c"], agents: Float[Tensor, "a c"], lines: Float[Tensor, "m c"] | None, seen: Seen
     ) -> Float[Tensor, "n q c"]:
         """What the queries know afterwards.
 
         Args:
             x: q queries of each agent.
             agents: of all agents.
-            lines: of all pieces of lines.
+            lines: of all pieces of lines; None: no map is seen.
             seen: which of them each agent sees, and how they lie to it.
         """
-        x = x + self.lanes(x, lines, seen.lane, seen.lane_pose, seen.lane_there)
+        if self.lanes is not None and lines is not None:
+            x = x + self.lanes(x, lines, seen.lane, seen.lane_pose, seen.lane_there)
         x = x + self.agents(x, agents, seen.neighbour, seen.neighbour_pose, seen.neighbour_there)
         return x + self.ffn(x)
 
@@ -71,14 +73,15 @@ class SmallNet(nn.Module):
         width, relation = config.width, 32
         known = 5 * config.observed_steps + len(KINDS) + 2
         self.agent = nn.Sequential(nn.Linear(known, width), nn.GELU(), nn.Linear(width, width))
-        self.line = nn.Sequential(
-            nn.Linear(2 * config.piece_points + len(LINE_KINDS), width), nn.GELU(), nn.Linear(width, width)
-        )
+        points = 2 * config.piece_points + len(LINE_KINDS)
+        line = nn.Sequential(nn.Linear(points, width), nn.GELU(), nn.Linear(width, width))
+        self.line = line if config.lanes else None
         self.relation = nn.Sequential(nn.Linear(5, relation), nn.GELU(), nn.Linear(relation, relation))
-        self.layers = nn.ModuleList(Layer(width, config.heads, relation) for _ in range(config.layers))
+        shape = (width, config.heads, relation, config.lanes)
+        self.layers = nn.ModuleList(Layer(*shape) for _ in range(config.layers))
         self.queries = nn.Parameter(torch.randn(1 + 2 * config.modes, width))
         self.horizon = nn.Linear(1, width)
-        self.decoder = Layer(width, config.heads, relation)
+        self.decoder = Layer(*shape)
         self.between = RelativeAttention(width, config.heads, relation)
         self.mix = nn.Sequential(
             nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
@@ -126,8 +129,10 @@ class SmallNet(nn.Module):
         """
         scale, steps = self.config.scale_m, self.config.future_steps
         agents = self.agent(self._known(history, seen, kind, directed, step_s))
-        kinds = nn.functional.one_hot(line_kind, len(LINE_KINDS)).to(line.dtype)
-        lines = self.line(torch.cat([line.flatten(1) / scale, kinds], -1))
+        lines = None
+        if self.line is not None:
+            kinds = nn.functional.one_hot(line_kind, len(LINE_KINDS)).to(line.dtype)
+            lines = self.line(torch.cat([line.flatten(1) / scale, kinds], -1))
         view = Seen(
             lane, self._relation(lane_pose), lane_there, neighbour, self._relation(neighbour_pose), neighbour_there
         )
@@ -178,6 +183,12 @@ def velocity(history: Float[Tensor, "n h 2"], seen: Bool[Tensor, "n h"]) -> Floa
     return torch.where(seen[:, -2, None], history[:, -1] - history[:, -2], torch.zeros_like(history[:, -1]))
 
 
+def extra_inputs(model: nn.Module, moment: Moment, config: Config) -> tuple[Tensor, ...]:
+    """What a published network reads besides the tensors of `scene.tensors`; nothing for those that need no more."""
+    inputs = getattr(model, "inputs", None)
+    return () if inputs is None else inputs(moment, config)
+
+
 def build(config: Config) -> nn.Module:
     """The network with random weights."""
-    return SocialSTGCNN(config) if config.design == "social-stgcnn" else SmallNet(config)
+    return {"small": SmallNet, "social-stgcnn": SocialSTGCNN, "qcnet": QCNet}[config.design](config)

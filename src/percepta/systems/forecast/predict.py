@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,10 +21,11 @@ from percepta.media.draw import write_picture
 from percepta.systems.forecast import Config
 from percepta.systems.forecast import scene as scenes
 from percepta.systems.forecast.drawing import Scene
+from percepta.systems.forecast.model import extra_inputs
 from percepta.systems.forecast.scene import Output, Past, Pieces, scene_mean
 
 LOST_S = 1.0  # a session forgets who was not seen for longer
-WATCH_RADIUS_M = 150.0  # of the map, around the agents
+WATCH_RADIUS_M = 300.0  # of the map, around the agents
 
 
 @dataclass(frozen=True)
@@ -231,9 +232,11 @@ class Forecast:
             )
         wanted = None if agents is None else [ids.index(name) for name in agents]
         near = tracks.map.near(moment.past.reshape(-1, 2), WATCH_RADIUS_M)
+        moment = replace(moment, tracks=replace(tracks, map=near))
         past = scenes.past_of(moment, self.config)
         pieces = scenes.cut(near, self.config)
-        return _answer(self.model, self.config, past, pieces, near, ids, wanted, modes, joint, horizon_s)
+        extra = [extra_inputs(self.model, moment, self.config)]
+        return _answer(self.model, self.config, past, pieces, near, ids, wanted, modes, joint, horizon_s, extra)
 
     def session(self, map: StreetMap | None = None, *, kinds: Mapping[str, str] | None = None) -> Session:
         """Live tracks with ids that come and go.
@@ -267,6 +270,7 @@ def _answer(
     modes: int | None,
     joint: bool,
     horizon_s: float | None,
+    extra: list[Any] | None = None,
 ) -> Result:
     steps = config.future_steps if horizon_s is None else round(horizon_s / config.step_s)
     if not 1 <= steps <= config.future_steps:
@@ -283,11 +287,14 @@ def _answer(
         made["target"] = torch.from_numpy(rows)
         made["horizon"] = torch.full((len(rows),), steps / config.future_steps)
         weight = next(model.parameters())
-        batch = {
+        batch: dict[str, Any] = {
             key: value.to(weight.device, weight.dtype if value.is_floating_point() else None)
             for key, value in made.items()
         }
-        own, probability = chosen(model.predict(batch), kept, joint)  # type: ignore[operator]
+        batch["scene"] = torch.zeros(len(ids), dtype=torch.long, device=weight.device)
+        batch["extra"] = [tuple(value.to(weight.device) for value in scene) for scene in extra or ()]
+        found = model.predict(batch)  # type: ignore[operator]
+        own, probability = chosen(found, kept, joint)
         here = type(frames)(*(part[rows] for part in frames))
         position = here.to_world(own[:, :, :steps])
     else:
