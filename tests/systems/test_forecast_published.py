@@ -15,14 +15,21 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import percepta
+from percepta.contract import Step
 from percepta.datasets import argoverse2
+from percepta.datasets.tracks import StreetMap
 from percepta.errors import InputError
 from percepta.nn.archive import check_keys, read_archive
-from percepta.systems.forecast import PRESETS, Config, QCNetSettings, keys, stgcnn
+from percepta.systems.forecast import PRESETS, Config, HiVTSettings, QCNetSettings, keys, stgcnn
+from percepta.systems.forecast.data import Part, Windows
+from percepta.systems.forecast.hivt import HiVT, HiVTInputs, hivt_losses, into_own
+from percepta.systems.forecast.losses import loss
 from percepta.systems.forecast.model import build
+from percepta.systems.forecast.predict import Forecast
 from percepta.systems.forecast.qcnet import QCNet, qcnet_losses
 from percepta.systems.forecast.qcnet_inputs import QCNetInputs, qcnet_inputs
 from percepta.systems.forecast.scene import frames_of, past_of
+from percepta.worlds.street.traffic import traffic
 
 
 def by_rule(golden: Path, name: str) -> dict[str, Tensor]:
@@ -231,3 +238,84 @@ def test_qcnet_from_parquet_and_map(golden: Path, shared_data: Path, tmp_path: P
     assert np.abs(own[kept] - expected).max() < 5e-4 * expected.std()
     blind = replace(tracks, position=np.where(np.arange(110)[:, None] > 49, np.nan, tracks.position))
     np.testing.assert_array_equal(system.predict(blind).position, result.position)
+
+
+# ------------------------------------------------------------------------------------------------------------ HiVT
+
+
+def test_hivt_as_published_code(golden: Path) -> None:
+    io = load_file(golden / "hivt" / "io.safetensors")
+    m = json.loads((golden / "hivt" / "config.json").read_text())["model"]
+    config = PRESETS["hivt"]
+    assert config.hivt == HiVTSettings(
+        m["embed_dim"], m["num_heads"], m["num_temporal_layers"], m["num_global_layers"], float(m["local_radius"]),
+        m["dropout"],
+    )  # fmt: skip
+    assert (config.observed_steps, config.future_steps, config.modes) == (20, 30, 6)
+    net = build(config).eval()
+    assert isinstance(net, HiVT)
+    state = by_rule(golden, "hivt")
+    check_keys(net.state_dict(), state, "hivt")
+    buffer = {"local_encoder.temporal_encoder.attn_mask": torch.zeros(21, 21)}
+    assert keys.convert(state | buffer, config).keys() == state.keys()
+    net.load_state_dict(state)
+
+    def get(name: str) -> Tensor:
+        value = torch.from_numpy(np.asarray(io[f"in.{name}"]))
+        return value.long() if value.dtype in (torch.uint8, torch.int16) else value
+
+    hidden = get("padding_mask")
+    scene = HiVTInputs(
+        get("x"), get("positions")[:, :20], hidden[:, :20], get("bos_mask"), get("rotate_angles"), get("lane_vectors"),
+        get("is_intersections"), get("turn_directions"), get("traffic_controls"), get("lane_actor_index"),
+        get("lane_actor_vectors"),
+    )  # fmt: skip
+    with torch.no_grad():
+        local, modes = net.encode(scene)
+        close(local, io["mid.local_embed"], 2e-4, "local")
+        close(modes, io["mid.global_embed"], 2e-4, "global")
+        way, scale, logits = net.decoder(local, modes)
+        close(torch.cat([way, scale], -1), io["out.y_hat"], 2e-4, "y_hat")
+        close(logits, io["out.pi"], 2e-4, "pi")
+        truth = torch.einsum("nti,nij->ntj", get("y"), into_own(scene.angle))
+        close(truth, io["mid.y_rotated"], 1e-5, "truth")
+        losses = hivt_losses(way, scale, logits, truth, ~hidden[:, 20:])
+    assert float(losses["likelihood"]) == pytest.approx(float(io["loss.reg"]), rel=2e-4)
+    assert float(losses["loss"]) == pytest.approx(float(io["loss.total"]), rel=2e-4)
+
+
+@pytest.mark.parametrize("preset", ["hivt", "qcnet", "social-stgcnn"])
+def test_published_networks_learn_and_predict(preset: str) -> None:
+    """Untrained, on a synthetic street: a loss that reaches all that takes part; predictions turn with the scene."""
+    config = replace(
+        PRESETS[preset], groups=("street",), step_s=0.1, observed_steps=20, future_steps=30, windows=((20, 30),),
+        resample=True, scored="all", modes=3, lanes=True,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    net = build(config)
+    windows = Windows(config, [Part(traffic(3, seconds=7.0, cars=4, people=1))], True)
+    batch = windows.collate([windows[(0, 0)], windows[(0, 1)]])
+    parts = loss(net.train(), batch, Step(0, 0, torch.Generator()))
+    parts["loss"].backward()
+    still = [name for name, value in net.named_parameters() if value.grad is None or not value.grad.isfinite().all()]
+    unused = ("prelus.4", "tpcnns.4")
+    assert [name for name in still if not name.startswith(unused)] == [] and torch.isfinite(parts["loss"])
+    system = Forecast(config, net.eval(), "", lambda *a, **k: None)  # type: ignore[arg-type]
+    tracks = traffic(5, seconds=4.0, cars=4, people=1)
+    first = system.predict(tracks, last=25)
+    assert np.isfinite(first.position).all() and first.position.shape[1:] == (3, 30, 2)
+    turn = np.array([[0.0, -1.0], [1.0, 0.0]])
+
+    def moved(points: np.ndarray) -> np.ndarray:
+        return points @ turn.T + [30.0, -20.0]
+
+    lanes = tuple(
+        replace(lane, centre=np.c_[moved(lane.centre[:, :2]), lane.centre[:, 2]], left=None, right=None)
+        for lane in tracks.map.lanes
+    )
+    plain = replace(tracks, map=StreetMap(tuple(replace(lane, left=None, right=None) for lane in tracks.map.lanes)))
+    other = replace(plain, position=moved(tracks.position), heading=tracks.heading + np.pi / 2, map=StreetMap(lanes))
+    if preset == "social-stgcnn":
+        return  # its convolutions know the axes of the scene
+    a, b = system.predict(plain, last=25), system.predict(other, last=25)
+    np.testing.assert_allclose(b.position, moved(a.position), atol=2e-3)

@@ -59,6 +59,24 @@ class QCNetSettings:
 
 
 @dataclass(frozen=True)
+class HiVTSettings:
+    """Widths and radii of HiVT, as published (HiVT-64)."""
+
+    width: int = 64
+    """Channels."""
+    heads: int = 8
+    """Heads of attention."""
+    temporal_layers: int = 4
+    """Layers over time."""
+    global_layers: int = 3
+    """Layers among all agents."""
+    local_radius_m: float = 50.0
+    """Agents attend to agents and lanes nearer than this."""
+    dropout: float = 0.1
+    """In training."""
+
+
+@dataclass(frozen=True)
 class Config:
     """Settings of motion forecasting."""
 
@@ -120,6 +138,8 @@ class Config:
     """Standard deviation by which the frames of agents are turned in training."""
     qcnet: QCNetSettings = field(default_factory=QCNetSettings)
     """Only for the design qcnet."""
+    hivt: HiVTSettings = field(default_factory=HiVTSettings)
+    """Only for the design hivt."""
     fan: tuple[tuple[float, float, float], ...] = ()
     """The fan that evaluations print as a baseline: (angle in degrees, factor of the speed, probability) of each mode.
     Chosen on the training part before a training begins."""
@@ -167,6 +187,11 @@ PRESETS: dict[str, Config] = {
         train=TrainConfig(
             steps=50_000, batch_size=128, lr=0.01, optimizer="sgd", momentum=0.0, schedule="step", milestones=(0.6,),
         ),
+    ),
+    "hivt": Config(
+        design="hivt", observed_steps=20, future_steps=30, windows=((20, 30),),
+        groups=("argoverse1", "argoverse2"), scale_range=(1.0, 1.0), turn_noise_deg=0.0, drop_lanes=0.0, targets=1000,
+        train=TrainConfig(steps=400_000, batch_size=32, lr=5e-4, weight_decay=1e-4, checkpoint_every=2000),
     ),
     "qcnet": Config(
         design="qcnet", observed_steps=50, future_steps=60, windows=((50, 60),), groups=("argoverse2",),

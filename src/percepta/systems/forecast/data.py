@@ -26,6 +26,7 @@ from percepta.datasets.tracks import known as tracked
 from percepta.errors import InputError
 from percepta.systems.forecast import Config, fans
 from percepta.systems.forecast import scene as scenes
+from percepta.systems.forecast.model import EXTRA
 from percepta.systems.forecast.world import streets
 
 FOLDS = 3
@@ -79,7 +80,7 @@ class Windows:
     def collate(self, samples: list[Any]) -> Batch:
         """The agents of all scenes one after the other; `about` has a dictionary for each scene."""
         batch = scenes.joined([one["tensors"] for one in samples])
-        return {**batch, "about": [one["about"] for one in samples]}
+        return {**batch, "about": [one["about"] for one in samples], "extra": [one["extra"] for one in samples]}
 
     def part(self, place: int) -> Part:
         """One of `parts`, read where it has to be."""
@@ -161,7 +162,9 @@ class Windows:
             "frames": frames, "past": past.position, "truth": world,
             "lines": [lane.centre[:, :2] for lane in near.lanes],
         }  # fmt: skip
-        return {"tensors": made, "about": about}
+        inputs = EXTRA.get(config.design)
+        extra = () if inputs is None else inputs(moment, config)
+        return {"tensors": made, "about": about, "extra": extra}
 
 
 def augmented(sample: dict[str, Any], config: Config, generator: torch.Generator) -> dict[str, Any]:
@@ -176,7 +179,7 @@ def augmented(sample: dict[str, Any], config: Config, generator: torch.Generator
     draws = torch.rand(4, generator=generator)
     low, high = config.scale_range
     factor = float(low * (high / low) ** draws[0])
-    mirror = -1.0 if draws[1] < 0.5 else 1.0
+    mirror = -1.0 if draws[1] < 0.5 and not sample["extra"] else 1.0  # published inputs stay as they are
     for name in ("history", "truth", "line", "world"):
         made[name] = made[name] * factor * torch.tensor([1.0, mirror])
     for name in ("neighbour_pose", "lane_pose"):
@@ -192,7 +195,7 @@ def augmented(sample: dict[str, Any], config: Config, generator: torch.Generator
     horizon = futures[int(draws[3] * len(futures))] if futures else config.windows[0][1]
     made["target"] = chosen_targets(made, horizon, config.targets, generator)
     made["horizon"] = torch.full((len(made["target"]),), horizon / config.future_steps)
-    return {"tensors": made, "about": sample["about"]}
+    return {**sample, "tensors": made}
 
 
 def turned_frames(made: dict[str, Tensor], angle: Tensor) -> dict[str, Tensor]:

@@ -15,8 +15,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from percepta.contract import Batch, Step
+from percepta.systems.forecast.hivt import HiVT, HiVTInputs, hivt_losses
 from percepta.systems.forecast.model import SmallNet
-from percepta.systems.forecast.scene import scene_mean
+from percepta.systems.forecast.qcnet import QCNet, qcnet_losses
+from percepta.systems.forecast.qcnet_inputs import QCNetInputs
+from percepta.systems.forecast.scene import scene_mean, ways_turned
 from percepta.systems.forecast.stgcnn import SocialSTGCNN, negative_log_likelihood
 
 END = 0.5  # weight of the error at the end beside the mean error
@@ -31,7 +34,37 @@ def loss(model: Any, batch: Batch, step: Step) -> dict[str, Tensor]:
         batch: of `data.Windows`.
         step: its number decides how sharp shares are.
     """
-    return stgcnn_loss(model, batch) if isinstance(model, SocialSTGCNN) else small_loss(model, batch, step)
+    if isinstance(model, SmallNet):
+        return small_loss(model, batch, step)
+    return stgcnn_loss(model, batch) if isinstance(model, SocialSTGCNN) else published_loss(model, batch)
+
+
+def published_loss(model: HiVT | QCNet, batch: Batch) -> dict[str, Tensor]:
+    """The published losses of HiVT and QCNet, the mean over scenes.
+
+    Agents that are not visible at the last observed step count nowhere; truth comes in our frames and is turned into
+    the network's. Headings are not in our samples: the heading branch of QCNet learns the direction of the true
+    movement.
+    """
+    totals: dict[str, list[Tensor]] = {}
+    for number, scene in enumerate(batch["extra"]):
+        mine = batch["scene"] == number
+        own = scene[-1]
+        inputs = HiVTInputs(*scene[:-1]) if isinstance(model, HiVT) else QCNetInputs(*scene[:-1])
+        angle = inputs.angle[own] if isinstance(inputs, HiVTInputs) else inputs.heading[own, -1]
+        truth = ways_turned(batch["truth"][mine][:, None], batch["angle"][mine] - angle)[:, 0]
+        known = batch["known"][mine]
+        if isinstance(model, HiVT):
+            way, scale, logits = model(inputs)
+            parts = hivt_losses(way[:, own], scale[:, own], logits[own], truth, known)
+        else:
+            found = model(inputs)
+            chosen = type(found)(*(None if part is None else part[own] for part in found))
+            moved = functional.pad(truth, (0, 0, 1, 0)).diff(dim=1)
+            parts = qcnet_losses(chosen, truth, torch.atan2(moved[..., 1], moved[..., 0]), known)
+        for key, value in parts.items():
+            totals.setdefault(key, []).append(value)
+    return {key: torch.stack(values).mean() for key, values in totals.items()}
 
 
 def stgcnn_loss(model: SocialSTGCNN, batch: Batch) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ alone, and `modes` for the futures of the whole scene, in which query k of an ag
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -15,7 +16,9 @@ from torch import Tensor, nn
 from percepta.datasets.tracks import KINDS, Moment
 from percepta.nn.relative import RelativeAttention, relative_pose
 from percepta.systems.forecast import Config
+from percepta.systems.forecast.hivt import HiVT, hivt_inputs
 from percepta.systems.forecast.qcnet import QCNet
+from percepta.systems.forecast.qcnet_inputs import qcnet_inputs
 from percepta.systems.forecast.scene import LINE_KINDS, Output
 from percepta.systems.forecast.stgcnn import SocialSTGCNN
 
@@ -183,12 +186,10 @@ def velocity(history: Float[Tensor, "n h 2"], seen: Bool[Tensor, "n h"]) -> Floa
     return torch.where(seen[:, -2, None], history[:, -1] - history[:, -2], torch.zeros_like(history[:, -1]))
 
 
-def extra_inputs(model: nn.Module, moment: Moment, config: Config) -> tuple[Tensor, ...]:
-    """What a published network reads besides the tensors of `scene.tensors`; nothing for those that need no more."""
-    inputs = getattr(model, "inputs", None)
-    return () if inputs is None else inputs(moment, config)
+# What a published network reads besides the tensors of `scene.tensors`.
+EXTRA: dict[str, Callable[[Moment, Config], tuple[Tensor, ...]]] = {"hivt": hivt_inputs, "qcnet": qcnet_inputs}
 
 
 def build(config: Config) -> nn.Module:
     """The network with random weights."""
-    return {"small": SmallNet, "social-stgcnn": SocialSTGCNN, "qcnet": QCNet}[config.design](config)
+    return {"small": SmallNet, "social-stgcnn": SocialSTGCNN, "hivt": HiVT, "qcnet": QCNet}[config.design](config)

@@ -21,7 +21,7 @@ from percepta.media.draw import write_picture
 from percepta.systems.forecast import Config
 from percepta.systems.forecast import scene as scenes
 from percepta.systems.forecast.drawing import Scene
-from percepta.systems.forecast.model import extra_inputs
+from percepta.systems.forecast.model import EXTRA
 from percepta.systems.forecast.scene import Output, Past, Pieces, scene_mean
 
 LOST_S = 1.0  # a session forgets who was not seen for longer
@@ -235,7 +235,8 @@ class Forecast:
         moment = replace(moment, tracks=replace(tracks, map=near))
         past = scenes.past_of(moment, self.config)
         pieces = scenes.cut(near, self.config)
-        extra = [extra_inputs(self.model, moment, self.config)]
+        inputs = EXTRA.get(self.config.design)
+        extra = [] if inputs is None else [inputs(moment, self.config)]
         return _answer(self.model, self.config, past, pieces, near, ids, wanted, modes, joint, horizon_s, extra)
 
     def session(self, map: StreetMap | None = None, *, kinds: Mapping[str, str] | None = None) -> Session:

@@ -20,8 +20,8 @@ from torch.nn import functional
 from percepta.contract import Batch
 from percepta.nn.graph import edge_softmax, edge_sum
 from percepta.systems.forecast import Config, QCNetSettings
-from percepta.systems.forecast.qcnet_inputs import QCNetInputs, qcnet_inputs
-from percepta.systems.forecast.scene import Output
+from percepta.systems.forecast.qcnet_inputs import QCNetInputs
+from percepta.systems.forecast.scene import Output, ways_turned
 
 
 class Edges(NamedTuple):
@@ -457,17 +457,17 @@ class QCNet(nn.Module):
         _, polygons, agents = self.encode(s)
         return self.decoder(s, agents, polygons)
 
-    inputs = staticmethod(qcnet_inputs)
-
     def predict(self, batch: Batch) -> Output:
         """Refined trajectories of the targets. There are no joint futures: mode k of all stands for one."""
         parts = []
         for number, scene in enumerate(batch["extra"]):
             mine = batch["scene"][batch["target"]] == number
             rows = batch["target"][mine] - int((batch["scene"] < number).sum())
-            found = self(QCNetInputs(*scene[:-1]))
-            chosen = scene[-1][rows]  # the network's agents are those seen at any observed step
-            parts.append((found.refined[chosen], found.logits[chosen]))
+            inputs = QCNetInputs(*scene[:-1])
+            found = self(inputs)
+            own = scene[-1][rows]  # the network's agents are those seen at any observed step
+            turn = inputs.heading[own, -1] - batch["angle"][batch["target"]][mine]
+            parts.append((ways_turned(found.refined[own], turn), found.logits[own]))
         way, logits = (torch.cat(part) for part in zip(*parts, strict=True))
         one = way[torch.arange(len(way), device=way.device), logits.argmax(1)]
         return Output(one, way, logits, way, logits)

@@ -254,6 +254,13 @@ def scene_mean(values: Float[Tensor, "n k"], scene: Int[Tensor, " n"]) -> Float[
     return total / number.clamp_min(1)[:, None]
 
 
+def ways_turned(way: Float[Tensor, "n k t 2"], angle: Float[Tensor, " n"]) -> Float[Tensor, "n k t 2"]:
+    """Trajectories turned about the origin by an angle for each agent, radians, counter-clockwise."""
+    cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
+    x, y = way.unbind(-1)
+    return torch.stack([cos * x - sin * y, sin * x + cos * y], -1)
+
+
 def turned(points: Float[np.ndarray, "n *s 2"], angle: Float[np.ndarray, " n"]) -> Float64[np.ndarray, "n *s 2"]:
     """Points turned about the origin by an angle for each row, radians, counter-clockwise."""
     shape = (-1, *[1] * (points.ndim - 2))
