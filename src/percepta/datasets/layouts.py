@@ -47,6 +47,7 @@ from percepta.datasets import (
     scannet_frames,
     scenenn,
     seven_scenes,
+    traffic,
     tum_rgbd,
     video_folder,
     voc,
@@ -73,7 +74,7 @@ class DataSet(Protocol):
 SETS: tuple[Any, ...] = (
     refcoco, msrvtt, msvd, didemo, para, flickr_aes, oasis, plane_annotations, scannet, scannet_frames, scenenn,
     seven_scenes, tum_rgbd, colmap, cifar, youtube_vos, lvos, mose, davis, video_folder, coco_small, coco, voc, ccp,
-    foregrounds, flickr8k, captioned, folder, posed, posed_folder, class_folder, album, nasbench,
+    foregrounds, flickr8k, captioned, folder, posed, posed_folder, class_folder, album, nasbench, *traffic.SETS,
 )  # fmt: skip
 
 
