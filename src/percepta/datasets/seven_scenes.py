@@ -8,12 +8,15 @@ offsets below, which were fitted to the red kitchen by photometric correlation. 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from percepta.datasets.capture import Capture, of_recording
 from percepta.datasets.posed import Recording, read_matrix
 from percepta.errors import MissingFileError
+from percepta.geometry.lens import Lens
 
 DEPTH_MATRIX = ((585.0, 0.0, 320.0), (0.0, 585.0, 240.0), (0.0, 0.0, 1.0))
 COLOUR_MATRIX = ((525.0, 0.0, 320.0), (0.0, 525.0, 240.0), (0.0, 0.0, 1.0))
@@ -70,4 +73,10 @@ def read(root: Path, *, registered: bool = False) -> Recording:
     return Recording(*files, colour_matrix, depth_matrix, np.array(COLOUR_FROM_DEPTH), pose_of="depth", up="camera")
 
 
-READS = {Recording: read}
+def capture(root: Path) -> Capture:
+    """The same for SLAM, at 30 frames a second; the depth camera is scored."""
+    found = of_recording(read(root), Path(root).name)
+    return replace(found, lens=Lens("radtan", COLOUR_DISTORTION), rolling_shutter=ROLLING_SHUTTER)
+
+
+READS = {Recording: read, Capture: capture}
