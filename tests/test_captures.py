@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from percepta.datasets import calibration, capture, layouts
-from percepta.datasets.capture import Capture, Pictures
+from percepta.datasets import calibration, footage, layouts
+from percepta.datasets.capture import Capture
+from percepta.datasets.footage import Pictures
 from percepta.errors import InputError, MissingFileError
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics
@@ -141,19 +142,19 @@ def test_pictures_and_their_intrinsics(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif.get_ifd(0x8769)[0xA405] = 28
     Image.new("RGB", (320, 240)).save(tmp_path / "photo.jpg", exif=exif)
-    camera = capture.from_exif(tmp_path / "photo.jpg", 320, 240)
+    camera = footage.from_exif(tmp_path / "photo.jpg", 320, 240)
     assert camera is not None and camera.fx == pytest.approx(28 / 43.267 * 400, rel=1e-4)
 
 
 def test_a_video_is_shrunk(tmp_path: Path) -> None:
     frames = [np.full((96, 128, 3), 30 * i, np.uint8) for i in range(5)]
     path = video.write(tmp_path / "clip.mp4", frames, 10)
-    found = capture.of_video(path, most_px=64)
+    found = footage.of_video(path, most_px=64)
     assert (found.camera.width, found.camera.height) == (64, 48) and found.intrinsics_from == "guessed"
     shots = list(found)
     assert [s.time_s for s in shots] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4], abs=1e-3)
     assert shots[0].frame.shape == (48, 64, 3) and len(found) == 5
-    given = capture.of_video(path, Intrinsics(100.0, 100.0, 63.5, 47.5, 128, 96), most_px=64)
+    given = footage.of_video(path, Intrinsics(100.0, 100.0, 63.5, 47.5, 128, 96), most_px=64)
     assert given.camera.fx == 50 and given.intrinsics_from == "given"
 
 
@@ -168,7 +169,7 @@ def test_posed_folders_keep_untracked_frames(tmp_path: Path) -> None:
     np.savetxt(tmp_path / "intrinsics.txt", Intrinsics(30.0, 30.0, 15.5, 11.5, 32, 24).matrix)
     from percepta.datasets.recordings import open_recording
 
-    found = capture.of_recording(open_recording(tmp_path), "room")
+    found = footage.of_recording(open_recording(tmp_path), "room")
     assert [int(s.frame.max()) for s in found] == [0, 10, 20]
     assert found.truth is not None and found.truth.time_s.tolist() == pytest.approx([0, 2 / 30])
 
@@ -225,7 +226,7 @@ def test_samples_of_an_imu(tmp_path: Path) -> None:
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError):
-        capture.of_pictures(tmp_path)
+        footage.of_pictures(tmp_path)
     with pytest.raises(InputError, match="2 times for 1 pictures"):
         Pictures((tmp_path / "a.png",), np.zeros(2))
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from percepta import files
 from percepta.datasets import calibration
-from percepta.datasets.capture import Capture, Pictures, RightCamera
+from percepta.datasets.capture import Capture, RightCamera
+from percepta.datasets.footage import Pictures
 from percepta.errors import InputError, MissingFileError
 from percepta.geometry import pose as poses
 from percepta.geometry.imu import check_samples

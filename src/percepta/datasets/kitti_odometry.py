@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Float64
 from PIL import Image
 
-from percepta.datasets.capture import Capture, Pictures, RightCamera
+from percepta.datasets.capture import Capture, RightCamera
+from percepta.datasets.footage import Pictures
 from percepta.datasets.posed import read_matrix
 from percepta.errors import InputError, MissingFileError
 from percepta.geometry import pose as poses

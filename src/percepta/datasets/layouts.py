@@ -20,7 +20,6 @@ from typing import Any, Generic, Protocol, TypeVar, cast, runtime_checkable
 from percepta.datasets import (
     album,
     captioned,
-    capture,
     ccp,
     cifar,
     class_folder,
@@ -33,6 +32,7 @@ from percepta.datasets import (
     flickr8k,
     flickr_aes,
     folder,
+    footage,
     foregrounds,
     kitti_odometry,
     msrvtt,
@@ -74,7 +74,7 @@ SETS: tuple[Any, ...] = (
     refcoco, msrvtt, msvd, didemo, para, flickr_aes, oasis, plane_annotations, scannet, scannet_frames, scenenn,
     seven_scenes, tum_rgbd, euroc, kitti_odometry, stray_scanner, colmap, cifar, davis, coco_small, coco, voc, ccp,
     foregrounds, flickr8k, captioned, folder,
-    posed, posed_folder, class_folder, album, nasbench, capture,
+    posed, posed_folder, class_folder, album, nasbench, footage,
 )  # fmt: skip
 
 

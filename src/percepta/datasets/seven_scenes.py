@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from percepta.datasets.capture import Capture, of_recording
+from percepta.datasets.capture import Capture
+from percepta.datasets.footage import of_recording
 from percepta.datasets.posed import Recording, read_matrix
 from percepta.errors import MissingFileError
 from percepta.geometry.lens import Lens

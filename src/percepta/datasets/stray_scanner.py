@@ -13,7 +13,8 @@ import numpy as np
 
 from percepta import files
 from percepta.datasets import posed
-from percepta.datasets.capture import Capture, Video, shrunk_size
+from percepta.datasets.capture import Capture
+from percepta.datasets.footage import Video, shrunk_size
 from percepta.errors import InputError, MissingFileError
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from percepta.datasets.capture import Capture, Pictures
+from percepta.datasets.capture import Capture
+from percepta.datasets.footage import Pictures
 from percepta.datasets.posed import Recording
 from percepta.errors import InputError, MissingFileError
 from percepta.geometry import pose as poses
