@@ -28,10 +28,13 @@ from percepta.datasets import (
     colmap,
     davis,
     didemo,
+    euroc,
     flickr8k,
     flickr_aes,
     folder,
+    footage,
     foregrounds,
+    kitti_odometry,
     msrvtt,
     msvd,
     nasbench,
@@ -45,6 +48,7 @@ from percepta.datasets import (
     scannet_frames,
     scenenn,
     seven_scenes,
+    stray_scanner,
     tum_rgbd,
     voc,
 )
@@ -68,8 +72,9 @@ class DataSet(Protocol):
 # In the order in which they are tried: a set with a layout of its own comes before those that any folder might be.
 SETS: tuple[Any, ...] = (
     refcoco, msrvtt, msvd, didemo, para, flickr_aes, oasis, plane_annotations, scannet, scannet_frames, scenenn,
-    seven_scenes, tum_rgbd, colmap, cifar, davis, coco_small, coco, voc, ccp, foregrounds, flickr8k, captioned, folder,
-    posed, posed_folder, class_folder, album, nasbench,
+    seven_scenes, tum_rgbd, euroc, kitti_odometry, stray_scanner, colmap, cifar, davis, coco_small, coco, voc, ccp,
+    foregrounds, flickr8k, captioned, folder,
+    posed, posed_folder, class_folder, album, nasbench, footage,
 )  # fmt: skip
 
 
