@@ -9,6 +9,7 @@ import io
 import json
 import math
 import pickle
+import re
 from collections.abc import Callable
 from dataclasses import is_dataclass, replace
 from importlib import import_module
@@ -59,22 +60,48 @@ def scanned() -> Any:
     return data.synthetic(3, 0.05, 6, 64)
 
 
+def filmed() -> tuple[Any, ...]:
+    """A camera that begins to go round in a room."""
+    from percepta.systems.slam.world import RoundTrip
+
+    trip = RoundTrip(0, "depth", 14, 240)
+    return list(trip), trip.camera
+
+
 INPUTS: dict[str, Callable[[Any], tuple[Any, ...]]] = {
     "aesthetics": lambda system: (disc(),),
     "online3d": lambda system: (scanned(),),
     "planes": lambda system: posed_pair(),
     "refer": lambda system: (disc(), "the red disc"),
+    "slam": lambda system: filmed(),
     "distill": lambda system: (disc(),),
     "hashing": lambda system: (disc(),),
     "supernet": lambda system: (system.model.space.largest(), disc()),
 }
 
+EXTRAS = {"slam": "cv2"}  # what a system cannot answer without
+
+
+def not_trained(name: str) -> bool:
+    """Whether a system has nothing to train."""
+    return isinstance(checkpoint.find_task(name), contract.NotTrained)
+
+
 every_system = pytest.mark.parametrize("name", TABLE)
+every_trained_system = pytest.mark.parametrize("name", [name for name in TABLE if not not_trained(name)])
+
+
+def needs_its_extra(name: str) -> None:
+    """Skips where a package is missing that the system needs to answer."""
+    if name in EXTRAS:
+        pytest.importorskip(EXTRAS[name])
 
 
 def tiny(name: str) -> Any:
     """The preset tiny with a few steps of training."""
     config = import_module(f"percepta.systems.{name}").PRESETS["tiny"]
+    if not_trained(name):
+        return config
     short = replace(config.train, steps=STEPS, batch_size=4, checkpoint_every=3, log_every=1, warmup=0, workers=0)
     return replace(config, train=short)
 
@@ -95,13 +122,21 @@ def same(a: Any, b: Any) -> bool:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Any]]:
-    """The run folder of a few steps and what `load` makes of it; each system is trained once."""
+    """The run folder of a few steps and what `load` makes of it; each system is trained once.
+
+    Of a system that is not trained: a folder with the preset as it is built.
+    """
     made: dict[str, tuple[Path, Any]] = {}
 
     def get(name: str) -> tuple[Path, Any]:
         if name not in made:
+            needs_its_extra(name)
             out = tmp_path_factory.mktemp(name) / "run"
-            path = training.train(name, tiny(name), out=out, device="cpu")
+            if not_trained(name):
+                config, model = checkpoint.of_preset(name, "tiny")
+                path = checkpoint.save(out / "model.safetensors", model, system=name, preset="tiny", config=config)
+            else:
+                path = training.train(name, tiny(name), out=out, device="cpu")
             made[name] = out, percepta.load(path, device="cpu")
         return made[name]
 
@@ -114,7 +149,8 @@ def test_names(name: str) -> None:
     task = import_module(f"percepta.systems.{name}.task")
     assert {"tiny", "small"} <= set(system.PRESETS)
     for config in system.PRESETS.values():
-        assert type(config) is system.Config and isinstance(config.train, TrainConfig)
+        assert type(config) is system.Config
+        assert isinstance(getattr(config, "train", None), type(None) if not_trained(name) else TrainConfig)
         assert is_dataclass(config) and config.__dataclass_params__.frozen
         assert from_json(system.Config, json.loads(json.dumps(to_json(config)))) == config
     for function in ("build", "data", "loss", "evaluate", "System"):
@@ -152,7 +188,7 @@ def test_building_follows_from_the_seed(name: str) -> None:
     assert not same(dict(states[0]), dict(states[2]))
 
 
-@every_system
+@every_trained_system
 def test_the_loss_reaches_what_is_trained(name: str) -> None:
     task, config = import_module(f"percepta.systems.{name}.task"), tiny(name)
     torch.manual_seed(0)
@@ -166,7 +202,21 @@ def test_the_loss_reaches_what_is_trained(name: str) -> None:
     assert learned and still == []
 
 
-@every_system
+@pytest.mark.parametrize("name", [name for name in TABLE if not_trained(name)])
+def test_a_system_without_learning_says_so(name: str, tmp_path: Path) -> None:
+    task, config = checkpoint.find_task(name), tiny(name)
+    assert isinstance(task, contract.NotTrained)
+    step = contract.Step(0, 0, torch.Generator())
+    for attempt in (
+        lambda: training.train(name, config, out=tmp_path / "run", device="cpu"),
+        lambda: task.loss(task.build(config), {}, step),
+    ):
+        with pytest.raises(InputError, match=re.escape(task.NOT_TRAINED)):
+            attempt()
+    assert not (tmp_path / "run").exists()
+
+
+@every_trained_system
 def test_training_writes_a_run_that_can_be_read(name: str, trained: Any) -> None:
     out, system = trained(name)
     assert {"config.json", "command", "log.jsonl", "last.pt", "model.safetensors"} <= {p.name for p in out.iterdir()}
@@ -177,7 +227,7 @@ def test_training_writes_a_run_that_can_be_read(name: str, trained: Any) -> None
     assert "<svg" in report.training_page(out).read_text()
 
 
-@every_system
+@every_trained_system
 def test_resuming_changes_no_bit(name: str, trained: Any, tmp_path: Path) -> None:
     class EnoughError(Exception):
         pass
@@ -302,6 +352,7 @@ def test_a_checkpoint_gives_the_same_answers(name: str, trained: Any, tmp_path: 
 
 @every_system
 def test_what_ships_predicts_and_is_saved(name: str, tmp_path: Path) -> None:
+    needs_its_extra(name)
     system = percepta.load(name, device="cpu")
     assert isinstance(system.model, torch.nn.Module) and "Apache-2.0" in system.licence
     first = numbers_of(walk(system, tmp_path))

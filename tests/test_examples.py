@@ -120,6 +120,19 @@ def test_planes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "poses in metres?" in capsys.readouterr().out and not (tmp_path / "none").exists()
 
 
+def test_slam(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("cv2")
+    from percepta.systems.slam.world import RoundTrip
+
+    (tmp_path / "in").mkdir()
+    for number, shot in enumerate(RoundTrip(0, "mono", 40, 240)):
+        Image.fromarray(shot.frame).save(tmp_path / "in" / f"{number}.png")
+    np.savetxt(tmp_path / "in" / "intrinsics.txt", RoundTrip(0, "mono", 1, 240).camera.matrix)
+    example("slam").main(tmp_path / "in", tmp_path / "out", "tiny")
+    assert "frames tracked" in capsys.readouterr().out
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"walk.png", "walk.json", "walk.txt", "points.ply"}
+
+
 def test_online3d(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import torch
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from percepta import __version__, weights
 from percepta import config as configs
-from percepta.contract import Task
+from percepta.contract import NotTrained, Task
 from percepta.errors import InputError, MissingFileError, one_line
 from percepta.files import check_regular, write_atomically
 from percepta.formats import field as field_of
@@ -253,6 +253,9 @@ def of_preset(
     model = task.build(config)
     if path is not None:
         _published(system, config, model, path)
+    elif isinstance(task, NotTrained):
+        frozen = weights.fill(model, task.PRETRAINED, given)
+        model.weights_hash = fingerprint(stored(model, frozen))  # type: ignore[assignment]
     elif given:
         weights.fill(model, task.PRETRAINED, given)
         warnings.warn(f"only {', '.join(given)} is filled: the rest of {shipped} is untrained", stacklevel=3)

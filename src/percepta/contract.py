@@ -269,7 +269,7 @@ class Task(Protocol):
         ...
 
     def loss(self, model: Any, batch: Batch, step: Step, /) -> dict[str, Tensor]:
-        """{"loss": what is made smaller, and other scalars for the log}.
+        """{"loss": what is made smaller, and other scalars for the log}. See `NotTrained` for systems without one.
 
         Args:
             model: in training mode.
@@ -294,6 +294,19 @@ class HasPhases(Protocol):
     """A system that is trained in several parts."""
 
     def phases(self, config: Any, /) -> list[Phase]: ...
+
+
+@runtime_checkable
+class NotTrained(Protocol):
+    """A system without learning by steps: its `loss`, and `percepta train`, raise `InputError` with NOT_TRAINED.
+
+    Attributes:
+        NOT_TRAINED: what of it is fitted instead, by which command and on which data.
+
+    Its Config has no `train`, and a preset without a file of weights is built as it is.
+    """
+
+    NOT_TRAINED: str
 
 
 @runtime_checkable

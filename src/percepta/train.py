@@ -37,7 +37,7 @@ from torch.utils.data import DataLoader
 
 from percepta import checkpoint, weights
 from percepta.config import TrainConfig
-from percepta.contract import Dataset, Evaluation, FitsConfig, HasPhases, Key, Phase, Progress, Step, Task
+from percepta.contract import Dataset, Evaluation, FitsConfig, HasPhases, Key, NotTrained, Phase, Progress, Step, Task
 from percepta.errors import DivergedError, InputError, MissingFileError
 from percepta.nn import norm
 from percepta.nn.archive import fingerprint
@@ -96,12 +96,15 @@ def train(
         Path of model.safetensors.
 
     Raises:
-        InputError: `out` holds a run with other settings, on other data or from other weights, or its state is damaged.
+        InputError: `out` holds a run with other settings, on other data or from other weights, or its state is damaged;
+            or the system is none that is trained.
         DivergedError: the loss is no finite number; names the step.
         Stopped: Ctrl-C or SIGTERM came; last.pt is written.
     """
     out = Path(out)
     task = checkpoint.find_task(system)
+    if isinstance(task, NotTrained):
+        raise InputError(task.NOT_TRAINED)
     if isinstance(task, FitsConfig):
         config = task.fit_config(config, root)
     with _processes(device) as process, torch.random.fork_rng(_cuda_devices(process.device)):

@@ -120,6 +120,12 @@ TABLE: dict[str, Weight] = {
         data="ImageNet, synthetic rooms, and half of a sequence of 7-Scenes: research use",
         assets=("planes-small.safetensors",),
     ),
+    "slam-small": Weight(
+        source="slam, preset small: the projection of its place descriptor, fitted by percepta",
+        code="Apache-2.0",
+        data="ImageNet, and synthetic rooms: research use",
+        assets=("slam-small.safetensors",),
+    ),
     "refer-small": Weight(
         source="refer, preset small, trained by percepta",
         code="Apache-2.0",

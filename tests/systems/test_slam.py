@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares
 
+from percepta.datasets.capture import RightCamera
 from percepta.errors import InputError
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics
+from percepta.geometry.lens import Lens
 from percepta.metrics import trajectory
 from percepta.systems.slam import PRESETS
 from percepta.systems.slam.adjust import Link, Problem, adjust
@@ -152,7 +154,8 @@ def run(mode: str, frames: int = 60, turns: float = 0.25, **changes: object):
 
     place, true = room(0), round_trip(frames, turns=turns)
     config = replace(PRESETS["tiny"], **changes)
-    session = Session(CAMERA, config, baseline_m=0.1)
+    pair = RightCamera(CAMERA, Lens(), poses.compose(np.eye(3), np.array([0.1, 0, 0])))
+    session = Session(CAMERA, config, right=pair if mode == "stereo" else None)
     for i, pose in enumerate(true):
         grey, depth = place.render(CAMERA, pose)
         right = None
@@ -221,7 +224,7 @@ def test_mistakes_are_named():
     with pytest.raises(InputError, match="320 columns"):
         session.step(np.zeros((10, 10), np.uint8), 0.0)
     grey = np.zeros((240, 320), np.uint8)
-    with pytest.raises(InputError, match="baseline"):
+    with pytest.raises(InputError, match="right camera"):
         session.step(grey, 0.0, right=grey)
     session.step(grey, 1.0)
     assert "backwards" in session.step(grey, 0.5).warning

@@ -7,19 +7,21 @@ poses/<sequence>.txt as the authors lay it: 3×4 rows, world_from_camera of the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float64
 
+from percepta.datasets.capture import Capture, RightCamera
+from percepta.datasets.footage import Pictures
 from percepta.datasets.posed import read_matrix
 from percepta.datasets.tables import to_number
 from percepta.errors import InputError, MissingFileError
 from percepta.files import listed, read_lines
 from percepta.formats import short
+from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics
+from percepta.geometry.lens import Lens
 from percepta.media import image
 from percepta.metrics import trajectory
 from percepta.metrics.trajectory import Trajectory
@@ -28,40 +30,12 @@ NAME = "KITTI odometry"
 FILES = "image_0/000000.png and calib.txt"
 
 
-@dataclass(frozen=True)
-class Drive:
-    """References to the frames of one sequence.
-
-    Attributes:
-        left, right: picture files; `right` is empty where only one camera is there.
-        time_s: of each frame.
-        intrinsics: of both cameras.
-        baseline_m: distance of the cameras; 0 where it is not known.
-        truth: world_from_camera of the left camera; None where it is not published.
-    """
-
-    left: tuple[Path, ...]
-    right: tuple[Path, ...]
-    time_s: Float64[np.ndarray, " n"]
-    intrinsics: Intrinsics
-    baseline_m: float
-    truth: Trajectory | None
-
-    def __len__(self) -> int:
-        return len(self.left)
-
-    def frames(self) -> Iterator[tuple[UInt8[np.ndarray, "h w"], UInt8[np.ndarray, "h w"] | None, float]]:
-        """(left picture, right picture, time) one after the other, grey."""
-        for i, path in enumerate(self.left):
-            yield _grey(path), _grey(self.right[i]) if self.right else None, float(self.time_s[i])
-
-
 def is_one(root: Path) -> bool:
     """Whether a folder is a sequence of KITTI odometry."""
     return (Path(root) / "calib.txt").is_file() and (Path(root) / "image_0").is_dir()
 
 
-def read(root: Path) -> Drive:
+def read(root: Path) -> Capture:
     """One sequence.
 
     Raises:
@@ -76,29 +50,32 @@ def read(root: Path) -> Drive:
         raise InputError(f"{root}: {len(left)} pictures in image_0 but {len(right)} in image_1")
     projection = _calibration(root / "calib.txt")
     height, width = image.size(left[0], upright=False)
-    intrinsics = Intrinsics.of(projection[0][:, :3], width, height)
-    baseline = -projection[1][0, 3] / projection[1][0, 0] if len(projection) > 1 else 0.0
+    camera = Intrinsics.of(projection[0][:, :3], width, height)
     times = root / "times.txt"
     time_s = read_matrix(times)[:, 0] if times.is_file() else np.arange(len(left)) / 10
     if len(time_s) < len(left):
         raise InputError(f"{times}: {len(time_s)} times for {len(left)} pictures")
-    truth = None
+    time_s = time_s[: len(left)]
+    pair = None
+    if right and len(projection) > 1:
+        shift = np.array([-projection[1][0, 3] / projection[1][0, 0], 0.0, 0.0])
+        pair = RightCamera(camera, Lens(), poses.compose(np.eye(3), shift))
+    frames = Pictures(left, time_s, rights=right if pair else (), grey=True)
+    return Capture(root.name, frames, camera, "calib.txt", right=pair, truth=_truth(root, time_s))
+
+
+def _truth(root: Path, time_s: Float64[np.ndarray, " n"]) -> Trajectory | None:
     for path in (root / "poses.txt", root.parent.parent / "poses" / f"{root.name}.txt"):
         if path.is_file():
             truth = trajectory.read(path, "kitti")
-            if len(truth) < len(left):
-                raise InputError(f"{path}: {len(truth)} poses for {len(left)} pictures")
-            truth = Trajectory(time_s[: len(left)], truth.world_from_camera[: len(left)])
-            break
-    return Drive(left, right, time_s[: len(left)], intrinsics, float(baseline), truth)
+            if len(truth) < len(time_s):
+                raise InputError(f"{path}: {len(truth)} poses for {len(time_s)} pictures")
+            return Trajectory(time_s, truth.world_from_camera[: len(time_s)])
+    return None
 
 
 def _pictures(folder: Path) -> tuple[Path, ...]:
     return tuple(listed(folder, endings=(".png", ".jpg", ".jpeg"))) if folder.is_dir() else ()
-
-
-def _grey(path: Path) -> UInt8[np.ndarray, "h w"]:
-    return np.asarray(image.load(path).convert("L"))
 
 
 def _calibration(path: Path) -> list[Float64[np.ndarray, "3 4"]]:
@@ -106,7 +83,10 @@ def _calibration(path: Path) -> list[Float64[np.ndarray, "3 4"]]:
         raise MissingFileError(f"{path}: no such file; it holds the projection matrices P0, P1, ...")
     out = []
     for number, line in enumerate(read_lines(path), 1):
-        words = [word for word in line.split() if not word.endswith(":")]
+        words = line.split()
+        if words and words[0].endswith(":") and not words[0].startswith("P"):
+            continue  # Tr:, the laser's place, stands in the official files
+        words = [word for word in words if not word.endswith(":")]
         values = [value for value in map(to_number, words) if value is not None]
         if words and (len(values) != len(words) or len(values) != 12):
             raise InputError(f"{path}, line {number}: expected 12 numbers of a camera, found {short(line)}")
@@ -116,4 +96,4 @@ def _calibration(path: Path) -> list[Float64[np.ndarray, "3 4"]]:
     return out
 
 
-READS = {Drive: read}
+READS = {Capture: read}

@@ -15,16 +15,20 @@ The world begins at a camera.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from percepta.datasets.capture import Capture
+from percepta.datasets.footage import of_recording
 from percepta.datasets.posed import Recording, order, read_matrix, top_left
 from percepta.datasets.problem import Problem
 from percepta.datasets.tables import note
 from percepta.errors import InputError, MissingFileError
 from percepta.files import listed, read_lines
 from percepta.formats import to_float
+from percepta.geometry.lens import Lens
 from percepta.media.image import SUFFIXES
 
 DEPTH_MATRIX = ((585.0, 0.0, 320.0), (0.0, 585.0, 240.0), (0.0, 0.0, 1.0))
@@ -140,4 +144,10 @@ def read_info(path: Path) -> tuple[np.ndarray, np.ndarray, float]:
     return colour, depth, 1 / shift
 
 
-READS = {Recording: read}
+def capture(root: Path) -> Capture:
+    """The same for SLAM, at 30 frames a second; the depth camera is scored."""
+    found = of_recording(read(root), Path(root).name)
+    return replace(found, lens=Lens("radtan", COLOUR_DISTORTION), rolling_shutter=ROLLING_SHUTTER)
+
+
+READS = {Recording: read, Capture: capture}

@@ -10,7 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
+from percepta.datasets.capture import Capture
+from percepta.datasets.footage import Pictures
 from percepta.datasets.posed import Recording
 from percepta.datasets.problem import Problem
 from percepta.datasets.tables import note, to_number
@@ -18,6 +21,8 @@ from percepta.errors import InputError, MissingFileError
 from percepta.files import file_named, read_lines
 from percepta.formats import short
 from percepta.geometry import pose as poses
+from percepta.geometry.camera import Intrinsics
+from percepta.metrics.trajectory import trajectory
 
 # Focal lengths and principal points that the authors give; "default" is the drivers' own.
 MATRICES = {
@@ -60,12 +65,49 @@ def read(root: Path, max_difference_s: float = 0.02, *, problems: list[Problem] 
             rows.append((colour, depths[i][1], j))
     if not rows:
         raise InputError(f"{root}: no picture has a depth picture and a pose within {max_difference_s} s of it")
-    fx, fy, cx, cy = next((m for name, m in MATRICES.items() if name in root.resolve().name), MATRICES["default"])
-    k = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+    k = _matrix(root)
     files = [tuple(row[i] for row in rows) for i in (0, 1)]
     places = (root / "groundtruth.txt",) * len(rows)
     chosen = matrices[[row[2] for row in rows]]
     return Recording(files[0], files[1], places, k, k, unit_m=1 / 5000, matrices=chosen)
+
+
+def capture(root: Path, max_difference_s: float = 0.02) -> Capture:
+    """The same for SLAM: every colour picture with its own time; depth and truth where they are.
+
+    Args:
+        root: the folder of the sequence.
+        max_difference_s: how far apart in time a picture and its depth may be; a picture without has no reading.
+
+    Raises:
+        MissingFileError: rgb.txt or a picture that a list names is missing.
+        InputError: a damaged line, naming it; no pictures.
+    """
+    root = Path(root)
+    colours = sorted(_files(root, "rgb.txt", None))
+    if not colours:
+        raise InputError(f"{root / 'rgb.txt'}: no pictures in it")
+    depths: tuple[Path | None, ...] = ()
+    if (root / "depth.txt").is_file():
+        files = sorted(_files(root, "depth.txt", None))
+        times = np.array([time for time, _ in files])
+        near = (_nearest(times, time, max_difference_s) for time, _ in colours)
+        depths = tuple(None if i is None else files[i][1] for i in near)
+    truth = None
+    if (root / "groundtruth.txt").is_file():
+        time_s, matrices = _poses(root / "groundtruth.txt", None)
+        order = np.argsort(time_s, kind="stable")
+        truth = trajectory(time_s[order], matrices[order]) if len(order) else None
+    with Image.open(colours[0][1]) as picture:
+        camera = Intrinsics.of(_matrix(root), picture.width, picture.height)
+    paths, time_s = tuple(path for _, path in colours), np.array([time for time, _ in colours])
+    frames = Pictures(paths, time_s, depths=depths, unit_m=1 / 5000)
+    return Capture(root.resolve().name, frames, camera, "TUM RGB-D's own", truth=truth)
+
+
+def _matrix(root: Path) -> np.ndarray:
+    fx, fy, cx, cy = next((m for name, m in MATRICES.items() if name in root.resolve().name), MATRICES["default"])
+    return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
 
 
 def _lines(path: Path) -> list[tuple[int, list[str]]]:
@@ -120,4 +162,4 @@ def _nearest(times: np.ndarray, time: float, max_difference_s: float) -> int | N
     return best if abs(times[best] - time) <= max_difference_s else None
 
 
-READS = {Recording: read}
+READS = {Recording: read, Capture: capture}
