@@ -355,6 +355,22 @@ class Map:
         self._merge(new, seen)
         return Moved({k.number: 1 / float(after.scale[i]) for i, k in enumerate(nodes)})
 
+    def turn_and_scale(self, part: int, turn: Float64[np.ndarray, "3 3"], scale: float) -> Moved:
+        """Turns a part of the map and changes its size, as gravity and an inertial sensor say.
+
+        Args:
+            part: of the map.
+            turn: new world from old.
+            scale: new lengths of one old one.
+        """
+        mine = [k for k in self.keyframes if k.part == part]
+        ids = np.unique(np.concatenate([k.ids for k in mine]))
+        self.xyz[ids] = scale * self.xyz[ids] @ turn.T
+        for k in mine:
+            before = k.camera_from_world
+            k.camera_from_world = poses.compose(before[:3, :3] @ turn.T, scale * before[:3, 3])
+        return Moved({k.number: scale for k in mine})
+
     def _scale_of(self, new: Keyframe, seen: Seen) -> float:
         """How much longer lengths are by the old points than by the keyframe's own."""
         wanted = new.look_ids[seen.query]
