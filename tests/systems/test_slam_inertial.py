@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -22,7 +24,7 @@ def waved(time_s: np.ndarray) -> np.ndarray:
 
 
 def parts_of(samples: np.ndarray, time_s: np.ndarray) -> list[inertial.Integrated]:
-    return [inertial.integrate(samples, a, b, IMU) for a, b in zip(time_s[:-1], time_s[1:], strict=True)]
+    return [inertial.integrate(samples, a, b, IMU) for a, b in pairwise(time_s.tolist())]
 
 
 def recorded(seconds: float = 6.0, hz: float = 200.0, **noise: object) -> np.ndarray:

@@ -1,9 +1,10 @@
 """Inertial samples: pre-integration between two times, and from it gravity, scale, velocities and biases.
 
-The coupling is loose: the camera alone says how it moves up to a scale; samples are integrated between frames (Forster
-et al. 2017, section VI) and compared with that motion. What fits best, in closed form, are gravity's direction, the scale
-of one camera's map, the sensor's biases, and the velocities (Qin et al. 2018, section V; Campos et al. 2020). The
-map is then turned so that z points up, and its lengths become metres. Between frames the gyroscope foretells the turn.
+The coupling is loose: the camera alone says how it moves up to a scale; samples are integrated between frames
+(Forster et al. 2017, section VI) and compared with that motion. What fits best, in closed form, are the direction of
+gravity, the scale of one camera's map, the sensor's biases, and the velocities (Qin et al. 2018, section V; Campos et
+al. 2020). The map is then turned so that z points up, and its lengths become metres. Between frames the gyroscope
+foretells the turn.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ class Integrated:
         turn: first_from_second of the sensor.
         velocity, position: what the specific force adds, m/s and m.
         turn_by_gyroscope: derivative of the turn (a small one, from the right) by the gyroscope's bias.
-        velocity_by_gyroscope, velocity_by_accelerometer, position_by_gyroscope, position_by_accelerometer: of the others
-            by the biases.
+        velocity_by_gyroscope, velocity_by_accelerometer: of the velocity by the biases.
+        position_by_gyroscope, position_by_accelerometer: of the position by the biases.
         covariance: of (turn, velocity, position).
         gyroscope_bias, accelerometer_bias: that were taken off.
     """

@@ -360,8 +360,8 @@ class Session:
             return ""
         if found.turned_deg > 25:
             return (
-                f"the IMU's axes do not fit: the gyroscope turns {found.turned_deg:.0f}° differently from the camera; are "
-                "axes swapped, or is camera_from_imu the other way round?"
+                f"the IMU's axes do not fit: its turns are {found.turned_deg:.0f}° off the camera's; are axes swapped, "
+                "or is camera_from_imu the other way round?"
             )
         self._inertial.found = found
         if tracker.part in tracker.metric and (tracker.with_depth or found.scale_sigma > 0.015):

@@ -633,7 +633,7 @@ class Tracker:
     @property
     def lengths_are_metres(self) -> bool:
         """Whether all parts of the map are of true size."""
-        return self.with_depth or bool(self.metric) and {k.part for k in self.map.keyframes} <= self.metric
+        return self.with_depth or (bool(self.metric) and {k.part for k in self.map.keyframes} <= self.metric)
 
     # --------------------------------------------------------------------------------------------------- answers
 
