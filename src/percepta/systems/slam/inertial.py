@@ -359,7 +359,7 @@ class Inertial:
 
     imu: Imu
     gap_s: float = 0.25
-    most: int = 60
+    most: int = 240
     samples: Float64[np.ndarray, "n 7"] = field(default_factory=lambda: np.zeros((0, 7)))
     frames: list[int] = field(default_factory=list)
     times_s: list[float] = field(default_factory=list)

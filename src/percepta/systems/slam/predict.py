@@ -220,7 +220,7 @@ class Session:
         elif not self.mapping:
             raise InputError("without mapping a session needs a map to place frames in: give map=PATH")
         self._inertial = None if self.imu is None else Inertial(self.imu)
-        self._weighed_s, self._weighings = -np.inf, 0
+        self._weighed_s, self._weighed = -np.inf, 0
         self._journal = None if self.journal is None else Journal(Path(self.journal))
         self._last_s = -np.inf
 
@@ -348,14 +348,17 @@ class Session:
         return None if turn is None else straight.T @ turn @ straight
 
     def _weigh(self, time_s: float) -> str:
-        """Finds gravity and scale: first as soon as they are certain, then a few times more with more frames."""
-        if self._inertial is None or time_s - self._weighed_s < 1.5 or self._weighings >= 8:
+        """Finds gravity and scale: as soon as they are certain, then whenever there is a third more to compare."""
+        tracker, inertial = self.tracker, self._inertial
+        if inertial is None:
             return ""
-        tracker = self.tracker
+        more = len(inertial.frames) >= 1.3 * self._weighed and time_s - self._weighed_s > 1.5
+        if not more and tracker.state != "loop closed":
+            return ""
         self._weighed_s = time_s
         frames, _, matrices, parts = tracker.trajectory()
         mine = parts == tracker.part
-        found = self._inertial.start(frames[mine], self._of_camera(matrices[mine]), metric=tracker.with_depth)
+        found = inertial.start(frames[mine], self._of_camera(matrices[mine]), metric=tracker.with_depth)
         if found is None:
             return ""
         if found.turned_deg > 25:
@@ -363,10 +366,10 @@ class Session:
                 f"the IMU's axes do not fit: its turns are {found.turned_deg:.0f}° off the camera's; are axes swapped, "
                 "or is camera_from_imu the other way round?"
             )
-        self._inertial.found = found
+        inertial.found = found
         if tracker.part in tracker.metric and (tracker.with_depth or found.scale_sigma > 0.015):
             return ""
-        self._weighings += 1
+        self._weighed = len(inertial.frames)
         tracker.weigh(found)
         return ""
 

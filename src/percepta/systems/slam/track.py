@@ -414,6 +414,7 @@ class Tracker:
 
     def _recognise(self, new: Keyframe) -> None:
         """Looks for the keyframe's place among old ones; joins parts of the map or closes a loop."""
+        config = self.config
         if self.map.made % 2 and self.part == 0:  # every other keyframe is enough where nothing is broken
             return
         near = {k.number for k in self.map.neighbours(new, len(self.map.keyframes), 5)}
@@ -431,6 +432,8 @@ class Tracker:
         self.way.scale(moved_map.factor)
         self.speed = np.eye(4)
         self.map.adjust_around(new)
+        if config.adjust_all:
+            self.map.adjust_all(new.part)
         self.state = "loop closed"
 
     def _see_again(
