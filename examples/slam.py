@@ -13,7 +13,7 @@ def main(path: Path, out: Path, preset: str = "small") -> None:
     capture = open_capture(path)
     session = percepta.load("slam", preset=preset).session_of(capture)
     for shot in capture:
-        result = session.step(shot.frame, shot.time_s, shot.depth_m, shot.right)
+        result = session.step(shot.frame, shot.time_s, shot.depth_m, shot.right, shot.imu)
         if result.keyframe or result.warning:
             print(f"frame {result.frame}: {result.state}, {result.points_seen} points {result.warning}")
     walk = session.walk()

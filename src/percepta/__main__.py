@@ -751,6 +751,46 @@ EXTRAS: dict[str, tuple[str, ...]] = {
 }
 
 
+@dataclass(frozen=True)
+class Scan:
+    """A room from frames alone: poses by slam, floor plan by planes, with depth the labelled map by online3d."""
+
+    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER|VIDEO")]
+    """A video, or a folder that `percepta predict slam` takes."""
+    out: Path = Path("out/scan")
+    """Folder of scan.glb, plan.png and report.html."""
+    camera: Path | None = None
+    """camera.json of `percepta slam calibrate`. Left out: as the data say, else guessed."""
+    stop: int | None = None
+    """Frame after the last."""
+    labels: bool = True
+    """--no-labels leaves the labelled map out."""
+
+
+def scan(words: list[str], screen: Console) -> int:
+    """A room from frames alone: poses, floor plan and labelled map on one page."""
+    options = parse(Scan, words, "percepta scan", Scan.__doc__)
+    from dataclasses import replace
+
+    from percepta.datasets import calibration
+    from percepta.flows import scan as flow
+    from percepta.systems.slam.data import open_capture
+
+    capture = open_capture(options.source.expanduser()).part(0, options.stop)
+    if options.camera is not None:
+        camera, lens = calibration.read_camera(options.camera)
+        camera = camera.resized(capture.camera.width, capture.camera.height)
+        capture = replace(capture, camera=camera, lens=lens, intrinsics_from=str(options.camera))
+    systems = {"slam": percepta.load("slam"), "planes": percepta.load("planes")}
+    labels = percepta.load("online3d") if options.labels else None
+    with progress_bar(screen, f"scanning {capture.name}") as bar:
+        found = flow.scan(capture, **systems, online3d=labels, tell=lambda text, done, of: bar(done, of, text))  # type: ignore[arg-type]
+    screen.print(
+        escape(f"{found.walk!r}; {len(found.scene.surfaces)} surfaces: {found.save(options.out)}"), soft_wrap=True
+    )
+    return 0
+
+
 SHOWN = 4  # results of each system in the demo's one picture
 
 
@@ -817,6 +857,7 @@ PLAIN: dict[str, Callable[[list[str], Console], int]] = {
     "demo": demo,
     "samples": samples,
     "doctor": doctor,
+    "scan": scan,
 }
 
 

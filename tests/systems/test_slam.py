@@ -20,6 +20,7 @@ from percepta.systems.slam.posegraph import Similarities, optimise
 from percepta.systems.slam.reprojection import fit_pose, moved, reproject
 from percepta.systems.slam.surface import normal_equations, surface_of
 from percepta.systems.slam.twoview import bearing, pixels, triangulate
+from percepta.systems.slam.wholemap import adjust_whole
 from percepta.systems.slam.world import room, round_trip
 
 CAMERA = Intrinsics(260.0, 260.0, 159.5, 119.5, 320, 240)
@@ -108,6 +109,18 @@ def test_adjustment_equals_scipy():
     assert ours.cost == pytest.approx(2 * theirs.cost, rel=1e-3)
     views = moved(problem.poses[1:], theirs.x[:18].reshape(3, 6))
     np.testing.assert_allclose(ours.poses[1:], views, atol=2e-3)
+
+
+def test_adjusting_everything_is_the_same_as_a_window():
+    problem = small_problem(3)
+    goal = near(np.random.default_rng(5), 0.1)
+    problem.links = [Link(0, 1, goal, 1e3 * np.eye(6)), Link(1, 3, near(np.random.default_rng(6)), 10 * np.eye(6))]
+    dense = adjust(problem, CAMERA, sigma=0.01, robust_px=2.0, iterations=20)
+    sparse = adjust_whole(problem, CAMERA, sigma=0.01, robust_px=2.0, iterations=20)
+    assert sparse.cost == pytest.approx(dense.cost, rel=1e-9)
+    np.testing.assert_allclose(sparse.poses, dense.poses, atol=1e-9)
+    np.testing.assert_allclose(sparse.xyz, dense.xyz, atol=1e-8)
+    np.testing.assert_allclose(sparse.error_px, dense.error_px, atol=1e-7)
 
 
 def test_a_link_alone_is_met():

@@ -103,15 +103,14 @@ class Capture:
             stride: every n-th.
         """
         samples, used = self.samples, 0
-        if samples is not None and self.imu is not None:
-            samples = samples - np.array([self.imu.offset_s, 0, 0, 0, 0, 0, 0])  # in the time of the pictures
+        late_s = 0.0 if self.imu is None else self.imu.offset_s
         for number, shot in enumerate(self.frames):
             if stop is not None and number >= stop:
                 return
             if number < start or (number - start) % stride:
                 continue
             if samples is not None:
-                until = int(np.searchsorted(samples[:, 0], shot.time_s, side="right"))
+                until = int(np.searchsorted(samples[:, 0], shot.time_s + late_s, side="right"))
                 first = max(0, until - 1) if number == start else used
                 shot, used = replace(shot, imu=samples[first:until]), until
             yield shot

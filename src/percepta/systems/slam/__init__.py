@@ -76,6 +76,8 @@ class Config:
     """What places are compared by: features of a network, projected, or small blurred pictures."""
     place_numbers: int = 128
     """How many numbers describe a place by its features."""
+    adjust_all: bool = True
+    """Whether all keyframes are adjusted together when a loop is closed; it takes a second for each hundred."""
     candidates: int = 4
     """How many keyframes that look alike are tried when a place may be seen again."""
     lost_frames: int = 5

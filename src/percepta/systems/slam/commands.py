@@ -31,8 +31,14 @@ class Predict(shell.Which):
     """Folder of what is written."""
     camera: Path | None = None
     """camera.json of `percepta slam calibrate`, or Kalibr's camchain.yaml. Left out: as the data say, else guessed."""
-    sensors: Literal["all", "mono", "depth", "stereo"] = "all"
-    """Which of the sensors that there are."""
+    sensors: Literal["all", "mono", "depth", "stereo", "inertial"] = "all"
+    """Which of the sensors that there are; inertial is one camera with an inertial sensor."""
+    imu: Path | None = None
+    """CSV of an inertial sensor beside a video: t in s, gyroscope in rad/s, accelerometer in m/s²."""
+    imu_camera: Path | None = None
+    """Kalibr's camchain-imucam.yaml: where that sensor stands before the camera."""
+    imu_noise: Path | None = None
+    """Kalibr's imu.yaml: its noise. Left out: that of a usual phone."""
     start: int = 0
     """First frame."""
     stop: int | None = None
@@ -82,7 +88,7 @@ def predict(options: Predict, screen: Console) -> int:
         screen.print(f"live view: {view.address}")
     with shell.progress_bar(screen, f"slam: {capture.name}") as bar:
         for number, shot in enumerate(capture):
-            result = session.step(shot.frame, shot.time_s, shot.depth_m, shot.right)
+            result = session.step(shot.frame, shot.time_s, shot.depth_m, shot.right, shot.imu)
             if posed is not None or result.keyframe:
                 straight = session.straighten(shot.frame)
                 if posed is not None:
@@ -143,11 +149,31 @@ def _opened(options: Predict) -> Capture:
         camera, lens = calibration.read_camera(options.camera)
         camera = camera.resized(capture.camera.width, capture.camera.height)
         capture = replace(capture, camera=camera, lens=lens, intrinsics_from=str(options.camera))
+    if options.imu is not None:
+        capture = _with_imu(capture, options)
     if options.sensors != "all":
         capture = only(capture, options.sensors)
     if options.sensors == "stereo" and capture.right is None:
         raise InputError(f"{source}: there is no second camera")
     return capture.part(options.start, options.stop, options.stride)
+
+
+def _with_imu(capture: Capture, options: Predict) -> Capture:
+    """The capture with the samples of a CSV."""
+    from percepta.datasets import calibration
+    from percepta.geometry.imu import Imu, check_samples
+
+    assert options.imu is not None
+    if options.imu_camera is None:
+        raise InputError("--imu needs --imu-camera, Kalibr's camchain-imucam.yaml: where the sensor stands")
+    table = calibration.read_yaml(options.imu_camera).get("cam0", {})
+    place = calibration.camera_from_imu(options.imu_camera, table)
+    if place is None:
+        raise InputError(f"{options.imu_camera}: cam0 has no T_cam_imu")
+    sensor = Imu(place) if options.imu_noise is None else calibration.imu(options.imu_noise, place)
+    sensor = replace(sensor, offset_s=float(table.get("timeshift_cam_imu") or 0))
+    samples = check_samples(calibration.read_imu_samples(options.imu), str(options.imu))
+    return replace(capture, imu=sensor, samples=samples)
 
 
 def _guessed(system: Slam, capture: Capture, screen: Console) -> Capture:

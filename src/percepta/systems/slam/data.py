@@ -18,7 +18,7 @@ from percepta.worlds.rooms.flat import FlatWalk
 
 SPLITS = ("train", "val", "test", "all")
 FIRST = {"train": 100, "val": 0, "test": 50, "all": 0}  # seeds: no world is in two splits
-MODES: tuple[Mode, ...] = ("depth", "mono", "stereo")
+MODES: tuple[Mode, ...] = ("depth", "mono", "stereo", "inertial")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,9 @@ class Sample:
 def only(capture: Capture, mode: Mode) -> Capture:
     """A capture as one camera, a camera with depth, or a stereo pair would have made it."""
     frames = _Only(capture, mode)
-    return replace(capture, frames=frames, samples=None, right=capture.right if mode == "stereo" else None)
+    right = capture.right if mode == "stereo" else None
+    sensor = capture.imu if mode == "inertial" else None
+    return replace(capture, frames=frames, samples=None, right=right, imu=sensor)
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ class _Only:
     def __iter__(self) -> Any:
         for shot in self.whole:
             depth = shot.depth_m if self.mode == "depth" else None
-            yield Shot(shot.time_s, shot.frame, depth, shot.right if self.mode == "stereo" else None, shot.imu)
+            right = shot.right if self.mode == "stereo" else None
+            yield Shot(shot.time_s, shot.frame, depth, right, shot.imu if self.mode == "inertial" else None)
 
 
 def open_capture(path: Path | str) -> Capture:
@@ -121,8 +124,10 @@ def data(config: Config, split: str, root: Path | None = None) -> Sequences:
         if capture.truth is None:
             continue
         first = next(iter(capture), None)
-        there = {"depth": first is not None and first.depth_m is not None, "mono": True, "stereo": bool(capture.right)}
-        out += [Sample(capture.name, mode, one.root) for mode in MODES if there[mode]]
+        there = {"depth": first is not None and first.depth_m is not None, "mono": True}
+        there |= {"stereo": capture.right is not None, "inertial": capture.samples is not None}
+        modes: list[Mode] = [mode for mode in MODES if there[mode]]
+        out += [Sample(capture.name, mode, one.root) for mode in modes]
     if not out:
         raise InputError(f"{root}: no sequence with true poses to score against; `percepta predict slam` needs none")
     return Sequences(config, tuple(out), split)
@@ -138,7 +143,7 @@ def synthetic(config: Config, split: str) -> tuple[Sample, ...]:
     out = []
     for number in range(2):
         seed = FIRST[split] + number
-        for mode in MODES:
+        for mode in MODES if config.world == "flat" else MODES[:3]:
             count, width = config.world_frames, config.world_width
             source = (
                 RoundTrip(seed, mode, count, width) if config.world == "room" else FlatWalk(seed, mode, count, width)

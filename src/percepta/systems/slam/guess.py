@@ -32,7 +32,7 @@ def guess_focal(
     for done, factor in enumerate(FACTORS):
         session = system.session_of(replace(capture, camera=scaled(capture.camera, factor)))
         for shot in shots:
-            session.step(shot.frame, shot.time_s, shot.depth_m, shot.right)
+            session.step(shot.frame, shot.time_s, shot.depth_m, shot.right, shot.imu)
         found = best_focal(session.tracker.map)
         tracked = len(session.walk().frames) / max(1, len(shots))
         errors.append(np.inf if found is None or tracked < 0.3 else found.error_px / tracked)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, UInt8
@@ -16,6 +16,7 @@ from percepta.systems.slam.places import Look, Seen
 from percepta.systems.slam.posegraph import Similarities, optimise
 from percepta.systems.slam.surface import Surface
 from percepta.systems.slam.twoview import bearing, pixels, triangulate
+from percepta.systems.slam.wholemap import adjust_whole
 
 
 @dataclass
@@ -255,6 +256,30 @@ class Map:
                 k.keep(~np.isin(k.ids, wrong, assume_unique=True))
         return float(np.sqrt((answer.error_px[~bad] ** 2).mean())) if (~bad).any() else float("nan")
 
+    def adjust_all(self, part: int, iterations: int = 6) -> None:
+        """Adjusts all keyframes of a part together, as after a closed loop; the first one, or two, hold the frame.
+
+        Args:
+            part: of the map.
+            iterations: most steps.
+        """
+        mine = [k for k in self.keyframes if k.part == part]
+        made = self.problem(mine, []) if len(mine) > 2 else None
+        if made is None:
+            return
+        held = 1 if np.isfinite(made[0].inverse_depth).any() else 2
+        problem = replace(made[0], fixed=np.arange(len(mine)) < held)
+        answer = adjust_whole(
+            problem,
+            self.camera,
+            sigma=self.config.inverse_depth_sigma,
+            robust_px=self.config.outlier_px / 2,
+            iterations=iterations,
+        )
+        for k, pose in zip(mine, answer.poses, strict=True):
+            k.camera_from_world = pose
+        self.xyz[made[1]] = answer.xyz
+
     def _links_between(self, views: list[Keyframe]) -> list[Link]:
         """The links of which both keyframes are among some, by place in the list."""
         place = {k.number: i for i, k in enumerate(views)}
@@ -354,6 +379,22 @@ class Map:
             k.camera_from_world = poses.compose(after.rotation[i], after.translation[i] / after.scale[i])
         self._merge(new, seen)
         return Moved({k.number: 1 / float(after.scale[i]) for i, k in enumerate(nodes)})
+
+    def turn_and_scale(self, part: int, turn: Float64[np.ndarray, "3 3"], scale: float) -> Moved:
+        """Turns a part of the map and changes its size, as gravity and an inertial sensor say.
+
+        Args:
+            part: of the map.
+            turn: new world from old.
+            scale: new lengths of one old one.
+        """
+        mine = [k for k in self.keyframes if k.part == part]
+        ids = np.unique(np.concatenate([k.ids for k in mine]))
+        self.xyz[ids] = scale * self.xyz[ids] @ turn.T
+        for k in mine:
+            before = k.camera_from_world
+            k.camera_from_world = poses.compose(before[:3, :3] @ turn.T, scale * before[:3, 3])
+        return Moved({k.number: scale for k in mine})
 
     def _scale_of(self, new: Keyframe, seen: Seen) -> float:
         """How much longer lengths are by the old points than by the keyframe's own."""

@@ -17,6 +17,7 @@ from percepta.errors import InputError
 from percepta.geometry import ply
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics
+from percepta.geometry.imu import Imu, check_samples
 from percepta.geometry.lens import Lens, level_pair, pinhole_of, straight_maps
 from percepta.media.draw import png, write_picture
 from percepta.metrics import trajectory
@@ -24,6 +25,7 @@ from percepta.metrics.trajectory import Trajectory
 from percepta.systems.slam import Config
 from percepta.systems.slam.features import opencv
 from percepta.systems.slam.focal import best_focal
+from percepta.systems.slam.inertial import Inertial
 from percepta.systems.slam.mapfile import Journal, load, save
 from percepta.systems.slam.model import PlaceNet
 from percepta.systems.slam.places import thumbnail
@@ -185,6 +187,7 @@ class Session:
         config: the settings.
         lens: how the camera's lens bends; frames are straightened first.
         right: the right camera of a stereo pair.
+        imu: the inertial sensor.
         depth_is_straight: whether depth fits the straightened frame; else it is straightened with it.
         describe: says what a picture looks like, to see places again.
         weights: hash of its weights.
@@ -198,6 +201,7 @@ class Session:
     config: Config
     lens: Lens = field(default_factory=Lens)
     right: RightCamera | None = None
+    imu: Imu | None = None
     depth_is_straight: bool = True
     describe: Callable[[UInt8[np.ndarray, "h w"]], Float32[np.ndarray, " s"]] = thumbnail
     weights: str = ""
@@ -223,6 +227,8 @@ class Session:
             self.tracker.go_on_in(given, way, metric=metric)
         elif not self.mapping:
             raise InputError("without mapping a session needs a map to place frames in: give map=PATH")
+        self._inertial = None if self.imu is None else Inertial(self.imu)
+        self._weighed_s, self._weighed = -np.inf, 0
         self._journal = None if self.journal is None else Journal(Path(self.journal))
         self._last_s = -np.inf
 
@@ -249,6 +255,7 @@ class Session:
         time_s: float,
         depth_m: Float[np.ndarray, "h w"] | None = None,
         right: np.ndarray | None = None,
+        imu: Float64[np.ndarray, "n 7"] | None = None,
     ) -> Result:
         """Takes one frame. A frame that is hard to use changes the state, it raises nothing.
 
@@ -257,21 +264,29 @@ class Session:
             time_s: when it was taken; only differences count.
             depth_m: along the optical axis, registered to the straightened frame; 0 where there is no reading.
             right: the right picture of a stereo pair, instead of depth.
+            imu: samples since the last frame: t in the sensor's time, gyroscope in rad/s, accelerometer in m/s².
 
         Raises:
-            InputError: a frame or depth of another size than the intrinsics, or `right` without a right camera.
+            InputError: a frame or depth of another size than the intrinsics, `right` without a right camera, or `imu`
+                without a sensor.
         """
         picture = _remapped(_bytes(frame, self.camera, "frame"), self._maps)
         grey = _grey(picture)
+        last_s = self._last_s
         said = [self._check_time(time_s)]
         if depth_m is not None:
             depth_m = self._depth(depth_m)
             said.append(_odd_depth(depth_m))
         elif right is not None:
             depth_m = self._stereo(grey, right)
-        tracker = self.tracker
-        tracker.step(grey, time_s, depth_m, picture if picture.ndim == 3 else None)
+        tracker, turn = self.tracker, None
+        if imu is not None:
+            said.append(self._inertial_samples(imu, time_s))
+            turn = self._turn(last_s, time_s)
+        tracker.step(grey, time_s, depth_m, picture if picture.ndim == 3 else None, turn)
         said.append(tracker.trouble)
+        if tracker.made_keyframe and tracker.state in TRACKED:
+            said.append(self._weigh(time_s))
         for text in filter(None, said):
             self.warnings.setdefault(text.partition(":")[0], (tracker.frame, text))
         self.states.append(tracker.state)
@@ -318,10 +333,53 @@ class Session:
             self._views(found),
             self.straight,
             tuple(self.states),
-            tracker.with_depth,
+            tracker.lengths_are_metres,
             tuple(f"frame {n}: {text}" for n, text in self.warnings.values()),
             self.weights,
         )
+
+    def _inertial_samples(self, samples: np.ndarray, time_s: float) -> str:
+        """Takes the samples of a frame; what is odd about them, in words."""
+        if self._inertial is None:
+            raise InputError("samples of an IMU need to know it: session(camera, imu=Imu(camera_from_imu=...))")
+        try:
+            samples = check_samples(samples)
+        except InputError as error:
+            return f"samples of the IMU are left out: {error}"
+        return self._inertial.add(samples, self.tracker.frame + 1, time_s)
+
+    def _turn(self, last_s: float, time_s: float) -> Float64[np.ndarray, "3 3"] | None:
+        """How the straightened camera has turned since the last frame, by the gyroscope."""
+        if self._inertial is None or not np.isfinite(last_s):
+            return None
+        turn, straight = self._inertial.turn(last_s, time_s), self._camera_from_straight[:3, :3]
+        return None if turn is None else straight.T @ turn @ straight
+
+    def _weigh(self, time_s: float) -> str:
+        """Finds gravity and scale: as soon as they are certain, then whenever there is a third more to compare."""
+        tracker, inertial = self.tracker, self._inertial
+        if inertial is None:
+            return ""
+        more = len(inertial.frames) >= 1.3 * self._weighed and time_s - self._weighed_s > 1.5
+        if not more and tracker.state != "loop closed":
+            return ""
+        self._weighed_s = time_s
+        frames, _, matrices, parts = tracker.trajectory()
+        mine = parts == tracker.part
+        found = inertial.start(frames[mine], self._of_camera(matrices[mine]), metric=tracker.with_depth)
+        if found is None:
+            return ""
+        if found.turned_deg > 25:
+            return (
+                f"the IMU's axes do not fit: its turns are {found.turned_deg:.0f}° off the camera's; are axes swapped, "
+                "or is camera_from_imu the other way round?"
+            )
+        inertial.found = found
+        if tracker.part in tracker.metric and (tracker.with_depth or found.scale_sigma > 0.015):
+            return ""
+        self._weighed = len(inertial.frames)
+        tracker.weigh(found)
+        return ""
 
     def _views(self, points: Int64[np.ndarray, " p"]) -> Views:
         keyframes = self.tracker.map.keyframes
@@ -447,6 +505,7 @@ class Slam:
         *,
         lens: Lens | None = None,
         right: RightCamera | None = None,
+        imu: Imu | None = None,
         rolling_shutter: float | None = None,
         depth_is_straight: bool = True,
         map: Path | str | None = None,
@@ -459,6 +518,7 @@ class Slam:
             camera: intrinsics at the size of the frames.
             lens: how the lens bends; None: not at all.
             right: the right camera of a stereo pair.
+            imu: the inertial sensor: with it one camera's lengths become metres, and z points up.
             rolling_shutter: time from the first row to the last as a share of the time between frames, 0..1; None: as
                 configured.
             depth_is_straight: whether depth fits the straightened frame; False: it is straightened with it.
@@ -474,7 +534,7 @@ class Slam:
         describe = thumbnail if self.model.image is None else self.model.describe
         hash_of = weights_hash(self.model)
         return Session(
-            camera, config, lens or Lens(), right, depth_is_straight, describe, hash_of, map, mapping, journal
+            camera, config, lens or Lens(), right, imu, depth_is_straight, describe, hash_of, map, mapping, journal
         )
 
     def session_of(self, capture: Capture, **more: Any) -> Session:
@@ -482,6 +542,7 @@ class Slam:
         known: dict[str, Any] = {
             "lens": capture.lens,
             "right": capture.right,
+            "imu": capture.imu,
             "rolling_shutter": capture.rolling_shutter or None,
             "depth_is_straight": capture.depth_is_straight,
         }
@@ -494,16 +555,18 @@ class Slam:
         *,
         lens: Lens | None = None,
         right: RightCamera | None = None,
+        imu: Imu | None = None,
         rolling_shutter: float | None = None,
     ) -> Walk:
         """A whole sequence.
 
         Args:
             frames: a capture, or shots; as tuples (picture, time in s), (picture, time, depth in m) or
-                (picture, time, None, right picture).
+                (picture, time, None, right picture), and with samples behind that.
             camera: intrinsics at the size of the frames; a capture brings its own.
             lens: how the lens bends; None: as the capture says, else not at all.
             right: the right camera of a stereo pair; None: as the capture says.
+            imu: the inertial sensor; None: as the capture says.
             rolling_shutter: see `session`.
 
         Returns:
@@ -512,7 +575,7 @@ class Slam:
         Raises:
             InputError: a frame of another size than the intrinsics, or shots without a camera.
         """
-        given = {"lens": lens, "right": right, "rolling_shutter": rolling_shutter}
+        given = {"lens": lens, "right": right, "imu": imu, "rolling_shutter": rolling_shutter}
         given = {name: value for name, value in given.items() if value is not None}
         if isinstance(frames, Capture):
             session = self.session_of(frames if camera is None else replace(frames, camera=camera), **given)
@@ -522,5 +585,5 @@ class Slam:
             session = self.session(camera, **given)
         for frame in frames:
             shot = frame if isinstance(frame, Shot) else Shot(frame[1], frame[0], *frame[2:])
-            session.step(shot.frame, shot.time_s, shot.depth_m, shot.right)
+            session.step(shot.frame, shot.time_s, shot.depth_m, shot.right, shot.imu)
         return session.walk(check_camera=True)

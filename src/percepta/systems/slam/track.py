@@ -14,11 +14,12 @@ from percepta.geometry.camera import Intrinsics
 from percepta.systems.slam import Config
 from percepta.systems.slam.adjust import Link
 from percepta.systems.slam.features import depth_at, find_corners, follow, opencv
-from percepta.systems.slam.map import Keyframe, Map
+from percepta.systems.slam.inertial import Start
+from percepta.systems.slam.map import Keyframe, Map, Moved
 from percepta.systems.slam.places import Look, Seen, look_of, resemblance, see_again, thumbnail
 from percepta.systems.slam.reprojection import fit_pose, moved
 from percepta.systems.slam.surface import normal_equations, surface_of
-from percepta.systems.slam.twoview import pixels, two_views
+from percepta.systems.slam.twoview import bearing, pixels, two_views
 from percepta.systems.slam.ways import Way
 
 _PATIENCE = 45  # frames after which a single camera that has not started says why
@@ -80,6 +81,9 @@ class Tracker:
         self.map, self.way = Map(self.camera, self.config), Way(self.config.max_frames)
         self.reference: Keyframe | None = None  # what corners are followed from: the last keyframe
         self.rgb: np.ndarray | None = None
+        self.turn: np.ndarray | None = None
+        self.metric: set[int] = set()  # parts of the map whose lengths a sensor made metres
+        self.is_upright: set[int] = set()  # parts whose z points up
         self.scale = self.camera.width / 640
         self.tracks = Tracks(np.zeros(0, int), np.zeros((0, 2)), np.zeros((0, 2)))
         self.waiting: list[tuple[int, float, np.ndarray, np.ndarray]] = []
@@ -108,6 +112,7 @@ class Tracker:
         time_s: float,
         depth_m: Float[np.ndarray, "h w"] | None = None,
         rgb: UInt8[np.ndarray, "h w 3"] | None = None,
+        turn: Float64[np.ndarray, "3 3"] | None = None,
     ) -> None:
         """Takes one frame.
 
@@ -116,9 +121,10 @@ class Tracker:
             time_s: when it was taken, seconds.
             depth_m: registered to the picture, 0 where there is no reading; None: one camera.
             rgb: the picture in colour, for the points' colours.
+            turn: this frame's camera from the last one's, as a gyroscope says.
         """
         self.frame += 1
-        self.rgb = rgb
+        self.rgb, self.turn = rgb, turn
         self.made_keyframe, self.milliseconds, self.inliers, self.trouble = False, {}, 0, ""
         self.with_depth = self.with_depth or depth_m is not None
         clock = _Clock(self.milliseconds)
@@ -138,7 +144,9 @@ class Tracker:
             clock("follow")
             self._locate(depth_m)
             clock("locate")
-            if self.state == "tracking":
+            if self.state == "lost":  # the place may be known all the same
+                self._relocalise(grey, time_s, depth_m, clock)
+            elif self.state == "tracking":
                 self._remember(time_s)
                 if self._needs_keyframe():
                     if self.mapping:
@@ -151,22 +159,44 @@ class Tracker:
     # ------------------------------------------------------------------------------------------------- tracking
 
     def _follow(self, grey: UInt8[np.ndarray, "h w"]) -> None:
-        """Corners from the last frame to this one, then exactly from the last keyframe to this one."""
-        config, tracks = self.config, self.tracks
-        assert self.grey is not None and self.reference is not None and self.reference.grey is not None
-        last = self.reference.grey
-        there, found = follow(
-            self.grey, grey, tracks.uv, patch_px=config.patch_px, levels=config.levels, both_ways=False
-        )
-        before = tracks.uv[found]
-        tracks.uv = there
-        tracks.keep(found)
-        there, found = follow(last, grey, tracks.origin, tracks.uv, patch_px=config.patch_px, levels=2)
-        found &= np.abs(there - tracks.uv).max(1) < 4 * self.scale
-        velocity = tracks.uv - before
+        """Corners from the last frame to this one, then exactly from the last keyframe to this one.
+
+        They are looked for where the gyroscope says; without one, where they were, and if that fails for most of them
+        where they would be if the camera turned on as before.
+        """
+        tracks = self.tracks
+        there, found, velocity = self._followed(grey, None if self.turn is None else self._turned(tracks.uv, self.turn))
+        if self.turn is None and found.sum() < 0.5 * len(found):
+            other = self._followed(grey, self._turned(tracks.uv, self.speed[:3, :3]))
+            if other[1].sum() > found.sum():
+                there, found, velocity = other
         tracks.uv = there
         tracks.keep(found)
         self.flow = fit_flow(tracks.uv, velocity[found])
+
+    def _followed(
+        self, grey: UInt8[np.ndarray, "h w"], guess: Float64[np.ndarray, "n 2"] | None
+    ) -> tuple[Float64[np.ndarray, "n 2"], Bool[np.ndarray, " n"], Float64[np.ndarray, "n 2"]]:
+        """(places, whether each corner was found, its way since the last frame)."""
+        config, tracks = self.config, self.tracks
+        assert self.grey is not None and self.reference is not None and self.reference.grey is not None
+        rough, found = follow(
+            self.grey, grey, tracks.uv, guess, patch_px=config.patch_px, levels=config.levels, both_ways=False
+        )
+        there, good = np.zeros_like(tracks.uv), np.zeros(len(tracks.uv), bool)
+        there[found], good[found] = follow(
+            self.reference.grey, grey, tracks.origin[found], rough[found], patch_px=config.patch_px, levels=2
+        )
+        good &= np.abs(there - rough).max(1) < 4 * self.scale
+        return there, good, there - tracks.uv
+
+    def _turned(self, uv: Float64[np.ndarray, "n 2"], turn: Float64[np.ndarray, "3 3"]) -> Float64[np.ndarray, "n 2"]:
+        """Where far points would be after a turn of the camera; those that leave the picture stay where they were."""
+        ray = bearing(self.camera, uv) @ turn.T
+        ahead = ray[:, 2] > 0.1
+        out = pixels(self.camera, np.where(ahead[:, None], ray, (0.0, 0.0, 1.0)))
+        inside = ahead & ((out > 0) & (out < (self.camera.width - 1, self.camera.height - 1))).all(1)
+        return np.where(inside[:, None], out, uv)
 
     def _locate(self, depth_m: Float[np.ndarray, "h w"] | None) -> None:
         """The frame's pose from the known points that are followed; those that do not fit are dropped."""
@@ -175,6 +205,8 @@ class Tracker:
         xyz, uv = self.map.xyz[tracks.ids[known]], self._at_once(tracks.uv[known])
         inverse_depth = self._depth(depth_m, tracks.uv[known])
         guess = self.speed @ self.pose
+        if self.turn is not None:
+            guess = poses.compose(self.turn, self.speed[:3, 3]) @ self.pose
         inlier = np.zeros(len(xyz), bool)
         if len(xyz) >= config.min_inliers:
             pose, inlier = self._fit(guess, xyz, uv, inverse_depth, depth_m)
@@ -382,6 +414,7 @@ class Tracker:
 
     def _recognise(self, new: Keyframe) -> None:
         """Looks for the keyframe's place among old ones; joins parts of the map or closes a loop."""
+        config = self.config
         if self.map.made % 2 and self.part == 0:  # every other keyframe is enough where nothing is broken
             return
         near = {k.number for k in self.map.neighbours(new, len(self.map.keyframes), 5)}
@@ -399,6 +432,8 @@ class Tracker:
         self.way.scale(moved_map.factor)
         self.speed = np.eye(4)
         self.map.adjust_around(new)
+        if config.adjust_all:
+            self.map.adjust_all(new.part)
         self.state = "loop closed"
 
     def _see_again(
@@ -448,7 +483,9 @@ class Tracker:
         seen = self._see_again(look, uv, self.map.keyframes[::-1], config.min_inliers, -1.0)
         clock("relocalise")
         if seen is None:
-            if self.lost >= config.lost_frames and self.mapping:
+            if self.turn is not None:  # so that a new part begins as it is turned
+                self.pose = poses.compose(self.turn, np.zeros(3)) @ self.pose
+            if self.lost > config.lost_frames and self.mapping:
                 self.part = 1 + max(k.part for k in self.map.keyframes)
                 self.state = "starting"
                 self._first_keyframe(grey, time_s, depth_m)
@@ -576,6 +613,30 @@ class Tracker:
         self.speed = np.eye(4)
         self.way.add(second.frame, second.time_s, second.number, np.eye(4))
         self.waiting = []
+
+    def weigh(self, found: Start) -> None:
+        """Turns the current part of the map so that z points up, and gives a single camera's part its size.
+
+        Args:
+            found: gravity and scale in the map's world.
+        """
+        scale = 1.0 if self.with_depth else found.scale
+        self._apply(self.map.turn_and_scale(self.part, found.upright, scale), found.upright, scale)
+        self.is_upright.add(self.part)
+        self.metric.add(self.part)
+
+    def _apply(self, changed: Moved, turn: Float64[np.ndarray, "3 3"], scale: float) -> None:
+        self.way.scale(changed.factor)
+        self.pose = poses.compose(self.pose[:3, :3] @ turn.T, scale * self.pose[:3, 3])
+        self.speed = poses.compose(self.speed[:3, :3], scale * self.speed[:3, 3])
+        if self.reference is not None and self.reference.number < 0:
+            before = self.reference.camera_from_world
+            self.reference.camera_from_world = poses.compose(before[:3, :3] @ turn.T, scale * before[:3, 3])
+
+    @property
+    def lengths_are_metres(self) -> bool:
+        """Whether all parts of the map are of true size."""
+        return self.with_depth or (bool(self.metric) and {k.part for k in self.map.keyframes} <= self.metric)
 
     # --------------------------------------------------------------------------------------------------- answers
 

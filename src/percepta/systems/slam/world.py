@@ -17,7 +17,7 @@ from percepta.geometry.camera import Intrinsics, rays
 from percepta.geometry.lens import Lens
 from percepta.metrics.trajectory import trajectory
 
-Mode = Literal["mono", "depth", "stereo"]
+Mode = Literal["mono", "depth", "stereo", "inertial"]
 BASELINE_M, FPS = 0.1, 30.0
 
 _PIXELS_PER_M = 100
