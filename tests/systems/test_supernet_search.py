@@ -289,8 +289,8 @@ def test_known_accuracies_fill_in_the_rest(entries: Path, tmp_path: Path) -> Non
     [
         ("nothing", "not JSON"),
         ("[1]", "expected an object"),
-        ('{"arch1": {"acc": 0.0}}', "arch1: expected"),
-        ('{"arch1": {"acc": 0.0, "arch": "12"}}', "arch1: '12': a code of this space has 52 characters, this one 2"),
+        ('{"arch1": {"acc": 0.0}}', "'arch1' has no 'arch'"),
+        ('{"arch1": {"acc": 0.0, "arch": "12"}}', "'arch1': '12': a code of this space has 52 characters, this one 2"),
     ],
 )
 def test_bad_files_of_the_challenge(

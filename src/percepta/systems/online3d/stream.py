@@ -510,7 +510,8 @@ def write_state(path: Path, form: str, header: dict[str, Any], tensors: dict[str
         tensors: contiguous, on the CPU.
     """
     text = json.dumps({**header, "format": form})
-    write_atomically(path, to_bytes(tensors, {"state": text, "seal": _seal(text, tensors)}))
+    # The seal and the text in one value: several values would be written in an order that differs from run to run.
+    write_atomically(path, to_bytes(tensors, {"state": f"{_seal(text, tensors)} {text}"}))
 
 
 def read_state(path: Path, form: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -522,14 +523,14 @@ def read_state(path: Path, form: str) -> tuple[dict[str, Any], dict[str, Tensor]
     """
     try:
         with safe_open(check_regular(path), "pt") as file:
-            told = file.metadata() or {}
+            seal, _, text = (file.metadata() or {}).get("state", "").partition(" ")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise InputError(f"{path} is no {form}: {error}") from error
-    header = parse_json(told.get("state", "{}"), f"{path}: its header")
+    header = parse_json(text or "{}", f"{path}: its header")
     if not isinstance(header, dict) or header.get("format") != form:
         raise InputError(f"{path} is no {form}, or one of another version of percepta")
-    if told.get("seal") != _seal(told["state"], tensors):
+    if seal != _seal(text, tensors):
         raise InputError(f"{path}: damaged: its content is not what was written")
     return header, tensors
 
