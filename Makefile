@@ -11,7 +11,7 @@ demo: $(STAMP)  ## every system on sample input: one HTML page, offline
 
 # Two OpenMP threads in each of two busy processes can be a hundred times slower than one.
 test: $(STAMP)  ## style, types, then all tests but those that train
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --no-cache .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --jaxtyping-packages=percepta,beartype.beartype tests --ignore tests/learn

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from percepta.systems.vos.model import build
 from PIL import Image
 from rich.console import Console
 
@@ -21,6 +20,7 @@ from percepta.systems.vos import PRESETS, Config, commands, evaluate, sequences,
 from percepta.systems.vos.check import check
 from percepta.systems.vos.data import data, videos
 from percepta.systems.vos.evaluate import KEPT, collect, score_results, summary, write_results
+from percepta.systems.vos.model import build
 
 SIZE = (36, 64)
 
