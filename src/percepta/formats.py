@@ -262,7 +262,7 @@ def _array_head(file: Any, size: int, kinds: str, what: str) -> tuple[tuple[int,
     if dtype.kind not in kinds:
         wanted = "numbers" if "f" in kinds else "whole numbers"
         raise InputError(f"{what}: expected an array of {wanted}, found {dtype.name}")
-    need = math.prod(shape) * dtype.itemsize
-    if min(shape, default=0) < 0 or need > size:
-        raise InputError(f"{what}: an array of {shape} needs {need} bytes, the file has {size}; it was cut off")
+    need, there = math.prod(shape) * dtype.itemsize, size - file.tell()
+    if min(shape, default=0) < 0 or need > there:
+        raise InputError(f"{what}: an array of {shape} needs {need} bytes, the file has {there}; it was cut off")
     return shape, turned, dtype, need

@@ -82,6 +82,8 @@ def read(root: Path) -> Drive:
     time_s = read_matrix(times)[:, 0] if times.is_file() else np.arange(len(left)) / 10
     if len(time_s) < len(left):
         raise InputError(f"{times}: {len(time_s)} times for {len(left)} pictures")
+    if not (np.isfinite(time_s).all() and (np.diff(time_s) > 0).all()):
+        raise InputError(f"{times}: times are numbers, each later than the one before")
     truth = None
     for path in (root / "poses.txt", root.parent.parent / "poses" / f"{root.name}.txt"):
         if path.is_file():

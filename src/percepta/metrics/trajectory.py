@@ -279,6 +279,9 @@ def recall(errors: Errors, frames: int, within: float) -> float:
 # ------------------------------------------------------------------------------------------------------------ files
 
 
+_MOST = 1e20  # of a number in a file: nanoseconds since 1970 are below
+
+
 def read(path: Path | str, form: str | None = None) -> Trajectory:
     """A trajectory's file.
 
@@ -308,6 +311,17 @@ def read(path: Path | str, form: str | None = None) -> Trajectory:
     if not rows:
         raise InputError(f"{path}: no poses in it")
     table = np.array(rows)
+    good = (np.abs(table) < _MOST).all(1)  # NaN is not
+    if not good.all():
+        raise InputError(f"{path}: pose {int((~good).argmax())} has values that are not finite, or huge; leave it out")
+    try:
+        return _trajectory_of(table, form, path)
+    except InputError as error:
+        raise InputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
+
+
+def _trajectory_of(table: Float64[np.ndarray, "n k"], form: str | None, path: Path) -> Trajectory:
+    """The trajectory in the rows of a file."""
     if form is None:
         form = "euroc" if path.suffix == ".csv" else {8: "tum", 12: "kitti"}.get(table.shape[1], "")
     if form == "kitti" and table.shape[1] == 12:
