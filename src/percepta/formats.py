@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 D = TypeVar("D")
-MAX_ARRAY_BYTES = 4 << 30
-"""The largest array that is read from a .npz or .npy file."""
+MAX_ARRAY_BYTES = 1_500_000_000
+"""Of the arrays that are read from one .npz or .npy file."""
 
 # Numbers that are none, as C programs on Windows and glibc print them: 1.#QNAN, -1.#IND00, -nan(ind), 1.#INF.
 _ODD_NUMBER = re.compile(
@@ -208,6 +208,10 @@ def read_arrays(path: Path | str, wanted: Mapping[str, str] | None = None) -> di
             missing = [name for name in wanted or () if name not in members]
             if missing:
                 raise InputError(f"{path}: no array {', '.join(missing)}; it has {', '.join(members) or 'none'}")
+            total = sum(members[name].file_size for name in wanted or members)
+            if total > MAX_ARRAY_BYTES:
+                most = f"at most {MAX_ARRAY_BYTES / 1e9:g} GB are read"
+                raise InputError(f"{path}: arrays of {total / 1e9:.1f} GB; {most}")
             out = {}
             for name in wanted or members:
                 with archive.open(members[name]) as file:
@@ -238,7 +242,7 @@ def _array(file: Any, size: int, kinds: str, what: str) -> np.ndarray:
 
     shape, turned, dtype, need = _array_head(file, size, kinds, what)
     if need > MAX_ARRAY_BYTES:
-        raise InputError(f"{what}: an array of {need / 1e9:.0f} GB; at most {MAX_ARRAY_BYTES / 1e9:.0f} GB are read")
+        raise InputError(f"{what}: an array of {need / 1e9:.1f} GB; at most {MAX_ARRAY_BYTES / 1e9:g} GB are read")
     data = np.empty(need, np.uint8)
     done = 0
     while done < need:  # in pieces: a compressed file is read through another buffer of the same size
@@ -262,7 +266,7 @@ def _array_head(file: Any, size: int, kinds: str, what: str) -> tuple[tuple[int,
     if dtype.kind not in kinds:
         wanted = "numbers" if "f" in kinds else "whole numbers"
         raise InputError(f"{what}: expected an array of {wanted}, found {dtype.name}")
-    need = math.prod(shape) * dtype.itemsize
-    if min(shape, default=0) < 0 or need > size:
-        raise InputError(f"{what}: an array of {shape} needs {need} bytes, the file has {size}; it was cut off")
+    need, there = math.prod(shape) * dtype.itemsize, size - file.tell()
+    if min(shape, default=0) < 0 or need > there:
+        raise InputError(f"{what}: an array of {shape} needs {need} bytes, the file has {there}; it was cut off")
     return shape, turned, dtype, need

@@ -55,6 +55,8 @@ def read(root: Path) -> Capture:
     time_s = read_matrix(times)[:, 0] if times.is_file() else np.arange(len(left)) / 10
     if len(time_s) < len(left):
         raise InputError(f"{times}: {len(time_s)} times for {len(left)} pictures")
+    if not (np.isfinite(time_s).all() and (np.diff(time_s) > 0).all()):
+        raise InputError(f"{times}: times are numbers, each later than the one before")
     time_s = time_s[: len(left)]
     pair = None
     if right and len(projection) > 1:

@@ -222,10 +222,13 @@ def read_intrinsics(root: Path) -> Float64[np.ndarray, "3 3"]:
 
 
 def top_left(matrix: Float64[np.ndarray, "n m"], path: Path) -> Float64[np.ndarray, "3 3"]:
-    """K of a matrix that holds it as 3×3 or 4×4; InputError for any other, naming the file."""
+    """K of a matrix that holds it as 3×3 or 4×4; InputError for any other, and for what is no K, naming the file."""
     if matrix.shape not in ((3, 3), (4, 4), (3, 4)):
         raise InputError(f"{path}: expected 3×3 or 4×4 numbers, found {'×'.join(map(str, matrix.shape))}")
-    return matrix[:3, :3]
+    k = matrix[:3, :3]
+    if not np.isfinite(k).all() or k[0, 0] <= 0 or k[1, 1] <= 0 or abs(k[0, 1]) > 1e-6 * k[0, 0]:
+        raise InputError(f"{path}: intrinsics are fx 0 cx, 0 fy cy, 0 0 1 with fx and fy above 0, not {k.tolist()}")
+    return k
 
 
 def folder(root: Path, *, unit_m: float = 0.001, problems: list[Problem] | None = None) -> Recording:

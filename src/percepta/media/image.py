@@ -276,7 +276,10 @@ def _named(path: Path | str) -> Iterator[None]:
 
 
 def _open(path: Path) -> Image.Image:
-    if path.is_dir():
+    folder = False
+    with contextlib.suppress(OSError):  # a name that is too long: said below
+        folder = path.is_dir()
+    if folder:
         raise FolderError(f"{path}: this is a folder; give one picture, or list the folder with media.image.paths")
     with check_regular(path).open("rb") as file:
         head = file.read(16)

@@ -91,7 +91,7 @@ class KeptPairs:
 
 class _Folder:
     def __init__(self, folder: Path) -> None:
-        path = folder / "pairs.json"
+        self.folder, path = folder, folder / "pairs.json"
         about = read_json(path)
         if (form := field(about, "format", int, str(path))) != 1:
             raise InputError(f"{path}: format {form}, this percepta reads 1")
@@ -102,10 +102,14 @@ class _Folder:
         self.arrays = {name: map_array(folder / f"{name}.npy", "iu") for name in shapes}
         shapes |= {"planes": (most, 3), "labels": (most,), "moves": (4, 4), "matrices": (3, 3), "groups": ()}
         self.truth = read_arrays(folder / "truth.npz", {name: "fiu" for name in shapes if name not in self.arrays})
+        for name, array in self.truth.items():
+            if not np.isfinite(array).all():
+                raise InputError(f"{folder / 'truth.npz'}: {name} has values that are not finite; write it again")
         self.groups = self.truth["groups"]
         for name, array in {**self.arrays, **self.truth}.items():
-            if len(array) != self.count:
-                raise InputError(f"{folder}: {name} has {len(array)} rows, not {self.count}; write the folder again")
+            if array.ndim == 0 or len(array) != self.count:
+                rows = len(array) if array.ndim else "no"
+                raise InputError(f"{folder}: {name} has {rows} rows, not {self.count}; write the folder again")
             if array.shape != (wanted := (self.count, *shapes[name])):
                 raise InputError(f"{folder}: {name} has the shape {array.shape}, not {wanted}; write the folder again")
 
@@ -116,10 +120,14 @@ class _Folder:
         segments = np.asarray(self.arrays["segments"][i], np.int32)
         count = int(segments.max(initial=-1)) + 1
         if count > MAX_TRUE_PLANES or segments.min(initial=-1) < -1:
-            raise InputError(f"pair {i} names plane {count - 1}; there are {MAX_TRUE_PLANES} at most")
+            raise InputError(f"{self.folder}: pair {i} names plane {count - 1}; there are {MAX_TRUE_PLANES} at most")
+        try:
+            camera = Intrinsics.of(self.truth["matrices"][i], w, h)
+        except InputError as error:
+            raise InputError(f"{self.folder / 'truth.npz'}: pair {i}: {error}") from None
         return Pair(
             np.asarray(self.arrays["image"][i]), np.asarray(self.arrays["sources"][i])[None],
-            Intrinsics.of(self.truth["matrices"][i], w, h), self.truth["moves"][i][None],
+            camera, self.truth["moves"][i][None],
             (depth * np.float32(0.001)).astype(np.float32), segments,
             self.truth["planes"][i, :count].astype(np.float64),
             labels[:count], int(self.groups[i]),
