@@ -746,6 +746,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "search": ("faiss",),
     "scale": ("ray",),
     "demo": ("skimage",),
+    "slam": ("cv2",),
     "export": ("onnx", "onnxscript", "onnxruntime"),
     "dev": ("pytest", "xdist", "hypothesis", "beartype", "ruff", "pyright"),
 }

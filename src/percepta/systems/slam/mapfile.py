@@ -159,7 +159,7 @@ def load(path: Path | str, camera: Intrinsics, config: Config) -> tuple[Map, Way
     out, way, metric = Map(camera, config), Way(config.max_frames), False
     for record in records:
         try:
-            with np.load(record, allow_pickle=False) as rows:
+            with np.load(io.BytesIO(record.read_bytes()), allow_pickle=False) as rows:
                 table = {name: rows[name] for name in rows.files}
             metric = _replay(out, way, table)
         except (OSError, KeyError, ValueError, IndexError, EOFError, zipfile.BadZipFile) as error:

@@ -89,6 +89,8 @@ class Tracker:
         self.waiting: list[tuple[int, float, np.ndarray, np.ndarray]] = []
         self.grey: np.ndarray | None = None
         self.flow = np.zeros((6, 2))
+        self.shutter_seen = self.shutter_size = 0.0
+        self.shutter_frames = 0
         self.lost = 0  # frames since
         self.part = 0  # of the map
         self.with_depth = False
@@ -223,6 +225,7 @@ class Tracker:
             return
         self.speed = pose @ poses.inverse(self.pose)
         self.pose, self.state = pose, "tracking"
+        self._note_shutter(xyz[inlier], tracks.uv[known][inlier])
         kept = ~known
         kept[known] = inlier
         tracks.keep(kept)
@@ -276,6 +279,23 @@ class Tracker:
             return pixel
         late = self.config.rolling_shutter * (pixel[:, 1:] / self.camera.height - 0.5)
         return pixel - late * (quadratic(pixel) @ self.flow)
+
+    def _note_shutter(self, xyz: Float64[np.ndarray, "n 3"], pixel: Float64[np.ndarray, "n 2"]) -> None:
+        """Compares errors of reprojection with those of pictures whose rows are read one after the other."""
+        if self.config.rolling_shutter != 0:
+            return
+        late = (pixel[:, 1:] / self.camera.height - 0.5) * (quadratic(pixel) @ self.flow)
+        error = pixel - pixels(self.camera, poses.transform(self.pose, xyz))
+        good = np.isfinite(error).all(1)
+        self.shutter_seen += float((error[good] * late[good]).sum())
+        self.shutter_size += float((late[good] ** 2).sum())
+        self.shutter_frames += 1
+
+    @property
+    def shutter(self) -> float:
+        """How large a share of the time between frames the rows seem to take; 0 while too little has moved."""
+        enough = self.shutter_frames > 60 and self.shutter_size > 1e4 * self.scale**2
+        return self.shutter_seen / self.shutter_size if enough else 0.0
 
     def _remember(self, time_s: float) -> None:
         """Notes where the frame is, against the last keyframe of the map that it can be told from."""
