@@ -60,8 +60,8 @@ class SmallMasks(nn.Module):
         self.model = model
 
     def forward(
-        self, s16: Tensor, s8: Tensor, s4: Tensor, now: Tensor, before: Tensor, masks: Tensor, readout: Tensor,
-        state: Tensor,
+        self, s16: Tensor, s8: Tensor, s4: Tensor, now: Tensor, last: Tensor, masks: Tensor, first: Tensor,
+        marked: Tensor, readout: Tensor, state: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         """(logits n h4 w4 before aggregation, logits of presence, new state).
 
@@ -70,15 +70,18 @@ class SmallMasks(nn.Module):
             s8: at an eighth.
             s4: at a quarter.
             now: fine keys of this frame.
-            before: fine keys of the last frame.
+            last: fine keys of the last frame.
             masks: of the last frame, probabilities n h w.
+            first: fine keys of the frame in which the objects were given.
+            marked: their masks there, n h w.
             readout: n v h16 w16, what the memory gave.
             state: n s h16 w16.
         """
-        carried = self.model.carry(now, before, masks[None])
+        carried, recalled = self.model.carry(now, last, masks[None]), self.model.recall(now, first, marked[None])
+        matched = self.model.matched(carried, recalled, torch.ones(1, dtype=torch.bool, device=now.device))
         nothing = s16[:, :0]
         encoded = Encoded(nothing, nothing, nothing, s16, s8, s4, now)
-        said = self.model.decoder(encoded, readout[None], carried, state[None])
+        said = self.model.decoder(encoded, readout[None], matched, state[None])
         return said.logits, said.presence, said.sensory
 
 
@@ -193,9 +196,11 @@ def masks(model: Any) -> Graph:
     """The graph of `SmallMasks`, `XMemMasks` or `CutieMasks`."""
     shared, own = example(model)
     if isinstance(model, Network):
-        free = ("masks", "readout", "state")
-        shared |= {"now": shared["fine"], "before": shared["fine"].roll(1, 3)}
-        inputs = _some(shared | own, ("s16", "s8", "s4", "now", "before", *free))
+        free = ("masks", "marked", "readout", "state")
+        shared |= {"now": shared["fine"], "last": shared["fine"].roll(1, 3), "first": shared["fine"].roll(5, 3)}
+        own |= {"marked": own["masks"].round()}
+        names = ("s16", "s8", "s4", "now", "last", "masks", "first", "marked", "readout", "state")
+        inputs = _some(shared | own, names)
         return SmallMasks(model), inputs, ["logits", "presence", "state_after"], {name: {0: "n"} for name in free}
     if isinstance(model, XMem):
         inputs = _some(shared | own, ("f16", "f8", "f4", "readout", "state"))
