@@ -133,6 +133,30 @@ def test_sharp_keys_bring_masks_where_the_picture_went(model: Network) -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("n", [1, 9])
+def test_masks_are_carried_as_the_definition_says(model: Network, n: int) -> None:
+    """Softmax of sharpness · cosine − nearness · distance², place by place; recalled ones without the distance."""
+    g = torch.Generator().manual_seed(1)
+    h, w = 3, 5
+    now, last = (torch.nn.functional.normalize(torch.randn(2, 24, h, w, generator=g), dim=1) for _ in range(2))
+    masks = torch.rand(2, n, 8 * h, 8 * w, generator=g)
+    small = torch.nn.functional.avg_pool2d(masks, 4)
+    carried, recalled = model.carry(now, last, masks), model.recall(now, last, masks)
+    for b, (row, column) in ((b, divmod(i, w)) for b in range(2) for i in range(h * w)):
+        near, far = torch.zeros(h, w), torch.zeros(h, w)
+        for r, c in (divmod(i, w) for i in range(h * w)):
+            cosine = float(now[b, :, row, column] @ last[b, :, r, c])
+            apart = (row - r) ** 2 + (column - c) ** 2
+            near[r, c] = cosine * float(model.sharpness.exp()) - apart * float(model.nearness.exp())
+            far[r, c] = cosine * float(model.recall_sharpness.exp())
+        for found, scores in ((carried, near), (recalled, far)):
+            weights = scores.flatten().softmax(0).view(h, w)
+            for k, (dy, dx) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
+                expected = (weights * small[b, :, dy::2, dx::2]).sum((1, 2))
+                torch.testing.assert_close(found[b, :, k, row, column], expected, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
 def test_after_a_cut_nothing_is_carried_but_masks_are_recalled(model: Network) -> None:
     carried, recalled = torch.rand(2, 3, 4, 2, 2), torch.rand(2, 3, 4, 2, 2)
     told = model.matched(carried, recalled, torch.tensor([True, False]))
