@@ -23,12 +23,12 @@ needs_onnx = pytest.mark.skipif(
 
 @needs_onnx
 @pytest.mark.parametrize("part", [name for name, how in EXPORTS.items() if callable(how)])
-@pytest.mark.parametrize("design", ["tiny", "xmem", "cutie"])
+@pytest.mark.parametrize("design", ["tiny", "with a state", "xmem", "cutie"])
 def test_a_part_agrees_with_torch(design: str, part: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    config = PRESETS[design]
-    if design != "tiny":
-        config = replace(config, height=64, width=96)
+    config = replace(PRESETS["tiny" if design == "with a state" else design], height=64, width=96)
+    if design == "with a state":
+        config = replace(config, sensory_channels=16)
     if design == "xmem":
         config = replace(config, value_channels=32, sensory_channels=16)
     how: Any = EXPORTS[part]

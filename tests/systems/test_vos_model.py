@@ -20,12 +20,13 @@ from percepta.systems.vos.losses import bootstrapped, dice, loss, narrowed
 from percepta.systems.vos.model import Network, build
 
 H, W = 64, 96
+SMALL = replace(PRESETS["tiny"], height=H, width=W, frozen_blocks=3)
 
 
 @pytest.fixture(scope="module")
 def model() -> Network:
     torch.manual_seed(0)
-    made = build(PRESETS["tiny"])
+    made = build(SMALL)
     assert isinstance(made, Network)
     for name, value in made.named_parameters():  # residual branches begin at zero: give them something to do
         if name.endswith("conv2.weight"):
@@ -73,7 +74,7 @@ def test_soft_aggregation(seed: int, n: int) -> None:
 @torch.no_grad()
 def test_a_clip_is_its_frames_one_by_one(model: Network) -> None:
     pictures, labels = clip()
-    masks = one_hot(labels[0], 2)[None]
+    given = masks = one_hot(labels[0], 2)[None]
     out = model(pictures[None], masks)
     assert len(out) == 2
     at = [model.encode(picture[None]) for picture in pictures]
@@ -83,7 +84,8 @@ def test_a_clip_is_its_frames_one_by_one(model: Network) -> None:
         keys.append(at[i - 1].key.flatten(2))
         shrinkage.append(at[i - 1].shrinkage.flatten(1))
         read = model.read(torch.cat(keys, 2), torch.cat(shrinkage, 1), torch.cat(values, 3), at[i])
-        said = model.decoder(at[i], read, model.carry(at[i].fine, at[i - 1].fine, masks), state)
+        carried, recalled = model.carry(at[i].fine, at[i - 1].fine, masks), model.recall(at[i].fine, at[0].fine, given)
+        said = model.decoder(at[i], read, model.matched(carried, recalled, torch.ones(1, dtype=torch.bool)), state)
         full = torch.nn.functional.interpolate(said.logits[None], (H, W), mode="bilinear")
         logits = aggregate(full.sigmoid())
         torch.testing.assert_close(logits, out[i - 1][0], atol=1e-4, rtol=1e-4)
@@ -107,49 +109,83 @@ def test_clips_of_a_batch_and_objects_do_not_mix(model: Network) -> None:
 
 
 @torch.no_grad()
-def test_carrying_by_sharp_keys_moves_masks_with_the_picture(model: Network) -> None:
-    """With keys that tell every place apart, masks are moved exactly; with none of them near, only by distance."""
+def test_sharp_keys_bring_masks_where_the_picture_went(model: Network) -> None:
+    """With keys that tell every place apart masks move exactly; carried ones go by distance too, recalled do not."""
     h, w = 4, 6
     keys = torch.eye(h * w).view(1, h * w, h, w)
     masks = torch.rand(1, 2, 8 * h, 8 * w, generator=torch.Generator().manual_seed(0))
-    sharp, near = model.sharpness.clone(), model.nearness.clone()
+    small = torch.nn.functional.avg_pool2d(masks, 4)
+    quarters = torch.nn.functional.pixel_unshuffle(small.flatten(0, 1)[:, None], 2).unflatten(0, (1, 2))
+    names = ("sharpness", "recall_sharpness", "nearness")
+    before = {name: getattr(model, name).clone() for name in names}
     try:
         model.sharpness.fill_(5.0)
+        model.recall_sharpness.fill_(5.0)
         model.nearness.fill_(-8.0)
-        moved = model.carry(keys.roll(2, 3), keys, masks)
-        small = torch.nn.functional.avg_pool2d(masks, 4)
-        expected = torch.nn.functional.pixel_unshuffle(small.flatten(0, 1)[:, None], 2).unflatten(0, (1, 2))
-        torch.testing.assert_close(moved[:, :, :4], expected.roll(2, 4), atol=1e-3, rtol=1e-3)
-        assert bool((moved[:, :, 4] == 1).all())
+        moved = quarters.roll((2, 3), (3, 4))
+        torch.testing.assert_close(model.carry(keys.roll((2, 3), (2, 3)), keys, masks), moved, atol=1e-3, rtol=1e-3)
         model.nearness.fill_(8.0)  # only the same place counts
-        torch.testing.assert_close(model.carry(keys * 0, keys, masks)[:, :, :4], expected)
+        torch.testing.assert_close(model.carry(keys.roll((2, 3), (2, 3)), keys, masks), quarters)
+        torch.testing.assert_close(model.recall(keys.roll((2, 3), (2, 3)), keys, masks), moved, atol=1e-3, rtol=1e-3)
     finally:
-        model.sharpness.copy_(sharp)
-        model.nearness.copy_(near)
+        for name, value in before.items():
+            getattr(model, name).copy_(value)
 
 
-@pytest.mark.parametrize("changes", [{}, {"sensory_channels": 0}, {"fine_channels": 0}, {"trunk_blocks": 13}])
+@torch.no_grad()
+@pytest.mark.parametrize("n", [1, 9])
+def test_masks_are_carried_as_the_definition_says(model: Network, n: int) -> None:
+    """Softmax of sharpness · cosine − nearness · distance², place by place; recalled ones without the distance."""
+    g = torch.Generator().manual_seed(1)
+    h, w = 3, 5
+    now, last = (torch.nn.functional.normalize(torch.randn(2, 24, h, w, generator=g), dim=1) for _ in range(2))
+    masks = torch.rand(2, n, 8 * h, 8 * w, generator=g)
+    small = torch.nn.functional.avg_pool2d(masks, 4)
+    carried, recalled = model.carry(now, last, masks), model.recall(now, last, masks)
+    for b, (row, column) in ((b, divmod(i, w)) for b in range(2) for i in range(h * w)):
+        near, far = torch.zeros(h, w), torch.zeros(h, w)
+        for r, c in (divmod(i, w) for i in range(h * w)):
+            cosine = float(now[b, :, row, column] @ last[b, :, r, c])
+            apart = (row - r) ** 2 + (column - c) ** 2
+            near[r, c] = cosine * float(model.sharpness.exp()) - apart * float(model.nearness.exp())
+            far[r, c] = cosine * float(model.recall_sharpness.exp())
+        for found, scores in ((carried, near), (recalled, far)):
+            weights = scores.flatten().softmax(0).view(h, w)
+            for k, (dy, dx) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
+                expected = (weights * small[b, :, dy::2, dx::2]).sum((1, 2))
+                torch.testing.assert_close(found[b, :, k, row, column], expected, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_after_a_cut_nothing_is_carried_but_masks_are_recalled(model: Network) -> None:
+    carried, recalled = torch.rand(2, 3, 4, 2, 2), torch.rand(2, 3, 4, 2, 2)
+    told = model.matched(carried, recalled, torch.tensor([True, False]))
+    assert torch.equal(told[0], torch.cat([carried[0], recalled[0], torch.ones(3, 1, 2, 2)], 1))
+    assert torch.equal(told[1], torch.cat([carried[1] * 0, recalled[1], torch.zeros(3, 1, 2, 2)], 1))
+
+
+@pytest.mark.parametrize("changes", [{}, {"sensory_channels": 16}, {"fine_channels": 0}, {"trunk_blocks": 13}])
 def test_everything_that_is_trained_has_a_gradient(changes: dict[str, Any]) -> None:
     torch.manual_seed(0)
-    model = build(replace(PRESETS["tiny"], **changes)).train()
+    model = build(replace(SMALL, **changes)).train()
     pictures, labels = clip()
     batch = {"pictures": pictures[None], "labels": labels[None], "known": torch.tensor([[True, True]])}
     out = loss(model, batch, step())
     out["loss"].backward()
     missing = [name for name, value in model.named_parameters() if value.requires_grad and value.grad is None]
     # the state of the last frame is used by no frame of the clip, but that of the first predicted one is
-    assert missing == (["sharpness", "nearness"] if "fine_channels" in changes else [])
+    assert missing == (["sharpness", "recall_sharpness", "nearness"] if "fine_channels" in changes else [])
     assert {"loss", "cross_entropy", "dice", "coarse", "presence", "iou"} == out.keys()
 
 
 def test_the_loss_falls_on_one_clip() -> None:
     torch.manual_seed(0)
-    model = build(PRESETS["tiny"]).train()
+    model = build(SMALL).train()
     pictures, labels = clip()
     batch = {"pictures": pictures[None], "labels": labels[None], "known": torch.tensor([[True, True]])}
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 2e-3)
     first = last = 0.0
-    for _ in range(25):
+    for _ in range(45):
         out = loss(model, batch, step(0))
         optimizer.zero_grad()
         out["loss"].backward()

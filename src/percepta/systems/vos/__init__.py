@@ -6,7 +6,8 @@ state for each object that every frame changes, a working memory of keys and val
 memory of prototypes, pruned by how much they are read, so that no video is too long. `memory.py` is that memory,
 `xmem.py` the published network, `cutie.py` its successor Cutie (CVPR 2024), `model.py` our small network for a laptop's
 CPU: EfficientNet-Lite0 features, one picture encoding shared by all objects, the same memory at a sixteenth of the
-picture, and masks carried from frame to frame by finer keys at an eighth. `predict.py` follows objects in a session.
+picture, and by finer keys at an eighth masks that are carried from the last frame and recalled from the one in which
+they were given. `predict.py` follows objects in a session.
 """
 
 from __future__ import annotations
@@ -46,10 +47,11 @@ class Config:
     """Channels of the keys of the memory."""
     value_channels: int = 128
     """Channels of its values."""
-    sensory_channels: int = 32
+    sensory_channels: int = 0
     """Channels of the state that every frame changes; 0: none."""
     fine_channels: int = 24
-    """Channels of the keys that carry masks from one frame to the next; 0: masks are not carried."""
+    """Channels of the fine keys, by which masks are carried from the last frame and recalled from the one in which they
+    were given; 0: neither."""
     channels: tuple[int, int, int] = (96, 48, 24)
     """Channels of the decoder at a sixteenth, an eighth and a quarter of the picture."""
     top_k: int = 30
@@ -113,7 +115,7 @@ _small = Config(
         steps=4000,
         batch_size=4,
         lr=5e-4,
-        lr_scale=(("image.", 0.2), ("sharpness", 10.0), ("nearness", 10.0)),
+        lr_scale=(("image.", 0.2), ("sharpness", 10.0), ("nearness", 10.0), ("recall_sharpness", 10.0)),
         weight_decay=0.02,
         warmup=100,
         clip_norm=1.0,
@@ -128,14 +130,13 @@ _published = replace(
 PRESETS: dict[str, Config] = {
     "tiny": replace(
         _small,
-        height=64,
-        width=96,
-        clip_frames=3,
+        height=96,
+        width=160,
         max_objects=2,
         real_share=0.0,
         trunk_blocks=11,
+        frozen_blocks=11,
         value_channels=32,
-        sensory_channels=16,
         key_channels=32,
         channels=(32, 24, 16),
         memory_every=2,
@@ -143,7 +144,7 @@ PRESETS: dict[str, Config] = {
         min_memory_frames=2,
         prototypes=8,
         max_long_term=64,
-        train=replace(_small.train, steps=12, batch_size=2, lr=1e-3, warmup=0, ema=0.0),
+        train=replace(_small.train, steps=200, lr=2e-3, warmup=10, ema=0.0),
     ),
     "small": _small,
     "xmem": replace(_published, design="xmem"),

@@ -7,7 +7,7 @@ Objects that come at another time have a memory of their own. It agrees with the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -576,7 +576,7 @@ class CutieFollower(PaddedFollower):
         chosen = np.arange(1, every + 1) if times >= every else np.round(np.linspace(1, every, times))
         return self.frame - self.kept in chosen
 
-    def keep(self, picture: Tensor, encoded: Encoded, masks: Tensor, given: bool) -> None:
+    def keep(self, picture: Tensor, encoded: Encoded, masks: Tensor, given: Collection[int]) -> None:
         values, state, summaries = self.model.value(
             picture[None], encoded.pixel, masks.to(picture.dtype), self.state["sensory"]
         )
@@ -584,7 +584,7 @@ class CutieFollower(PaddedFollower):
         key, shrinkage, selection = (value[0].flatten(1) for value in encoded[:3])
         self.memory.add(key, shrinkage[0], selection, dict(zip(self.ids, values.flatten(2), strict=True)))
 
-    def begin(self, encoded: Encoded, new: int) -> None:
+    def begin(self, encoded: Encoded, new: int, masks: Tensor) -> None:
         size = encoded.key.shape[2:]
         zeros = {
             "sensory": encoded.key.new_zeros(new, self.config.sensory_channels, *size),

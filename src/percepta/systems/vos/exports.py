@@ -60,26 +60,30 @@ class SmallMasks(nn.Module):
         self.model = model
 
     def forward(
-        self, s16: Tensor, s8: Tensor, s4: Tensor, now: Tensor, before: Tensor, masks: Tensor, readout: Tensor,
-        state: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-        """(logits n h4 w4 before aggregation, logits of presence, new state).
+        self, s16: Tensor, s8: Tensor, s4: Tensor, now: Tensor, last: Tensor, masks: Tensor, first: Tensor,
+        marked: Tensor, readout: Tensor, state: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:  # fmt: skip
+        """(logits n h4 w4 before aggregation, logits of presence, new state where there is one).
 
         Args:
             s16: features at a sixteenth.
             s8: at an eighth.
             s4: at a quarter.
             now: fine keys of this frame.
-            before: fine keys of the last frame.
+            last: fine keys of the last frame.
             masks: of the last frame, probabilities n h w.
+            first: fine keys of the frame in which the objects were given.
+            marked: their masks there, n h w.
             readout: n v h16 w16, what the memory gave.
-            state: n s h16 w16.
+            state: n s h16 w16; None for a network without.
         """
-        carried = self.model.carry(now, before, masks[None])
+        carried, recalled = self.model.carry(now, last, masks[None]), self.model.recall(now, first, marked[None])
+        matched = self.model.matched(carried, recalled, torch.ones(1, dtype=torch.bool, device=now.device))
         nothing = s16[:, :0]
         encoded = Encoded(nothing, nothing, nothing, s16, s8, s4, now)
-        said = self.model.decoder(encoded, readout[None], carried, state[None])
-        return said.logits, said.presence, said.sensory
+        before = readout[:, :0] if state is None else state
+        said = self.model.decoder(encoded, readout[None], matched, before[None])
+        return (said.logits, said.presence) if state is None else (said.logits, said.presence, said.sensory)
 
 
 class XMemValues(nn.Module):
@@ -193,10 +197,14 @@ def masks(model: Any) -> Graph:
     """The graph of `SmallMasks`, `XMemMasks` or `CutieMasks`."""
     shared, own = example(model)
     if isinstance(model, Network):
-        free = ("masks", "readout", "state")
-        shared |= {"now": shared["fine"], "before": shared["fine"].roll(1, 3)}
-        inputs = _some(shared | own, ("s16", "s8", "s4", "now", "before", *free))
-        return SmallMasks(model), inputs, ["logits", "presence", "state_after"], {name: {0: "n"} for name in free}
+        free, told = ("masks", "marked", "readout"), ["logits", "presence"]
+        shared |= {"now": shared["fine"], "last": shared["fine"].roll(1, 3), "first": shared["fine"].roll(5, 3)}
+        own |= {"marked": own["masks"].round()}
+        names = ("s16", "s8", "s4", "now", "last", "masks", "first", "marked", "readout")
+        if model.config.sensory_channels:
+            free, told, names = (*free, "state"), [*told, "state_after"], (*names, "state")
+        inputs = _some(shared | own, names)
+        return SmallMasks(model), inputs, told, {name: {0: "n"} for name in free}
     if isinstance(model, XMem):
         inputs = _some(shared | own, ("f16", "f8", "f4", "readout", "state"))
         return XMemMasks(model), inputs, ["logits", "state_after"], {name: {0: "n"} for name in ("readout", "state")}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
@@ -121,7 +121,7 @@ class Follower:
             for i, one in enumerate(every):
                 if one in given:
                     presence[i] = float(given[one].any())
-            self.begin(encoded, new)
+            self.begin(encoded, new, probability[1:])
             self.ids = every
         if probability is None:
             size = picture.shape[1:]
@@ -129,7 +129,7 @@ class Follower:
         assert presence is not None
         self.masks = probability[1:]
         if keeps and self.ids:
-            self.keep(picture, encoded, self.masks, bool(given))
+            self.keep(picture, encoded, self.masks, given)
             self.kept = self.frame
         self.leave(encoded)
         return Answer(probability, presence)
@@ -148,19 +148,25 @@ class Follower:
         """
         raise NotImplementedError
 
-    def keep(self, picture: Tensor, encoded: Any, masks: Tensor, given: bool) -> None:
+    def keep(self, picture: Tensor, encoded: Any, masks: Tensor, given: Collection[int]) -> None:
         """Puts a frame into the memory.
 
         Args:
             picture: the frame.
             encoded: of the frame.
             masks: of its objects.
-            given: whether some of them were given.
+            given: objects whose masks were given.
         """
         raise NotImplementedError
 
-    def begin(self, encoded: Any, new: int) -> None:
-        """Gives `new` more objects a state."""
+    def begin(self, encoded: Any, new: int, masks: Tensor) -> None:
+        """Gives more objects a state.
+
+        Args:
+            encoded: of the frame.
+            new: how many.
+            masks: of all objects.
+        """
         raise NotImplementedError
 
     def leave(self, encoded: Any) -> None:

@@ -1,14 +1,15 @@
 """Our small network: one encoding of a picture for all objects, and for each object only what is light.
 
 A picture gives features at a sixteenth, an eighth and a quarter of its size (EfficientNet-Lite0), keys of the memory at
-a sixteenth (XMem, section 3.2), and fine keys at an eighth. For each object a frame that is kept gives a value; a frame
-that is predicted reads values by keys, has the last frame's mask carried to it by fine keys, and decodes both with its
-sensory state into logits at a quarter. Objects share the probability of a pixel by soft aggregation.
+a sixteenth (XMem, section 3.2), and fine keys at an eighth. For each object a frame that is kept gives a value. A frame
+that is predicted reads values by keys; by fine keys the last frame's mask is carried to it, and the mask of the frame
+in which the object was given is recalled. A decoder makes logits at a quarter of all of them, and objects share the
+probability of a pixel by soft aggregation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,6 +41,7 @@ class Trunk(EfficientNetLite0):
 
     def forward(self, image: Float[Tensor, "b 3 h w"]) -> tuple[Tensor, ...]:  # type: ignore[override]
         """Features of RGB pictures in 0..1 at a quarter, an eighth, a sixteenth and, where it goes so far, a 32nd."""
+        image = image.contiguous(memory_format=torch.channels_last)  # as all weights are: a fifth faster on a CPU
         x = self.stem((image * 255 - 127) / 128)
         kept = []
         for i, block in enumerate(self.blocks):
@@ -73,7 +75,7 @@ class Encoded(NamedTuple):
         shrinkage: how sharply the key is matched once it is in the memory, from 1 on.
         selection: which of its channels a place goes by, 0..1.
         s16, s8, s4: features for values and the decoder.
-        fine: keys that carry masks from frame to frame, of length 1.
+        fine: keys by which masks are carried and recalled, of length 1.
     """
 
     key: Float[Tensor, "b k h16 w16"]
@@ -135,14 +137,14 @@ class ValueEncoder(nn.Module):
         b, n = masks.shape[:2]
         others = (masks.sum(1, keepdim=True) - masks).clamp(0, 1)
         x = functional.pixel_unshuffle(torch.stack([masks, others], 2).flatten(0, 1), 4)
-        x = self.body4(_each(self.enter(x), encoded.s4, n))
-        x = self.body8(_each(self.down8(functional.relu(x)), encoded.s8, n))
-        x = self.body16(_each(self.down16(functional.relu(x)), encoded.s16, n))
+        x = self.body4(_each(self.enter(x), encoded.s4))
+        x = self.body8(_each(self.down8(functional.relu(x)), encoded.s8))
+        x = self.body16(_each(self.down16(functional.relu(x)), encoded.s16))
         return self.leave(functional.relu(x)).unflatten(0, (b, n))
 
 
 class Decoder(nn.Module):
-    """What was read, the state and the carried masks to logits at a quarter and a new state (a GRU)."""
+    """What was read, matched masks and the state to logits at a quarter and a new state (a GRU)."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -150,9 +152,9 @@ class Decoder(nn.Module):
         s = self.sensory = config.sensory_channels
         self.enter = nn.Conv2d(config.value_channels + s, c16, 1)
         self.body16 = nn.Sequential(Residual(c16), Residual(c16))
-        self.up8, self.carried8 = nn.Conv2d(c16, c8, 1), nn.Conv2d(5, c8, 1)
+        self.up8, self.matched8 = nn.Conv2d(c16, c8, 1), nn.Conv2d(9, c8, 1)
         self.body8 = nn.Sequential(Residual(c8), Residual(c8))
-        self.up4, self.carried4 = nn.Conv2d(c8, c4, 1), nn.Conv2d(1, c4, 1)
+        self.up4, self.matched4 = nn.Conv2d(c8, c4, 1), nn.Conv2d(2, c4, 1)
         self.body4 = Residual(c4)
         self.leave = nn.Conv2d(c4, 1, 3, padding=1)
         self.coarse = nn.Conv2d(c16, 1, 1)
@@ -165,7 +167,7 @@ class Decoder(nn.Module):
         self,
         encoded: Encoded,
         readout: Float[Tensor, "b n v h16 w16"],
-        carried: Float[Tensor, "b n 5 h8 w8"],
+        matched: Float[Tensor, "b n 9 h8 w8"],
         sensory: Float[Tensor, "b n s h16 w16"],
     ) -> Decoded:
         """Objects of one frame.
@@ -173,20 +175,21 @@ class Decoder(nn.Module):
         Args:
             encoded: of the frame.
             readout: what the memory gave.
-            carried: the last frame's masks, carried to this one; see `Network.carry`.
+            matched: the last frame's masks and the given ones, brought to this frame; see `Network.matched`.
             sensory: the state.
 
         Returns:
             All objects of all pictures in one row.
         """
-        n = readout.shape[1]
-        state, carried = sensory.flatten(0, 1), carried.flatten(0, 1)
-        x16 = self.body16(_each(self.enter(torch.cat([readout.flatten(0, 1), state], 1)), encoded.s16, n))
+        state, matched = sensory.flatten(0, 1), matched.flatten(0, 1)
+        read = readout.flatten(0, 1)
+        x16 = self.enter(torch.cat([read, state], 1) if self.sensory else read)
+        x16 = self.body16(_each(x16, encoded.s16))
         x8 = self.up8(functional.relu(x16))
-        x8 = _each(_larger(x8, 2) + self.carried8(carried), encoded.s8, n)
+        x8 = _each(_larger(x8, 2) + self.matched8(matched), encoded.s8)
         x8 = self.body8(x8)
-        x4 = _larger(self.up4(functional.relu(x8)), 2) + self.carried4(functional.pixel_shuffle(carried[:, :4], 2))
-        x4 = self.body4(_each(x4, encoded.s4, n))
+        x4 = _larger(self.up4(functional.relu(x8)), 2) + self.matched4(functional.pixel_shuffle(matched[:, :8], 2))
+        x4 = self.body4(_each(x4, encoded.s4))
         logits = self.leave(functional.relu(x4))
         seen = functional.relu(x16).flatten(2)
         presence = self.presence(torch.cat([seen.amax(2), seen.mean(2)], 1))[:, 0]
@@ -233,14 +236,17 @@ class Network(nn.Module):
         for layer in (self.lateral4, self.lateral8, self.lateral16, self.context):
             if layer is not None:  # Lite0's features vary by 4; keys that far apart would match nothing but themselves
                 layer.weight.data.mul_(0.25)
-        self.fine = nn.Conv2d(c8, config.fine_channels, 3, padding=1) if config.fine_channels else None
+        self.fine = self.fine16 = None
+        if config.fine_channels:
+            self.fine = nn.Conv2d(c8, config.fine_channels, 3, padding=1)
+            self.fine16 = nn.Conv2d(c16, c8, 1)
         self.key = nn.Conv2d(c16, 2 * config.key_channels + 1, 3, padding=1)
         nn.init.orthogonal_(self.key.weight[: config.key_channels].data.flatten(1))
         self.value, self.decoder = ValueEncoder(config), Decoder(config)
-        # 1 / temperature of cosines of fine keys, and 1 / (2 · distance²) of places, as logarithms
-        self.sharpness = nn.Parameter(torch.tensor(2.5))
+        # as logarithms: 1 / temperature of cosines of fine keys, to carry and to recall; 1 / (2 · distance²) of places
+        self.sharpness, self.recall_sharpness = nn.Parameter(torch.tensor(2.5)), nn.Parameter(torch.tensor(3.0))
         self.nearness = nn.Parameter(torch.tensor(-4.0))
-        self._grid: tuple[Any, Tensor] | None = None
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def encode(self, image: Float[Tensor, "b 3 h w"], *, fast: bool = False) -> Encoded:
         """What all objects of a picture share.
@@ -254,34 +260,64 @@ class Network(nn.Module):
         if self.context is not None:
             s16 = s16 + _larger(self.context(more[0]), 2)
         key, selection, shrinkage = self.key(s16).split((self.config.key_channels, self.config.key_channels, 1), 1)
-        fine = functional.normalize(self.fine(s8), dim=1) if self.fine is not None else s8[:, :0]
+        fine = s8[:, :0]
+        if self.fine is not None and self.fine16 is not None:
+            fine = functional.normalize(self.fine(s8 + _larger(self.fine16(s16), 2)), dim=1)
         return Encoded(key, shrinkage.square() + 1, selection.sigmoid(), s16, s8, s4, fine)
 
     def carry(
-        self, now: Float[Tensor, "b f h8 w8"], before: Float[Tensor, "b f h8 w8"], masks: Float[Tensor, "b n h w"]
-    ) -> Float[Tensor, "b n 5 h8 w8"]:
+        self, now: Float[Tensor, "b f h8 w8"], last: Float[Tensor, "b f h8 w8"], masks: Float[Tensor, "b n h w"]
+    ) -> Float[Tensor, "b n 4 h8 w8"]:
         """The last frame's masks at this frame: every place takes those of the places that look like it nearby.
 
         Args:
             now: fine keys of this frame.
-            before: fine keys of the last one.
+            last: fine keys of the last one.
             masks: of the last one, probabilities.
 
         Returns:
-            Four values a place (its four quarters) and a fifth that is 1: with zeros instead nothing is carried.
+            Four values a place, of its four quarters.
         """
-        (b, n), (h, w) = masks.shape[:2], now.shape[2:]
-        small = functional.pixel_unshuffle(functional.avg_pool2d(masks.flatten(0, 1)[:, None], 4), 2)
+        # −a·|p − p'|² = 2a·p·p' − a·|p'|², and a term that no softmax over p' notices: three channels more of the keys
+        near, (b, _, h, w) = self.nearness.exp(), now.shape
+        place = _places(h, w, now).expand(b, -1, -1, -1)
+        query = torch.cat([now * self.sharpness.exp(), 2 * near * place, -near * torch.ones_like(place[:, :1])], 1)
+        key = torch.cat([last, place, place.square().sum(1, keepdim=True)], 1)
+        return _moved(query, key, masks)
+
+    def recall(
+        self, now: Float[Tensor, "b f h8 w8"], then: Float[Tensor, "b f h8 w8"], masks: Float[Tensor, "b n h w"]
+    ) -> Float[Tensor, "b n 4 h8 w8"]:
+        """The masks of an earlier frame at this one: every place takes those of the places that look like it, wherever.
+
+        Args:
+            now: fine keys of this frame.
+            then: fine keys of the earlier one.
+            masks: of the earlier one.
+
+        Returns:
+            Four values a place, of its four quarters.
+        """
+        return _moved(now * self.recall_sharpness.exp(), then, masks)
+
+    def matched(
+        self, carried: Float[Tensor, "b n 4 h8 w8"], recalled: Float[Tensor, "b n 4 h8 w8"], keep: Bool[Tensor, " b"]
+    ) -> Float[Tensor, "b n 9 h8 w8"]:
+        """What the decoder is told of other frames' masks.
+
+        Args:
+            carried: from the last frame.
+            recalled: from the frame in which each object was given.
+            keep: whether anything is carried; after a cut nothing is.
+
+        Returns:
+            Carried and recalled values, and a ninth that says whether anything was carried.
+        """
+        told = torch.cat([carried, recalled, torch.ones_like(carried[:, :, :1])], 2)
         if self.fine is None:
-            return small.new_zeros(b, n, 5, h, w)
-        scores = torch.baddbmm(
-            self._distance(h, w, now) * -self.nearness.exp(),
-            (now * self.sharpness.exp()).flatten(2).transpose(1, 2),
-            before.flatten(2),
-        )
-        values = small.view(b, n * 4, h * w).transpose(1, 2)
-        moved = torch.bmm(scores.softmax(2), values).transpose(1, 2).reshape(b, n, 4, h, w)
-        return torch.cat([moved, torch.ones_like(moved[:, :, :1])], 2)
+            return torch.zeros_like(told)
+        always = torch.tensor([False] * 4 + [True] * 4 + [False], device=keep.device)
+        return told * (keep[:, None] | always)[:, None, :, None, None]
 
     def read(
         self,
@@ -331,14 +367,15 @@ class Network(nn.Module):
         state, values, out = self.new_state(at[0], n), [], []
         if known is not None:
             masks = masks * known[:, :, None, None]
+        given = masks
+        keep = torch.ones(b, t, dtype=torch.bool, device=masks.device) if keep_carried is None else keep_carried
         for i in range(1, t):
             values.append(self.value(at[i - 1], masks).flatten(3))
             keys = frames.key[:, :i].transpose(1, 2).flatten(2)
             readout = self.read(keys, frames.shrinkage[:, :i].flatten(1), torch.cat(values, 3), at[i])
-            carried = self.carry(at[i].fine, at[i - 1].fine, masks)
-            if keep_carried is not None:
-                carried = carried * keep_carried[:, i, None, None, None, None]
-            said = self.decoder(at[i], readout, carried, state)
+            now, last, first = at[i].fine, at[i - 1].fine, at[0].fine
+            matched = self.matched(self.carry(now, last, masks), self.recall(now, first, given), keep[:, i])
+            said = self.decoder(at[i], readout, matched, state)
             state = said.sensory.unflatten(0, (b, n))
             full = functional.interpolate(said.logits.unflatten(0, (b, n)), (h, w), mode="bilinear")
             logits = aggregate(full.sigmoid() if known is None else full.sigmoid() * known[:, :, None, None])
@@ -346,21 +383,40 @@ class Network(nn.Module):
             out.append((logits, said))
         return out
 
-    def _distance(self, h: int, w: int, like: Tensor) -> Tensor:
-        """Squared distances between all places of a map, `1 h·w h·w`."""
-        key = (h, w, like.device, like.dtype)
-        if self._grid is None or self._grid[0] != key:
-            rows, columns = torch.meshgrid(
-                torch.arange(h, device=like.device), torch.arange(w, device=like.device), indexing="ij"
-            )
-            place = torch.stack([rows, columns]).flatten(1).to(like.dtype)
-            self._grid = key, (place[:, :, None] - place[:, None]).square().sum(0)[None]
-        return self._grid[1]
+
+def _places(h: int, w: int, like: Tensor) -> Float[Tensor, "2 h w"]:
+    """Row and column of each place, from the middle."""
+    rows, columns = (torch.arange(n, device=like.device, dtype=torch.float32) - n / 2 for n in (h, w))
+    return torch.stack([rows[:, None].expand(h, w), columns[None].expand(h, w)])
 
 
-def _each(x: Tensor, shared: Tensor, n: int | torch.SymInt) -> Tensor:
-    """The picture's features added to those of each of its n objects."""
-    return x + shared if n == 1 else (x.unflatten(0, (-1, n)) + shared[:, None]).flatten(0, 1)
+def _moved(
+    now: Float[Tensor, "b f h8 w8"], then: Float[Tensor, "b f h8 w8"], masks: Float[Tensor, "b n h w"]
+) -> Float[Tensor, "b n 4 h8 w8"]:
+    """What places take of masks by the softmax of the products of keys, in quarters.
+
+    Args:
+        now: keys of the places.
+        then: keys of the masks' frame.
+        masks: probabilities.
+    """
+    (b, n), (h, w) = masks.shape[:2], now.shape[2:]
+    small = functional.pixel_unshuffle(functional.avg_pool2d(masks.flatten(0, 1)[:, None], 4), 2)
+    values = small.view(b, n * 4, h, w)
+    query, key, value = (x.float().flatten(2).transpose(1, 2).contiguous() for x in (now, then, values))
+    if torch.compiler.is_exporting():
+        out = torch.bmm(query, key.transpose(1, 2)).softmax(2) @ value
+    else:  # the same, without ever holding all products; it is fast where all have as many channels
+        most = max(query.shape[2], value.shape[2])
+        query, key, wide = (functional.pad(x, (0, most - x.shape[2]))[:, None] for x in (query, key, value))
+        out = functional.scaled_dot_product_attention(query, key, wide, scale=1.0)[:, 0, :, : value.shape[2]]
+    return out.transpose(1, 2).reshape(b, n, 4, h, w).to(masks.dtype)
+
+
+def _each(x: Tensor, shared: Tensor) -> Tensor:
+    """The features of pictures added to those of each of their objects, which follow each other in `x`."""
+    b = shared.shape[0]
+    return x + shared if b in (1, x.shape[0]) else (x.unflatten(0, (b, -1)) + shared[:, None]).flatten(0, 1)
 
 
 def _larger(x: Tensor, times: int) -> Tensor:
@@ -373,6 +429,8 @@ class SmallFollower(Follower):
 
     Attributes:
         fine: fine keys of the last frame.
+        state: "sensory"; of the frame in which each object was given last: "first", its fine keys, "marked", the mask,
+            and "since", its number.
     """
 
     fine: Tensor | None = None
@@ -381,25 +439,43 @@ class SmallFollower(Follower):
         return self.model.encode(picture[None], fast=True)
 
     def predict(self, encoded: Encoded, keeps: bool, cut: bool) -> tuple[Tensor, Tensor]:
-        read = self.memory.read(encoded.key[0].flatten(1), encoded.selection[0].flatten(1))
-        size = encoded.key.shape[2:]
-        kind = encoded.key.dtype
-        readout = torch.stack([read[one] for one in self.ids]).unflatten(2, size)[None].to(kind)
         assert self.fine is not None and self.masks is not None
+        kind, size = encoded.key.dtype, encoded.key.shape[2:]
+        read = self.memory.read(encoded.key[0].flatten(1), encoded.selection[0].flatten(1))
+        readout = torch.stack([read[one] for one in self.ids]).unflatten(2, size)[None].to(kind)
         carried = self.model.carry(encoded.fine, self.fine, self.masks[None].to(kind))
-        said = self.model.decoder(encoded, readout, carried * 0 if cut else carried, self.state["sensory"][None])
-        self.state = {"sensory": said.sensory}
+        recalled = torch.empty_like(carried)
+        for frame in self.state["since"].unique():  # objects that were given together are recalled together
+            rows = (self.state["since"] == frame).nonzero()[:, 0]
+            masks = self.state["marked"][rows][None].to(kind)
+            recalled[:, rows] = self.model.recall(encoded.fine, self.state["first"][rows[:1]], masks)
+        matched = self.model.matched(carried, recalled, torch.tensor([not cut], device=carried.device))
+        said = self.model.decoder(encoded, readout, matched, self.state["sensory"][None])
+        self.state = {**self.state, "sensory": said.sensory}
         full = functional.interpolate(said.logits[None].float(), self.masks.shape[1:], mode="bilinear")[0]
         return aggregate(full.sigmoid()).softmax(0), said.presence.float().sigmoid()
 
-    def keep(self, picture: Tensor, encoded: Encoded, masks: Tensor, given: bool) -> None:
+    def keep(self, picture: Tensor, encoded: Encoded, masks: Tensor, given: Collection[int]) -> None:
         values = self.model.value(encoded, masks[None].to(encoded.key.dtype))[0].flatten(2)
         key, shrinkage, selection = (value[0].flatten(1) for value in encoded[:3])
-        self.memory.add(key, shrinkage[0], selection, dict(zip(self.ids, values, strict=True)), permanent=given)
+        rows = dict(zip(self.ids, values, strict=True))
+        self.memory.add(key, shrinkage[0], selection, rows, permanent=bool(given))
+        fresh = torch.tensor([one in given for one in self.ids], device=masks.device)
+        new = {"first": encoded.fine, "marked": masks, "since": torch.full_like(fresh, self.frame, dtype=torch.long)}
+        self.state = dict(self.state)
+        for name, value in new.items():
+            where = fresh.view(-1, *[1] * (value.ndim - 1))
+            self.state[name] = torch.where(where, value, self.state[name])
 
-    def begin(self, encoded: Encoded, new: int) -> None:
-        zeros = self.model.new_state(encoded, new)[0]
-        self.state = {"sensory": torch.cat([self.state["sensory"], zeros]) if self.state else zeros}
+    def begin(self, encoded: Encoded, new: int, masks: Tensor) -> None:
+        fresh = {
+            "sensory": self.model.new_state(encoded, new)[0],
+            "first": encoded.fine.expand(new, -1, -1, -1),
+            "marked": masks.new_zeros(new, *masks.shape[1:]),
+            "since": torch.full((new,), self.frame, device=masks.device),
+        }
+        old = self.state or {name: value[:0] for name, value in fresh.items()}
+        self.state = {name: torch.cat([old[name], value]) for name, value in fresh.items()}
 
     def leave(self, encoded: Encoded) -> None:
         self.fine = encoded.fine

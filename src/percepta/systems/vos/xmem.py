@@ -6,6 +6,7 @@ frame changes; frames that are kept change it through their values ("deep update
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -343,13 +344,13 @@ class XMemFollower(PaddedFollower):
         self.state = {"sensory": state}
         return self._sure(logits.float().softmax(0))
 
-    def keep(self, picture: Tensor, encoded: Encoded, masks: Tensor, given: bool) -> None:
+    def keep(self, picture: Tensor, encoded: Encoded, masks: Tensor, given: Collection[int]) -> None:
         values, state = self.model.value(picture[None], encoded.f16, masks.to(picture.dtype), self.state["sensory"])
         self.state = {"sensory": state}
         key, shrinkage, selection = (value[0].flatten(1) for value in encoded[:3])
         rows = dict(zip(self.ids, values.flatten(2), strict=True))
         self.memory.add(key, shrinkage[0], selection, rows, permanent=self.memory.size == 0)
 
-    def begin(self, encoded: Encoded, new: int) -> None:
+    def begin(self, encoded: Encoded, new: int, masks: Tensor) -> None:
         zeros = encoded.key.new_zeros(new, self.config.sensory_channels, *encoded.key.shape[2:])
         self.state = {"sensory": torch.cat([self.state["sensory"], zeros]) if self.state else zeros}
