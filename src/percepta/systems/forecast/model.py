@@ -145,7 +145,7 @@ class SmallNet(nn.Module):
         x = agents[target, None] + self.queries + self.horizon(horizon[:, None])[:, None]
         x = self.decoder(x, agents, lines, view)
         alone, together = x[:, : 1 + self.config.modes], x[:, 1 + self.config.modes :]
-        row = torch.zeros_like(kind).index_put((target,), torch.arange(1, 1 + len(target), device=target.device))
+        row = torch.zeros_like(kind).index_put((target,), torch.arange(1, 1 + target.shape[0], device=target.device))
         other = row[view.neighbour]  # 1 and up among the targets; 0: its future is not asked for
         there = view.neighbour_there & (other > 0)
         together = together + self.between.between_modes(together, (other - 1).clamp_min(0), view.neighbour_pose, there)
