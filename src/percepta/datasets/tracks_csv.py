@@ -168,7 +168,7 @@ def _step(times: np.ndarray, ids: list[str], path: Path) -> float:
     gaps = gaps[gaps > 0]
     if not len(gaps):
         raise InputError(f"{path}: no agent has two rows at different times")
-    return float(np.median(gaps))
+    return round(float(np.median(gaps)), 6)  # times in decimals: 0.4, not 0.40000000000000036
 
 
 def _beside(path: Path) -> StreetMap:
