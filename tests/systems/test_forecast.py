@@ -26,8 +26,9 @@ from percepta.systems.forecast import scene as scenes
 from percepta.systems.forecast.data import Part, Windows
 from percepta.systems.forecast.evaluate import Rows, collect, evaluate, grouped_interval, score_submission
 from percepta.systems.forecast.losses import errors, loss
-from percepta.systems.forecast.model import SmallNet, build
+from percepta.systems.forecast.model import build
 from percepta.systems.forecast.predict import Forecast, chosen
+from percepta.systems.forecast.small import SmallNet
 from percepta.worlds.street.traffic import traffic
 
 SEEDS = st.integers(0, 500)

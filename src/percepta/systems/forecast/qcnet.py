@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from percepta.contract import Batch
+from percepta.datasets.tracks import Moment
 from percepta.nn.graph import edge_softmax, edge_sum
 from percepta.systems.forecast import Config, QCNetSettings
-from percepta.systems.forecast.qcnet_inputs import QCNetInputs
+from percepta.systems.forecast.qcnet_inputs import QCNetInputs, qcnet_inputs
 from percepta.systems.forecast.scene import Output, ways_turned
 
 
@@ -447,6 +448,10 @@ class QCNet(nn.Module):
         self.encoder, self.decoder = Encoder(config.qcnet), Decoder(config)
         self.apply(_start)
 
+    def inputs(self, moment: Moment) -> tuple[Tensor, ...]:
+        """What `predict` reads besides the tensors of the scene."""
+        return qcnet_inputs(moment, self.config)
+
     def encode(self, s: QCNetInputs) -> tuple[Tensor, Tensor, Tensor]:
         """(points, polygons, agents at every step)."""
         points, polygons = self.encoder.map_encoder(s)
@@ -496,7 +501,13 @@ def _start(module: nn.Module) -> None:
 def laplace_nll(
     way: Float[Tensor, "*n"], scale: Float[Tensor, "*n"], truth: Float[Tensor, "*#n"]
 ) -> Float[Tensor, "*n"]:
-    """−log of a Laplace density."""
+    """−log of a Laplace density.
+
+    Args:
+        way: its middle.
+        scale: its width.
+        truth: where the density is read.
+    """
     scale = scale.clamp_min(1e-6)
     return torch.log(2 * scale) + (truth - way).abs() / scale
 
@@ -504,7 +515,13 @@ def laplace_nll(
 def von_mises_nll(
     angle: Float[Tensor, "*n"], concentration: Float[Tensor, "*n"], truth: Float[Tensor, "*#n"]
 ) -> Float[Tensor, "*n"]:
-    """−log of a von Mises density."""
+    """−log of a von Mises density.
+
+    Args:
+        angle: its middle, radians.
+        concentration: 0 for all directions alike.
+        truth: where the density is read, radians.
+    """
     k = concentration.clamp_min(1e-6)
     return -k * torch.cos(truth - angle) + math.log(2 * math.pi) + torch.special.i0e(k).log() + k
 
