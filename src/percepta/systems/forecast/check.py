@@ -18,6 +18,7 @@ from percepta.media import draw
 from percepta.systems.forecast.drawing import Scene
 
 FASTEST = {"vehicle": 70.0, "pedestrian": 12.0}  # m/s: faster is no movement but a jump
+JUMP_M = 2.0  # shorter ones are noise of annotations
 USUAL = {"vehicle": 40.0, "pedestrian": 4.0}  # m/s: a median above says that lengths are no metres
 LOST_S = 1.0  # an agent that is missing for longer may be another one when it comes back
 KEYFRAMES = range(2, 11)  # steps between annotations that are looked for
@@ -71,7 +72,9 @@ def check(root: Path | str, *, examples: int = 8, progress: Progress | None = No
             problems += [Problem(place, None, text) for text in wrong]
             warnings += [Problem(place, None, text) for text in odd]
             if i in wanted:
-                shown.append((picture(tracks), f"{name}: {len(tracks.ids)} agents, {tracks.steps} × {tracks.dt_s:g} s"))
+                shown.append(
+                    (picture(tracks), f"{name}: {len(tracks.ids)} agents, {tracks.steps} steps of {tracks.dt_s:g} s")
+                )
         if progress is not None:
             progress(i + 1, len(recordings))
     return Report(root, layout, dict(counts), tuple(problems), tuple(warnings), tuple(shown))
@@ -94,7 +97,7 @@ def of_recording(tracks: Tracks) -> tuple[list[str], list[str]]:
             )
         elif moving.size:
             agent, step = np.unravel_index(np.nanargmax(np.where(rows[:, None], speed, np.nan)), speed.shape)
-            if speed[agent, step] > FASTEST[kind]:
+            if speed[agent, step] > FASTEST[kind] and speed[agent, step] * tracks.dt_s > JUMP_M:
                 wrong.append(
                     f"agent {tracks.ids[agent]} jumps {speed[agent, step] * tracks.dt_s:.1f} m from step {step - 1} "
                     f"to {step} ({speed[agent, step]:.0f} m/s): was its id given to another one?"

@@ -2,7 +2,8 @@
 part.
 
 Numbers are means over collections of recordings (nuScenes, Waymo, ... each counts once), of means over their agents.
-The interval resamples whole recordings within each collection.
+The interval resamples whole recordings within each collection, or stretches of recordings where these are fewer than
+three.
 """
 
 from __future__ import annotations
@@ -61,17 +62,27 @@ class Rows:
         groups, values = np.array(self.groups), np.array(self.values[name])
         return {group: float(values[groups == group].mean()) for group in dict.fromkeys(self.groups)}
 
+    def units(self) -> list[str]:
+        """What is drawn anew for an interval: recordings; of collections with fewer than three, stretches of them."""
+        count = {group: len({r for g, r in zip(self.groups, self.recordings, strict=True) if g == group})
+                 for group in set(self.groups)}  # fmt: skip
+        steps = self.values.get("last step", [0.0] * len(self.groups))
+        rows = zip(self.groups, self.recordings, steps, strict=True)
+        return [name if count[group] >= 3 else f"{name} {int(step) // STRETCH}" for group, name, step in rows]
+
     def metric(self, name: str, unit: str, baselines: Mapping[str, str]) -> Metric:
-        """A number with its interval.
+        """A number with its interval; none where there is only one unit to be drawn.
 
         Args:
             name: of the values.
             unit: "m" or "".
             baselines: {what it is called: name of its values}.
         """
-        low, high = grouped_interval(self.values[name], self.groups, self.recordings)
-        value = self.mean(name)
+        value, units = self.mean(name), self.units()
         others = {label: self.mean(other) for label, other in baselines.items()}
+        if len(set(units)) == 1:
+            return Metric(value, n=len(self.groups), unit=unit, baselines=others)
+        low, high = grouped_interval(self.values[name], self.groups, units)
         return Metric(value, min(low, value), max(high, value), len(self.groups), unit, others)
 
 
@@ -175,6 +186,7 @@ def collect(model: Any, loader: Loader | Iterable[Batch], examples: int = 0) -> 
 
 
 PEOPLE_COLLIDE_M = 0.2  # people walk closer to each other than the metre that counts for cars
+STRETCH = 50  # steps of a recording that are drawn together for an interval, where there are few recordings
 IDEAL = [(0, 0), (1, 1)]
 NAMES = {
     "minADE": "m", "minFDE": "m", "miss rate": "", "brier-minFDE": "m", "lowest ADE": "m", "one mode ADE": "m",

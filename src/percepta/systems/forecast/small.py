@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -85,7 +86,8 @@ class SmallNet(nn.Module):
             nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
         )
         self.norm = nn.LayerNorm(width)
-        self.way = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 2 * config.future_steps))
+        self.register_buffer("curves", curves(config.future_steps), persistent=False)
+        self.way = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 2 * len(self.curves)))
         self.logit = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 1))
 
     def forward(
@@ -148,7 +150,8 @@ class SmallNet(nn.Module):
         x = self.norm(torch.cat([alone, together], 1))
         ahead = torch.arange(1, steps + 1, device=x.device, dtype=x.dtype)
         constant = velocity(history[target], seen[target])[:, None, None] * ahead[:, None]
-        way = constant + scale * self.way(x).view(*x.shape[:2], steps, 2)
+        weights = self.way(x).unflatten(-1, (2, -1))
+        way = constant + scale * torch.einsum("nqdc,ct->nqtd", weights, self.curves)
         logit, k = self.logit(x)[..., 0], self.config.modes
         return Output(way[:, 0], way[:, 1 : 1 + k], logit[:, 1 : 1 + k], way[:, 1 + k :], logit[:, 1 + k :])
 
@@ -168,6 +171,20 @@ class SmallNet(nn.Module):
     def _relation(self, pose: Tensor) -> Tensor:
         x, y, turn = pose.unbind(-1)
         return self.relation(relative_pose(x / self.config.scale_m, y / self.config.scale_m, turn))
+
+
+def curves(steps: int, most: int = 10) -> Float[Tensor, "c t"]:
+    """Smooth functions of time that are 0 at the last observed step: Legendre polynomials times the time.
+
+    A trajectory is a sum of them: it cannot shake from step to step, and there is less to learn.
+
+    Args:
+        steps: predicted ones.
+        most: how many functions; no more than steps.
+    """
+    time = np.arange(1, steps + 1) / steps
+    rows = [time * np.polynomial.legendre.Legendre.basis(k, (0, 1))(time) for k in range(min(most, steps))]
+    return torch.from_numpy(np.stack(rows).astype(np.float32))
 
 
 INPUTS = (
