@@ -72,6 +72,13 @@ def test_aesthetics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"ranking.csv", "report.html"}
 
 
+def test_forecast(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = "\n".join(f"{t / 10:.1f},{k},{t * 0.5 * k:.2f},{3 * k}" for t in range(30) for k in (1, 2))
+    (tmp_path / "yard.csv").write_text(f"time,id,x,y\n{rows}\n")
+    example("forecast").main(tmp_path / "yard.csv", tmp_path / "out")
+    assert capsys.readouterr().out.count("probability") == 2 and (tmp_path / "out" / "yard.json").is_file()
+
+
 def test_distill(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for seed, kind in enumerate(("dark", "light")):
         pictures(tmp_path / "data" / kind, 12, 2 * seed)

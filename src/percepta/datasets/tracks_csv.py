@@ -11,6 +11,7 @@ times of an agent; an agent that is missing for a while comes back under its id.
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from percepta.datasets.problem import Problem
 from percepta.datasets.tracks import KINDS, Lane, Recordings, StreetMap, Tracks, from_rows
 from percepta.errors import InputError
 from percepta.files import check_regular, listed
-from percepta.formats import read_json
+from percepta.formats import read_json, read_text
 
 NAME = "tracks as CSV"
 FILES = "*.csv with time, id, x, y (seconds, metres) and maybe type; lanes as NAME.geojson or lanes.geojson"
@@ -121,6 +122,38 @@ def read_geojson(path: Path) -> StreetMap:
     return StreetMap(tuple(lanes), areas=tuple(areas), source=f"{path.name}: metres, as in the tracks")
 
 
+def read_homography(path: Path) -> Float64[np.ndarray, "3 3"]:
+    """A homography from pixels of a camera that does not move to metres on the ground: a text file of 3 × 3 numbers.
+
+    Raises:
+        InputError: not nine finite numbers, or a matrix that has no inverse.
+    """
+    try:
+        matrix = np.array(read_text(path).replace(",", " ").split(), np.float64).reshape(3, 3)
+    except ValueError:
+        raise InputError(f"{path}: expected the 3 × 3 numbers of a homography from pixels to metres") from None
+    if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-15:
+        raise InputError(f"{path}: a homography is made of finite numbers and has an inverse")
+    return matrix
+
+
+def on_the_ground(tracks: Tracks, metres_from_pixels: Float64[np.ndarray, "3 3"]) -> Tracks:
+    """Tracks in metres from tracks in pixels, such as the lower edges of boxes that a tracker gave.
+
+    Raises:
+        InputError: a position lies on the horizon or above it.
+    """
+    pixels = np.concatenate([tracks.position, np.ones((*tracks.position.shape[:2], 1))], -1)
+    place = pixels @ metres_from_pixels.T
+    seen = np.isfinite(place).all(-1)
+    side = np.sign(place[..., 2][seen])
+    if side.size and (side != side[0]).any():
+        raise InputError(
+            f"{tracks.name}: a position lies on the horizon or above it: is the homography of this camera?"
+        )
+    return replace(tracks, position=place[..., :2] / place[..., 2:], heading=np.full_like(tracks.heading, np.nan))
+
+
 def _points(line: Any) -> Float64[np.ndarray, "n 3"]:
     points = np.array([(*map(float, point[:2]), 0.0) for point in line], np.float64)
     if len(points) < 2:
@@ -136,7 +169,7 @@ def _step(times: np.ndarray, ids: list[str], path: Path) -> float:
     gaps = gaps[gaps > 0]
     if not len(gaps):
         raise InputError(f"{path}: no agent has two rows at different times")
-    return float(np.median(gaps))
+    return round(float(np.median(gaps)), 6)  # times in decimals: 0.4, not 0.40000000000000036
 
 
 def _beside(path: Path) -> StreetMap:

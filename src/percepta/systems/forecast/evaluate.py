@@ -2,20 +2,25 @@
 part.
 
 Numbers are means over collections of recordings (nuScenes, Waymo, ... each counts once), of means over their agents.
-The interval resamples whole recordings within each collection.
+The interval resamples whole recordings within each collection, or stretches of recordings where these are fewer than
+three.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from percepta.contract import Batch, Evaluation, Loader
+from percepta.datasets import traffic
+from percepta.datasets.argoverse2 import read_submission
 from percepta.datasets.tracks import Lane, StreetMap
+from percepta.errors import InputError
 from percepta.metrics import Metric
 from percepta.metrics import forecast as fc
 from percepta.report import Block, Curves, Gallery, Text
@@ -57,17 +62,27 @@ class Rows:
         groups, values = np.array(self.groups), np.array(self.values[name])
         return {group: float(values[groups == group].mean()) for group in dict.fromkeys(self.groups)}
 
+    def units(self) -> list[str]:
+        """What is drawn anew for an interval: recordings; of collections with fewer than three, stretches of them."""
+        count = {group: len({r for g, r in zip(self.groups, self.recordings, strict=True) if g == group})
+                 for group in set(self.groups)}  # fmt: skip
+        steps = self.values.get("last step", [0.0] * len(self.groups))
+        rows = zip(self.groups, self.recordings, steps, strict=True)
+        return [name if count[group] >= 3 else f"{name} {int(step) // STRETCH}" for group, name, step in rows]
+
     def metric(self, name: str, unit: str, baselines: Mapping[str, str]) -> Metric:
-        """A number with its interval.
+        """A number with its interval; none where there is only one unit to be drawn.
 
         Args:
             name: of the values.
             unit: "m" or "".
             baselines: {what it is called: name of its values}.
         """
-        low, high = grouped_interval(self.values[name], self.groups, self.recordings)
-        value = self.mean(name)
+        value, units = self.mean(name), self.units()
         others = {label: self.mean(other) for label, other in baselines.items()}
+        if len(set(units)) == 1:
+            return Metric(value, n=len(self.groups), unit=unit, baselines=others)
+        low, high = grouped_interval(self.values[name], self.groups, units)
         return Metric(value, min(low, value), max(high, value), len(self.groups), unit, others)
 
 
@@ -171,6 +186,7 @@ def collect(model: Any, loader: Loader | Iterable[Batch], examples: int = 0) -> 
 
 
 PEOPLE_COLLIDE_M = 0.2  # people walk closer to each other than the metre that counts for cars
+STRETCH = 50  # steps of a recording that are drawn together for an interval, where there are few recordings
 IDEAL = [(0, 0), (1, 1)]
 NAMES = {
     "minADE": "m", "minFDE": "m", "miss rate": "", "brier-minFDE": "m", "lowest ADE": "m", "one mode ADE": "m",
@@ -244,6 +260,67 @@ def scene_scores(out: Output, about: Mapping[str, Any], target: np.ndarray, futu
             f"brier-minFDE{end}": one_.brier_min_fde, f"lowest ADE{end}": one_.lowest_ade,
         }  # fmt: skip
     return SceneScores(values, p, scores.best, single)
+
+
+def score_submission(predictions: Path, truth: Path) -> tuple[dict[str, Metric], list[str]]:
+    """Errors of a file of predictions, whoever made it, beside constant velocity: (metrics, what is left out).
+
+    Single agents are scored by their own modes. Scenes are scored jointly where all predicted agents of a scenario have
+    as many modes: mode k of all is one future, in the order of their probability.
+
+    Args:
+        predictions: Parquet as the challenge of Argoverse 2 has it.
+        truth: folder with the scenarios, all steps in them.
+
+    Raises:
+        InputError: no prediction is about a scenario of the folder.
+    """
+    given = read_submission(predictions)
+    recordings = traffic.read(truth)
+    rows, left_out = Rows(), []
+    where = {name: i for i, name in enumerate(recordings.names)}
+    for scenario, agents in given.items():
+        if scenario not in where:
+            left_out.append(f"scenario {scenario}: not in {truth}")
+            continue
+        tracks = recordings[where[scenario]]
+        last = tracks.steps // 2 if tracks.last is None else tracks.last
+        chosen, parts = [], []
+        for agent, one in agents.items():
+            row = tracks.ids.index(agent) if agent in tracks.ids else -1
+            steps = one.position.shape[1]
+            went = tracks.position[row, last + 1 : last + 1 + steps]
+            if row < 0 or len(went) < steps or not np.isfinite(went).any():
+                reason = "no such agent" if row < 0 else "its future is not known"
+                left_out.append(f"agent {agent} of {scenario}: {reason}")
+                continue
+            chosen.append((row, one))
+            parts.append(went)
+        if not chosen:
+            continue
+        shapes = {one.position.shape for _, one in chosen}
+        future, modes = min(shape[1] for shape in shapes), min(shape[0] for shape in shapes)
+        went = np.stack([part[:future] for part in parts])
+        way = np.stack([one.position[:modes, :future] for _, one in chosen])
+        p = np.stack([one.probability[:modes] for _, one in chosen])
+        alone, joint = fc.score(way, went, p), fc.joint_score(way, went)
+        past = tracks.position[[row for row, _ in chosen]][:, : last + 1]
+        straight = CONSTANT_VELOCITY.predict(past[:, -1], last_displacement(past), future)
+        constant = fc.score(np.where(np.isfinite(straight), straight, 0.0), went)
+        ones = np.ones(len(went))
+        values = {"joint minADE": ones * joint.min_ade, "joint minFDE": ones * joint.min_fde}
+        for end, one in (("", alone), (" cv", constant)):
+            values |= {
+                f"minADE{end}": one.min_ade, f"minFDE{end}": one.min_fde, f"miss rate{end}": one.missed.astype(float),
+                f"brier-minFDE{end}": one.brier_min_fde,
+            }  # fmt: skip
+        rows.add(tracks.group, scenario, values)
+    if not rows.groups:
+        raise InputError(f"{predictions}: no prediction is about an agent of {truth}: {'; '.join(left_out[:3])}")
+    names = ("minADE", "minFDE", "miss rate", "brier-minFDE")
+    found = {name: rows.metric(name, NAMES[name], {"constant velocity": f"{name} cv"}) for name in names}
+    found |= {name: rows.metric(name, "m", {}) for name in ("joint minADE", "joint minFDE")}
+    return found, left_out
 
 
 def _part(out: Output, mine: Any) -> Output:

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from percepta.contract import Graph
 from percepta.datasets.tracks import KINDS
-from percepta.systems.forecast.model import SmallNet
 from percepta.systems.forecast.scene import LINE_KINDS
+from percepta.systems.forecast.small import SmallNet
 
 
 class Futures(nn.Module):

@@ -425,6 +425,10 @@ class HiVT(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
 
+    def inputs(self, moment: Moment) -> tuple[Tensor, ...]:
+        """What `predict` reads besides the tensors of the scene."""
+        return hivt_inputs(moment, self.config)
+
     def encode(self, s: HiVTInputs) -> tuple[Float[Tensor, "n c"], Float[Tensor, "k n c"]]:
         """Features of the agents, and of their modes."""
         turn = into_own(s.angle)

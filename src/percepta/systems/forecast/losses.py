@@ -16,10 +16,10 @@ from torch.nn import functional
 
 from percepta.contract import Batch, Step
 from percepta.systems.forecast.hivt import HiVT, HiVTInputs, hivt_losses
-from percepta.systems.forecast.model import SmallNet
 from percepta.systems.forecast.qcnet import QCNet, qcnet_losses
 from percepta.systems.forecast.qcnet_inputs import QCNetInputs
 from percepta.systems.forecast.scene import scene_mean, ways_turned
+from percepta.systems.forecast.small import SmallNet
 from percepta.systems.forecast.stgcnn import SocialSTGCNN, negative_log_likelihood
 
 END = 0.5  # weight of the error at the end beside the mean error

@@ -14,15 +14,14 @@ from PIL import Image
 from torch import nn
 
 from percepta.contract import Evaluate, weights_hash
-from percepta.datasets import traffic
 from percepta.datasets.tracks import KINDS, StreetMap, Tracks
 from percepta.errors import InputError
 from percepta.media.draw import write_picture
 from percepta.systems.forecast import Config
 from percepta.systems.forecast import scene as scenes
 from percepta.systems.forecast.drawing import Scene
-from percepta.systems.forecast.model import EXTRA
-from percepta.systems.forecast.scene import Output, Past, Pieces, scene_mean
+from percepta.systems.forecast.scene import Output, Past, Pieces, ReadsMoments, scene_mean
+from percepta.systems.forecast.small import SmallNet
 
 LOST_S = 1.0  # a session forgets who was not seen for longer
 WATCH_RADIUS_M = 300.0  # of the map, around the agents
@@ -100,7 +99,7 @@ class Session:
         kinds: what each agent is, by its id; "vehicle" where nothing is said.
     """
 
-    model: nn.Module
+    model: SmallNet | nn.Module
     config: Config
     map: StreetMap = field(default_factory=StreetMap)
     kinds: dict[str, str] = field(default_factory=dict)
@@ -182,20 +181,20 @@ class Forecast:
 
     Attributes:
         config: its settings.
-        model: the network, in eval mode.
+        model: the network, in eval mode: ours, or a published one.
         licence: of code and weights, and the terms of the data behind the weights.
         evaluate: its numbers on recordings; without a folder, on its synthetic world.
     """
 
     config: Config
-    model: nn.Module
+    model: SmallNet | nn.Module
     licence: str
     evaluate: Evaluate
     name: ClassVar[str] = "forecast"
 
     def predict(
         self,
-        recording: Tracks | Path | str,
+        recording: Tracks,
         *,
         last: int | None = None,
         agents: Sequence[str] | None = None,
@@ -215,9 +214,9 @@ class Forecast:
             horizon_s: how far; None: as far as the network can.
 
         Raises:
-            MissingFileError, InputError: no such file or nothing known in it; no such step or agent; no agent visible.
+            InputError: no such step or agent, or nobody is visible at that step.
         """
-        tracks = recording if isinstance(recording, Tracks) else _only(traffic.read(recording), Path(recording))
+        tracks = recording
         if last is None:
             last = tracks.steps - 1 if tracks.last is None else tracks.last
             if tracks.keyframe_steps > 1 and tracks.last is None:
@@ -235,8 +234,7 @@ class Forecast:
         moment = replace(moment, tracks=replace(tracks, map=near))
         past = scenes.past_of(moment, self.config)
         pieces = scenes.cut(near, self.config)
-        inputs = EXTRA.get(self.config.design)
-        extra = [] if inputs is None else [inputs(moment, self.config)]
+        extra = [self.model.inputs(moment)] if isinstance(self.model, ReadsMoments) else []
         return _answer(self.model, self.config, past, pieces, near, ids, wanted, modes, joint, horizon_s, extra)
 
     def session(self, map: StreetMap | None = None, *, kinds: Mapping[str, str] | None = None) -> Session:
@@ -248,15 +246,6 @@ class Forecast:
             kinds: what each agent is, by its id, as `tracks.KINDS` has them; may be changed later in `session.kinds`.
         """
         return Session(self.model, self.config, map or StreetMap(), dict(kinds or {}))
-
-
-def _only(recordings: Any, path: Path) -> Tracks:
-    if len(recordings) != 1:
-        shown = ", ".join(recordings.names[:5])
-        raise InputError(
-            f"{path} holds {len(recordings)} recordings ({shown}, ...); read one with datasets.traffic.read"
-        )
-    return recordings[0]
 
 
 @torch.inference_mode()

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from percepta.contract import Batch
+from percepta.datasets.tracks import Moment
 from percepta.nn.graph import edge_softmax, edge_sum
 from percepta.systems.forecast import Config, QCNetSettings
-from percepta.systems.forecast.qcnet_inputs import QCNetInputs
+from percepta.systems.forecast.qcnet_inputs import QCNetInputs, qcnet_inputs
 from percepta.systems.forecast.scene import Output, ways_turned
 
 
@@ -446,6 +447,10 @@ class QCNet(nn.Module):
         self.config = config
         self.encoder, self.decoder = Encoder(config.qcnet), Decoder(config)
         self.apply(_start)
+
+    def inputs(self, moment: Moment) -> tuple[Tensor, ...]:
+        """What `predict` reads besides the tensors of the scene."""
+        return qcnet_inputs(moment, self.config)
 
     def encode(self, s: QCNetInputs) -> tuple[Tensor, Tensor, Tensor]:
         """(points, polygons, agents at every step)."""

@@ -8,7 +8,7 @@ direction; its frame is that of the recording. Positions after the last observed
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -74,6 +74,22 @@ class Frames(NamedTuple):
     def to_world(self, points: Float[np.ndarray, "n *s 2"]) -> Float64[np.ndarray, "n *s 2"]:
         """Coordinates of each agent's frame in the world."""
         return turned(points, self.angle) + self.origin.reshape(-1, *[1] * (points.ndim - 2), 2)
+
+
+@runtime_checkable
+class Network(Protocol):
+    """What every network of this system offers."""
+
+    def predict(self, batch: dict[str, Any], /) -> Output:
+        """The futures of the targets of some scenes, for a dictionary of inputs (see `tensors` and `joined`)."""
+        ...
+
+
+@runtime_checkable
+class ReadsMoments(Protocol):
+    """A network that reads more of a moment than `tensors` has; `predict` finds that in "extra", for each scene."""
+
+    def inputs(self, moment: Moment, /) -> tuple[Tensor, ...]: ...
 
 
 class Output(NamedTuple):
