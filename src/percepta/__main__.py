@@ -732,6 +732,9 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "scale": ("ray",),
     "demo": ("skimage",),
     "export": ("onnx", "onnxscript", "onnxruntime"),
+    "viz": ("viser",),
+    "heic": ("pillow_heif",),
+    "slam": ("cv2",),
     "dev": ("pytest", "xdist", "hypothesis", "beartype", "ruff", "pyright"),
 }
 
