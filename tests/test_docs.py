@@ -47,14 +47,17 @@ NOT_RUN: dict[tuple[str, str], str] = {
 MOST_NOT_RUN = 3
 # Python blocks that another test runs.
 ELSEWHERE = {"new-system.md": "tests/test_new_system.py builds its system"}
-# Options that make a command short: (the command begins with, option, value).
+# Options that make a command short, put in the place of what the page says: (the command begins with, words).
 CUTS = (
-    ("percepta train ", "--train.steps", ["1"]),
-    ("percepta planes keep runs/planes-data/0", "--rooms", ["2"]),
-    ("percepta planes keep runs/planes-data/1", "--rooms", ["2"]),
-    ("percepta supernet rank ", "--pictures", ["2"]),
-    ("percepta supernet search ", "--epochs", ["1"]),
-    ("percepta supernet search ", "--samples", ["4"]),
+    ("percepta train ", "--train.steps 1"),
+    ("percepta train refer ", "--train.batch-size 2"),
+    ("percepta train planes ", "--train.batch-size 1"),
+    ("percepta train supernet ", "--train.batch-size 8"),
+    ("percepta train online3d ", "--rooms 1"),
+    ("percepta planes keep runs/planes-data/0 ", "--rooms 2"),
+    ("percepta planes keep runs/planes-data/1 ", "--rooms 2"),
+    ("percepta supernet rank ", "--pictures 2"),
+    ("percepta supernet search ", "--epochs 1 --samples 4"),
 )
 PLACEHOLDER = re.compile(r"\b(SYSTEM|VERB|INPUT)\b|\.\.\.|…")
 
@@ -406,10 +409,11 @@ def visit(web: Any, port: int = 0, open_browser: bool = True, on_ready: Callable
 def cut(line: str) -> list[str]:
     """The words of a command, with ~ expanded, made short where CUTS says so."""
     words = [os.path.expanduser(word) if word.startswith("~") else word for word in shlex.split(line)]  # noqa: PTH111
-    for start, option, value in CUTS:
+    for start, options in CUTS:
         if line.startswith(start):
-            place = words.index(option) if option in words else len(words)
-            words[place : place + 1 + len(value)] = [option, *value]
+            for option, value in zip(options.split()[::2], options.split()[1::2], strict=True):
+                place = words.index(option) if option in words else len(words)
+                words[place : place + 2] = [option, value]
     return words
 
 
