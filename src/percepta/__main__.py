@@ -748,6 +748,9 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "demo": ("skimage",),
     "slam": ("cv2",),
     "export": ("onnx", "onnxscript", "onnxruntime"),
+    "viz": ("viser",),
+    "heic": ("pillow_heif",),
+    "slam": ("cv2",),
     "dev": ("pytest", "xdist", "hypothesis", "beartype", "ruff", "pyright"),
 }
 

@@ -22,8 +22,8 @@ from jaxtyping import Float64
 from percepta.datasets.problem import Problem
 from percepta.datasets.tracks import KINDS, Lane, Recordings, StreetMap, Tracks, from_rows
 from percepta.errors import InputError
-from percepta.files import check_regular, listed
-from percepta.formats import read_json, read_text
+from percepta.files import check_regular, listed, read_text
+from percepta.formats import read_json
 
 NAME = "tracks as CSV"
 FILES = "*.csv with time, id, x, y (seconds, metres) and maybe type; lanes as NAME.geojson or lanes.geojson"
