@@ -126,7 +126,8 @@ def readers(count: int, seed: int, keep: Path | None) -> Iterator[Row]:
         total.read, total.refused = total.read + out.read, total.refused + out.refused
         total.faults.update(out.faults)
         faults = "".join(f"\n    {number} × {fault}" for fault, number in out.faults.most_common())
-        text = f"{out.read} read, {out.refused} refused, {sum(out.faults.values())} faults; {megabytes} MB, {seconds:.0f} s"
+        text = f"{out.read} read, {out.refused} refused, {sum(out.faults.values())} faults; "
+        text += f"{megabytes} MB, {seconds:.0f} s"
         yield reader.name, text + faults, not out.faults and megabytes < MOST_MB
         for i, (fault, (name, data)) in enumerate(out.examples.items() if keep else ()):
             place = (keep or Path()) / f"{reader.name} {i} {Path(name).name}"
@@ -238,7 +239,10 @@ def _bombs() -> dict[str, tuple[Callable[[Path], Path], Callable[[Path], object]
             written("instances.json", wide),
             lambda path: coco.load(path).objects[0].mask.read(),  # type: ignore[union-attr]
         ),
-        "PLY of 10^14 vertices": (written("a.ply", header("element vertex 99999999999999\nproperty float x\n")), ply.read),
+        "PLY of 10^14 vertices": (
+            written("a.ply", header("element vertex 99999999999999\nproperty float x\n")),
+            ply.read,
+        ),
         "PLY of -1 faces": (written("a.ply", header("element face -1\nproperty list uchar int v\n")), ply.read),
         "PLY of 20 million empty lists": (
             written("a.ply", header("element face 20000000\nproperty list uchar int v\n") + bytes(20_000_000)), ply.read

@@ -4,8 +4,8 @@
     python benchmarks/slam.py DATA --more head=PATH:depth --more kitchen2=PATH:mono:500-650
 
 DATA is the folder with `7scenes-redkitchen` and `kitti`; `--more NAME=PATH:SENSORS[:START-STOP]` adds sequences that
-`percepta predict slam` reads and whose truth is known. ATE is the RMSE of camera centres after alignment over SE(3), for
-one camera alone Sim(3), over all frames that were tracked; their share stands beside it. In the kitchen the depth
+`percepta predict slam` reads and whose truth is known. ATE is the RMSE of camera centres after alignment over SE(3),
+for one camera alone Sim(3), over all frames that were tracked; their share stands beside it. In the kitchen the depth
 camera is scored: world_from_colour · colour_from_depth. Beside each row: a camera that stands still. Milliseconds are
 of the clock, so run it on an idle machine. There are no real stereo and no inertial data here: these rows are rendered.
 

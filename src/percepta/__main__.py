@@ -746,7 +746,6 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "search": ("faiss",),
     "scale": ("ray",),
     "demo": ("skimage",),
-    "slam": ("cv2",),
     "export": ("onnx", "onnxscript", "onnxruntime"),
     "viz": ("viser",),
     "heic": ("pillow_heif",),

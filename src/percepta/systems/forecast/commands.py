@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from percepta import shell
-from percepta.errors import InputError, MissingFileError
+from percepta.errors import InputError, MissingFileError, one_line
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def predict(options: Predict, screen: Console) -> int:
             except (OSError, ValueError) as error:
                 if len(recordings) == 1:
                     raise
-                failed.append((name, shell.one_line(error)))
+                failed.append((name, one_line(error)))
             bar(i + 1, len(recordings), name)
     if options.submission is not None:
         from percepta.datasets.argoverse2 import write_submission

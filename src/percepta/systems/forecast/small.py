@@ -86,8 +86,9 @@ class SmallNet(nn.Module):
             nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
         )
         self.norm = nn.LayerNorm(width)
-        self.register_buffer("curves", curves(config.future_steps), persistent=False)
-        self.way = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 2 * len(self.curves)))
+        basis = curves(config.future_steps)
+        self.register_buffer("curves", basis, persistent=False)
+        self.way = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 2 * len(basis)))
         self.logit = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 1))
 
     def forward(
