@@ -7,7 +7,8 @@ DATA is the folder with `7scenes-redkitchen` and `kitti`; `--more NAME=PATH:SENS
 `percepta predict slam` reads and whose truth is known. ATE is the RMSE of camera centres after alignment over SE(3),
 for one camera alone Sim(3), over all frames that were tracked; their share stands beside it. In the kitchen the depth
 camera is scored: world_from_colour · colour_from_depth. Beside each row: a camera that stands still. The scale is that
-of an alignment over Sim(3): where lengths are metres, 1 is right. Milliseconds are of the clock, so run it on an idle machine. There are no real stereo and no inertial data here: these rows are rendered.
+of an alignment over Sim(3): where lengths are metres, 1 is right. Milliseconds are of the
+clock, so run it on an idle machine. There are no real stereo and no inertial data here: these rows are rendered.
 
 `--vocabulary` is ORB-SLAM3's file of 139 MB: with it and the package pyorbslam3 installed that peer runs on the same
 frames, in a process of its own, since a wrong setting ends it.
