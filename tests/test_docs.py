@@ -342,6 +342,36 @@ def planes() -> None:
     recording("RECORDING", 24)
 
 
+def slam() -> None:
+    cv2 = pytest.importorskip("cv2", reason="slam needs OpenCV: pip install 'percepta[slam]'")
+    from percepta.metrics import trajectory
+    from percepta.systems.slam.world import RoundTrip
+    from percepta.systems.slam.writers import PosedFolder
+
+    trip = RoundTrip(0, "depth", 40, 240, 0.25)
+    shots = list(trip)
+    video.write("clip.mp4", [np.repeat(shot.frame[..., None], 3, 2) for shot in shots], 30)
+    Path("walk", "pose").mkdir(parents=True)
+    posed = PosedFolder(Path("walk"), trip.camera)
+    for number, shot in enumerate(shots[:24]):
+        posed.add(number, np.repeat(shot.frame[..., None], 3, 2), shot.depth_m)
+        np.savetxt(Path("walk", "pose", f"{number:06d}.txt"), trip.path[number])
+    for name in ("mine.txt", "truth.txt"):
+        trajectory.write(Path(name), trajectory.trajectory(np.arange(40) / 30, trip.path))
+    board = np.kron(np.indices((6, 8)).sum(0) % 2, np.ones((20, 20))).astype(np.float32)
+    board = np.pad(20 + 215 * board, 20, constant_values=235)
+    height, width = board.shape
+    corners = np.array([(0, 0), (width, 0), (width, height), (0, height)], np.float32)
+    rng, seen = np.random.default_rng(0), []
+    for _ in range(12):  # tilted, and seen by a camera of 300 pixels focal length
+        turn = cv2.Rodrigues(rng.uniform(-0.5, 0.5, 3))[0]
+        xyz = np.c_[corners - corners.mean(0), np.zeros(4)] / 20 * 0.03 @ turn.T + (*rng.uniform(-0.03, 0.03, 2), 0.4)
+        there = (300 * xyz[:, :2] / xyz[:, 2:] + (159.5, 119.5)).astype(np.float32)
+        picture = cv2.warpPerspective(board, cv2.getPerspectiveTransform(corners, there), (320, 240), borderValue=130)
+        seen += [np.repeat(picture.astype(np.uint8)[..., None], 3, 2)] * 5
+    video.write("board.mp4", seen, 30)
+
+
 def supernet() -> None:
     from percepta.systems.supernet.space import ResNet48
 
@@ -362,6 +392,7 @@ HAS: dict[str, Callable[[], None]] = {
     "planes.md": planes,
     "predict.md": lambda: clip("clip.mp4"),
     "refer-your-data.md": refer,
+    "slam.md": slam,
     "supernet.md": supernet,
 }
 

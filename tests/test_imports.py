@@ -44,6 +44,7 @@ CEILINGS: dict[str, tuple[int, int, str]] = {
     "online3d": (25, 3750, "the incremental network (834 lines), the session with its map (336), poses, cameras, PLY"),
     "planes": (20, 3230, "a scene from a walk needs poses, cameras, fusion and meshes beside the network"),
     "refer": (20, 3200, "two networks: ours on EfficientNet and MiniLM, and the paper's on CLIP"),
+    "slam": (34, 5000, "tracking, map, adjustment, loops, inertial samples, lenses: geometry, each part in a file"),
 }
 HEAVY = (
     "torch",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from percepta.systems.online3d.predict import Online3d
     from percepta.systems.planes.predict import Planes
     from percepta.systems.refer.predict import Refer
+    from percepta.systems.slam.predict import Slam
     from percepta.systems.supernet.predict import Supernet
 
 __all__ = ["InputError", "__version__", "load", "sample", "systems"]
@@ -94,6 +95,10 @@ def load(name_or_path: str | Path, *, system: Literal["planes"], **options: Unpa
 def load(name_or_path: Literal["refer"], **options: Unpack[Options]) -> Refer: ...
 @overload
 def load(name_or_path: str | Path, *, system: Literal["refer"], **options: Unpack[Options]) -> Refer: ...
+@overload
+def load(name_or_path: Literal["slam"], **options: Unpack[Options]) -> Slam: ...
+@overload
+def load(name_or_path: str | Path, *, system: Literal["slam"], **options: Unpack[Options]) -> Slam: ...
 @overload
 def load(name_or_path: Literal["supernet"], **options: Unpack[Options]) -> Supernet: ...
 @overload

@@ -7,6 +7,7 @@ TABLE: dict[str, str] = {
     "online3d": "Labels surfaces and things of a room while it is being scanned (INS-Conv).",
     "planes": "Planes of a room from posed pictures: extent, pose and class (PlaneMVS).",
     "refer": "Segments what a sentence names (CRIS).",
+    "slam": "Says where a moving camera is and what it has seen: one camera, depth, stereo, inertial sensor.",
     "supernet": "Ranks network architectures with shared weights, and finds the best for a budget (NAS).",
 }
 
