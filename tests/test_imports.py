@@ -302,3 +302,8 @@ def test_extras_that_messages_name_can_be_installed() -> None:
         for extras in re.findall(r"percepta\[([a-z, ]+)\]", path.read_text()):
             named |= {extra.strip(): path.name for extra in extras.split(",")}
     assert named and {extra: file for extra, file in named.items() if extra not in there} == {}
+
+
+def test_the_list_of_systems_loads_no_torch() -> None:
+    code = "from percepta import __main__\nassert __main__.main(['list']) == 0"
+    assert "torch" not in fresh(code)

@@ -2,7 +2,7 @@
 stands.
 
 Nothing is fetched. A file comes with this package, from the wheel of a dependency, or from a path that the
-user gives.
+user gives. PyTorch is imported only when tensors are read: `percepta list` does without.
 """
 
 from __future__ import annotations
@@ -17,11 +17,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from percepta.contract import ReadsFiles, starts_empty
 from percepta.errors import InputError, MissingFileError
 from percepta.files import write_atomically
 from percepta.formats import read_json
-from percepta.nn.archive import check_keys, read_archive
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -214,6 +212,8 @@ def fill(
     Returns:
         {part: {"weights": name, "sha256": [one per file]}} of the parts that were filled.
     """
+    from percepta.contract import ReadsFiles, starts_empty
+
     given = given or {}
     if unknown := sorted(set(given) - set(pretrained.values())):
         raise InputError(f"no part is filled from {unknown}; this system takes {sorted(set(pretrained.values()))}")
@@ -239,6 +239,8 @@ def tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         MissingFileError, InputError: there is no such file, or it holds anything else than tensors.
     """
+    from percepta.nn.archive import read_archive
+
     state = read_archive(Path(path))
     if all(name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): value for name, value in state.items()}
@@ -257,6 +259,8 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], what: str, ski
     Raises:
         InputError: names every tensor that is missing, odd or of a wrong shape; nothing is copied then.
     """
+    from percepta.nn.archive import check_keys
+
     own = {name: value for name, value in module.state_dict().items() if not name.startswith(skip)}
     check_keys(own, state, what)
     module.load_state_dict(dict(state), strict=False)
