@@ -1,15 +1,15 @@
 """Numbers of motion forecasting on real recordings. Each part can be run alone and goes on where it was stopped.
 
-    python benchmarks/forecast.py --data DATA --part levels                      what needs no learning
-    python benchmarks/forecast.py --data DATA --part people --out runs/forecast  five scenes left out, three seeds each
-    python benchmarks/forecast.py --data DATA --part cars --out runs/forecast    three folds, three seeds, with lanes
-    and without python benchmarks/forecast.py --data DATA --part ship --out runs/forecast    trained on everything, for
-    the weights that ship python benchmarks/forecast.py --part speed                                   a session of 50
-    agents
+    python benchmarks/forecast.py --data DATA --part levels     what needs no learning
+    python benchmarks/forecast.py --data DATA --part people     five scenes left out, a network for each and each seed
+    python benchmarks/forecast.py --data DATA --part cars       three folds, with lanes and without, for each seed
+    python benchmarks/forecast.py --data DATA --part ship       trained on everything, for the weights that ship
+    python benchmarks/forecast.py --part speed                  a session of 50 agents
+    python benchmarks/forecast.py --data DATA --part train --runs people-eth-0 cars-lanes-2-1 ship-small    only these
 
-DATA is the folder with the recordings (`forecast`). `--jobs I N` trains only every N-th run, so that N processes share
-the work; run the part again without it to gather the table. Nothing is chosen by what is reported: settings are those
-of the presets.
+DATA is the folder with the recordings (`forecast`). Runs are kept in --out; `--jobs I N` trains only every N-th run, so
+that N processes share the work; run the part again without it to gather the table. Nothing is chosen by what is
+reported: settings are those of the presets.
 """
 
 from __future__ import annotations
@@ -101,21 +101,33 @@ def levels(args: argparse.Namespace) -> None:
 # ---------------------------------------------------------------------------------------------------------- training
 
 
-def trained(name: str, config: Config, args: argparse.Namespace) -> tuple[Any, float]:
-    """The system of a run, which is trained where that was not done; and the seconds that its training took."""
+def config_of(name: str) -> Config:
+    """The settings of a run: people-SCENE-SEED, cars-lanes-FOLD-SEED, cars-none-FOLD-SEED, ship-PRESET."""
+    kind, what, *rest = name.split("-")
+    if kind == "ship":
+        return replace(PRESETS[what], fold=-1)
+    base = PRESETS["people" if kind == "people" else "small"]
+    base = replace(base, train=replace(base.train, seed=int(rest[-1])))
+    if kind == "people":
+        return replace(base, fold=eth_ucy.SCENES.index(what))
+    return replace(base, fold=int(rest[0]), lanes=what == "lanes")
+
+
+def trained(name: str, args: argparse.Namespace) -> Any:
+    """The system of a run, which is trained where that was not done."""
     out = args.out / name
     if not (out / "done").is_file():
-        began = time.perf_counter()
         print(f"{name}: training", flush=True)
-        training.train("forecast", config, root=args.data, out=out, device="cpu", progress=_told(name, began))
-        write_atomically(out / "done", f"{time.perf_counter() - began:.0f}")
-    return percepta.load(out, system="forecast", device="cpu"), float((out / "done").read_text())
+        tell = _told(name, out / "seconds")
+        training.train("forecast", config_of(name), root=args.data, out=out, device="cpu", progress=tell)
+        write_atomically(out / "done", "")
+    return percepta.load(out, system="forecast", device="cpu")
 
 
-def scored(name: str, config: Config, args: argparse.Namespace) -> dict[int, Rows]:
+def scored(name: str, args: argparse.Namespace) -> dict[int, Rows]:
     """The numbers of every held-out agent of a run, kept beside it."""
     kept = args.out / name / "rows.json"
-    system, _ = trained(name, config, args)
+    system = trained(name, args)
     if not kept.is_file():
         test = samples.data(system.config, "test", args.data)
         assert test is not None
@@ -128,10 +140,15 @@ def scored(name: str, config: Config, args: argparse.Namespace) -> dict[int, Row
     return {int(k): Rows(**v) for k, v in json.loads(kept.read_text()).items()}
 
 
-def _told(name: str, began: float) -> Any:
+def _told(name: str, seconds: Path) -> Any:
+    """Says how far a training is, and keeps how long it took, in seconds of one core."""
+    before, began = float(seconds.read_text()) if seconds.is_file() else 0.0, time.process_time()
+
     def tell(done: int, total: int, values: Mapping[str, float]) -> None:
-        if done % 200 == 0:
-            print(f"{name}: {done}/{total}, loss {values['loss']:.3f}, {time.perf_counter() - began:.0f} s", flush=True)
+        if done % 100 == 0 or done == total:
+            took = before + time.process_time() - began
+            write_atomically(seconds, f"{took:.0f}")
+            print(f"{name}: {done}/{total}, loss {values['loss']:.3f}, {took:.0f} s of a core", flush=True)
 
     return tell
 
@@ -148,10 +165,8 @@ def mine(args: argparse.Namespace, runs: Sequence[Any]) -> list[Any]:
 def people(args: argparse.Namespace) -> None:
     """Leave one scene out, 8 steps to 12: five scenes, three seeds."""
     base = PRESETS["people"]
-    runs = [(f"people-{scene}-{seed}", scene, seed) for seed in args.seeds for scene in eth_ucy.SCENES]
-    for name, scene, seed in mine(args, runs):
-        config = replace(base, fold=eth_ucy.SCENES.index(scene), train=replace(base.train, seed=seed))
-        scored(name, config, args)
+    for name in mine(args, [f"people-{scene}-{seed}" for seed in args.seeds for scene in eth_ucy.SCENES]):
+        scored(name, args)
     if args.jobs[1] > 1:
         return
     values: dict[str, Metric] = {}
@@ -165,7 +180,7 @@ def people(args: argparse.Namespace) -> None:
             for key in PEOPLE:
                 per_seed = []
                 for seed in args.seeds:
-                    (rows,) = scored(f"people-{scene}-{seed}", base, args).values()
+                    (rows,) = scored(f"people-{scene}-{seed}", args).values()
                     keep = np.array(rows.values["in the window"]) >= least
                     per_seed.append(float(np.array(rows.values[key])[keep].mean()))
                 label = f"{scene} {key} {title}"
@@ -173,7 +188,7 @@ def people(args: argparse.Namespace) -> None:
                 means[key].append(float(np.mean(per_seed)))
                 line.append(cell(label, bounds=False))
             lines.append(line)
-            seeds = [scored(f"people-{scene}-{seed}", base, args)[base.future_steps] for seed in args.seeds]
+            seeds = [scored(f"people-{scene}-{seed}", args)[base.future_steps] for seed in args.seeds]
             keep = np.flatnonzero(np.array(seeds[0].values["in the window"]) >= least)
             for key in seeds[0].values:
                 mean = np.mean([np.array(rows.values[key])[keep] for rows in seeds], 0)
@@ -201,14 +216,13 @@ def cars(args: argparse.Namespace) -> None:
     base = PRESETS["small"]
     runs = [(lanes, seed, fold) for seed in args.seeds for fold in range(samples.FOLDS) for lanes in (True, False)]
     for lanes, seed, fold in mine(args, runs):
-        config = replace(base, fold=fold, lanes=lanes, train=replace(base.train, seed=seed))
-        scored(_car(lanes, fold, seed), config, args)
+        scored(_car(lanes, fold, seed), args)
     if args.jobs[1] > 1:
         return
     values: dict[str, Metric] = {}
     tables = []
     for future in (30, 60):
-        pooled = {lanes: _pooled(args, base, lanes, future) for lanes in (True, False)}
+        pooled = {lanes: _pooled(args, lanes, future) for lanes in (True, False)}
         lines = []
         for lanes, rows in pooled.items():
             title = f"{future * base.step_s:g} s {'with lanes' if lanes else 'without lanes'}"
@@ -234,7 +248,7 @@ def cars(args: argparse.Namespace) -> None:
         logs = np.array(one.groups) == "argoverse2"
         if future == 60 and logs.any():
             _logs(one, logs, values, tables)
-    seconds = [float(path.read_text()) for path in args.out.glob("cars-*/done")]
+    seconds = [float(path.read_text()) for path in args.out.glob("cars-*/seconds")]
     values["seconds of a training"] = Metric(float(np.mean(seconds)), n=len(seconds), unit="s")
     record("forecast", "cars", values, tables=tables)
 
@@ -259,11 +273,11 @@ def _car(lanes: bool, fold: int, seed: int) -> str:
     return f"cars-{'lanes' if lanes else 'none'}-{fold}-{seed}"
 
 
-def _pooled(args: argparse.Namespace, base: Config, lanes: bool, future: int) -> Rows:
+def _pooled(args: argparse.Namespace, lanes: bool, future: int) -> Rows:
     """Every recording by the networks that did not see it: the mean over seeds of each agent's numbers."""
     every = Rows()
     for fold in range(samples.FOLDS):
-        seeds = [scored(_car(lanes, fold, seed), base, args) for seed in args.seeds]
+        seeds = [scored(_car(lanes, fold, seed), args) for seed in args.seeds]
         rows = [one[future] for one in seeds if future in one]
         if rows:
             mean = {key: np.mean([one.values[key] for one in rows], 0).tolist() for key in rows[0].values}
@@ -281,8 +295,17 @@ def ship(args: argparse.Namespace) -> None:
     """Networks trained on every recording, none held out: those that ship. `people` and `cars` say what they reach."""
     for preset in ("small", "people"):
         if preset in args.presets:
-            trained(f"ship-{preset}", replace(PRESETS[preset], fold=-1), args)
+            trained(f"ship-{preset}", args)
             print(f"percepta.checkpoint.ship(Path('{args.out}/ship-{preset}/model.safetensors'), 'forecast-{preset}')")
+
+
+def train(args: argparse.Namespace) -> None:
+    """Trains the runs that are named, in their order, and scores those that hold something out."""
+    for name in args.runs:
+        if name.startswith("ship-"):
+            trained(name, args)
+        else:
+            scored(name, args)
 
 
 def speed(args: argparse.Namespace) -> None:
@@ -308,15 +331,17 @@ def speed(args: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=["levels", "people", "cars", "ship", "speed"], required=True)
+    parser.add_argument("--part", choices=["levels", "people", "cars", "ship", "train", "speed"], required=True)
     parser.add_argument("--data", type=Path, default=None)
     parser.add_argument("--out", type=Path, default=Path("runs/forecast"))
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     parser.add_argument("--jobs", type=int, nargs=2, default=(1, 1), metavar=("I", "N"))
     parser.add_argument("--presets", nargs="+", default=["small", "people"])
+    parser.add_argument("--runs", nargs="+", default=[], metavar="NAME")
     parser.add_argument("--weights", type=Path, default=None)
     args = parser.parse_args()
-    {"levels": levels, "people": people, "cars": cars, "ship": ship, "speed": speed}[args.part](args)
+    parts = {"levels": levels, "people": people, "cars": cars, "ship": ship, "train": train, "speed": speed}
+    parts[args.part](args)
 
 
 if __name__ == "__main__":

@@ -257,11 +257,12 @@ def test_turned_frames_are_the_same_scene(seed: int) -> None:
 
 
 def test_augmented_scenes_are_mirrored_and_scaled_as_a_whole(windows: Windows) -> None:
-    plain = windows._sample(*windows.index[0])
+    one = windows._sample(*windows.index[0])
+    plain = {**one, "tensors": scenes.joined([one["tensors"]])}
     config = replace(TINY, turn_noise_deg=0.0, scale_range=(2.0, 2.0))
     seen = set()
     for seed in range(8):
-        made = samples.augmented(plain, config, torch.Generator().manual_seed(seed))["tensors"]
+        made = windows.collate([samples.drawn(one, config, torch.Generator().manual_seed(seed))])
         mirror = float(torch.sign((made["line"] * plain["tensors"]["line"])[..., 1].sum()))
         seen.add(mirror)
         torch.testing.assert_close(made["line"], plain["tensors"]["line"] * torch.tensor([2.0, 2.0 * mirror]))

@@ -176,8 +176,8 @@ PRESETS: dict[str, Config] = {
     ),
     "small": Config(
         train=TrainConfig(
-            steps=5000, batch_size=12, lr=1e-3, weight_decay=0.01, warmup=200, clip_norm=1.0, ema=0.998,
-            checkpoint_every=500,
+            steps=1200, batch_size=8, lr=2e-3, weight_decay=0.01, warmup=100, clip_norm=1.0, ema=0.99,
+            checkpoint_every=200,
         ),
     ),
     "social-stgcnn": Config(
@@ -203,8 +203,8 @@ PRESETS: dict[str, Config] = {
         width=64, scale_m=2.0, neighbours=10, neighbour_radius_m=10.0, groups=("eth_ucy", "csv"), scored="all",
         stride_s=0.4, train_stride_s=0.4, scale_range=(0.7, 1.8), turn_noise_deg=6.0,
         train=TrainConfig(
-            steps=2500, batch_size=24, lr=1e-3, weight_decay=0.01, warmup=100, clip_norm=1.0, ema=0.998,
-            checkpoint_every=500,
+            steps=1600, batch_size=16, lr=2e-3, weight_decay=0.01, warmup=100, clip_norm=1.0, ema=0.99,
+            checkpoint_every=200,
         ),
     ),
 }  # fmt: skip

@@ -26,9 +26,7 @@ class Layer(nn.Module):
         super().__init__()
         self.lanes = RelativeAttention(width, heads, relation) if lanes else None
         self.agents = RelativeAttention(width, heads, relation)
-        self.ffn = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
-        )
+        self.ffn = feed_forward(width)
 
     def forward(
         self, x: Float[Tensor, "n q c"], agents: Float[Tensor, "a c"], lines: Float[Tensor, "m c"] | None, seen: Seen
@@ -80,11 +78,9 @@ class SmallNet(nn.Module):
         self.layers = nn.ModuleList(Layer(*shape) for _ in range(config.layers))
         self.queries = nn.Parameter(torch.randn(1 + 2 * config.modes, width))
         self.horizon = nn.Linear(1, width)
-        self.decoder = Layer(*shape)
+        self.look = RelativeAttention(width, config.heads, relation) if config.lanes else None
         self.between = RelativeAttention(width, config.heads, relation)
-        self.mix = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
-        )
+        self.mix = feed_forward(width)
         self.norm = nn.LayerNorm(width)
         basis = curves(config.future_steps)
         self.register_buffer("curves", basis, persistent=False)
@@ -141,14 +137,15 @@ class SmallNet(nn.Module):
             agents = layer(agents[:, None], agents, lines, view)[:, 0]
         view = Seen(*(values[target] for values in view))
         x = agents[target, None] + self.queries + self.horizon(horizon[:, None])[:, None]
-        x = self.decoder(x, agents, lines, view)
+        if self.look is not None and lines is not None:
+            x = x + self.look(x, lines, view.lane, view.lane_pose, view.lane_there)
         alone, together = x[:, : 1 + self.config.modes], x[:, 1 + self.config.modes :]
         row = torch.zeros_like(kind).index_put((target,), torch.arange(1, 1 + target.shape[0], device=target.device))
         other = row[view.neighbour]  # 1 and up among the targets; 0: its future is not asked for
         there = view.neighbour_there & (other > 0)
         together = together + self.between.between_modes(together, (other - 1).clamp_min(0), view.neighbour_pose, there)
-        together = together + self.mix(together)
-        x = self.norm(torch.cat([alone, together], 1))
+        x = torch.cat([alone, together], 1)
+        x = self.norm(x + self.mix(x))
         ahead = torch.arange(1, steps + 1, device=x.device, dtype=x.dtype)
         constant = velocity(history[target], seen[target])[:, None, None] * ahead[:, None]
         weights = self.way(x).unflatten(-1, (2, -1))
