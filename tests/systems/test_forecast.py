@@ -38,7 +38,7 @@ few = settings(max_examples=8, deadline=None)
 
 def untrained(config: Config = TINY, seed: int = 0) -> Forecast:
     torch.manual_seed(seed)
-    return Forecast(config, build(config).eval(), "", lambda *_, **__: None)  # type: ignore[arg-type]
+    return Forecast(config, build(config).eval(), "", lambda *_, **__: None, lambda *_, **__: None)  # type: ignore[arg-type]
 
 
 def street(seed: int = 5, **more: Any) -> Tracks:
