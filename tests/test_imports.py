@@ -21,7 +21,7 @@ LAYERS = (
     ("report",),
     ("datasets", "worlds"),
     ("systems",),
-    ("checkpoint", "weights", "runs", "train", "export", "card", "predictions"),
+    ("checkpoint", "pretrained", "weights", "runs", "train", "export", "card", "predictions"),
     ("flows",),
     ("shell", "web", "__main__"),
 )
@@ -40,9 +40,9 @@ MOST_FILES, MOST_LINES = 15, 2500
 # nn.archive) is 470 of the lines in each.
 CEILINGS: dict[str, tuple[int, int, str]] = {
     "aesthetics": (25, 3000, "an album reads ratings and profiles, keeps a cache of features and gives reasons"),
-    "hashing": (21, 3000, "pictures, videos and sentences in three image-text spaces: align, CLIP, synthetic"),
+    "hashing": (21, 3050, "pictures, videos and sentences in three image-text spaces: align, CLIP, synthetic"),
     "online3d": (25, 3750, "the incremental network (834 lines), the session with its map (336), poses, cameras, PLY"),
-    "planes": (20, 3150, "a scene from a walk needs poses, cameras, fusion and meshes beside the network"),
+    "planes": (20, 3230, "a scene from a walk needs poses, cameras, fusion and meshes beside the network"),
     "refer": (20, 3200, "two networks: ours on EfficientNet and MiniLM, and the paper's on CLIP"),
 }
 HEAVY = (

@@ -31,7 +31,7 @@ from PIL import Image
 from rich.console import Console
 
 import percepta
-from percepta import report, weights
+from percepta import pretrained, report
 from percepta.datasets.album import STARS, read_ratings
 from percepta.datasets.ratings import Scale
 from percepta.export import export
@@ -78,7 +78,7 @@ def lite() -> AestheticsNetwork:
     """The encoder that sees real pictures, with a head whose taste was drawn, not learned."""
     torch.manual_seed(0)
     net = task.build(replace(PRESETS["small"], members=(0,))).eval()
-    weights.fill(net, task.PRETRAINED, {})
+    pretrained.fill(net, task.PRETRAINED, {})
     assert isinstance(net, AestheticsNetwork)
     images = torch.rand(24, 3, 8, 8).repeat_interleave(28, 2).repeat_interleave(28, 3)
     with torch.no_grad():
