@@ -98,7 +98,7 @@ class Config:
     """Futures of each agent, and of each scene jointly."""
     lanes: bool = True
     """Whether the map is seen."""
-    width: int = 96
+    width: int = 64
     """Channels of the network."""
     heads: int = 4
     """Heads of attention."""
@@ -176,7 +176,7 @@ PRESETS: dict[str, Config] = {
     ),
     "small": Config(
         train=TrainConfig(
-            steps=1200, batch_size=8, lr=2e-3, weight_decay=0.01, warmup=100, clip_norm=1.0, ema=0.99,
+            steps=1000, batch_size=8, lr=2e-3, weight_decay=0.01, warmup=100, clip_norm=1.0, ema=0.99,
             checkpoint_every=200,
         ),
     ),
@@ -200,10 +200,10 @@ PRESETS: dict[str, Config] = {
     ),
     "people": Config(
         observed_steps=8, future_steps=12, windows=((8, 12),), step_s=0.4, resample=False, modes=20, lanes=False,
-        width=64, scale_m=2.0, neighbours=10, neighbour_radius_m=10.0, groups=("eth_ucy", "csv"), scored="all",
+        scale_m=2.0, neighbours=10, neighbour_radius_m=10.0, groups=("eth_ucy", "csv"), scored="all",
         stride_s=0.4, train_stride_s=0.4, scale_range=(0.7, 1.8), turn_noise_deg=6.0,
         train=TrainConfig(
-            steps=1600, batch_size=16, lr=2e-3, weight_decay=0.01, warmup=100, clip_norm=1.0, ema=0.99,
+            steps=1200, batch_size=16, lr=2e-3, weight_decay=0.01, warmup=100, clip_norm=1.0, ema=0.99,
             checkpoint_every=200,
         ),
     ),

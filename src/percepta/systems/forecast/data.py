@@ -156,9 +156,7 @@ class Windows:
         made["truth"] = torch.from_numpy(np.where(known[..., None], truth, 0.0).astype(np.float32))
         made["known"] = torch.from_numpy(known)
         target = np.flatnonzero(known.sum(1)) if self.training else np.flatnonzero(scored)
-        made["target"] = torch.from_numpy(target)
-        share = future / config.future_steps
-        made["horizon"] = torch.full((len(target),), share, dtype=torch.float32)
+        made = scenes.asked(made, target, future / config.future_steps)
         about = {
             "name": tracks.name, "group": tracks.group, "last": last, "window": number, "ids": moment.ids,
             "frames": frames, "past": past.position, "truth": world,
@@ -203,9 +201,8 @@ def drawn(sample: dict[str, Any], config: Config, generator: torch.Generator) ->
     futures = [future for _, future in config.windows if made["known"][made["target"], future - 1].any()]
     horizon = futures[int(draws[3] * len(futures))] if futures else config.windows[0][1]
     target = chosen_targets(made, horizon, config.targets, generator)
-    share = torch.full((len(target),), horizon / config.future_steps)
     draw = Draw(low * (high / low) ** draws[0], mirror, draws[2] < config.drop_lanes, turn)
-    return {**sample, "tensors": {**made, "target": target, "horizon": share}, "draw": draw}
+    return {**sample, "tensors": scenes.asked(made, target, horizon / config.future_steps), "draw": draw}
 
 
 def augmented(batch: dict[str, Tensor], draws: Sequence[Draw], lines: Sequence[int]) -> dict[str, Tensor]:

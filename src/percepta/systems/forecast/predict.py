@@ -288,8 +288,7 @@ def _answer(
     kept = config.modes if modes is None else modes
     if len(rows):
         made, frames = scenes.tensors(past, pieces, config)
-        made["target"] = torch.from_numpy(rows)
-        made["horizon"] = torch.full((len(rows),), steps / config.future_steps)
+        made = scenes.asked(made, rows, steps / config.future_steps)
         weight = next(model.parameters())
         batch: dict[str, Any] = {
             key: value.to(weight.device, weight.dtype if value.is_floating_point() else None)
