@@ -624,3 +624,11 @@ def test_small_is_small() -> None:
         net = build(PRESETS[preset])
         assert isinstance(net, SmallNet)
         assert sum(value.numel() for value in net.parameters()) * 2 <= 2e6, "at most 2 MB in 16 bits"
+
+
+def test_a_fan_by_hand_begins_with_constant_velocity() -> None:
+    past, step = np.zeros((2, 2)), np.array([[1.0, 0.0], [0.0, 2.0]])
+    way = fans.by_hand(6, arc=True).predict(past, step, 30)
+    np.testing.assert_allclose(way[:, 0], fans.CONSTANT_VELOCITY.predict(past, step, 30)[:, 0])
+    assert way.shape == (2, 6, 30, 2) and len({tuple(end) for end in way[0, :, -1].round(3)}) == 6
+    assert sum(fans.by_hand(20, arc=False).probability) == pytest.approx(1)

@@ -142,7 +142,7 @@ class Config:
     """Only for the design hivt."""
     fan: tuple[tuple[float, float, float], ...] = ()
     """The fan that evaluations print as a baseline: (angle in degrees, factor of the speed, probability) of each mode.
-    Chosen on the training part before a training begins."""
+    Chosen on the training part before a training begins; none: one made by hand, see `fans.BY_HAND`."""
     train: TrainConfig = field(default_factory=TrainConfig)
     """How it is trained."""
 
