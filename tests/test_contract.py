@@ -69,8 +69,16 @@ def filmed() -> tuple[Any, ...]:
     return list(trip), trip.camera
 
 
+def driven() -> Any:
+    """Cars and a walker on a synthetic street."""
+    from percepta.worlds.street.traffic import traffic
+
+    return traffic(3, seconds=5.0, cars=4, people=1)
+
+
 INPUTS: dict[str, Callable[[Any], tuple[Any, ...]]] = {
     "aesthetics": lambda system: (disc(),),
+    "forecast": lambda system: (driven(),),
     "online3d": lambda system: (scanned(),),
     "planes": lambda system: posed_pair(),
     "refer": lambda system: (disc(), "the red disc"),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from percepta.contract import System
     from percepta.systems.aesthetics.predict import Aesthetics
     from percepta.systems.distill.predict import Distill
+    from percepta.systems.forecast.predict import Forecast
     from percepta.systems.hashing.predict import Hashing
     from percepta.systems.online3d.predict import Online3d
     from percepta.systems.planes.predict import Planes
@@ -79,6 +80,10 @@ def load(name_or_path: str | Path, *, system: Literal["aesthetics"], **options: 
 def load(name_or_path: Literal["distill"], **options: Unpack[Options]) -> Distill: ...
 @overload
 def load(name_or_path: str | Path, *, system: Literal["distill"], **options: Unpack[Options]) -> Distill: ...
+@overload
+def load(name_or_path: Literal["forecast"], **options: Unpack[Options]) -> Forecast: ...
+@overload
+def load(name_or_path: str | Path, *, system: Literal["forecast"], **options: Unpack[Options]) -> Forecast: ...
 @overload
 def load(name_or_path: Literal["hashing"], **options: Unpack[Options]) -> Hashing: ...
 @overload

@@ -3,6 +3,7 @@
 TABLE: dict[str, str] = {
     "aesthetics": "Scores photographs for one person, from who they are and a few ratings (conditional PIAA).",
     "distill": "Classifies pictures, and learns it from its own answers (DLB).",
+    "forecast": "Predicts where cars and people go next, from tracks and lanes (Argoverse 2 motion forecasting).",
     "hashing": "Finds pictures and moments in videos by a sentence, by hash codes (CLIP4Hashing).",
     "online3d": "Labels surfaces and things of a room while it is being scanned (INS-Conv).",
     "planes": "Planes of a room from posed pictures: extent, pose and class (PlaneMVS).",
