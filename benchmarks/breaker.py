@@ -43,7 +43,7 @@ import numpy as np
 from breaker_readers import Outcome, Reader
 from PIL import Image
 
-from percepta import checkpoint, weights
+from percepta import checkpoint, pretrained
 from percepta.datasets import cifar, coco, refcoco, scannet
 from percepta.datasets.album import read_ratings
 from percepta.errors import InputError
@@ -231,8 +231,8 @@ def _bombs() -> dict[str, tuple[Callable[[Path], Path], Callable[[Path], object]
         "PNG of 3.6 billion pixels": (png, image.read),
         "GIF of 144 million pixels": (gif, image.read),
         "npz that unpacks to 20 GB": (npz, scannet.read),
-        "weights that unpack to 400 MB": (packed, weights.tensors),
-        "safetensors with a header of a terabyte": (written("a.safetensors", safe), weights.tensors),
+        "weights that unpack to 400 MB": (packed, pretrained.tensors),
+        "safetensors with a header of a terabyte": (written("a.safetensors", safe), pretrained.tensors),
         "checkpoint's header of a terabyte": (written("b.safetensors", safe), checkpoint.read),
         "JSON, half a million levels": (written("instances.json", deep), coco.read),
         "COCO mask of 10 billion pixels": (

@@ -27,7 +27,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save as to_safetensors
 
-from percepta import checkpoint, runs, weights
+from percepta import checkpoint, pretrained, runs
 from percepta.datasets import (
     album,
     captioned,
@@ -802,7 +802,7 @@ def _states() -> list[Reader]:
         torch.jit.save(torch.jit.script(torch.nn.Linear(3, 2)), root / "script.pt")
 
     def read_weights(name: str) -> Callable[[Path], object]:
-        return lambda root: weights.tensors(root / name)
+        return lambda root: pretrained.tensors(root / name)
 
     def make_index(root: Path) -> None:
         with Writer(root / "index", "m", 64) as writer:

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import fake_system
-from percepta import checkpoint, weights
+from percepta import checkpoint, pretrained, weights
 from percepta.config import to_json
 from percepta.errors import InputError
 
@@ -27,7 +27,7 @@ def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def saved(tmp_path: Path, task: ModuleType) -> tuple[Path, fake_system.Model]:
     config = fake_system.Config(width=8, dropout=0.25)
     model = task.build(config)
-    frozen = weights.fill(model, task.PRETRAINED)
+    frozen = pretrained.fill(model, task.PRETRAINED)
     path = tmp_path / "m.safetensors"
     checkpoint.save(path, model, system="fake", preset="custom", config=config, frozen=frozen, step=7)
     return path, model
@@ -181,7 +181,7 @@ def test_weights_that_are_no_numbers(saved: tuple[Path, fake_system.Model]) -> N
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "m.safetensors")
-    for read in (checkpoint.read, weights.tensors):
+    for read in (checkpoint.read, pretrained.tensors):
         with pytest.raises(InputError, match="a pipe or a device"):
             read(tmp_path / "m.safetensors")
 

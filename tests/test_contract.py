@@ -28,6 +28,7 @@ from percepta import checkpoint, contract, report, weights
 from percepta import train as training
 from percepta.config import TrainConfig, from_json, to_json
 from percepta.errors import InputError
+from percepta.formats import read_json
 from percepta.metrics import Metric
 from percepta.systems import TABLE
 
@@ -161,6 +162,19 @@ def test_names(name: str) -> None:
     assert task.EXPORTS
     assert len((system.__doc__ or "").strip().splitlines()) >= 3, "the paper in ten lines"
     assert name in INPUTS, "say in INPUTS what predict is given"
+
+
+@every_system
+def test_the_parameters_that_the_list_shows(name: str) -> None:
+    """The file is written by `python docs/parameters.py`; `percepta list` reads it, so that it needs no torch."""
+    build = import_module(f"percepta.systems.{name}.task").build
+    listed = read_json(Path(percepta.__file__).parent / "systems" / "parameters.json")
+    with torch.device("meta"):
+        made = {
+            preset: sum(value.numel() for value in build(config).parameters())
+            for preset, config in import_module(f"percepta.systems.{name}").PRESETS.items()
+        }
+    assert listed[name] == made, "run python docs/parameters.py"
 
 
 @every_system

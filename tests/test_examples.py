@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,7 +100,7 @@ def test_hashing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.count("bits agree") == 2 and (tmp_path / "out" / "2.json").is_file()
 
 
-def test_planes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_planes(tmp_path: Path, capsys: pytest.CaptureFixture[str], answers_of: Callable[[Path, str], Any]) -> None:
     from dataclasses import replace
 
     from percepta.geometry.camera import Intrinsics
@@ -121,6 +123,7 @@ def test_planes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", "planes", *words, str(tmp_path / "command")]) == 0
     assert "from 1 key frames" in capsys.readouterr().out
     made = {file.name for file in (tmp_path / "command").iterdir()}
+    assert [row["source"].rsplit("/")[-1] for row in answers_of(tmp_path / "command", "planes")] == ["1.png", "walk"]
     assert {"scene.glb", "scene.ply", "scene.json", "plan.png", "report.html", "1.png", "1.json"} <= made
     assert (tmp_path / "command" / "scene.json").read_text() == (tmp_path / "out" / "scene.json").read_text()
     assert main(["predict", "planes", *words, str(tmp_path / "none"), "--baseline-m", "5", "6"]) == 1
@@ -142,7 +145,7 @@ def test_slam(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert {file.name for file in (tmp_path / "out").iterdir()} == {"walk.png", "walk.json", "walk.txt", "points.ply"}
 
 
-def test_online3d(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_online3d(tmp_path: Path, capsys: pytest.CaptureFixture[str], answers_of: Callable[[Path, str], Any]) -> None:
     import torch
 
     from percepta import checkpoint
@@ -171,7 +174,9 @@ def test_online3d(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     streamed = ["--stride", "3", "--size", "160", "120"]
     assert main(["predict", "online3d", str(tmp_path / "in"), *words, *streamed]) == 0
     assert "2 frames (0 left out)" in capsys.readouterr().out
-    assert {file.name for file in (tmp_path / "command").iterdir()} == made
+    assert {file.name for file in (tmp_path / "command").iterdir()} == made | {"predictions.json"}
+    (row,) = answers_of(tmp_path / "command", "online3d")
+    assert row["points"] > 0 and row["weights"]
     assert (tmp_path / "command" / "room.ply").read_bytes() == (tmp_path / "out" / "room.ply").read_bytes()
     assert main(["predict", "online3d", str(tmp_path / "in"), *words, *streamed, "--film"]) == 0
     assert (tmp_path / "command" / "room.mp4").stat().st_size > 1000

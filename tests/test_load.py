@@ -13,7 +13,7 @@ from PIL import Image
 
 import fake_system
 import percepta
-from percepta import checkpoint, weights
+from percepta import checkpoint, pretrained, weights
 from percepta.contract import weights_hash
 from percepta.errors import InputError
 from percepta.train import train
@@ -106,7 +106,7 @@ def test_parts_from_files_of_the_users(run: Path) -> None:
     asset = weights.find("fake-image")
     with pytest.warns(UserWarning, match="untrained"):
         system = percepta.load("fake", preset="tiny", weights={"fake-image": asset}, device="cpu")
-    assert torch.equal(system.model.image.weight, weights.tensors(asset)["weight"])
+    assert torch.equal(system.model.image.weight, pretrained.tensors(asset)["weight"])
     again = percepta.load(run, weights={"fake-image": asset}, device="cpu")
     assert answer(again) == answer(percepta.load(run, device="cpu"))
 

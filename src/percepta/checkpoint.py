@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from percepta import __version__, weights
+from percepta import __version__, pretrained, weights
 from percepta import config as configs
 from percepta.contract import NotTrained, Task
 from percepta.errors import InputError, MissingFileError, one_line
@@ -72,7 +72,7 @@ def save(
         preset: the name of the preset that `config` is, or "custom".
         step: optimizer steps that it was trained for.
         config: the system's Config.
-        frozen: what `percepta.weights.fill` returned for the parts that are not to be stored.
+        frozen: what `percepta.pretrained.fill` returned for the parts that are not to be stored.
         half: store 32-bit floats in 16 bits: half the size, three decimal digits.
     """
     frozen = dict(frozen or {})
@@ -199,7 +199,7 @@ def restore(path: Path, given: Mapping[str, Path] | None = None) -> tuple[Header
         _check_network(task, config, header, state, path)
         model = task.build(config)
         fill_frozen(model, header.frozen, given or {})
-    weights.load_strictly(model, state, str(path), skip=prefixes(header.frozen))
+    pretrained.load_strictly(model, state, str(path), skip=prefixes(header.frozen))
     model.weights_hash = fingerprint(state)  # type: ignore[assignment]
     return header, config, model.eval()
 
@@ -254,10 +254,10 @@ def of_preset(
     if path is not None:
         _published(system, config, model, path)
     elif isinstance(task, NotTrained):
-        frozen = weights.fill(model, task.PRETRAINED, given)
+        frozen = pretrained.fill(model, task.PRETRAINED, given)
         model.weights_hash = fingerprint(stored(model, frozen))  # type: ignore[assignment]
     elif given:
-        weights.fill(model, task.PRETRAINED, given)
+        pretrained.fill(model, task.PRETRAINED, given)
         warnings.warn(f"only {', '.join(given)} is filled: the rest of {shipped} is untrained", stacklevel=3)
     else:
         raise InputError(
@@ -277,8 +277,8 @@ def _published(system: str, config: Any, model: nn.Module, path: Path) -> None:
     name = f"percepta.systems.{system}.keys"
     if find_spec(name) is None:
         raise InputError(f"{path} is no checkpoint of percepta, and {system} reads no published ones")
-    state = import_module(name).convert(weights.tensors(path), config)
-    weights.load_strictly(model, state, str(path))
+    state = import_module(name).convert(pretrained.tensors(path), config)
+    pretrained.load_strictly(model, state, str(path))
     model.weights_hash = fingerprint(state)  # type: ignore[assignment]
 
 
@@ -295,7 +295,7 @@ def fill_frozen(model: nn.Module, frozen: Mapping[str, dict[str, Any]], given: M
         if name not in wanted.values():
             parts = f"only {', '.join(sorted(set(wanted.values())))}" if wanted else "no file of yours"
             raise InputError(f"this model does not stand on {name}: it takes {parts}")
-    got = weights.fill(model, wanted, dict(given))
+    got = pretrained.fill(model, wanted, dict(given))
     for part, entry in frozen.items():
         if part not in got:
             raise InputError(f"the checkpoint stands on {entry['weights']} as {part!r}, which the model does not have")

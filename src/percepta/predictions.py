@@ -120,8 +120,8 @@ class Predictions:
             drawing.convert("RGB").save(content, "JPEG", quality=90)
             write_atomically(self.out / f"{stem}.overlay.jpg", content.getvalue())
             saved = result.save(self.out / f"{stem}.png")
-            row = {"source": source, "drawing": f"{stem}.overlay.jpg", "file": Path(saved or f"{stem}.png").name}
-            rows.append({**row, "text": result.text, **result.to_dict()})
+            drawn, file = self.out / f"{stem}.overlay.jpg", Path(saved or f"{stem}.png")
+            rows.append(entry(source, result, drawn, file))
             if len(self._shown) < MAX_ON_PAGE:
                 drawing.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
                 self._shown.append((drawing, f"{Path(source).name}: {result.text}"))
@@ -173,17 +173,16 @@ class Predictions:
     # ----------------------------------------------------------------------------------------------------- the end
 
     def _write(self) -> None:
-        content = {
-            "version": VERSION,
-            "system": self.system,
-            "percepta": self.version,
-            "weights": self.weights,
-            "words": list(self.words),
-            "predictions": self.rows,
-            "failed": [{"source": source, "error": error} for source, error in self.failed.items()],
-            "left_out": dict(self.left_out),
-        }
-        write_atomically(self.out / "predictions.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        write_table(
+            self.out,
+            self.rows,
+            system=self.system,
+            version=self.version,
+            weights=self.weights,
+            words=self.words,
+            failed=self.failed,
+            left_out=self.left_out,
+        )
 
     def write_page(self, title: str) -> Path:
         """One page with all drawings (200 at most), what failed and what was left out."""
@@ -230,6 +229,55 @@ class Predictions:
             entry |= {"bbox": list(row["box"])}
             entries.append(entry | {key: row[key] for key in ("segmentation",) if key in row})
         return write_atomically(self.out / "coco.json", json.dumps(entries) + "\n")
+
+
+def write_table(
+    out: Path,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    system: str,
+    version: str,
+    weights: str,
+    words: Sequence[str] = (),
+    failed: Mapping[str, str] | None = None,
+    left_out: Mapping[str, int] | None = None,
+) -> Path:
+    """predictions.json, in the form that all systems share (see above).
+
+    Args:
+        out: the folder.
+        rows: an entry for each answer; `entry` makes one.
+        system: its name.
+        version: of percepta.
+        weights: hash of the weights.
+        words: what each source was asked.
+        failed: {source: why} of those without an answer.
+        left_out: {reason: how many files} that could not be sources.
+    """
+    content = {
+        "version": VERSION,
+        "system": system,
+        "percepta": version,
+        "weights": weights,
+        "words": list(words),
+        "predictions": list(rows),
+        "failed": [{"source": source, "error": error} for source, error in (failed or {}).items()],
+        "left_out": dict(left_out or {}),
+    }
+    return write_atomically(out / "predictions.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def entry(source: str, result: Any, drawing: Path | None = None, file: Path | None = None) -> dict[str, Any]:
+    """An entry of predictions.json: where an answer came from, its files, its words and its `to_dict`.
+
+    Args:
+        source: path, address or name of what was asked.
+        result: an answer of a system.
+        drawing: its picture, where one was written.
+        file: its numbers, where they were written.
+    """
+    names = {key: path.name for key, path in (("drawing", drawing), ("file", file)) if path is not None}
+    return {"source": source, **names, "text": result.text, **result.to_dict()}
 
 
 def _name(row: Mapping[str, Any]) -> Any:

@@ -208,6 +208,23 @@ def load(system: str, options: Which) -> Any:
     return loaded
 
 
+def write_predictions(
+    out: Path, system: str, weights: str, rows: Sequence[Mapping[str, Any]], failed: Mapping[str, str] | None = None
+) -> Path:
+    """predictions.json for a system whose `predict` is its own command.
+
+    Args:
+        out: the folder.
+        system: its name.
+        weights: hash of the weights.
+        rows: what `predictions.entry` made.
+        failed: {source: why} of those without an answer.
+    """
+    from percepta.predictions import write_table
+
+    return write_table(out, rows, system=system, version=percepta.__version__, weights=weights, failed=failed)
+
+
 def preset_of(system: str, name: str) -> Any:
     """The Config of a preset."""
     presets = import_module(f"percepta.systems.{system}").PRESETS

@@ -35,7 +35,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from percepta import checkpoint, weights
+from percepta import checkpoint, pretrained, weights
 from percepta.config import TrainConfig
 from percepta.contract import Dataset, Evaluation, FitsConfig, HasPhases, Key, NotTrained, Phase, Progress, Step, Task
 from percepta.errors import DivergedError, InputError, MissingFileError
@@ -418,18 +418,18 @@ def _prepare(
         if len(state["memory"]) != process.world and any(state["memory"]):
             raise InputError(f"{last} keeps what {len(state['memory'])} processes remember; resume with as many")
         checkpoint.fill_frozen(model, state["frozen"], given)
-        weights.load_strictly(model, state["model"], str(last), checkpoint.prefixes(state["frozen"]))
+        pretrained.load_strictly(model, state["model"], str(last), checkpoint.prefixes(state["frozen"]))
         run.frozen, run.optimizer, run.filled = state["frozen"], state["optimizer"], state.get("filled", {})
         run.phase, run.done, run.seconds = state["phase"], state["done"], state["seconds"]
         run.ema = to_device(state["ema"], process.device)
         if len(state["memory"]) == process.world:
             run.memory = to_device(state["memory"][process.rank], process.device)
     else:
-        filled = run.filled = weights.fill(model, task.PRETRAINED, given)
+        filled = run.filled = pretrained.fill(model, task.PRETRAINED, given)
         run.frozen = {part: filled[part] for part in _stay_frozen(task, config, model) if part in filled}
         if start is not None:
             header, state = checkpoint.read(start)
-            weights.load_strictly(model, state, str(start), checkpoint.prefixes(header.frozen))
+            pretrained.load_strictly(model, state, str(start), checkpoint.prefixes(header.frozen))
         ground = standing_on(root, out, "" if start is None else fingerprint(state))
     model.to(process.device)
     if process.world > 1:  # the same seed gives the same weights, unless the machines differ

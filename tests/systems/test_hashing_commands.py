@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 import percepta
-from percepta import checkpoint
+from percepta import checkpoint, contract
 from percepta.__main__ import main
 from percepta.checkpoint import weights_hash
 from percepta.media import video
@@ -190,3 +190,28 @@ def test_the_default_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     monkeypatch.setenv("XDG_DATA_HOME", "relative")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert commands.folder_of(None) == tmp_path / ".local" / "share" / "percepta" / "index"
+
+
+def test_what_ships_says_when_nothing_fits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(percepta.sample("cat").parent, tmp_path / "photos")
+    where = ("--index", tmp_path / "index")
+    assert run(capsys, "add", tmp_path / "photos", *where)[0] == 0
+    code, text = run(capsys, "search", "a cat", *where)
+    assert code == 0 and "nothing fits" not in text
+    code, text = run(capsys, "search", "my passport", *where)
+    assert code == 1 and "nothing fits: the best score is 0." in text
+    code, text = run(capsys, "search", "my passport", "--json", *where)
+    assert code == 1 and not any(row["fits"] for row in json.loads(text))
+    code, text = run(capsys, "search", "--like", percepta.sample("cat"), "--json", *where)
+    assert code == 0 and "fits" not in json.loads(text)[0]  # of pictures it is not known
+
+
+def test_the_level_is_what_was_measured_with_what_ships() -> None:
+    system = percepta.load("hashing")
+    assert contract.weights_hash(system.model) == commands.CALIBRATED
+    folder = Path(__file__).parents[2] / "benchmarks" / "results"
+    if not folder.is_dir():
+        pytest.skip("installed without its repository")
+    found = json.loads((folder / "hashing-nothing.json").read_text())
+    assert found["weights"] == commands.CALIBRATED
+    assert round(found["values"]["level"]["value"], 3) == commands.NOTHING_FITS

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from percepta import weights
+from percepta import pretrained
 from percepta.errors import InputError
 from percepta.systems.vos import PRESETS, Config
 from percepta.systems.vos.cutie import Cutie
@@ -55,7 +55,7 @@ def xmem(golden: Path) -> tuple[XMem, dict[str, Any], dict[str, Tensor]]:
     facts, state, io = known(golden, "xmem")
     model = build(PRESETS["xmem"])
     assert isinstance(model, XMem)
-    weights.load_strictly(model, convert(state, PRESETS["xmem"]), "golden")
+    pretrained.load_strictly(model, convert(state, PRESETS["xmem"]), "golden")
     return model.eval(), facts, io
 
 
@@ -161,7 +161,7 @@ def cutie(golden: Path) -> tuple[Cutie, dict[str, Any], dict[str, Tensor]]:
     facts, state, io = known(golden, "cutie-small")
     model = build(PRESETS["cutie"])
     assert isinstance(model, Cutie)
-    weights.load_strictly(model, convert(state, PRESETS["cutie"]), "golden")
+    pretrained.load_strictly(model, convert(state, PRESETS["cutie"]), "golden")
     return model.eval(), facts, io
 
 
@@ -232,12 +232,12 @@ def test_published_files_are_read_strictly(golden: Path, tmp_path: Path, design:
     wrapper = {"xmem": "network", "cutie": "weights"}[design]
     torch.save({"it": 5, wrapper: state, "optimizer": {"state": {}}}, tmp_path / "trainer.pth")
     for file in ("plain.safetensors", "trainer.pth"):
-        weights.load_strictly(model, convert(weights.tensors(tmp_path / file), PRESETS[design]), "it")
+        pretrained.load_strictly(model, convert(pretrained.tensors(tmp_path / file), PRESETS[design]), "it")
     with pytest.raises(InputError, match=first):
         missing = {key: value for key, value in state.items() if key != first}
-        weights.load_strictly(model, convert(missing, PRESETS[design]), "it")
+        pretrained.load_strictly(model, convert(missing, PRESETS[design]), "it")
     with pytest.raises(InputError, match="unexpected more"):
-        weights.load_strictly(model, convert(state | {"more": state[first]}, PRESETS[design]), "it")
+        pretrained.load_strictly(model, convert(state | {"more": state[first]}, PRESETS[design]), "it")
     with pytest.raises(InputError, match="not our small network"):
         convert(state, PRESETS["small"])
 

@@ -387,7 +387,7 @@ def fit(options: Fit, screen: Console) -> int:
     """Fits, prints how often a place is among the best candidates, and writes the checkpoint."""
     import torch
 
-    from percepta import checkpoint, weights
+    from percepta import checkpoint, pretrained
     from percepta.systems.slam import fitting
     from percepta.systems.slam.model import build
     from percepta.systems.slam.task import PRETRAINED
@@ -395,7 +395,7 @@ def fit(options: Fit, screen: Console) -> int:
     model = build(shell.preset_of("slam", options.preset)).eval()
     if model.image is None:
         raise InputError(f"preset {options.preset!r} compares places by thumbnails; there is nothing to fit")
-    frozen = weights.fill(model, PRETRAINED)
+    frozen = pretrained.fill(model, PRETRAINED)
     seeds = range(fitting.FIRST, fitting.FIRST + options.rooms + options.held_out)
     with shell.progress_bar(screen, "rooms") as bar:
         features, path, room = fitting.features_of_rooms(model, seeds, lambda done, total: bar(done, total, ""))

@@ -102,12 +102,18 @@ class Predict(shell.Which):
 
 def predict(options: Predict, screen: Console) -> None:
     """Prints a line for each code."""
-    system = shell.load("supernet", options)
+    from percepta.contract import weights_hash
+    from percepta.predictions import entry
+
+    system, rows = shell.load("supernet", options), []
     for code in options.codes:
         result = system.predict(code)
         screen.print(escape(result.text), soft_wrap=True)
         if options.out is not None:
-            result.save(options.out / f"{result.code}.png")
+            written = result.save(options.out / f"{result.code}.png")
+            rows.append(entry(code, result, written, written.with_suffix(".json")))
+    if options.out is not None:
+        shell.write_predictions(options.out, "supernet", weights_hash(system.model), rows)
 
 
 def rank(options: Rank, screen: Console) -> None:
