@@ -8,6 +8,7 @@ TABLE: dict[str, str] = {
     "planes": "Planes of a room from posed pictures: extent, pose and class (PlaneMVS).",
     "refer": "Segments what a sentence names (CRIS).",
     "supernet": "Ranks network architectures with shared weights, and finds the best for a budget (NAS).",
+    "vos": "Follows marked things through a video: masks of every frame, cut-outs (XMem).",
 }
 
 # What people type daily, and what it is short for.
