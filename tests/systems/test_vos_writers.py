@@ -121,7 +121,9 @@ def test_frames_go_backwards(film: tuple[Path, np.ndarray], monkeypatch: pytest.
     frames = Frames.open(film[0])
     forwards = [pixels for _, pixels in frames]
     back = [np.asarray(one) for one in frames.backwards(frames.times(FRAMES))]
-    assert len(back) == FRAMES and all(np.array_equal(a, np.asarray(b)) for a, b in zip(back, forwards[::-1], strict=True))
+    assert len(back) == FRAMES and all(
+        np.array_equal(a, np.asarray(b)) for a, b in zip(back, forwards[::-1], strict=True)
+    )
 
 
 def decoded(path: Path) -> list[np.ndarray]:
