@@ -1,8 +1,8 @@
 """A thing cut out of a film by a sentence: `refer` finds it in one frame, `vos` follows it in both directions.
 
 `refer` is asked about one frame of every second. It is surest in one of these; from there the object is followed to
-both ends of the film. In the others the two masks are compared: where they overlap by less than AGREE, the time is told,
-so that somebody can look. Where `refer` finds nothing in any frame, the answer is "not found".
+both ends of the film. In the others the two masks are compared: where they overlap by less than AGREE, the time is
+told, so that somebody can look. Where `refer` finds nothing in any frame, the answer is "not found".
 """
 
 from __future__ import annotations
