@@ -42,12 +42,8 @@ CEILINGS: dict[str, tuple[int, int, str]] = {
     "aesthetics": (25, 3000, "an album reads ratings and profiles, keeps a cache of features and gives reasons"),
     "hashing": (21, 3050, "pictures, videos and sentences in three image-text spaces: align, CLIP, synthetic"),
     "online3d": (25, 3750, "the incremental network (834 lines), the session with its map (336), poses, cameras, PLY"),
-    "planes": (20, 3150, "a scene from a walk needs poses, cameras, fusion and meshes beside the network"),
-    "vos": (
-        24,
-        4200,
-        "three networks: ours, XMem and Cutie as published; memory, cuts of scenes, masks in any form",
-    ),
+    "planes": (20, 3230, "a scene from a walk needs poses, cameras, fusion and meshes beside the network"),
+    "vos": (24, 4200, "three networks: ours, XMem and Cutie as published; memory, scene cuts, masks in any form"),
     "refer": (20, 3200, "two networks: ours on EfficientNet and MiniLM, and the paper's on CLIP"),
 }
 HEAVY = (

@@ -145,6 +145,7 @@ def load(
         raise InputTypeError(
             f"expected a system ({', '.join(systems.TABLE)}) or a checkpoint's path; got {name_or_path!r}"
         )
+    checkpoint.survive_forks()
     where = checkpoint.choose_device(device)
     name = str(name_or_path)
     given = {key: Path(path) for key, path in weights.items()} if isinstance(weights, Mapping) else {}

@@ -24,7 +24,7 @@ from percepta.geometry.camera import Intrinsics, unit_plane
 from percepta.media import draw, image
 from percepta.media.image import Source
 from percepta.systems.planes import MAX_PLANES, SCENE_SCORE_THRESHOLD, SCORE_THRESHOLD, Config, sweep
-from percepta.systems.planes.fusion import FusedScene, Fusion
+from percepta.systems.planes.fusion import FusedScene, Fusion, upwards
 from percepta.systems.planes.head import detect
 from percepta.systems.planes.model import Output, PlaneNet, run
 
@@ -248,6 +248,7 @@ class Session:
         scene_score_threshold: lowest score of a plane that joins the scene.
         fusion: what has joined the scene.
         views: the last key frames.
+        camera_up: sum of what was up in their pictures, in the world.
     """
 
     planes: Planes
@@ -258,6 +259,7 @@ class Session:
     scene_score_threshold: float
     fusion: Fusion = field(default_factory=Fusion)
     views: list[View] = field(default_factory=list)
+    camera_up: Float64[np.ndarray, " 3"] = field(default_factory=lambda: np.zeros(3))
 
     @property
     def frames(self) -> int:
@@ -275,6 +277,7 @@ class Session:
             return None
         sources = [other for other in reversed(self.views) if self._is_source(view, other)][: self.max_sources]
         self.views = [*self.views[-5:], view]
+        self.camera_up = self.camera_up - view.world_from_camera[:3, 1]  # a camera's y goes down
         if not sources:
             return None
         result = self.planes.predict(view, *sources, score_threshold=self.score_threshold, max_planes=self.max_planes)
@@ -290,7 +293,9 @@ class Session:
 
     def scene(self, min_area_m2: float = 0.05, min_frames: int = 1) -> FusedScene:
         """The planes of all key frames so far: those of at least this area, seen in at least so many key frames."""
-        return replace(self.fusion.scene(min_area_m2, min_frames), weights=weights_hash(self.planes.model))
+        found = self.fusion.scene(min_area_m2, min_frames)
+        up = upwards(found.surfaces, self.camera_up) if self.camera_up.any() else found.up
+        return replace(found, weights=weights_hash(self.planes.model), up=up)
 
     def _is_source(self, view: View, other: View) -> bool:
         if not MIN_BASELINE_M < _distance_m(view, other) <= 2 * self.baseline_m[1]:

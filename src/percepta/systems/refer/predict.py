@@ -75,7 +75,7 @@ class Result:
     def draw(self) -> Image.Image:
         """The picture with the mask on it, below it the sentence and the score."""
         text = self.sentence if self.found else f"{self.sentence}: not found"
-        return draw.overlay(self.picture, self.mask, text, draw.colours(2)[1], score=self.score)
+        return draw.overlay(self.picture, self.mask, text, draw.colours(2)[1], score=self.score, dim=0.4)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON: sentence, score, found, box (left, top, width, height), mask as COCO run lengths, weights."""
