@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from percepta.systems.refer.predict import Refer
     from percepta.systems.slam.predict import Slam
     from percepta.systems.supernet.predict import Supernet
+    from percepta.systems.vos.predict import Vos
 
 __all__ = ["InputError", "__version__", "load", "sample", "systems"]
 __version__ = "0.1.0"
@@ -108,6 +109,10 @@ def load(name_or_path: str | Path, *, system: Literal["slam"], **options: Unpack
 def load(name_or_path: Literal["supernet"], **options: Unpack[Options]) -> Supernet: ...
 @overload
 def load(name_or_path: str | Path, *, system: Literal["supernet"], **options: Unpack[Options]) -> Supernet: ...
+@overload
+def load(name_or_path: Literal["vos"], **options: Unpack[Options]) -> Vos: ...
+@overload
+def load(name_or_path: str | Path, *, system: Literal["vos"], **options: Unpack[Options]) -> Vos: ...
 @overload
 def load(name_or_path: str | Path, *, system: str | None = None, **options: Unpack[Options]) -> System: ...
 # fmt: on

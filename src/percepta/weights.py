@@ -137,6 +137,12 @@ TABLE: dict[str, Weight] = {
         data="COCO, PASCAL VOC, Clothing Co-Parsing, Flickr8k, OASIS, Weizmann horses, DAVIS: research use",
         assets=("refer-small.safetensors",),
     ),
+    "vos-small": Weight(
+        source="vos, preset small, trained by percepta",
+        code="Apache-2.0",
+        data="ImageNet, COCO, PASCAL VOC, Clothing Co-Parsing, Flickr8k, OASIS, Weizmann horses, DAVIS: research use",
+        assets=("vos-small.safetensors",),
+    ),
     "clip-rn50": Weight(
         source="OpenAI CLIP, ResNet-50 (RN50.pt)",
         code="MIT",

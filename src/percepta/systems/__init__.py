@@ -10,6 +10,7 @@ TABLE: dict[str, str] = {
     "refer": "Segments what a sentence names (CRIS).",
     "slam": "Says where a moving camera is and what it has seen: one camera, depth, stereo, inertial sensor.",
     "supernet": "Ranks network architectures with shared weights, and finds the best for a budget (NAS).",
+    "vos": "Follows marked things through a video: masks of every frame, cut-outs (XMem).",
 }
 
 # What people type daily, and what it is short for.
