@@ -27,7 +27,8 @@ from percepta.errors import InputError
 from percepta.media import image as pictures
 from percepta.systems.refer import Config
 from percepta.systems.refer.model import GREY
-from percepta.systems.refer.sentences import Thing, centre, compose, training_batch
+from percepta.systems.refer.claims import LEFT, RIGHT, centre, colours, extent
+from percepta.systems.refer.sentences import Thing, compose, training_batch
 from percepta.systems.refer.world import Shapes
 
 SMALLEST = 0.0015  # share of the training picture below which a thing is not asked for
@@ -39,6 +40,12 @@ REPEATS: dict[str, float] = {
 }  # fmt: skip
 # A folder of a collection that is only evaluated on, and which of its frames: 0, 5, 10, ...
 TEST_VIDEOS, TEST_STRIDE = "davis16", 5
+# Words that say nothing about what is in a picture, and those of people, who are in most pictures with captions.
+LITTLE = frozenset("the and with are for its his her their that this from into while near next over has two one".split())
+PEOPLE = frozenset(
+    "man woman boy girl child children people person men women kid kids baby player players group couple someone"
+    " lady guy adult toddler boys girls standing sitting looking wearing walking running".split()
+)
 
 
 def data(config: Config, split: str, root: Path | None = None) -> Dataset:
@@ -114,6 +121,7 @@ class View:
         tainted: classes of which something was cut away.
         vocabulary: classes that were looked for everywhere in it.
         denied: sentences that somebody wrote and that name nothing in it.
+        frame: where on the canvas the picture lies: left, top, right, bottom as shares of it.
     """
 
     pixels: UInt8[np.ndarray, "h w 3"]
@@ -121,6 +129,7 @@ class View:
     tainted: frozenset[str]
     vocabulary: frozenset[str]
     denied: tuple[str, ...] = ()
+    frame: tuple[float, float, float, float] = (0, 0, 1, 1)
 
 
 @dataclass
@@ -133,9 +142,16 @@ class Pictures:
 
     def __post_init__(self) -> None:
         self.by_name: dict[str, list[int]] = {}
+        self.single: dict[str, list[int]] = {}
+        self.said: list[int] = []
         for i, scene in enumerate(self.found):
-            for name in {r.name for r in scene.regions if r.name and r.every}:
+            names = [r.name for r in scene.regions if r.name]
+            for name in {r.name for r in scene.regions if r.name and r.every} | {n for n in names if names.count(n) == 1}:
                 self.by_name.setdefault(name, []).append(i)
+            for name in {r.name for r in scene.regions if r.name and not r.every}:
+                self.single.setdefault(name, []).append(i)
+            if any(r.sentences for r in scene.regions):
+                self.said.append(i)
 
     def __len__(self) -> int:
         return len(self.found)
@@ -145,7 +161,10 @@ class Pictures:
         rng = np.random.default_rng((self.seed, epoch, index))
         for _ in range(10):
             seen = self._view(index, rng)
-            asks = compose(seen.things, seen.pixels, seen.vocabulary, rng, self.config.sentences, tainted=seen.tainted)
+            asks = compose(
+                seen.things, seen.pixels, seen.vocabulary, rng, self.config.sentences, tainted=seen.tainted,
+                denied=(*seen.denied, *self._stranger(index, rng)), frame=seen.frame,
+            )  # fmt: skip
             if asks:
                 pixels = jitter(seen.pixels, rng) if self.config.augment else plain(seen.pixels)
                 return {"image": pixels, "asks": asks}
@@ -156,16 +175,46 @@ class Pictures:
         size, scene = self.config.size, self.found[index]
         if not self.config.augment:
             return view(scene, rng, size, size, whole=True)
-        if rng.random() > 0.25:
+        draw = rng.random()
+        if draw > 0.45:
             return view(scene, rng, size, size)
+        if draw > 0.3:
+            seen = view(scene, rng, size, size)
+            return self._pasted(seen, rng)
         names = sorted({r.name for r in scene.regions if r.name in self.by_name})
-        if names and rng.random() < 0.75:  # two of a kind, to tell apart by where they are
+        if rng.random() < 0.3:  # the same twice, mirrored or cut otherwise: only where it is tells the two apart
+            other = index
+        elif names and rng.random() < 0.75:  # two of a kind
             other = int(rng.choice(self.by_name[str(rng.choice(names))]))
         else:
             other = int(rng.integers(len(self.found)))
         upright = rng.random() < 0.7
         w, h = (size // 2, size) if upright else (size, size // 2)
         return beside(view(scene, rng, w, h), view(self.found[other], rng, w, h), upright)
+
+    def _pasted(self, seen: View, rng: np.random.Generator) -> View:
+        """The view with an object of another picture in it, more often than not of a class that is there."""
+        there = sorted({t.name for t in seen.things if t.name in self.single and not t.every})
+        name = str(rng.choice(there if there and rng.random() < 0.7 else sorted(self.single))) if self.single else ""
+        if not name or (name not in seen.vocabulary or name in seen.tainted):
+            return seen
+        height, width = seen.pixels.shape[:2]
+        donor = view(self.found[int(rng.choice(self.single[name]))], rng, width, height)
+        some = [t for t in donor.things if t.name == name and not t.every and t.mask.mean() > 0.01]
+        return paste(seen, donor.pixels, some[int(rng.integers(len(some)))], rng) if some else seen
+
+    def _stranger(self, index: int, rng: np.random.Generator) -> tuple[str, ...]:
+        """What a person wrote about another picture, where it shares no longer word with what is known of this one."""
+        if not self.said:
+            return ()
+        here, there = self.found[index], self.found[int(rng.choice(self.said))]
+        region = there.regions[int(rng.integers(len(there.regions)))]
+        if not region.sentences or there.group == here.group:
+            return ()
+        sentence = str(rng.choice(region.sentences))
+        known = " ".join(text for r in here.regions for text in (r.name, *r.sentences)).lower()
+        words = [w for w in re.findall(r"[a-z]{3,}", sentence.lower()) if w not in LITTLE]
+        return () if not words or any(w in known or w in PEOPLE for w in words) else (sentence,)
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
         return training_batch(samples)
@@ -204,6 +253,13 @@ class Window:
         spare = (width - inner_w, height - inner_h)
         left, top = (s // 2 if centred else int(rng.integers(min(s, 0), max(s, 0) + 1)) for s in spare)
         return cls(width, height, left, top, inner_w, inner_h, not whole and rng.random() < 0.5)
+
+    @property
+    def frame(self) -> tuple[float, float, float, float]:
+        """Where on the canvas the picture is seen: left, top, right, bottom as shares of it."""
+        left, right = max(self.left, 0) / self.width, min(self.left + self.inner_w, self.width) / self.width
+        top, bottom = max(self.top, 0) / self.height, min(self.top + self.inner_h, self.height) / self.height
+        return (1 - right, top, 1 - left, bottom) if self.mirrored else (left, top, right, bottom)
 
     def paste(self, picture: Image.Image, fill: int, resample: Image.Resampling) -> np.ndarray:
         """The canvas with a picture, or with a mask of another size that shows the same, on it.
@@ -266,7 +322,7 @@ def view(scene: Scene, rng: np.random.Generator, width: int, height: int, *, who
             lost[region.name] = lost.get(region.name, 0) + area
     tainted = frozenset(name for name, area in lost.items() if area > 0.1 * kept[name])
     pixels = window.paste(picture, GREY, Image.Resampling.BILINEAR)
-    return View(pixels, things, tainted, scene.vocabulary, tuple(denied))
+    return View(pixels, things, tainted, scene.vocabulary, tuple(denied), window.frame)
 
 
 def _masks(scene: Scene) -> Iterator[Bool[np.ndarray, "h w"]]:
@@ -317,6 +373,39 @@ def beside(a: View, b: View, upright: bool) -> View:
     unsure = frozenset(n for n in doubtful if n and (a.vocabulary or b.vocabulary))
     things = [t for t in things if t.name not in unsure or t.place]
     return View(pixels, things, a.tainted | b.tainted | unsure, known)
+
+
+def paste(seen: View, pixels: UInt8[np.ndarray, "h w 3"], thing: Thing, rng: np.random.Generator) -> View:
+    """A view with a thing of another one put where it hides little.
+
+    What is hidden is taken off the masks below; of a class of which it hides too much, the view is left as it was.
+
+    Args:
+        seen: the view.
+        pixels: the other view, of the same size.
+        thing: in the other view.
+        rng: where the draws come from.
+    """
+    height, width = seen.pixels.shape[:2]
+    rows, columns = (np.nonzero(thing.mask.any(axis))[0][[0, -1]] for axis in (1, 0))
+    (y0, y1), (x0, x1) = rows, columns
+    cut, part = thing.mask[y0 : y1 + 1, x0 : x1 + 1], pixels[y0 : y1 + 1, x0 : x1 + 1]
+    if rng.random() < 0.5:
+        cut, part = cut[:, ::-1], part[:, ::-1]
+    for _ in range(8):
+        top, left = (int(rng.integers(0, max(1, n - m + 1))) for n, m in ((height, cut.shape[0]), (width, cut.shape[1])))
+        mask = np.zeros((height, width), bool)
+        mask[top : top + cut.shape[0], left : left + cut.shape[1]] = cut
+        if all((t.mask & mask).sum() <= (0.05 if t.name == thing.name else 0.3) * t.mask.sum() for t in seen.things):
+            break
+    else:
+        return seen
+    out = seen.pixels.copy()
+    out[mask] = part[cut]
+    things = [replace(t, mask=t.mask & ~mask) for t in seen.things]
+    same = any(t.name == thing.name and t.every for t in things)
+    sentences = () if same else thing.sentences
+    return replace(seen, pixels=out, things=[*things, Thing(mask, thing.name, sentences)])
 
 
 def _has(seen: View, name: str) -> bool:
