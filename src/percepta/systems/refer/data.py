@@ -27,12 +27,13 @@ from percepta.errors import InputError
 from percepta.media import image as pictures
 from percepta.systems.refer import Config
 from percepta.systems.refer.model import GREY
-from percepta.systems.refer.claims import LEFT, RIGHT, centre, colours, extent
-from percepta.systems.refer.sentences import Thing, compose, training_batch
+from percepta.systems.refer.claims import LEFT, NEAR, RIGHT, centre, colours, extent
+from percepta.systems.refer.sentences import APART, Thing, compose, halves, training_batch
 from percepta.systems.refer.world import Shapes
 
 SMALLEST = 0.0015  # share of the training picture below which a thing is not asked for
 HELD_OUT = 10  # one group in so many is kept for validation, by the checksum of its name
+TUNE = "tune"  # the split of a collection on which thresholds and the like are chosen: half of what is kept
 
 # Folders of a collection in their order, and how often an epoch goes through each (others: once, behind these).
 REPEATS: dict[str, float] = {
@@ -70,8 +71,9 @@ def scenes(root: Path, split: str) -> list[Scene]:
     """The labelled pictures of a folder for a split: "train", "val", "test", or "all".
 
     Sets without official splits are cut by the checksum of each group's name; their "test" is everything. Of a
-    collection (a folder with several sets in it) that has the folder TEST_VIDEOS, "test" is every fifth frame of these
-    videos, which "val" holds too.
+    collection (a folder with several sets in it) "val" and "tune" are a half each of what training leaves out, so that
+    what is chosen on the one can be reported on the other. Where it has the folder TEST_VIDEOS, "test" is every fifth
+    frame of these videos, which "val" holds too.
 
     Raises:
         MissingFileError, InputError: no set that is known, which says what was looked for; no such split.
@@ -86,7 +88,9 @@ def scenes(root: Path, split: str) -> list[Scene]:
     order = [*REPEATS]
     others = [one for one in found if one not in videos]
     for one in sorted(others, key=lambda one: order.index(one.root.name) if one.root.name in order else len(order)):
-        some = part(one.read(one.root), split)
+        some = part(one.read(one.root), "val" if split == TUNE else split)
+        if split in ("val", TUNE):
+            some = [s for s in some if bool(s.split) or (crc(s) // HELD_OUT % 2 == 0) is (split == "val")]
         if split == "train":  # whole copies, then the part that is left
             times = REPEATS.get(one.root.name, 1)
             some = [s for copy in range(ceil(times)) for s in some[: round(len(some) * min(1.0, times - copy))]]
@@ -108,7 +112,12 @@ def held_out(found: list[Scene], split: str) -> list[Scene]:
     if split == "all":
         return found
     wanted = split != "train"
-    return [s for s in found if (zlib.crc32(s.group.encode()) % HELD_OUT == 0) is wanted]
+    return [s for s in found if (crc(s) % HELD_OUT == 0) is wanted]
+
+
+def crc(scene: Scene) -> int:
+    """The checksum of the name of a scene's group."""
+    return zlib.crc32(scene.group.encode())
 
 
 @dataclass(frozen=True)
@@ -217,7 +226,7 @@ class Pictures:
         return () if not words or any(w in known or w in PEOPLE for w in words) else (sentence,)
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
-        return training_batch(samples)
+        return training_batch(samples, self.config.masks)
 
 
 @dataclass(frozen=True)
@@ -434,11 +443,17 @@ class Question(NamedTuple):
         sentence: what is asked.
         regions: places of the scene's regions whose union is the mask; none where nothing fits.
         kind: as `questions` says.
+        piece: which piece of the mask is meant (`sentences.halves`); None: all of it.
+        count: how many things fit; 0: not known, or none.
+        bare: the sentence without its side, where that is what it is about.
     """
 
     sentence: str
     regions: tuple[int, ...]
     kind: str
+    piece: int | None = None
+    count: int = 0
+    bare: str = ""
 
 
 @dataclass
@@ -458,7 +473,8 @@ class Questions:
         for question in questions:
             mask = np.zeros(tuple(image.shape[1:]), bool)
             for r in question.regions:
-                mask |= scaled(scene.regions[r].mask.read(), *mask.shape)
+                source = scene.regions[r].mask.read()
+                mask |= scaled(source if question.piece is None else halves(source)[question.piece], *mask.shape)
             masks.append(mask)
         return {"picture": image, "questions": questions, "masks": masks, "group": scene.group}
 
@@ -469,6 +485,8 @@ class Questions:
             "kinds": [[q.kind for q in s["questions"]] for s in samples],
             "masks": [s["masks"] for s in samples],
             "groups": [s["group"] for s in samples],
+            "counts": [[q.count for q in s["questions"]] for s in samples],
+            "bare": [[q.bare for q in s["questions"]] for s in samples],
         }
 
 
@@ -491,7 +509,7 @@ def questions(found: Sequence[Scene], *, every: bool = False) -> list[tuple[Scen
     Kinds: "<source> class" (a class that occurs once, where it does not say everything; all of it where `every` holds),
     "<source> left/right" (of exactly two), "<source> small" (below half a percent of the picture), "<source> sentence"
     (what a person wrote: the first sentence of each region, all of them with `every`, as the RefCOCO papers do for
-    validation and test), "<source> absent" (a class of the vocabulary that is not there).
+    validation and test), "<source> absent" (a class of the vocabulary that is not there), and what `promises` asks.
     """
     out = []
     for scene in found:
@@ -510,15 +528,101 @@ def questions(found: Sequence[Scene], *, every: bool = False) -> list[tuple[Scen
                 kind = "class" if area >= 0.005 else "small"
                 asked.append(Question(f"the {name}", (rows[0],), f"{scene.source} {kind}"))
             elif len(rows) == 2 and min(m.mean() for m in masks) >= 0.005:
-                x = [centre(m)[0] for m in masks]
-                if abs(x[0] - x[1]) > 0.08:
-                    first, last = rows if x[0] < x[1] else rows[::-1]
-                    asked.append(Question(f"the left {name}", (first,), f"{scene.source} left/right"))
-                    asked.append(Question(f"the right {name}", (last,), f"{scene.source} left/right"))
+                asked += _sides(name, masks, [(rows[0],), (rows[1],)], (None, None), scene.source)
+            if len(rows) == 1 and scene.regions[rows[0]].every and name in APART and (pair := halves(masks[0])):
+                asked += _sides(name, pair, [(rows[0],)] * 2, (0, 1), scene.source)
         missing = sorted(scene.vocabulary - set(by_name))
         if missing:
-            pick = zlib.crc32(scene.group.encode()) % len(missing)
+            pick = crc(scene) % len(missing)
             asked.append(Question(f"the {missing[pick]}", (), f"{scene.source} absent"))
+        asked += promises(scene)
         if asked:
             out.append((scene, asked))
     return out
+
+
+def _sides(
+    name: str,
+    masks: Sequence[Bool[np.ndarray, "h w"]],
+    rows: Sequence[tuple[int, ...]],
+    pieces: Sequence[int | None],
+    source: str,
+) -> list[Question]:
+    """ "the left X" and "the right X" of two, where they do not stand one above the other.
+
+    Args:
+        name: of the class.
+        masks: of the two.
+        rows: the regions that they are in.
+        pieces: which piece of its region each is.
+        source: of the data.
+    """
+    x = [centre(m)[0] for m in masks]
+    if abs(x[0] - x[1]) <= 0.08:
+        return []
+    order = (0, 1) if x[0] < x[1] else (1, 0)
+    return [
+        Question(f"the {side} {name}", rows[i], f"{source} left/right", pieces[i], bare=f"the {name}")
+        for side, i in zip((LEFT, RIGHT), order, strict=True)
+    ]
+
+
+# The forms in which what is absent is asked for; {} stands for its name.
+ABSENT = (
+    "the {}", "the black {}", "the small {}", "the left {}", "the {} on the left", "the {} on the right",
+    "the {} in the middle", "the {} in the background",
+)  # fmt: skip
+FOUND = "found, "  # what kinds begin with that only ask whether something is there
+MISSING = 3  # classes a picture that are asked for in vain
+
+
+def promises(scene: Scene) -> list[Question]:
+    """Whether what is there is found and what is not there is not, in a picture with single objects of known classes.
+
+    Kinds: "found, absent: <form>" (classes that are not there, in every form of ABSENT), "found, present: bare", "...
+    true side", "... true color", "... true size" (of a class that occurs once), "found, present: wrong side", "... wrong
+    color", and "found, present: of 2 to 5" (all of a class, whose number is known).
+    """
+    if not scene.vocabulary or not scene.regions or any(region.every for region in scene.regions):
+        return []
+    by_name: dict[str, list[int]] = {}
+    for i, region in enumerate(scene.regions):
+        by_name.setdefault(region.name, []).append(i)
+    missing = sorted(scene.vocabulary - set(by_name))
+    chosen = np.random.default_rng(crc(scene)).permutation(len(missing))[:MISSING]
+    out = [
+        Question(words.format(missing[i]), (), f"{FOUND}absent: {words.format('X')}") for i in chosen for words in ABSENT
+    ]
+    image = np.asarray(pictures.to_pil(pictures.read(scene.image)))
+    for name, rows in by_name.items():
+        masks = [scene.regions[i].mask.read() for i in rows]
+        whole = np.logical_or.reduce(masks)
+        if whole.mean() < 0.005:
+            continue
+        out.append(Question(f"the {name}", tuple(rows), f"{FOUND}present: bare", count=len(rows)))
+        if len(rows) > 1:
+            continue
+        at = extent(whole)
+        if at.x < 0.35 or at.x > 0.65:
+            side, other = (LEFT, RIGHT) if at.x < 0.35 else (RIGHT, LEFT)
+            for words in ("the {1} {0}", "the {0} on the {1}"):
+                out.append(Question(words.format(name, side), tuple(rows), f"{FOUND}present: true side"))
+                out.append(Question(words.format(name, other), (), f"{FOUND}present: wrong side"))
+        if at.area < 0.015 or at.area > 0.2:
+            word = "small" if at.area < 0.015 else "big"
+            out.append(Question(f"the {word} {name}", tuple(rows), f"{FOUND}present: true size"))
+        shares = colours(scaled_to(image, whole)[whole])
+        word = max(shares, key=lambda c: shares[c])
+        if shares[word] >= 0.5:
+            out.append(Question(f"the {word} {name}", tuple(rows), f"{FOUND}present: true color"))
+        wrong = [c for c, near in NEAR.items() if sum(shares.get(v, 0.0) for v in (c, *near)) < 0.1]
+        if wrong:
+            out.append(Question(f"the {wrong[crc(scene) % len(wrong)]} {name}", (), f"{FOUND}present: wrong color"))
+    return out
+
+
+def scaled_to(image: UInt8[np.ndarray, "H W 3"], mask: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    """A picture at the size of a mask."""
+    if image.shape[:2] == mask.shape:
+        return image
+    return np.asarray(Image.fromarray(image).resize(mask.shape[::-1], Image.Resampling.BILINEAR))

@@ -33,16 +33,17 @@ def loss(model: nn.Module, batch: Batch, step: Step) -> dict[str, Tensor]:
         words = tokenize(batch["sentences"], model.word_len).to(target.device)
         logits = model(clip.normalise(batch["image"])[batch["owner"]], words)
         return {"loss": text_to_pixel(logits, (target[:, None] > 0.5).float())}
-    there = present > 0
-    answer = model(batch["image"], batch["sentences"], batch["owner"], there)
+    masked = batch["masked"]
+    answer = model(batch["image"], batch["sentences"], batch["owner"], masked)
     logits, coarse = answer.logits.float(), answer.coarse.float()
     small = functional.adaptive_avg_pool2d(target[:, None], coarse.shape[-2:])[:, 0]
-    full = target[there]
+    full = target[masked]
     pixel = functional.binary_cross_entropy_with_logits(logits, full, reduction="none").mean((1, 2))
     rough = functional.binary_cross_entropy_with_logits(coarse, small, reduction="none").mean((1, 2))
     shape, outline = dice(logits.sigmoid(), full), dice(coarse.sigmoid(), small)
-    # sums over what is there, as a share of all sentences: a batch with less in it counts less
-    mask = ((pixel + shape).sum() + (0.5 * rough + 0.5 * present * outline).sum()) / len(present)
+    # Of what is there only some have a mask, which stand for the others.
+    share = present.mean()
+    mask = share * _mean(pixel + shape) + 0.5 * (rough + present * outline).mean()
     found = functional.binary_cross_entropy_with_logits(answer.presence.float(), present)
     middle = focal(answer.centres.float(), batch["centres"], batch["counted"])
     with torch.no_grad():
@@ -51,13 +52,18 @@ def loss(model: nn.Module, batch: Batch, step: Step) -> dict[str, Tensor]:
         right = ((answer.presence > 0).float() == present).float()
     return {
         "loss": mask + found + 0.1 * middle,
-        "pixel": pixel.sum() / len(present),
-        "iou": (both / either).sum() / present.sum().clamp_min(1),
+        "pixel": _mean(pixel),
+        "iou": _mean(both / either),
         "presence": found,
         "middle": middle,
         "present_right": (right * present).sum() / present.sum().clamp_min(1),
         "absent_right": (right * (1 - present)).sum() / (1 - present).sum().clamp_min(1),
     }
+
+
+def _mean(values: Float[Tensor, " n"]) -> Float[Tensor, ""]:
+    """The mean; 0 of nothing."""
+    return values.sum() / max(len(values), 1)
 
 
 def focal(

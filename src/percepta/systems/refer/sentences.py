@@ -422,21 +422,27 @@ def halves(mask: Bool[np.ndarray, "h w"]) -> tuple[Bool[np.ndarray, "h w"], ...]
     return tuple(mask & (large == i + 1) for i in order[:2])
 
 
-def training_batch(samples: list[dict[str, Any]]) -> dict[str, Any]:
-    """Samples {image, asks} as the batch that `losses.loss` takes."""
+def training_batch(samples: list[dict[str, Any]], masks: int) -> dict[str, Any]:
+    """Samples {image, asks} as the batch that `losses.loss` takes; in each, the first `masks` true ones get a mask."""
     asks = [a for s in samples for a in s["asks"]]
-    masks = torch.from_numpy(np.stack([a.mask for a in asks])).float()
-    side = masks.shape[-1] // 16
+    drawn = torch.from_numpy(np.stack([a.mask for a in asks])).float()
+    side = drawn.shape[-1] // 16
     return {
         "image": torch.stack([s["image"] for s in samples]),
         "sentences": [a.sentence for a in asks],
         "owner": torch.tensor([i for i, s in enumerate(samples) for _ in s["asks"]]),
-        "mask": functional.avg_pool2d(masks[:, None], 4)[:, 0],
+        "mask": functional.avg_pool2d(drawn[:, None], 4)[:, 0],
         "present": torch.tensor([float(a.present) for a in asks]),
+        "masked": torch.tensor([m for s in samples for m in _first([a.present for a in s["asks"]], masks)]),
         "centres": torch.stack([bumps(a.middles or (), side) for a in asks]),
         "counted": torch.tensor([float(a.middles is not None) for a in asks]),
         "kinds": [a.kind for a in asks],
     }
+
+
+def _first(flags: list[bool], count: int) -> list[bool]:
+    """The flags without those that come after the first `count`."""
+    return [flag and sum(flags[: i + 1]) <= count for i, flag in enumerate(flags)]
 
 
 def bumps(middles: Sequence[tuple[float, float]], side: int) -> Float[Tensor, "{side} {side}"]:

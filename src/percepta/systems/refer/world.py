@@ -98,7 +98,7 @@ class Shapes:
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
         if self.split == "train":
-            return training_batch(samples)
+            return training_batch(samples, self.config.masks)
         return {
             "pictures": [s["image"] for s in samples],
             "sentences": [[a.sentence for a in s["asks"]] for s in samples],
