@@ -217,6 +217,13 @@ class FitsConfig(Protocol):
 
 
 @runtime_checkable
+class HasExportFiles(Protocol):
+    """A system whose graphs need a file beside them, such as a tokenizer: {name of the file: its text}."""
+
+    def export_files(self, model: Any, /) -> Mapping[str, str]: ...
+
+
+@runtime_checkable
 class HasSession(Protocol):
     """A loaded system that keeps something between two calls: a picture, an album, a map."""
 

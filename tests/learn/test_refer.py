@@ -10,13 +10,13 @@ import pytest
 import percepta
 from percepta.metrics.masks import iou
 from percepta.systems.refer import PRESETS
-from percepta.systems.refer.evaluate import NEUTRAL
 from percepta.systems.refer.predict import Refer
-from percepta.systems.refer.world import KINDS, SIDES, Shapes
+from percepta.systems.refer.world import KINDS, SIDES, WRONG, Shapes
 from percepta.train import train
 
 CONFIG = PRESETS["tiny"]
 PICTURES = 80
+NEUTRAL = "the thing"  # a sentence that says nothing
 
 
 class Blind(Shapes):
@@ -57,6 +57,28 @@ def ious(system: Refer, said: Any = lambda sentence: sentence) -> dict[str, floa
         for ask, answer in zip(asked, answers, strict=True):
             rows.setdefault(ask.kind, []).append(iou(answer.probability > 0.5, ask.mask))
     return {kind: float(np.mean(values)) for kind, values in rows.items()}
+
+
+def found(system: Refer) -> dict[str, float]:
+    """How often something is found, by kind of sentence, on worlds that training has not seen."""
+    world = Shapes(CONFIG, "test")
+    rows: dict[str, list[float]] = {}
+    for index in range(PICTURES):
+        sample = world[(0, index)]
+        answers = system.session(sample["image"]).predict([ask.sentence for ask in sample["asks"]])
+        for ask, answer in zip(sample["asks"], answers, strict=True):
+            rows.setdefault(ask.kind if not ask.present else "present", []).append(answer.found)
+    return {kind: float(np.mean(values)) for kind, values in rows.items()}
+
+
+@pytest.mark.learn
+def test_what_is_not_there_is_not_found_however_it_is_asked(seeing: Refer) -> None:
+    """A network that only looks for known words finds what is there and what is not alike."""
+    measured = found(seeing)
+    print(measured)
+    assert set(measured) == {"present", *WRONG}
+    assert measured["present"] > 0.8
+    assert {kind: share for kind, share in measured.items() if kind != "present" and share > LIMIT[kind]} == {}
 
 
 @pytest.mark.learn

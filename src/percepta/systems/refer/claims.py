@@ -1,7 +1,7 @@
 """What can be said of a thing among its like, truly or falsely: side, order, size, depth and colour.
 
-A claim is a form such as "the {} on the left" that is true of one thing of a class, or of none. Nothing is claimed where
-people might disagree: between "clearly on the left" and "clearly not" lies a stretch in which neither is said.
+A claim is a form such as "the {} on the left" that is true of one thing of a class, or of none. Nothing is claimed
+where people might disagree: between "clearly on the left" and "clearly not" lies a stretch in which neither is said.
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ from percepta.datasets.scene import PngMask, Scene, of_split, stride
 from percepta.errors import InputError
 from percepta.media import image as pictures
 from percepta.systems.refer import Config
-from percepta.systems.refer.model import GREY
 from percepta.systems.refer.claims import LEFT, NEAR, RIGHT, centre, colours, extent
+from percepta.systems.refer.model import GREY
 from percepta.systems.refer.sentences import APART, Thing, compose, halves, training_batch
 from percepta.systems.refer.world import Shapes
 
@@ -42,10 +42,63 @@ REPEATS: dict[str, float] = {
 # A folder of a collection that is only evaluated on, and which of its frames: 0, 5, 10, ...
 TEST_VIDEOS, TEST_STRIDE = "davis16", 5
 # Words that say nothing about what is in a picture, and those of people, who are in most pictures with captions.
-LITTLE = frozenset("the and with are for its his her their that this from into while near next over has two one".split())
+LITTLE = frozenset(
+    [
+        "the",
+        "and",
+        "with",
+        "are",
+        "for",
+        "its",
+        "his",
+        "her",
+        "their",
+        "that",
+        "this",
+        "from",
+        "into",
+        "while",
+        "near",
+        "next",
+        "over",
+        "has",
+        "two",
+        "one",
+    ]
+)
 PEOPLE = frozenset(
-    "man woman boy girl child children people person men women kid kids baby player players group couple someone"
-    " lady guy adult toddler boys girls standing sitting looking wearing walking running".split()
+    [
+        "man",
+        "woman",
+        "boy",
+        "girl",
+        "child",
+        "children",
+        "people",
+        "person",
+        "men",
+        "women",
+        "kid",
+        "kids",
+        "baby",
+        "player",
+        "players",
+        "group",
+        "couple",
+        "someone",
+        "lady",
+        "guy",
+        "adult",
+        "toddler",
+        "boys",
+        "girls",
+        "standing",
+        "sitting",
+        "looking",
+        "wearing",
+        "walking",
+        "running",
+    ]
 )
 
 
@@ -155,7 +208,9 @@ class Pictures:
         self.said: list[int] = []
         for i, scene in enumerate(self.found):
             names = [r.name for r in scene.regions if r.name]
-            for name in {r.name for r in scene.regions if r.name and r.every} | {n for n in names if names.count(n) == 1}:
+            for name in {r.name for r in scene.regions if r.name and r.every} | {
+                n for n in names if names.count(n) == 1
+            }:
                 self.by_name.setdefault(name, []).append(i)
             for name in {r.name for r in scene.regions if r.name and not r.every}:
                 self.single.setdefault(name, []).append(i)
@@ -402,7 +457,9 @@ def paste(seen: View, pixels: UInt8[np.ndarray, "h w 3"], thing: Thing, rng: np.
     if rng.random() < 0.5:
         cut, part = cut[:, ::-1], part[:, ::-1]
     for _ in range(8):
-        top, left = (int(rng.integers(0, max(1, n - m + 1))) for n, m in ((height, cut.shape[0]), (width, cut.shape[1])))
+        top, left = (
+            int(rng.integers(0, max(1, n - m + 1))) for n, m in ((height, cut.shape[0]), (width, cut.shape[1]))
+        )
         mask = np.zeros((height, width), bool)
         mask[top : top + cut.shape[0], left : left + cut.shape[1]] = cut
         if all((t.mask & mask).sum() <= (0.05 if t.name == thing.name else 0.3) * t.mask.sum() for t in seen.things):
@@ -591,7 +648,9 @@ def promises(scene: Scene) -> list[Question]:
     missing = sorted(scene.vocabulary - set(by_name))
     chosen = np.random.default_rng(crc(scene)).permutation(len(missing))[:MISSING]
     out = [
-        Question(words.format(missing[i]), (), f"{FOUND}absent: {words.format('X')}") for i in chosen for words in ABSENT
+        Question(words.format(missing[i]), (), f"{FOUND}absent: {words.format('X')}")
+        for i in chosen
+        for words in ABSENT
     ]
     image = np.asarray(pictures.to_pil(pictures.read(scene.image)))
     for name, rows in by_name.items():

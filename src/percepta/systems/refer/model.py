@@ -28,6 +28,7 @@ from percepta.nn.transformer import DecoderLayer, EncoderLayer, sine_grid, sine_
 from percepta.systems.refer import Config, Late
 from percepta.systems.refer.cris import CRIS
 
+MOST_IDS = 32  # word pieces of a sentence, start and end included; what is longer is cut
 GREY = 127  # what surrounds a picture that is no square: exactly 0 behind the encoder's normalisation
 
 
@@ -266,7 +267,7 @@ class LateText(nn.Module):
 
     def encode_text(self, sentences: Sequence[str]) -> Words:
         """n sentences; those beyond 32 word pieces are cut."""
-        tokens, mask, sentence = self.text.encode(sentences, 32)
+        tokens, mask, sentence = self.text.encode(sentences, MOST_IDS)
         # One sentence has no padding, and attention without a mask is faster.
         return self.adapt(tokens, mask if len(sentences) > 1 else None, sentence)
 
@@ -313,6 +314,8 @@ class LateText(nn.Module):
         presence = presence + self.presence_at(seen, asked, words.state, coarse, up(fit, s16)[:, 0] / self.fit_scale)
         if masked is not None:
             seen, both, owner = seen[masked], both[masked], owner[masked]
+            if not len(owner):
+                return Answer(coarse.new_zeros(0, *pixels.s4.shape[-2:]), coarse, presence, centres)
         s8 = self.mix8(up(self.to8(seen.unflatten(1, (h, w)).movedim(-1, 1)), pixels.s8) + each(pixels.s8, owner))
         s4 = self.mix4(up(self.to4(s8), pixels.s4) + each(pixels.s4, owner))
         return Answer(project(s4, self.kernel(both)), coarse, presence, centres)

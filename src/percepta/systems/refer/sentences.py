@@ -21,8 +21,8 @@ from torch.nn import functional
 from percepta.systems.refer.claims import (
     BOTTOM,
     LEFT,
-    RIGHT,
     PLACES,
+    RIGHT,
     TOP,
     Claim,
     Extent,
@@ -314,9 +314,7 @@ class _Pools:
         certain = not any(t.every or t.place for t in ts)
         return Ask(said(words, name, self.rng), mask, "class", True, words, _middles(ts) if certain else None)
 
-    def _claims(
-        self, name: str, ts: list[Thing], extents: dict[int, Extent], others: list[Extent]
-    ) -> list[Ask]:
+    def _claims(self, name: str, ts: list[Thing], extents: dict[int, Extent], others: list[Extent]) -> list[Ask]:
         """Sides, order, sizes, depth and colours of a class that is completely in sight.
 
         Args:
@@ -328,7 +326,9 @@ class _Pools:
         claims: list[Claim]
         if any(t.place for t in ts):
             some = [t for t in ts if t.place]
-            out = [self._ask(name, Claim(form(PLACES[t.place], self.rng), "place", i), some) for i, t in enumerate(some)]
+            out = [
+                self._ask(name, Claim(form(PLACES[t.place], self.rng), "place", i), some) for i, t in enumerate(some)
+            ]
             return out + self._coloured(name, ts)
         whole = any(t.every for t in ts)
         pair = halves(ts[0].mask) if whole and len(ts) == 1 and name in APART else ()
