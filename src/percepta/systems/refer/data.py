@@ -42,64 +42,11 @@ REPEATS: dict[str, float] = {
 # A folder of a collection that is only evaluated on, and which of its frames: 0, 5, 10, ...
 TEST_VIDEOS, TEST_STRIDE = "davis16", 5
 # Words that say nothing about what is in a picture, and those of people, who are in most pictures with captions.
-LITTLE = frozenset(
-    [
-        "the",
-        "and",
-        "with",
-        "are",
-        "for",
-        "its",
-        "his",
-        "her",
-        "their",
-        "that",
-        "this",
-        "from",
-        "into",
-        "while",
-        "near",
-        "next",
-        "over",
-        "has",
-        "two",
-        "one",
-    ]
-)
-PEOPLE = frozenset(
-    [
-        "man",
-        "woman",
-        "boy",
-        "girl",
-        "child",
-        "children",
-        "people",
-        "person",
-        "men",
-        "women",
-        "kid",
-        "kids",
-        "baby",
-        "player",
-        "players",
-        "group",
-        "couple",
-        "someone",
-        "lady",
-        "guy",
-        "adult",
-        "toddler",
-        "boys",
-        "girls",
-        "standing",
-        "sitting",
-        "looking",
-        "wearing",
-        "walking",
-        "running",
-    ]
-)
+LITTLE = ("the", "and", "with", "are", "for", "its", "his", "her", "their", "that", "this", "from", "into", "while",
+          "near", "next", "over", "has", "two", "one")  # fmt: skip
+PEOPLE = ("man", "woman", "boy", "girl", "child", "children", "people", "person", "men", "women", "kid", "kids", "baby",
+          "player", "players", "group", "couple", "someone", "lady", "guy", "adult", "toddler", "boys", "girls",
+          "standing", "sitting", "looking", "wearing", "walking", "running")  # fmt: skip
 
 
 def data(config: Config, split: str, root: Path | None = None) -> Dataset:
@@ -637,8 +584,8 @@ def promises(scene: Scene) -> list[Question]:
     """Whether what is there is found and what is not there is not, in a picture with single objects of known classes.
 
     Kinds: "found, absent: <form>" (classes that are not there, in every form of ABSENT), "found, present: bare", "...
-    true side", "... true color", "... true size" (of a class that occurs once), "found, present: wrong side", "... wrong
-    color", and "found, present: of 2 to 5" (all of a class, whose number is known).
+    true side", "... true colour", "... true size" (of a class that occurs once), "found, present: wrong side" and "...
+    wrong colour" (of which nothing is true).
     """
     if not scene.vocabulary or not scene.regions or any(region.every for region in scene.regions):
         return []
@@ -673,10 +620,10 @@ def promises(scene: Scene) -> list[Question]:
         shares = colours(scaled_to(image, whole)[whole])
         word = max(shares, key=lambda c: shares[c])
         if shares[word] >= 0.5:
-            out.append(Question(f"the {word} {name}", tuple(rows), f"{FOUND}present: true color"))
+            out.append(Question(f"the {word} {name}", tuple(rows), f"{FOUND}present: true colour"))
         wrong = [c for c, near in NEAR.items() if sum(shares.get(v, 0.0) for v in (c, *near)) < 0.1]
         if wrong:
-            out.append(Question(f"the {wrong[crc(scene) % len(wrong)]} {name}", (), f"{FOUND}present: wrong color"))
+            out.append(Question(f"the {wrong[crc(scene) % len(wrong)]} {name}", (), f"{FOUND}present: wrong colour"))
     return out
 
 

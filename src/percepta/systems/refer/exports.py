@@ -45,8 +45,10 @@ class Sentence(nn.Module):
 
 
 class Reply(nn.Module):
-    """What is kept of one picture, and n sentences, to n masks' logits at a quarter of the picture, and presence, and logits of
-    places at a sixteenth being the middle of a thing."""
+    """What is kept of one picture, and n sentences, to n masks' logits at a quarter of the picture, presence, and middles.
+
+    Middles are logits of places at a sixteenth of the picture.
+    """
 
     def __init__(self, model: LateText) -> None:
         super().__init__()

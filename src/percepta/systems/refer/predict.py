@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, overload
+from typing import Any, ClassVar, Literal, cast, overload
 
 import numpy as np
 import torch
@@ -128,8 +128,8 @@ class Session:
         """
         if every:
             single = isinstance(sentence, str)
-            apart = [self._every(text) for text in ([sentence] if isinstance(sentence, str) else sentence)]
-            return apart[0] if single else apart
+            things = [self._every(text) for text in ([sentence] if isinstance(sentence, str) else sentence)]
+            return things[0] if single else things
         sentences = [sentence] if isinstance(sentence, str) else list(sentence)
         for text in sentences:
             if not isinstance(text, str) or not text.strip():
@@ -269,7 +269,7 @@ def apart(mask: Bool[np.ndarray, "h w"], middles: Sequence[tuple[float, float]])
         mask: of all things together; not empty.
         middles: x and y of each, in pixels; those outside of the mask go to the piece that is nearest.
     """
-    labels, count = ndimage.label(mask)
+    labels, count = cast(tuple[np.ndarray, int], ndimage.label(mask))
     nearest = ndimage.distance_transform_edt(~mask, return_distances=False, return_indices=True)
     owned: dict[int, list[tuple[float, float]]] = {i + 1: [] for i in range(count)}
     for x, y in middles:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -267,7 +267,7 @@ class _Pools:
         self.common = [n for n in COMMON if n in known]
 
     def true(self) -> list[tuple[float, list[Ask]]]:
-        """(weight, sentences of one kind) of everything that is true; fills `false` with what is not, of what is there."""
+        """(weight, sentences of one kind) of all that is true; fills `false` with what is not true of what is there."""
         rng = self.rng
         whole = {
             n: np.logical_or.reduce([t.mask for t in ts]) if len(ts) > 1 else ts[0].mask
@@ -406,7 +406,7 @@ def halves(mask: Bool[np.ndarray, "h w"]) -> tuple[Bool[np.ndarray, "h w"], ...]
         Their masks; none where there are not exactly two such pieces.
     """
     small = mask[2::4, 2::4]
-    labels, count = ndimage.label(ndimage.binary_dilation(small))
+    labels, count = cast(tuple[np.ndarray, int], ndimage.label(ndimage.binary_dilation(small)))
     if count < 2:
         return ()
     areas = np.bincount((labels * small).ravel(), minlength=count + 1)[1:]
