@@ -80,7 +80,7 @@ class Extent:
     bottom: float
 
 
-def extent(mask: Bool[np.ndarray, "h w"], frame: tuple[float, float, float, float] = (0, 0, 1, 1)) -> Extent:
+def extent(mask: Bool[np.ndarray, "h w"], frame: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)) -> Extent:
     """The extent of a mask that is not empty.
 
     Args:

@@ -138,7 +138,7 @@ class View:
     tainted: frozenset[str]
     vocabulary: frozenset[str]
     denied: tuple[str, ...] = ()
-    frame: tuple[float, float, float, float] = (0, 0, 1, 1)
+    frame: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
 
 
 @dataclass

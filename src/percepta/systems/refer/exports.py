@@ -45,7 +45,7 @@ class Sentence(nn.Module):
 
 
 class Reply(nn.Module):
-    """What is kept of one picture, and n sentences, to n masks' logits at a quarter of the picture, presence, and middles.
+    """What is kept of one picture, and n sentences, to n masks' logits at a quarter of it, presence, and middles.
 
     Middles are logits of places at a sixteenth of the picture.
     """

@@ -3,7 +3,7 @@
 A picture is encoded once (`encode_image`: encoder and neck), a sentence once (`encode_text`), and only `answer` sees
 both. Beyond the paper: the neck's text guidance also holds the fit of sentence and place in the image-text space (a
 class-activation map for any words); whether the thing is there at all is answered from one token of the decoder and
-from what stands, and where, at the places that fit best; each place says whether one of the things has its middle there.
+from what stands, and where, at the places that fit best; each place says whether it is the middle of a thing.
 """
 
 from __future__ import annotations

@@ -203,7 +203,7 @@ def compose(
     *,
     tainted: frozenset[str] = frozenset(),
     denied: Sequence[str] = (),
-    frame: tuple[float, float, float, float] = (0, 0, 1, 1),
+    frame: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
 ) -> list[Ask]:
     """Draws `count` sentences about a picture, of as many kinds as it allows: every second one is true of nothing.
 
@@ -418,7 +418,10 @@ def halves(mask: Bool[np.ndarray, "h w"]) -> tuple[Bool[np.ndarray, "h w"], ...]
     spans = [np.nonzero((labels == i + 1).any(0))[0][[0, -1]] for i in order[:2]]
     if max(spans[0][0], spans[1][0]) < min(spans[0][1], spans[1][1]):
         return ()
-    large = np.repeat(np.repeat(labels, 4, 0), 4, 1)[: mask.shape[0], : mask.shape[1]]
+    # what the coarse pieces miss at their edge goes to the nearest one
+    row, column = ndimage.distance_transform_edt(labels == 0, return_distances=False, return_indices=True)  # type: ignore[misc]
+    y, x = (np.minimum(np.arange(n) // 4, m - 1) for n, m in zip(mask.shape, labels.shape, strict=True))
+    large = labels[row, column][np.ix_(y, x)]
     return tuple(mask & (large == i + 1) for i in order[:2])
 
 

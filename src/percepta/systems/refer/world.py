@@ -2,8 +2,8 @@
 
 Every picture holds two shapes that differ in exactly what its kind of sentence tells apart (colour, size, shape, or the
 side of a third shape on which they stand), so that a model which ignores that part of the sentence is right half of the
-time at best. Every picture is also asked for what is not in it, in every form: a shape that is there with a colour, size
-or side that it has not, and one that is not there at all.
+time at best. Every picture is also asked for what is not in it, in every form: a shape that is there with a colour,
+size or side that it has not, and one that is not there at all.
 """
 
 from __future__ import annotations
