@@ -101,6 +101,11 @@ def extent(mask: Bool[np.ndarray, "h w"], frame: tuple[float, float, float, floa
     return Extent(float(x @ columns / total), float(y @ rows / total), area, x0, y0, x1, y1)
 
 
+def aside(thing: Extent) -> bool:
+    """Whether a thing is clearly not in the middle."""
+    return (thing.right < 0.42 or thing.left > 0.58) and abs(thing.x - 0.5) > 0.16
+
+
 def form(forms: Sequence[str], rng: np.random.Generator) -> str:
     """One of several forms; the first is the plainest, and comes as often as all others together."""
     return forms[0] if rng.random() < 0.5 else str(rng.choice(forms))
@@ -127,7 +132,7 @@ def of_one(thing: Extent, others: Sequence[Extent], rng: np.random.Generator, *,
         return out
     if abs(thing.x - 0.5) < 0.12 and abs(thing.y - 0.5) < 0.2:
         out.append(Claim(form(MIDDLE, rng), "place", 0))
-    elif thing.right < 0.42 or thing.left > 0.58:
+    elif aside(thing):
         out.append(Claim(form(MIDDLE, rng), "place"))
     if thing.area < 0.015 or thing.area > 0.15:
         out.append(Claim(form(SMALL, rng), "size", 0 if thing.area < 0.015 else -1))
@@ -163,7 +168,7 @@ def of_several(things: Sequence[Extent], rng: np.random.Generator) -> list[Claim
         out.append(Claim(f"the {NUMBERS[count]} {{}} from the {side}", "order"))
         if count == 3:
             out.append(Claim(form(MIDDLE[:2], rng), "place", int(order[1])))
-    if count == 2 and all(t.right < 0.42 or t.left > 0.58 for t in things):
+    if count == 2 and all(map(aside, things)):
         out.append(Claim(form(MIDDLE, rng), "place"))
     by_area = sorted(range(count), key=lambda i: things[i].area)
     areas = [things[i].area for i in by_area]

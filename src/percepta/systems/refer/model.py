@@ -172,7 +172,8 @@ class Presence(nn.Module):
     """What the places that fit best add to the logit of the thing being there: what they look like and where they are.
 
     Side, size and depth words can only be judged against a place, so the numbers of `MEASURES` are multiplied with the
-    sentence. The last layer starts at zero: an untrained head adds nothing.
+    sentence, and with the words that matter for it: in the vector of a whole sentence "left" and "right" are all but the
+    same. The last layer starts at zero: an untrained head adds nothing.
     """
 
     MEASURES = ("x", "y", "spread of x", "spread of y", "area", "highest logit", "fit", "highest fit")
@@ -181,15 +182,16 @@ class Presence(nn.Module):
         super().__init__()
         self.measures = nn.Linear(len(self.MEASURES), width)
         self.look, self.where = nn.Linear(width, width), nn.Linear(width, width)
+        self.pick, self.which = nn.Linear(width, 1), nn.Linear(width, width)
         self.out = nn.Sequential(nn.Linear(5 * width, width), nn.ReLU(), nn.Linear(width, 1))
-        for value in (self.out[2].weight, self.out[2].bias):
+        for value in (self.out[2].weight, self.out[2].bias, self.which.weight, self.which.bias):
             nn.init.zeros_(value)  # type: ignore[arg-type]
 
     def forward(
         self,
         seen: Float[Tensor, "n p c"],
         asked: Float[Tensor, "n c"],
-        state: Float[Tensor, "n c"],
+        words: Words,
         coarse: Float[Tensor, "n h w"],
         fit: Float[Tensor, "n h w"],
     ) -> Float[Tensor, " n"]:
@@ -198,12 +200,16 @@ class Presence(nn.Module):
         Args:
             seen: what the decoder made of each place, row by row.
             asked: its token of the question.
-            state: the sentence.
+            words: the sentence.
             coarse: logits of the mask.
             fit: of sentence and place in the image-text space.
         """
         h, w = coarse.shape[1:]
-        logits = coarse.detach()
+        state, logits = words.state, coarse.detach()
+        matters = self.pick(words.tokens)[..., 0]
+        if words.mask is not None:
+            matters = matters.masked_fill(~words.mask, -1e4)
+        word = (matters.softmax(1)[..., None] * words.tokens).sum(1)
         weight = logits.flatten(1).softmax(1)
         x = ((torch.arange(w, device=seen.device, dtype=seen.dtype) + 0.5) / w * 2 - 1).repeat(h)
         y = ((torch.arange(h, device=seen.device, dtype=seen.dtype) + 0.5) / h * 2 - 1).repeat_interleave(w)
@@ -222,7 +228,13 @@ class Presence(nn.Module):
             1,
         )
         look = (weight[..., None] * seen).sum(1)
-        parts = (asked, state, look, look * self.look(state), self.measures(numbers) * self.where(state))
+        parts = (
+            asked,
+            state,
+            look,
+            look * self.look(state),
+            self.measures(numbers) * (self.where(state) + self.which(word)),
+        )
         return self.out(torch.cat(parts, 1))[:, 0]
 
 
@@ -311,7 +323,7 @@ class LateText(nn.Module):
         coarse, centres = self.coarse(seen).view(n, h, w), self.centres(seen).view(n, h, w)
         both = torch.cat((asked, words.state), -1)
         presence = self.presence(both)[:, 0]
-        presence = presence + self.presence_at(seen, asked, words.state, coarse, up(fit, s16)[:, 0] / self.fit_scale)
+        presence = presence + self.presence_at(seen, asked, words, coarse, up(fit, s16)[:, 0] / self.fit_scale)
         if masked is not None:
             seen, both, owner = seen[masked], both[masked], owner[masked]
             if not len(owner):

@@ -285,7 +285,7 @@ class _Pools:
         human = [Ask(str(rng.choice(t.sentences)), t.mask, "human") for t in self.things if t.sentences]
         salient = [Ask(str(rng.choice(SALIENT)), t.mask, "salient") for t in self.things if not t.name and t.every]
         return [
-            (2.0, classes), (2.5, kinds["place"]), (0.5, kinds["order"]), (0.6, kinds["size"]), (0.6, kinds["depth"]),
+            (2.0, classes), (4.0, kinds["place"]), (0.5, kinds["order"]), (0.6, kinds["size"]), (0.6, kinds["depth"]),
             (0.8, kinds["colour"]), (0.8, kinds["relation"]), (2.0, human), (0.25, salient),
         ]  # fmt: skip
 
@@ -295,11 +295,10 @@ class _Pools:
         if ask.kind == "human" and self.denied:
             return self._nothing(self.denied.pop(int(rng.integers(len(self.denied)))), "absent")
         false = [f for f in self.false if f.form and _kin(f, ask)]
-        if ask.kind in ("class", "human", "salient") or not self.false or rng.random() < 0.5:
+        if ask.kind in ("class", "human", "salient") or not false or rng.random() < 0.35:
             words = ask.form if ask.form and "{" in ask.form else phrase(False, rng)
             return replace(self._nothing(said(words, self._missing(), rng), "absent"), form=words)
-        some = false or self.false
-        return some[int(rng.integers(len(some)))]
+        return false[int(rng.integers(len(false)))]
 
     def _missing(self) -> str:
         draw = self.rng.random()
