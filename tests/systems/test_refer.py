@@ -18,18 +18,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 
 from percepta.contract import Step
 from percepta.datasets.scene import PngMask, Region, Scene
+from percepta.export import to_onnx
 from percepta.metrics.masks import coco_rle_decode
+from percepta.nn.text import tokenise
 from percepta.report import Gallery
 from percepta.systems.refer import PRESETS, Config, Cris, claims, data, exports, sentences, task
 from percepta.systems.refer import world as shapes
 from percepta.systems.refer.cris import tokenize
 from percepta.systems.refer.evaluate import collect, summary
-from percepta.systems.refer.model import Answer, LateText, fit, project
+from percepta.systems.refer.model import MOST_IDS, Answer, LateText, Words, fit, project
 from percepta.systems.refer.predict import Refer, Result, apart
 from percepta.systems.refer.world import Shapes, world
 from percepta.train import Evaluator
@@ -184,11 +187,14 @@ def test_bumps_are_one_at_the_middle_and_fall_off() -> None:
 def test_the_presence_head_adds_nothing_at_first_and_then_reads_where_things_stand(model: LateText) -> None:
     torch.manual_seed(0)
     head = LateText(TINY.late).presence_at
-    seen, asked, state = torch.randn(2, 36, 64), torch.randn(2, 64), torch.randn(2, 64)
-    coarse, fits = torch.randn(2, 6, 6), torch.randn(2, 6, 6)
-    assert head(seen, asked, state, coarse, fits).tolist() == [0, 0]
+    seen, asked, coarse, fits = torch.randn(2, 36, 64), torch.randn(2, 64), torch.randn(2, 6, 6), torch.randn(2, 6, 6)
+    words_ = Words(torch.randn(2, 5, 64), torch.arange(5) < torch.tensor([[5], [3]]), torch.randn(2, 64), fits)
+    assert head(seen, asked, words_, coarse, fits).tolist() == [0, 0]
     nn.init.normal_(head.out[2].weight)
-    same = torch.zeros(2, 36, 64), asked[:1].expand(2, -1), state[:1].expand(2, -1)
+    padded = words_.tokens.clone()
+    padded[1, 3:] = 9  # padding says nothing
+    close(head(seen, asked, words_, coarse, fits), head(seen, asked, words_._replace(tokens=padded), coarse, fits))
+    same = torch.zeros(2, 36, 64), asked[:1].expand(2, -1), Words(*(v[:1].expand(2, *v.shape[1:]) for v in words_))
     left = torch.zeros(1, 6, 6)
     left[:, :, 0] = 9
     beside = head(*same, torch.cat((left, left.flip(2))), torch.zeros(2, 6, 6))
@@ -1218,6 +1224,34 @@ def test_the_parts_that_are_exported_say_what_the_whole_says(model: LateText) ->
     for module, inputs, names, axes in parts.values():
         out = module(*inputs.values())
         assert len(out) == len(names) and set(axes) <= set(inputs)
+
+
+def test_the_tokenizer_beside_the_graphs_gives_the_networks_ids() -> None:
+    model = LateText(replace(TINY.late, text="minilm"))
+    ((name, text),) = task.export_files(model).items()
+    assert name == "refer-tokenizer.json" and task.export_files(task.build(TINY)) == {}
+    tokenizer = Tokenizer.from_str(text)
+    asked = ["dog", "the réd dress, on the left", "a " * 50 + "dog", "x"]
+    ids, mask = tokenise(asked, MOST_IDS)
+    encoded = tokenizer.encode_batch(asked)
+    assert [e.ids for e in encoded] == ids.tolist() and [e.attention_mask for e in encoded] == mask.int().tolist()
+    assert ids.shape[1] == MOST_IDS
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("length", [2, 3, 13, MOST_IDS])
+def test_the_sentence_graph_takes_any_number_of_ids(model: LateText, length: int, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    module, inputs, outputs, axes = exports.sentence(model)
+    assert axes == {"ids": {0: "n", 1: "l"}}
+    path = tmp_path / "sentence.onnx"
+    to_onnx(module, inputs, outputs, axes, path)
+    ids = torch.randint(1, 500, (3, length))
+    ids[1, length // 2 + 1 :] = 0
+    found = runtime.InferenceSession(path).run(None, {"ids": ids.numpy()})
+    for ours, theirs in zip(module(ids), found, strict=True):
+        close(theirs, ours, 1e-4)
 
 
 # The paper's network, small

@@ -109,7 +109,7 @@ class WordEncoder(nn.Module):
     ) -> tuple[Float[Tensor, "b l 384"], Float[Tensor, "b 384"]]:
         """Word vectors and sentence vectors, as `nn.text.TextEncoder` gives them."""
         x = self.embedding(ids)
-        place = sine_line(ids.shape[1], x.shape[-1], device=x.device)[None]
+        place = sine_line(MOST_IDS, x.shape[-1], device=x.device)[None, : ids.shape[1]]
         for layer in self.layers:
             x = layer(x, place, mask)
         x = self.out(x)
@@ -172,8 +172,8 @@ class Presence(nn.Module):
     """What the places that fit best add to the logit of the thing being there: what they look like and where they are.
 
     Side, size and depth words can only be judged against a place, so the numbers of `MEASURES` are multiplied with the
-    sentence, and with the words that matter for it: in the vector of a whole sentence "left" and "right" are all but the
-    same. The last layer starts at zero: an untrained head adds nothing.
+    sentence, and with the words that matter for it: in the vector of a whole sentence "left" and "right" are nearly
+    the same. The last layer starts at zero: an untrained head adds nothing.
     """
 
     MEASURES = ("x", "y", "spread of x", "spread of y", "area", "highest logit", "fit", "highest fit")
