@@ -11,7 +11,7 @@ demo: $(STAMP)  ## every system on sample input: one HTML page, offline
 
 # Two OpenMP threads in each of two busy processes can be a hundred times slower than one.
 test: $(STAMP)  ## style, types, then all tests but those that train
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --no-cache .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --jaxtyping-packages=percepta,beartype.beartype tests --ignore tests/learn
@@ -31,5 +31,5 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 	@echo "Setting up .venv (once, a few minutes where torch has to be downloaded)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet -c constraints.txt torch==2.13.0
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev,data,demo,export,search,web]"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev,data,demo,export,search,slam,web]"
 	@touch $@

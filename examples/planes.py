@@ -16,7 +16,7 @@ def main(folder: Path, out: Path, model: str = "planes", limit: int = 300) -> No
         result = session.step(view_of(posed))
         if result is not None:  # the camera has moved far enough since the last one
             result.save(out / f"{number}.png")
-            print(f"{posed.path.name}: {result.message}")
+            print(f"{posed.path.name}: {result.text}")
     scene = session.scene()
     for name in ("scene.glb", "scene.json", "plan.png"):
         scene.save(out / name)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +25,22 @@ def _data() -> Path:
 def shared_data() -> Path:
     """The folder of real data sets that PERCEPTA_DATA names; skips where it is not set."""
     return _data()
+
+
+@pytest.fixture
+def answers_of() -> Callable[[Path, str], list[dict[str, Any]]]:
+    """(folder, system) -> entries of its predictions.json, whose form all systems share; its files are there."""
+
+    def read(folder: Path, system: str) -> list[dict[str, Any]]:
+        table = json.loads((folder / "predictions.json").read_text(encoding="utf-8"))
+        assert table["version"] == 1 and table["system"] == system and table["percepta"]
+        assert {"weights", "words", "failed", "left_out"} <= set(table)
+        for row in table["predictions"]:
+            assert row["source"] and row["text"]
+            assert all((folder / row[key]).is_file() for key in ("drawing", "file") if key in row), row
+        return table["predictions"]
+
+    return read
 
 
 @pytest.fixture(scope="session")

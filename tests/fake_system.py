@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from percepta import weights
 from percepta.config import TrainConfig
-from percepta.contract import Evaluate, Evaluation, Loader
+from percepta.contract import Evaluate, Evaluation, Loader, OpenStream
 from percepta.metrics import Metric
 from percepta.report import Text
 
@@ -94,7 +94,12 @@ class Fake:
     model: nn.Module
     licence: str
     evaluate: Evaluate
+    open_stream: OpenStream
     name: ClassVar[str] = "fake"
+
+    @staticmethod
+    def dtypes(config: Config) -> tuple[str, ...]:
+        return ("float32", "float64")
 
     def predict(self, x: Any, *, scale: float = 1.0) -> Result:
         return Result(scale * float(self.model(torch.as_tensor(x)[None])[0].detach()))

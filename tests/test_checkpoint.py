@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -11,8 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import fake_system
-from percepta import checkpoint, weights
+from percepta import checkpoint, pretrained, weights
 from percepta.config import to_json
+from percepta.errors import InputError
 
 
 @pytest.fixture
@@ -24,7 +27,7 @@ def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def saved(tmp_path: Path, task: ModuleType) -> tuple[Path, fake_system.Model]:
     config = fake_system.Config(width=8, dropout=0.25)
     model = task.build(config)
-    frozen = weights.fill(model, task.PRETRAINED)
+    frozen = pretrained.fill(model, task.PRETRAINED)
     path = tmp_path / "m.safetensors"
     checkpoint.save(path, model, system="fake", preset="custom", config=config, frozen=frozen, step=7)
     return path, model
@@ -92,13 +95,11 @@ def test_nothing_is_half_written(saved: tuple[Path, fake_system.Model], monkeypa
     path, model = saved
     before = path.read_bytes()
 
-    def full(file: Path, data: bytes) -> None:
-        with file.open("wb") as half:
-            half.write(data[: len(data) // 2])
-        raise OSError("no space left on device")
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="space"):
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left.*m\.safetensors"):
         checkpoint.save(path, model, system="fake", preset="tiny", config=fake_system.Config())
     assert path.read_bytes() == before
 
@@ -126,6 +127,63 @@ def test_a_newer_format_and_an_unknown_setting(saved: tuple[Path, fake_system.Mo
     rewrite(path, format=checkpoint.FORMAT + 1)
     with pytest.raises(ValueError, match=r"format 2.*reads format 1"):
         checkpoint.read(path)
+
+
+ENTRY = {"weights": "fake-image", "sha256": ["0"]}
+
+
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [
+        ("[1]", "its header is no table of settings"),
+        ("7", "its header is no table of settings"),
+        ("{", "its header, line 1: not JSON"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"format": 1, "evil": 2}', 'unknown setting "evil"'),
+        ('{"format": 1}', 'setting "system" is missing'),
+        ('{"format": "1"}', "'format' has to be a whole number"),
+        ({"system": "nope"}, "no system is called 'nope'"),
+        ({"system": 3}, '"system" has to be str, got 3'),
+        ({"config": []}, '"config" has to'),
+        ({"config": {"width": -8}}, "its settings describe no network"),
+        ({"config": {"width": 10**9}}, "does not fit this model"),
+        ({"frozen": []}, '"frozen" has to'),
+        ({"frozen": {"image": "fake-image"}}, '"frozen.image" has to be'),
+        ({"frozen": {"image": {"weights": "fake-image"}}}, "frozen part 'image' has no 'sha256'"),
+        ({"frozen": {"image": {**ENTRY, "sha256": [0]}}}, "'sha256' has to be a list of texts"),
+        ({"frozen": {"image": {**ENTRY, "weights": "nope"}}}, "no weight is called 'nope'"),
+        ({"frozen": {"head2": ENTRY}}, "a frozen part 'head2', which fake does not have"),
+    ],
+)
+def test_headers_by_hand(saved: tuple[Path, fake_system.Model], header: object, says: str) -> None:
+    """One error that names the file, whatever its header says."""
+    path, _ = saved
+    if isinstance(header, str):
+        save_file(load_file(path), path, {"percepta": header})
+    else:
+        assert isinstance(header, dict)
+        rewrite(path, **header)
+    with pytest.raises(InputError, match=rf"m\.safetensors.*{re.escape(says)}"):
+        checkpoint.restore(path)
+
+
+def test_weights_that_are_no_numbers(saved: tuple[Path, fake_system.Model]) -> None:
+    path, _ = saved
+    header, state = checkpoint.read(path)
+    state["head.weight"][0, 0] = float("inf")  # which is a number
+    save_file(state, path, {"percepta": json.dumps(vars(header))})
+    checkpoint.restore(path)
+    state["head.weight"][0, 0] = float("nan")
+    save_file(state, path, {"percepta": json.dumps(vars(header))})
+    with pytest.raises(InputError, match=r"m\.safetensors: 'head\.weight' holds NaN"):
+        checkpoint.restore(path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "m.safetensors")
+    for read in (checkpoint.read, pretrained.tensors):
+        with pytest.raises(InputError, match="a pipe or a device"):
+            read(tmp_path / "m.safetensors")
 
 
 def test_tensors_that_do_not_fit_are_named(saved: tuple[Path, fake_system.Model]) -> None:

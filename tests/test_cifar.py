@@ -191,6 +191,56 @@ def test_splits_are_kept(tmp_path: Path, splits: tuple[str, ...]) -> None:
     assert all([p.stem for p, _ in part] == [split, split] for split, part in found.parts.items())
 
 
+@pytest.mark.parametrize(
+    ("names", "splits"),
+    [
+        (("train", "valid"), ("train", "val")),
+        (("train", "validation"), ("train", "val")),
+        (("Train", "Test"), ("train", "test")),
+        (("TRAINING", "valid", "testing"), ("train", "val", "test")),
+        (("train",), ("all",)),
+        (("test",), ("all",)),
+    ],
+)
+def test_split_folders_are_known_by_any_usual_name(tmp_path: Path, names: tuple[str, ...], splits) -> None:
+    for split in names:
+        for name in ("cat", "dog"):
+            picture(tmp_path / split / name / "1.png")
+    assert class_folder.is_one(tmp_path)
+    found, problems = class_folder.parse(tmp_path)
+    assert found.classes == ("cat", "dog") and tuple(found.parts) == splits and problems == []
+
+
+def test_splits_that_cannot_be_told_apart_are_said(tmp_path: Path) -> None:
+    for split in ("train", "val", "valid", "notes"):
+        picture(tmp_path / split / "cat" / "1.png")
+        picture(tmp_path / split / "dog" / "1.png")
+    warnings: list[Problem] = []
+    _, problems = class_folder.parse(tmp_path, warnings)
+    assert [str(p.file.name) for p in problems] == ["valid"] and "beside val" in str(problems[0])
+    assert [p.file.name for p in warnings] == ["notes"]
+
+
+def test_folders_of_the_same_classes_look_like_splits(tmp_path: Path) -> None:
+    for split in ("part1", "part2"):
+        for name in ("cat", "dog"):
+            picture(tmp_path / split / name / "1.png")
+    warnings: list[Problem] = []
+    assert class_folder.parse(tmp_path, warnings)[0].classes == ("part1", "part2")
+    assert "holds the same folders as part1 (cat, dog, ...): are these splits?" in str(warnings[0])
+
+
+def test_names_of_other_systems_are_one_class(tmp_path: Path) -> None:
+    for name in ("train/caf\u00e9", "train/dog", "val/cafe\u0301", "val/dog"):
+        picture(tmp_path / name / "10.png")
+        picture(tmp_path / name / "9.png")
+    for name in ("train/dog/.ipynb_checkpoints/9-checkpoint.png", "train/dog/@eaDir/9.png/T.png", "__MACOSX/x/._a.png"):
+        picture(tmp_path / name)
+    found, problems = class_folder.parse(tmp_path)
+    assert problems == [] and found.classes == ("caf\u00e9", "dog")
+    assert [path.name for path, _ in found.parts["train"]] == ["9.png", "10.png"] * 2 and len(found.parts["val"]) == 4
+
+
 def test_classes_called_train_and_test_without_more_are_classes(tmp_path: Path) -> None:
     for name in ("train", "bus"):
         picture(tmp_path / name / "1.png")
@@ -255,8 +305,11 @@ def test_class_folders_are_a_set_of_classified_pictures(tmp_path: Path) -> None:
         part.pixels(np.array([0, 1]), 8)
     (tmp_path / "pets" / "bird").mkdir()
     problems: list[Problem] = []
-    assert found.read(found.root, problems).classes == ("bird", "cat", "dog")
+    assert found.read(found.root, problems).classes == ("cat", "dog")
     assert "no pictures" in str(problems[0])
+    bad: list[Problem] = []
+    pixels, places = part.read(np.array([0, 1]), 8, bad)
+    assert pixels.shape == (1, 3, 8, 8) and places.tolist() == [0] and bad[0].file.name == "2.png"
 
 
 def test_official_splits(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from percepta import report, shell
 from percepta.config import TrainConfig
 from percepta.contract import Evaluation, Loader
 from percepta.errors import InputError, MissingFileError
+from percepta.media.source import answers
 from percepta.metrics import Metric
 from percepta.systems import SHORT, TABLE
 from percepta.train import Evaluator
@@ -57,6 +58,13 @@ class Result:
     def draw(self) -> Image.Image:
         return self.picture
 
+    @property
+    def text(self) -> str:
+        return f"{self.words} {self.score:.0%}"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"sentence": self.words, "score": self.score, "found": True, "box": (1, 2, 3, 4)}
+
     def save(self, path: Path) -> Path:
         self.picture.convert("L").save(path)
         return path
@@ -81,6 +89,7 @@ class Blobs:
     model: nn.Module
     licence: str
     evaluate: Any
+    open_stream: Any
     name: ClassVar[str] = SYSTEM
 
     def predict(self, source: Path, words: list[str] | None = None) -> Any:
@@ -150,9 +159,9 @@ def blobs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     monkeypatch.setitem(TABLE, SYSTEM, "Finds blobs.")
 
     def load(name: str, **options: Any) -> Blobs:
-        config = module.PRESETS[options.get("preset", "small")]
+        config = module.PRESETS[options.get("preset") or "small"]
         model = task.build(config)
-        return Blobs(config, model, "none", Evaluator(SYSTEM, config, model))
+        return Blobs(config, model, "none", Evaluator(SYSTEM, config, model), answers)
 
     monkeypatch.setattr(percepta, "load", load)
     return module
@@ -218,7 +227,7 @@ def test_debug_shows_where(blobs: ModuleType, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_mistake_of_ours_keeps_its_traceback(blobs: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "inputs", lambda text: {}["key"])
+    monkeypatch.setattr(cli, "_source", lambda text, recursive: {}["key"])
     with pytest.raises(KeyError):
         run("predict", SYSTEM, "x.jpg")
 
@@ -285,7 +294,7 @@ def test_words_that_a_system_does_not_take_are_refused(
     assert "takes no words" in capsys.readouterr().err
     monkeypatch.setattr(Blobs, "predict", lambda self, source, sentence: None)
     assert run("predict", SYSTEM, file) == 2
-    assert "needs sentence" in capsys.readouterr().err
+    assert "needs a sentence" in capsys.readouterr().err
 
 
 def test_train_help_explains_the_settings_of_the_preset(blobs: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
@@ -420,10 +429,13 @@ def test_predict_writes_a_drawing_a_mask_and_a_row_for_each_sentence(blobs: Modu
     folder = pictures(tmp_path / "in", "a.jpg")
     out = tmp_path / "out"
     assert run("predict", SYSTEM, str(folder / "a.jpg"), "red", "blue", "--out", str(out)) == 0
-    rows = json.loads((out / "predictions.json").read_text())
-    assert [(row["words"], row["score"]) for row in rows] == [("red", 0.5), ("blue", 0.5)]
+    written = json.loads((out / "predictions.json").read_text())
+    assert written["version"] == 1 and written["system"] == SYSTEM and written["words"] == ["red", "blue"]
+    rows = written["predictions"]
+    assert [(row["sentence"], row["score"]) for row in rows] == [("red", 0.5), ("blue", 0.5)]
+    assert all((out / row["drawing"]).is_file() and (out / row["file"]).is_file() for row in rows)
     names = sorted(path.name for path in out.iterdir())
-    assert names == ["a.1.overlay.jpg", "a.1.png", "a.2.overlay.jpg", "a.2.png", "predictions.json"]
+    assert names == ["a.1.overlay.jpg", "a.1.png", "a.2.overlay.jpg", "a.2.png", "predictions.json", "report.html"]
     assert run("predict", SYSTEM, str(folder / "a.jpg"), "red", "--out", str(tmp_path / "one")) == 0
     assert (tmp_path / "one" / "a.png").is_file()
 
@@ -437,11 +449,13 @@ def test_predict_goes_on_after_an_unreadable_file(
     out = tmp_path / "out"
     assert run("predict", SYSTEM, str(folder), "red", "--out", str(out)) == 1
     shown = capsys.readouterr().out
-    assert "b.jpg" in shown and "1 of 4 files failed" in shown
-    assert len(json.loads((out / "predictions.json").read_text())) == 3
-    assert {"a.jpg.png", "a.png.png", "c.png"} <= {path.name for path in out.iterdir()}  # two files of one stem
+    assert "b.jpg" in shown and "1 of 4 inputs failed" in shown and "left out: 1 file ending in .txt" in shown
+    written = json.loads((out / "predictions.json").read_text())
+    assert len(written["predictions"]) == 3 and [row["source"] for row in written["failed"]] == [str(folder / "b.jpg")]
+    assert written["left_out"] == {"file ending in .txt": 1}
+    assert {"a.png", "a.png.png", "c.png"} <= {path.name for path in out.iterdir()}  # two files of one stem
     assert run("predict", SYSTEM, str(folder / "a*"), "red", "--out", str(tmp_path / "glob")) == 0
-    assert len(json.loads((tmp_path / "glob" / "predictions.json").read_text())) == 2
+    assert len(json.loads((tmp_path / "glob" / "predictions.json").read_text())["predictions"]) == 2
     assert run("predict", SYSTEM, str(folder / "b.jpg"), "red", "--out", str(out)) == 2
 
 

@@ -5,9 +5,11 @@ A new system adds itself to TABLE and one line to INPUTS: what its `predict` is 
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import pickle
+import re
 from collections.abc import Callable
 from dataclasses import is_dataclass, replace
 from importlib import import_module
@@ -25,6 +27,8 @@ import percepta
 from percepta import checkpoint, contract, report, weights
 from percepta import train as training
 from percepta.config import TrainConfig, from_json, to_json
+from percepta.errors import InputError
+from percepta.formats import read_json
 from percepta.metrics import Metric
 from percepta.systems import TABLE
 
@@ -57,22 +61,48 @@ def scanned() -> Any:
     return data.synthetic(3, 0.05, 6, 64)
 
 
+def filmed() -> tuple[Any, ...]:
+    """A camera that begins to go round in a room."""
+    from percepta.systems.slam.world import RoundTrip
+
+    trip = RoundTrip(0, "depth", 14, 240)
+    return list(trip), trip.camera
+
+
 INPUTS: dict[str, Callable[[Any], tuple[Any, ...]]] = {
     "aesthetics": lambda system: (disc(),),
     "online3d": lambda system: (scanned(),),
     "planes": lambda system: posed_pair(),
     "refer": lambda system: (disc(), "the red disc"),
+    "slam": lambda system: filmed(),
     "distill": lambda system: (disc(),),
     "hashing": lambda system: (disc(),),
     "supernet": lambda system: (system.model.space.largest(), disc()),
 }
 
+EXTRAS = {"slam": "cv2"}  # what a system cannot answer without
+
+
+def not_trained(name: str) -> bool:
+    """Whether a system has nothing to train."""
+    return isinstance(checkpoint.find_task(name), contract.NotTrained)
+
+
 every_system = pytest.mark.parametrize("name", TABLE)
+every_trained_system = pytest.mark.parametrize("name", [name for name in TABLE if not not_trained(name)])
+
+
+def needs_its_extra(name: str) -> None:
+    """Skips where a package is missing that the system needs to answer."""
+    if name in EXTRAS:
+        pytest.importorskip(EXTRAS[name])
 
 
 def tiny(name: str) -> Any:
     """The preset tiny with a few steps of training."""
     config = import_module(f"percepta.systems.{name}").PRESETS["tiny"]
+    if not_trained(name):
+        return config
     short = replace(config.train, steps=STEPS, batch_size=4, checkpoint_every=3, log_every=1, warmup=0, workers=0)
     return replace(config, train=short)
 
@@ -93,13 +123,21 @@ def same(a: Any, b: Any) -> bool:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Any]]:
-    """The run folder of a few steps and what `load` makes of it; each system is trained once."""
+    """The run folder of a few steps and what `load` makes of it; each system is trained once.
+
+    Of a system that is not trained: a folder with the preset as it is built.
+    """
     made: dict[str, tuple[Path, Any]] = {}
 
     def get(name: str) -> tuple[Path, Any]:
         if name not in made:
+            needs_its_extra(name)
             out = tmp_path_factory.mktemp(name) / "run"
-            path = training.train(name, tiny(name), out=out, device="cpu")
+            if not_trained(name):
+                config, model = checkpoint.of_preset(name, "tiny")
+                path = checkpoint.save(out / "model.safetensors", model, system=name, preset="tiny", config=config)
+            else:
+                path = training.train(name, tiny(name), out=out, device="cpu")
             made[name] = out, percepta.load(path, device="cpu")
         return made[name]
 
@@ -112,7 +150,8 @@ def test_names(name: str) -> None:
     task = import_module(f"percepta.systems.{name}.task")
     assert {"tiny", "small"} <= set(system.PRESETS)
     for config in system.PRESETS.values():
-        assert type(config) is system.Config and isinstance(config.train, TrainConfig)
+        assert type(config) is system.Config
+        assert isinstance(getattr(config, "train", None), type(None) if not_trained(name) else TrainConfig)
         assert is_dataclass(config) and config.__dataclass_params__.frozen
         assert from_json(system.Config, json.loads(json.dumps(to_json(config)))) == config
     for function in ("build", "data", "loss", "evaluate", "System"):
@@ -123,6 +162,19 @@ def test_names(name: str) -> None:
     assert task.EXPORTS
     assert len((system.__doc__ or "").strip().splitlines()) >= 3, "the paper in ten lines"
     assert name in INPUTS, "say in INPUTS what predict is given"
+
+
+@every_system
+def test_the_parameters_that_the_list_shows(name: str) -> None:
+    """The file is written by `python docs/parameters.py`; `percepta list` reads it, so that it needs no torch."""
+    build = import_module(f"percepta.systems.{name}.task").build
+    listed = read_json(Path(percepta.__file__).parent / "systems" / "parameters.json")
+    with torch.device("meta"):
+        made = {
+            preset: sum(value.numel() for value in build(config).parameters())
+            for preset, config in import_module(f"percepta.systems.{name}").PRESETS.items()
+        }
+    assert listed[name] == made, "run python docs/parameters.py"
 
 
 @every_system
@@ -150,7 +202,7 @@ def test_building_follows_from_the_seed(name: str) -> None:
     assert not same(dict(states[0]), dict(states[2]))
 
 
-@every_system
+@every_trained_system
 def test_the_loss_reaches_what_is_trained(name: str) -> None:
     task, config = import_module(f"percepta.systems.{name}.task"), tiny(name)
     torch.manual_seed(0)
@@ -164,7 +216,21 @@ def test_the_loss_reaches_what_is_trained(name: str) -> None:
     assert learned and still == []
 
 
-@every_system
+@pytest.mark.parametrize("name", [name for name in TABLE if not_trained(name)])
+def test_a_system_without_learning_says_so(name: str, tmp_path: Path) -> None:
+    task, config = checkpoint.find_task(name), tiny(name)
+    assert isinstance(task, contract.NotTrained)
+    step = contract.Step(0, 0, torch.Generator())
+    for attempt in (
+        lambda: training.train(name, config, out=tmp_path / "run", device="cpu"),
+        lambda: task.loss(task.build(config), {}, step),
+    ):
+        with pytest.raises(InputError, match=re.escape(task.NOT_TRAINED)):
+            attempt()
+    assert not (tmp_path / "run").exists()
+
+
+@every_trained_system
 def test_training_writes_a_run_that_can_be_read(name: str, trained: Any) -> None:
     out, system = trained(name)
     assert {"config.json", "command", "log.jsonl", "last.pt", "model.safetensors"} <= {p.name for p in out.iterdir()}
@@ -175,7 +241,7 @@ def test_training_writes_a_run_that_can_be_read(name: str, trained: Any) -> None
     assert "<svg" in report.training_page(out).read_text()
 
 
-@every_system
+@every_trained_system
 def test_resuming_changes_no_bit(name: str, trained: Any, tmp_path: Path) -> None:
     class EnoughError(Exception):
         pass
@@ -237,12 +303,46 @@ def walk(system: Any, folder: Path) -> Any:
     assert isinstance(result, contract.Result) and isinstance(system, contract.System)
     drawn = result.draw()
     assert isinstance(drawn, Image.Image) and min(drawn.size) > 8
-    result.save(folder / "result.png")
+    assert Path(result.save(folder / "result.png")).is_file()
+    told = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert told["weights"] == result.weights and len(told) > 1
+    for line in (result.text, repr(result), repr(system)):
+        assert line and "\n" not in line and len(line) < 300
+    assert Image.open(io.BytesIO(result._repr_png_())).size == drawn.size
     assert any(path.stat().st_size > 0 for path in folder.iterdir())
     for value in vars(result).values():
         assert not isinstance(value, Tensor), "results are numpy and plain numbers"
     assert result.weights == contract.weights_hash(system.model) != ""
     return result
+
+
+LOOKS = ("aesthetics", "distill", "hashing", "refer")  # those that are asked about one picture at a time
+
+
+@pytest.mark.parametrize("name", LOOKS)
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_stream_gives_what_predict_gives(name: str, batch_size: int, trained: Any, tmp_path: Path) -> None:
+    """For a folder: every picture in order; one that cannot be read is said and stops nothing."""
+    system = trained(name)[1]
+    assert isinstance(system, contract.HasStream)
+    rng = np.random.default_rng(0)
+    names = ["1.png", "2.jpg", "3.png", "10.png"]
+    for file in names:
+        pixels = rng.integers(0, 256, (24, 40, 3), np.uint8)
+        Image.fromarray(pixels).resize((80, 48)).save(tmp_path / file)
+    (tmp_path / "2.jpg").write_bytes(b"no picture")
+    (tmp_path / "notes.txt").write_text("left out")
+    asked = INPUTS[name](system)[1:]
+    stream = system.stream(tmp_path, *asked, batch_size=batch_size)
+    answers = list(stream)
+    assert [answer.source for answer in answers] == names and [answer.index for answer in answers] == [0, 1, 2, 3]
+    assert [bool(answer.error) for answer in answers] == [False, True, False, False]
+    assert dict(stream.left_out) == {"file ending in .txt": 1}
+    for answer in answers:
+        if not answer.error:
+            alone = numbers_of(system.predict(tmp_path / answer.source, *asked))
+            for key, value in numbers_of(answer.result).items():
+                assert np.allclose(value, alone[key], atol=1e-5, equal_nan=True), key
 
 
 @every_system
@@ -266,6 +366,7 @@ def test_a_checkpoint_gives_the_same_answers(name: str, trained: Any, tmp_path: 
 
 @every_system
 def test_what_ships_predicts_and_is_saved(name: str, tmp_path: Path) -> None:
+    needs_its_extra(name)
     system = percepta.load(name, device="cpu")
     assert isinstance(system.model, torch.nn.Module) and "Apache-2.0" in system.licence
     first = numbers_of(walk(system, tmp_path))
@@ -278,6 +379,25 @@ def test_what_ships_predicts_and_is_saved(name: str, tmp_path: Path) -> None:
     assert first and all(same(first[key], again[key]) for key in first)
     twin = pickle.loads(pickle.dumps(system))
     assert same(first, numbers_of(twin.predict(*INPUTS[name](system))))
+
+
+TOLERANCE = {torch.float64: 1e-4, torch.float16: 0.01, torch.bfloat16: 0.05}  # of scores and probabilities
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@every_system
+def test_other_arithmetic_agrees_or_is_refused(name: str, dtype: torch.dtype) -> None:
+    kind = import_module(f"percepta.systems.{name}.task").System
+    config = import_module(f"percepta.systems.{name}").PRESETS["small"]
+    known = kind.dtypes(config) if isinstance(kind, contract.HasDtypes) else ("float32",)
+    if str(dtype).removeprefix("torch.") not in known:
+        with pytest.raises(InputError, match=f"{name} computes .*float32.* leave dtype out"):
+            percepta.load(name, device="cpu", dtype=dtype)
+        return
+    plain, other = (percepta.load(name, device="cpu", dtype=kind) for kind in (None, dtype))
+    one, two = (numbers_of(system.predict(*INPUTS[name](system))) for system in (plain, other))
+    close = {key for key in one if key in ("score", "probability", "vector", "deviation", "quantile")}
+    assert close and all(np.allclose(one[key], two[key], atol=TOLERANCE[dtype]) for key in close)
 
 
 @every_system

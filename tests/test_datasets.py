@@ -4,6 +4,7 @@ import collections
 import json
 import os
 import pickle
+import re
 import shutil
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 
 from percepta.datasets import coco, davis, folder, refcoco
 from percepta.datasets.scene import of_split, stride
+from percepta.errors import InputError
 from percepta.metrics.masks import coco_rle_encode, polygons_to_mask
 
 H, W = 12, 16
@@ -88,7 +90,7 @@ def test_coco(tmp_path, folder_name):
 
 def test_a_crowd_is_no_object_and_takes_its_class_along(tmp_path):
     picture(tmp_path / "a.jpg")
-    (tmp_path / "instances.json").write_text(json.dumps(instances(objects=OBJECTS)))
+    (tmp_path / "instances.json").write_text(json.dumps(instances(objects=OBJECTS, pictures=("a.jpg",))))
     people = [r for r in coco.read(tmp_path)[0].regions if r.name == "person"]
     assert len(people) == 1 and people[0].every
     expected = box(0, 3, 0, 3) | box(5, 8, 10, 14) | box(8, 12, 8, 16)
@@ -99,7 +101,7 @@ def test_a_crowd_is_no_object_and_takes_its_class_along(tmp_path):
     ("change", "message"),
     [
         (lambda t: t.pop("images"), "no list 'images'"),
-        (lambda t: t["images"][1].pop("height"), r"images\[1\] has no height"),
+        (lambda t: t["images"][1].pop("height"), r"images\[1\] has no 'height'"),
         (lambda t: t["annotations"][0].update(image_id=99), "annotation 1 names picture 99"),
         (lambda t: t["annotations"][1].update(category_id=99), "annotation 2 names category 99"),
         (lambda t: t["annotations"][1].update(segmentation=[]), "annotation 2 has no segmentation"),
@@ -114,6 +116,98 @@ def test_coco_errors(tmp_path, change, message):
         coco.read(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t["images"][0].update(height=None), r"images\[0\] has no 'height'"),
+        (lambda t: t["images"][0].update(width=[16]), r"images\[0\]: 'width' has to be a whole number, not \[16\]"),
+        (lambda t: t["images"][0].update(width=10**9), "height and width are 1 to"),
+        (lambda t: t["images"][0].update(file_name=7), "'file_name' has to be a text, not 7"),
+        (lambda t: t["images"][0].update(id={}), "'id' has to be a whole number"),
+        (
+            lambda t: t["images"][0].update(file_name="gone.jpg"),
+            r"gone\.jpg: no such picture; instances\.json names it",
+        ),
+        (lambda t: t["images"].insert(0, None), r"images\[0\]: expected an object with 'height', found null"),
+        (lambda t: t["images"].append(dict(t["images"][1])), r"images\[2\] has the id 11, as one before it"),
+    ],
+)
+def test_one_bad_picture_never_stops_the_rest(tmp_path, change, message):
+    """Also where it is the first of the file."""
+    table = json.loads(json.dumps(instances()))
+    change(table)
+    picture(tmp_path / "a.jpg")
+    picture(tmp_path / "b.jpg")
+    (tmp_path / "instances.json").write_text(json.dumps(table))
+    problems = []
+    found = coco.read(tmp_path, problems)
+    assert found[-1].image.name == "b.jpg" and len(problems) == 1
+    assert re.search(message, str(problems[0])) and "json" in str(problems[0])
+    with pytest.raises(InputError, match=message):
+        coco.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message", "left"),
+    [
+        ({"segmentation": []}, "annotation 1 has no segmentation", False),
+        ({"segmentation": None}, "annotation 1 has no segmentation", False),
+        ({"segmentation": 7}, "annotation 1: its segmentation is a whole number", False),
+        ({"segmentation": [[1, 2, 3, 4]]}, "annotation 1: 1 of its 1 polygons", False),
+        ({"segmentation": [polygon(2, 6, 3, 8), [7, 7, 7, 8]]}, "annotation 1: 1 of its 2 polygons", True),
+        ({"segmentation": [[1, 2, 3, float("nan"), 5, 6]]}, "annotation 1: 1 of its 1 polygons", False),
+        ({"segmentation": [[1, 2, 3, None, 5, 6], [{}]]}, "annotation 1: 2 of its 2 polygons", False),
+        ({"category_id": [18]}, "annotation 1: 'category_id' has to be a whole number", False),
+        ({"category_id": 99}, "annotation 1 names category 99", False),
+        ({"image_id": 99}, "annotation 1 names picture 99", None),
+    ],
+)
+def test_one_bad_annotation_never_stops_the_rest(tmp_path, change, message, left):
+    table = json.loads(json.dumps(instances(objects=OBJECTS)))
+    table["annotations"][0].update(change)
+    for name in ("a.jpg", "b.jpg"):
+        picture(tmp_path / name)
+    (tmp_path / "instances.json").write_text(json.dumps(table))
+    problems = []
+    first, second = coco.read(tmp_path, problems)
+    assert [str(problem) for problem in problems] == [str(problems[0])] and re.search(message, str(problems[0]))
+    dogs = [r for r in first.regions if r.name == "dog"]
+    assert len(dogs) == (2 if left else 1 if left is None else 0)
+    # Nothing may be said about dogs where one of them could not be read, and nothing at all where it may be anything.
+    known = {"person", "car"} if "category_id" not in change else set()
+    assert first.vocabulary == ({"person", "car", "dog"} if left is not False else known)
+    assert second.vocabulary == {"person", "car", "dog"} and all(r.mask.read().any() for r in first.regions)
+
+
+def test_run_lengths_that_are_none_name_their_annotation(tmp_path):
+    picture(tmp_path / "a.jpg")
+    for wrong in ({"size": [H, W]}, {"size": [H, W], "counts": [1]}, {"size": [H, W], "counts": "~~"},
+                  {"size": [H, None], "counts": "0"}, {"size": 5, "counts": "0"},
+                  {"size": [10**6, 10**6], "counts": []},
+                  {"size": [H, W], "counts": [None]}, {"size": [H, W], "counts": ["x"]},
+                  {"size": [H, W], "counts": [10**30]}, {"size": [H, W], "counts": "o" * 99}):  # fmt: skip
+        table = instances(objects=[entry(5, 10, 18, wrong)], pictures=("a.jpg",))
+        (tmp_path / "instances.json").write_text(json.dumps(table))
+        ((region,),) = (scene.regions for scene in coco.read(tmp_path))
+        with pytest.raises(InputError, match=r"instances\.json: annotation 5: "):
+            region.mask.read()
+
+
+def test_a_polygon_far_outside_is_not_filled(tmp_path):
+    """Walking along its outline would take all memory."""
+    with pytest.raises(InputError, match="reaches to 1e"):
+        polygons_to_mask([[0, 0, 1e12, 0, 5, 5]], H, W)
+
+
+def test_names_of_other_systems_and_a_byte_order_mark(tmp_path):
+    picture(tmp_path / "sub" / "cafe\u0301.JPG")
+    table = instances(pictures=("sub\\caf\u00e9.jpg",))
+    (tmp_path / "instances.json").write_text(json.dumps(table), encoding="utf-8-sig")
+    (tmp_path / "._instances.json").write_bytes(b"\0\5")
+    (scene,) = coco.read(tmp_path)
+    assert scene.image.is_file()
+
+
 def test_coco_files_that_are_not_there_or_no_json(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no instances\*\.json"):
         coco.read(tmp_path)
@@ -122,7 +216,7 @@ def test_coco_files_that_are_not_there_or_no_json(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"a\.jpg, is in none of"):
         coco.read(path)
     path.write_text('{"images": [],\n oops')
-    with pytest.raises(ValueError, match=r"instances\.json, line 2: not valid JSON"):
+    with pytest.raises(ValueError, match=r"instances\.json, line 2: not JSON"):
         coco.read(path)
     (tmp_path / "instances_b.json").write_text("{}")
     with pytest.raises(ValueError, match="more than one"):
@@ -422,7 +516,8 @@ def test_folder(tmp_path):
         ("image,sentence,mask\na.jpg,x,tow.png\n", 2, r"no mask .*did you mean two\.png"),
         ("image,sentence,value\na.jpg,x,red\n", 2, "whole number from 1 to 65535, not 'red'"),
         ("image,sentence,value\na.jpg,x,0\n", 2, "whole number"),
-        ("image;sentence\na.jpg;x\n", 1, "commas"),
+        ("image;sentence\nb.png;x\na.jpeg;x\n", 3, "no picture"),
+        ("sep=;\nimage;sentence\na.jpeg;x\n", 3, "no picture"),
         ("picture,sentence\na.jpg,x\n", 1, "no column image"),
         ("image,sentence,maks\na.jpg,x,\n", 1, "did you mean 'mask'"),
         ("image,sentence,sentence\na.jpg,x,\n", 1, "twice"),

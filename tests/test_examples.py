@@ -1,16 +1,22 @@
-"""The examples run as they stand, and stay short."""
+"""The examples run as they stand, and stay short; the demos show photographs without any extra."""
 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import percepta
 from percepta.__main__ import main
+from percepta.media import samples
+from percepta.report import Gallery
 from percepta.systems import TABLE
 
 FOLDER = Path(__file__).parent.parent / "examples"
@@ -40,6 +46,20 @@ def test_every_system_has_a_short_one(name: str) -> None:
     assert len(text.splitlines()) <= 30 and f"python examples/{name}.py" in text
 
 
+@pytest.mark.parametrize("name", ("aesthetics", "hashing", "refer"))
+def test_the_demo_shows_the_photographs_that_ship(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples, "find_spec", lambda package: None)  # as if scikit-image were not installed
+    found = samples.photographs(["moon.png", *(percepta.sample(one).name for one in percepta.SAMPLES)])
+    assert found == [percepta.sample(one) for one in percepta.SAMPLES]
+    blocks = import_module(f"percepta.systems.{name}.demo").demo(percepta.load)
+    shown = [text for block in blocks if isinstance(block, Gallery) for _, text in block.pictures]
+    assert samples.MORE in " ".join(getattr(block, "text", "") for block in blocks)
+    if name == "refer":  # its answers say what was asked, not where
+        assert sum("found" in text for text in shown) == 15
+    else:
+        assert all(any(one in text for text in shown) for one in ("cat", "rocket"))
+
+
 def test_refer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture = pictures(tmp_path / "a", 1) / "0.png"
     example("refer").main(str(picture), ["the sky", "a dog"], tmp_path / "out")
@@ -52,6 +72,13 @@ def test_aesthetics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     example("aesthetics").main(folder, tmp_path / "out", str(folder / "ratings.csv"))
     assert "rate next:" in capsys.readouterr().out
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"ranking.csv", "report.html"}
+
+
+def test_forecast(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = "\n".join(f"{t / 10:.1f},{k},{t * 0.5 * k:.2f},{3 * k}" for t in range(30) for k in (1, 2))
+    (tmp_path / "yard.csv").write_text(f"time,id,x,y\n{rows}\n")
+    example("forecast").main(tmp_path / "yard.csv", tmp_path / "out")
+    assert capsys.readouterr().out.count("probability") == 2 and (tmp_path / "out" / "yard.json").is_file()
 
 
 def test_distill(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,7 +100,7 @@ def test_hashing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.count("bits agree") == 2 and (tmp_path / "out" / "2.json").is_file()
 
 
-def test_planes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_planes(tmp_path: Path, capsys: pytest.CaptureFixture[str], answers_of: Callable[[Path, str], Any]) -> None:
     from dataclasses import replace
 
     from percepta.geometry.camera import Intrinsics
@@ -96,13 +123,29 @@ def test_planes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", "planes", *words, str(tmp_path / "command")]) == 0
     assert "from 1 key frames" in capsys.readouterr().out
     made = {file.name for file in (tmp_path / "command").iterdir()}
+    assert [row["source"].rsplit("/")[-1] for row in answers_of(tmp_path / "command", "planes")] == ["1.png", "walk"]
     assert {"scene.glb", "scene.ply", "scene.json", "plan.png", "report.html", "1.png", "1.json"} <= made
     assert (tmp_path / "command" / "scene.json").read_text() == (tmp_path / "out" / "scene.json").read_text()
     assert main(["predict", "planes", *words, str(tmp_path / "none"), "--baseline-m", "5", "6"]) == 1
     assert "poses in metres?" in capsys.readouterr().out and not (tmp_path / "none").exists()
 
 
-def test_online3d(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_slam(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if "slam" not in TABLE:
+        pytest.skip("slam is not in the table of systems yet")
+    pytest.importorskip("cv2")
+    from percepta.systems.slam.world import RoundTrip
+
+    (tmp_path / "in").mkdir()
+    for number, shot in enumerate(RoundTrip(0, "mono", 40, 240)):
+        Image.fromarray(shot.frame).save(tmp_path / "in" / f"{number}.png")
+    np.savetxt(tmp_path / "in" / "intrinsics.txt", RoundTrip(0, "mono", 1, 240).camera.matrix)
+    example("slam").main(tmp_path / "in", tmp_path / "out", "tiny")
+    assert "frames tracked" in capsys.readouterr().out
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"walk.png", "walk.json", "walk.txt", "points.ply"}
+
+
+def test_online3d(tmp_path: Path, capsys: pytest.CaptureFixture[str], answers_of: Callable[[Path, str], Any]) -> None:
     import torch
 
     from percepta import checkpoint
@@ -131,7 +174,9 @@ def test_online3d(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     streamed = ["--stride", "3", "--size", "160", "120"]
     assert main(["predict", "online3d", str(tmp_path / "in"), *words, *streamed]) == 0
     assert "2 frames (0 left out)" in capsys.readouterr().out
-    assert {file.name for file in (tmp_path / "command").iterdir()} == made
+    assert {file.name for file in (tmp_path / "command").iterdir()} == made | {"predictions.json"}
+    (row,) = answers_of(tmp_path / "command", "online3d")
+    assert row["points"] > 0 and row["weights"]
     assert (tmp_path / "command" / "room.ply").read_bytes() == (tmp_path / "out" / "room.ply").read_bytes()
     assert main(["predict", "online3d", str(tmp_path / "in"), *words, *streamed, "--film"]) == 0
     assert (tmp_path / "command" / "room.mp4").stat().st_size > 1000

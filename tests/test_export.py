@@ -10,6 +10,7 @@ from torch import Tensor, nn
 import fake_system
 from percepta import export as exporting
 from percepta.export import export, parity, to_onnx
+from percepta.media.source import answers
 from percepta.train import Evaluator
 
 pytest.importorskip("onnxruntime")
@@ -23,7 +24,7 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> fake_system.Fake:
     torch.manual_seed(0)
     config = fake_system.Config(dropout=0.5)
     model = task.build(config)
-    return fake_system.Fake(config, model, "none", Evaluator("fake", config, model))
+    return fake_system.Fake(config, model, "none", Evaluator("fake", config, model), answers)
 
 
 def test_graphs_agree_with_torch_and_the_rest_says_why_not(system: fake_system.Fake, tmp_path: Path) -> None:

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 import fake_system
 import percepta
-from percepta import checkpoint, weights
+from percepta import checkpoint, pretrained, weights
 from percepta.contract import weights_hash
+from percepta.errors import InputError
 from percepta.train import train
 
 
@@ -104,7 +106,7 @@ def test_parts_from_files_of_the_users(run: Path) -> None:
     asset = weights.find("fake-image")
     with pytest.warns(UserWarning, match="untrained"):
         system = percepta.load("fake", preset="tiny", weights={"fake-image": asset}, device="cpu")
-    assert torch.equal(system.model.image.weight, weights.tensors(asset)["weight"])
+    assert torch.equal(system.model.image.weight, pretrained.tensors(asset)["weight"])
     again = percepta.load(run, weights={"fake-image": asset}, device="cpu")
     assert answer(again) == answer(percepta.load(run, device="cpu"))
 
@@ -140,3 +142,12 @@ def test_errors_name_what_there_is(tmp_path: Path, task: ModuleType) -> None:
         percepta.load("fake", weights={"clipp": tmp_path})
     with pytest.raises(FileNotFoundError, match=r"model\.safetensors"):
         percepta.load(tmp_path)
+
+
+def test_sample_pictures_come_with_the_package() -> None:
+    for name in percepta.SAMPLES:
+        with Image.open(percepta.sample(name)) as picture:
+            assert picture.format == "JPEG" and min(picture.size) >= 300
+    assert sum(percepta.sample(name).stat().st_size for name in percepta.SAMPLES) < 400_000
+    with pytest.raises(InputError, match="astronaut, cat, coffee, rocket"):
+        percepta.sample("dog")

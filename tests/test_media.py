@@ -5,8 +5,9 @@ import io
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
+from percepta.errors import InputError
 from percepta.media import draw, image
 
 RNG = np.random.default_rng(0)
@@ -289,6 +290,19 @@ def test_sheet():
         draw.sheet([])
 
 
+def test_a_mask_of_the_tints_colour_stands_out_where_the_rest_is_dimmed():
+    blue = Image.new("RGB", (60, 60), (46, 196, 255))
+    mask = np.zeros((60, 60), bool)
+    mask[20:40, 20:40] = True
+    plain, dimmed = (
+        np.asarray(draw.overlay(blue, mask, colour=(46, 196, 255), contour=0, dim=dim)).astype(int) for dim in (0, 0.4)
+    )
+    assert abs(plain[30, 30] - plain[5, 5]).max() <= 1
+    assert (dimmed[30, 30] - dimmed[5, 5]).max() > 90
+    nothing = np.asarray(draw.overlay(blue, np.zeros_like(mask), contour=0, dim=0.4))
+    assert (nothing == np.asarray(blue)).all()
+
+
 def test_colours_are_distinct_and_stable():
     palette = draw.colours(24)
     assert len(set(draw.colours(200))) == 200 and draw.colours(3) == palette[:3] and draw.colours(0) == []
@@ -296,3 +310,78 @@ def test_colours_are_distinct_and_stable():
     assert min(gaps) > 50
     with pytest.raises(ValueError, match="at most 200"):
         draw.colours(201)
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+@pytest.mark.parametrize(
+    ("ending", "how"), [("tif", {}), ("tif", {"compression": "tiff_lzw"}), ("jpg", {}), ("png", {})]
+)
+def test_size_and_pixels_agree_however_a_picture_is_turned(tmp_path, turn: int, ending: str, how: dict) -> None:
+    """TIFF says by a tag of its own how it lies, and Pillow turns it while it decodes."""
+    path = tmp_path / f"a.{ending}"
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    tags = {"tiffinfo": {0x0112: turn}} if ending == "tif" else {"exif": exif}
+    Image.new("RGB", (40, 20), (200, 90, 30)).save(path, **tags, **how)
+    size = (20, 40) if turn < 5 else (40, 20)
+    assert image.size(path) == tuple(image.read(path).shape[1:]) == size
+    assert image.load(path, upright=True).size == size[::-1]
+
+
+def test_a_png_that_says_much_about_itself(tmp_path) -> None:
+    """Programs that make pictures write all their settings into them."""
+    path, text = tmp_path / "a.png", PngImagePlugin.PngInfo()
+    text.add_text("workflow", "x" * (3 << 20), zip=True)
+    pixels = np.random.default_rng(0).integers(0, 255, (9, 7, 3), np.uint8)
+    Image.fromarray(pixels).save(path, pnginfo=text)
+    np.testing.assert_array_equal(image.to_bytes(image.read(path)).permute(1, 2, 0).numpy(), pixels)
+    assert image.size(path) == (9, 7)
+
+
+def test_more_pixels_than_are_read(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)  # Pillow's own limit, twice as many are an error
+    monkeypatch.setattr(image, "MAX_PIXELS", 6000)
+    whole = Image.new("RGB", (200, 150), (200, 90, 30))
+    whole.save(tmp_path / "a.jpg")
+    whole.save(tmp_path / "a.png")
+    assert image.read(tmp_path / "a.jpg", long_side=50).shape == (3, 38, 50)
+    assert image.size(tmp_path / "a.jpg") == (150, 200)
+    with pytest.raises(InputError, match=r"a\.jpg: a picture of 0 million pixels.*PERCEPTA_MAX_PIXELS=30000"):
+        image.read(tmp_path / "a.jpg")
+    with pytest.raises(InputError, match=r"a\.png: too many pixels.*PERCEPTA_MAX_PIXELS"):
+        image.read(tmp_path / "a.png", long_side=50)
+    monkeypatch.setenv("PERCEPTA_MAX_PIXELS", "30000")
+    for name in ("a.jpg", "a.png"):
+        assert image.read(tmp_path / name).shape == (3, 150, 200)
+    monkeypatch.setenv("PERCEPTA_MAX_PIXELS", "many")
+    with pytest.raises(InputError, match="is a number of pixels"):
+        image.read(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "CMYK", "I;16", "I", "F", "1", "LA"])
+def test_large_pictures_are_averaged_before_they_become_floats(tmp_path, monkeypatch, mode: str) -> None:
+    rng = np.random.default_rng(0)
+    base = Image.fromarray(rng.integers(0, 255, (12, 17, 3), np.uint8)).resize((830, 600))
+    if mode in ("I;16", "I"):
+        array = np.asarray(base.convert("L")).astype(np.uint16) * 257
+        picture = Image.fromarray(array) if mode == "I;16" else Image.fromarray(array.astype(np.int32))
+    else:
+        picture = base.convert("L") if mode == "F" else base.convert(mode)
+        picture = Image.fromarray(np.asarray(picture, np.float32) / 255) if mode == "F" else picture
+    path = tmp_path / ("a.tif" if mode in ("CMYK", "F", "I") else "a.png")
+    picture.save(path)
+    small = image.read(path, long_side=100)
+    monkeypatch.setattr(image, "_LARGE", 1000)
+    again = image.read(path, long_side=100)
+    assert small.shape == again.shape and (small - again).abs().mean() < 0.02
+
+
+def test_whatever_pillow_raises_is_an_input_error(tmp_path, monkeypatch) -> None:
+    Image.new("L", (9, 9)).save(tmp_path / "a.png")
+
+    def broken(*_: object) -> None:
+        raise IndexError("list index out of range")
+
+    monkeypatch.setattr(Image.Image, "convert", broken)
+    with pytest.raises(InputError, match=r"a\.png: the picture cannot be decoded.*list index"):
+        image.read(tmp_path / "a.png")

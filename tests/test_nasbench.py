@@ -82,7 +82,7 @@ def test_bad_cells_name_the_line(text: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"line 3: .*{words}"):
         read_cells(path)
     path.write_text("a,b\n1,2\n")
-    with pytest.raises(ValueError, match="column CIFAR10TestAccuracy200Epochs is missing"):
+    with pytest.raises(ValueError, match="no column CIFAR10TestAccuracy200Epochs"):
         read_cells(path)
 
 

@@ -11,6 +11,8 @@ from PIL import Image
 
 from percepta.datasets import colmap, layouts, plane_annotations, posed_folder, tum_rgbd
 from percepta.datasets.posed import Recording
+from percepta.datasets.problem import Problem
+from percepta.errors import InputError
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics
 
@@ -89,7 +91,7 @@ def test_scannet_says_which_file_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"0\.png: names plane 1, but planes\.npy has 1"):
         plane_annotations.scenes(root)[0].frame("0", (64, 48))
     np.save(found.root / "annotation" / "planes.npy", np.array([{"a": 1}], object), allow_pickle=True)
-    with pytest.raises(ValueError, match="no plain array"):
+    with pytest.raises(ValueError, match="expected an array of numbers, found object"):
         _ = plane_annotations.scenes(root)[0].planes
     (found.root / "annotation" / "planes.npy").unlink()
     assert plane_annotations.scenes(root) == [] and not plane_annotations.is_one(root)
@@ -133,6 +135,18 @@ def test_tum_says_which_line_is_wrong(tmp_path: Path, name: str, line: str, mess
     root = tum(tmp_path)
     text(root / name, line)
     with pytest.raises(ValueError, match=message):
+        tum_rgbd.read(root)
+
+
+def test_tum_leaves_out_bad_lines_and_files_that_are_gone(tmp_path: Path) -> None:
+    root = tum(tmp_path)
+    (root / "rgb" / "0.png").unlink()
+    for name in ("rgb.txt", "depth.txt", "groundtruth.txt"):
+        (root / name).write_text((root / name).read_text() + "now\nnan a.png\n", encoding="utf-8-sig")
+    problems: list[Problem] = []
+    recording = tum_rgbd.read(root, problems=problems)
+    assert [path.name for path in recording.colours] == ["1.png"] and len(problems) == 7
+    with pytest.raises(FileNotFoundError, match=r"rgb.0\.png: no such file; rgb\.txt, line 2"):
         tum_rgbd.read(root)
 
 
@@ -185,6 +199,9 @@ def test_colmap_says_what_is_wrong(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(ValueError, match="cut off"):
         colmap.views(root)
+    path.write_bytes(struct.pack("<Qi7di", 1, 1, *[0.0] * 7, 3) + b"a\0" + struct.pack("<Q", 2**62))
+    with pytest.raises(InputError, match="cut off"):
+        colmap.views(root)
     other = model(tmp_path / "other", binary=False)
     text(other / "sparse" / "0" / "cameras.txt", "3 THIN_PRISM_FISHEYE 64 48 1 2 3")
     with pytest.raises(ValueError, match="THIN_PRISM_FISHEYE is not read; run `colmap image_undistorter`"):
@@ -192,6 +209,39 @@ def test_colmap_says_what_is_wrong(tmp_path: Path) -> None:
     assert not colmap.is_one(tmp_path / "nowhere") and colmap.is_one(other)
     with pytest.raises(FileNotFoundError, match="no cameras"):
         colmap.views(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("second", ["", None, "1.0 2.0 -1 3 4 7"])
+def test_colmap_with_and_without_second_lines(tmp_path: Path, second: str | None) -> None:
+    """COLMAP writes a second line for each picture; those who write its files by hand often do not."""
+    root = model(tmp_path, binary=False)
+    path = root / "sparse" / "0" / "images.txt"
+    rows = [line for line in path.read_text().splitlines() if line.endswith("jpg")]
+    lines = [part for row in rows for part in ([row] if second is None else [row, second])]
+    text(path, "\n".join(lines))
+    assert [view.path.name for view in colmap.views(root)] == ["a b.jpg", "b.jpg"]
+
+
+def test_colmap_leaves_out_what_is_wrong_with_one_picture(tmp_path: Path) -> None:
+    root = model(tmp_path, binary=False)
+    path = root / "sparse" / "0" / "images.txt"
+    lines = path.read_text().replace(" 3 a b.jpg", " 4 a b.jpg").splitlines()
+    lines += ["7 nan 0 0 0 0 0 0 3 b.jpg", "", "8 1 0 0 0 1e999 0 0 3 b.jpg", "", "9 1 0 0 0 0 0 0 3 gone.jpg"]
+    text(path, "\n".join(line for line in lines if "nan" not in line and "1e999" not in line))
+    problems: list[Problem] = []
+    assert [view.path.name for view in colmap.views(root, problems)] == ["b.jpg"]
+    assert [("camera 4" in str(p), "gone.jpg" in str(p)) for p in problems] == [(True, False), (False, True)]
+    text(path, "\n".join(lines))
+    with pytest.raises(InputError, match="line 6: expected IMAGE_ID"):
+        colmap.views(root)
+
+
+def test_colmap_names_of_other_systems(tmp_path: Path) -> None:
+    root = model(tmp_path, binary=False)
+    (root / "images" / "b.jpg").rename(root / "images" / "cafe\u0301.JPG")
+    path = root / "sparse" / "0" / "images.txt"
+    text(path, path.read_text().replace(" b.jpg", " caf\u00e9.jpg").replace("a caf\u00e9.jpg", "a b.jpg"))
+    assert [view.path.name for view in colmap.views(root)] == ["a b.jpg", "cafe\u0301.JPG"]
 
 
 def test_a_bent_line_becomes_straight() -> None:
@@ -229,6 +279,19 @@ def test_posed_pictures_need_no_depth(tmp_path: Path) -> None:
     picture(tmp_path / "images" / "10.jpg", (32, 48))
     with pytest.raises(ValueError, match="32×48, its intrinsics are for 64×48"):
         found[1].read()
+
+
+def test_bad_pictures_among_posed_ones_are_named_and_left_out(tmp_path: Path) -> None:
+    for i in range(4):
+        picture(tmp_path / "images" / f"{i}.jpg")
+        text(tmp_path / "poses" / f"{i}.txt", POSE)
+    text(tmp_path / "intrinsics.txt", np.array([[60.0, 0, 32], [0, 60, 24], [0, 0, 1]]))
+    text(tmp_path / "poses" / "0.txt", "1.#QNAN " * 4)
+    text(tmp_path / "poses" / "1.txt", "\n".join(["1.#QNAN 0 -nan(ind) 1"] * 4))
+    (tmp_path / "images" / "2.jpg").write_bytes(b"")
+    problems: list[Problem] = []
+    assert [view.path.stem for view in posed_folder.read(tmp_path, problems)] == ["3"]
+    assert [problem.file.name for problem in problems] == ["0.txt", "2.jpg"]
 
 
 # --- finding out which one it is --------------------------------------------------------------------------------------

@@ -265,7 +265,7 @@ def test_real_garments(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> No
     root = folder(shared_data, "ccp")
     every = sorted((root / "masks").glob("*.png"))
     assert len(every) > 800
-    monkeypatch.setattr(Path, "glob", lambda self, pattern: iter(every[::40]))  # a part: reading all takes seconds
+    monkeypatch.setattr(ccp, "listed", lambda folder, endings: iter(every[::40]))  # a part: reading all takes seconds
     scenes = ccp.read(root)
     assert len(scenes) == len(every[::40])
     check(scenes, "ccp")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import errno
 import io
 import json
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -176,13 +178,11 @@ def test_write_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.Monkey
     target = full_page().write(tmp_path / "deep" / "page.html")
     before = target.read_text()
 
-    def fails(self: Path, data: bytes) -> int:
-        with self.open("wb") as stream:
-            stream.write(data[:10])
-        raise OSError("disk full")
+    def fails(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "disk full")
 
-    monkeypatch.setattr(Path, "write_bytes", fails)
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(OSError, match=r"disk full.*page\.html"):
         Page("other").write(target)
     monkeypatch.undo()
     assert target.read_text() == before
@@ -244,7 +244,7 @@ def test_log_survives_a_torn_line_and_a_rerun(tmp_path: Path) -> None:
     log.write_text("\n".join(json.dumps(row) for row in rows) + '\n{"step": 4, "lo')
     assert [(r["step"], r["loss"]) for r in report.read_log(log)] == [(1, 0.5), (2, 1 / 3), (3, 9.0)]
     log.write_text('{"step": 1}\nbroken\n{"step": 2}\n')
-    with pytest.raises(ValueError, match=r"log.jsonl:2"):
+    with pytest.raises(ValueError, match=r"log\.jsonl, line 2"):
         report.read_log(log)
 
 

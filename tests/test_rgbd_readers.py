@@ -11,6 +11,7 @@ from PIL import Image
 from scipy import ndimage
 
 from percepta.datasets import layouts, nyu40, posed, scannet, scannet_frames, scenenn, seven_scenes
+from percepta.datasets.problem import Problem
 from percepta.datasets.recordings import open_recording
 from percepta.errors import InputError
 from percepta.geometry import camera as cameras
@@ -95,12 +96,12 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         (lambda r: matrix(r / "pose" / "4.txt", poses.compose(np.eye(3), np.array([9.0, 0, 0]))), "", "jumps by"),
         (lambda r: [depth(p, np.full((H, W), 5)) for p in (r / "depth").iterdir()], "median depth is 0.005", ""),
         (lambda r: depth(r / "depth" / "0001.png", np.zeros((H, W))), "", "fewer than 5 %"),
-        (lambda r: (r / "depth" / "0001.png").write_bytes(b"no"), "cannot be read", ""),
+        (lambda r: (r / "depth" / "0001.png").write_bytes(b"no"), "not a picture", ""),
         (lambda r: Image.new("L", (W, H)).save(r / "depth" / "0001.png"), "16-bit", ""),
         (lambda r: (r / "color" / "2.png").unlink(), "", "frames 2 to 2 are missing"),
         (lambda r: (r / "color" / "4.png").unlink(), "", "this and 1 other files belong to no frame"),
         (lambda r: [(r / "depth" / f"000{i}.png").unlink() for i in (1, 3)], "", "this and 3 other files belong"),
-        (lambda r: (r / "color" / "1.png").write_bytes(b"no"), "1.png: the picture cannot be read", ""),
+        (lambda r: (r / "color" / "1.png").write_bytes(b"no"), "1.png: not a picture", ""),
         (lambda r: colour(r / "color" / "1.png", 1, (2 * W, H)), "2 sizes", ""),
         (lambda r: matrix(r / "intrinsics.txt", K * 2), "", "intrinsics of another size"),
     ],
@@ -140,6 +141,90 @@ def test_seven_scenes_registers_depth_and_moves_the_pose(tmp_path: Path) -> None
     (tmp_path / "seq-02" / "frame-000001.depth.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"frame-000001\.depth\.png.*needs it"):
         seven_scenes.read(tmp_path)
+
+
+def frames_of_a_room(root: Path, kind: str = "png") -> Path:
+    for i in range(3):
+        colour(root / f"frame-{i:06d}.color.{kind}", i, (640, 480))
+        depth(root / f"frame-{i:06d}.depth.png", np.full((480, 640), 2000))
+        matrix(root / f"frame-{i:06d}.pose.txt", np.eye(4))
+    return root
+
+
+def test_frames_with_intrinsics_of_their_own(tmp_path: Path) -> None:
+    """tsdf-fusion's layout: depth is registered, and the file is about both cameras."""
+    own = np.array([[615.0, 0, 324], [0, 615, 236], [0, 0, 1]])
+    matrix(frames_of_a_room(tmp_path, "jpg") / "camera-intrinsics.txt", own)
+    frame = seven_scenes.read(tmp_path).read(1)
+    assert np.allclose(frame.intrinsics.matrix, own) and np.allclose(frame.world_from_camera, np.eye(4))
+    assert (frame.depth_m == 2).all()
+    matrix(tmp_path / "camera-intrinsics.txt", np.array([[585.0, 0, 320], [0, 585, 240], [0, 0, 1]]))
+    assert seven_scenes.read(tmp_path).pose_of == "depth"
+
+
+def info(path: Path, colour_focal: float, depth_focal: float, apart: float = 0.0, shift: str = "5000") -> None:
+    def row(focal: float) -> str:
+        return f"{focal} 0 320 0 0 {focal} 240 0 0 0 1 0 0 0 0 1"
+
+    path.write_text(
+        "m_versionNumber = 4\nm_sensorName = StructureSensor\nm_colorWidth = 640\n"
+        f"m_depthShift = {shift}\nm_calibrationColorIntrinsic = {row(colour_focal)}\n"
+        f"m_calibrationColorExtrinsic = 1 0 0 {apart} 0 1 0 0 0 0 1 0 0 0 0 1\n"
+        f"m_calibrationDepthIntrinsic = {row(depth_focal)}\nm_frames.size = 3\n"
+    )
+
+
+def test_bundle_fusion_says_its_cameras_itself(tmp_path: Path) -> None:
+    info(frames_of_a_room(tmp_path) / "info.txt", 580, 580)
+    frame = seven_scenes.read(tmp_path).read(0)
+    assert frame.intrinsics.fx == 580 and np.allclose(frame.depth_m, 0.4)
+    info(tmp_path / "info.txt", 580, 540)
+    recording = seven_scenes.read(tmp_path)
+    assert recording.colour_from_depth is not None and recording.read(0).intrinsics.fx == 580
+    for arguments, says in (((580, 580, 0.1), "stand apart"), ((580, 580, 0.0, "0"), "m_depthShift"),
+                            ((580, 580, 0.0, "x"), "line 4: expected numbers after m_depthShift")):  # fmt: skip
+        info(tmp_path / "info.txt", *arguments)
+        with pytest.raises(InputError, match=says):
+            seven_scenes.read(tmp_path)
+    (tmp_path / "info.txt").write_text("hello\n")
+    with pytest.raises(InputError, match="no line m_calibrationColorIntrinsic"):
+        seven_scenes.read(tmp_path)
+
+
+def test_two_files_of_one_frame_are_no_pair(tmp_path: Path) -> None:
+    root = plain(tmp_path / "plain")
+    colour(root / "color" / "0002.jpg", 7)
+    with pytest.raises(InputError, match=r"has the number 2, as "):
+        posed.folder(root)
+    kitchen = frames_of_a_room(tmp_path / "kitchen")
+    colour(kitchen / "frame-000001.color.jpg", 7, (640, 480))
+    with pytest.raises(InputError, match=r"a second color of frame-000001"):
+        seven_scenes.read(kitchen)
+
+
+def test_damaged_frames_are_left_out_and_said(tmp_path: Path) -> None:
+    root = plain(tmp_path)
+    (root / "pose" / "1.txt").write_text("1 2 three")
+    (root / "depth" / "0003.png").write_bytes(b"no")
+    (root / "color" / "._4.png").write_bytes(b"\0")
+    recording = posed.folder(root)
+    with pytest.warns(UserWarning, match=r"left out of 5 frames: .*1\.txt, line 1: expected rows.*, and 1 more"):
+        assert [frame.name for frame in recording] == ["0", "2", "4"]
+    with pytest.raises(InputError, match="line 1"):
+        list(recording.frames(skip_untracked=False))
+    assert np.isnan(recording.tracked(1)).all() and np.isfinite(recording.tracked(0)).all()
+    for path in (root / "depth").iterdir():
+        path.write_bytes(b"no")
+    with pytest.raises(InputError, match="not a picture"):
+        list(recording)
+
+
+def test_seven_scenes_leaves_out_frames_without_their_partners(tmp_path: Path) -> None:
+    root = frames_of_a_room(tmp_path)
+    (root / "frame-000001.depth.png").unlink()
+    problems: list[Problem] = []
+    assert len(seven_scenes.read(root, problems=problems)) == 2
+    assert [problem.file.name for problem in problems] == ["frame-000001.depth.png"]
 
 
 def scan(root: Path, name: str = "scene0001_00") -> tuple[np.ndarray, np.ndarray]:
@@ -197,13 +282,18 @@ def test_scannet_says_what_does_not_belong_together(tmp_path: Path) -> None:
     segments.write_text("{")
     with pytest.raises(ValueError, match="line 1: not JSON"):
         scannet.read(tmp_path)
-    for text in ("{}", "[]", '{"segIndices": 3}'):
+    for text, says in {
+        "{}": "has no 'segIndices'",
+        "[]": "expected an object with 'segIndices', found a list",
+        '{"segIndices": 3}': "'segIndices' has to be a list, not 3",
+        '{"segIndices": [0, null]}': "'segIndices' has to be a whole number, not None",
+    }.items():
         segments.write_text(text)
-        with pytest.raises(ValueError, match=r"segs\.json: expected an object with a list segIndices"):
+        with pytest.raises(InputError, match=rf"segs\.json:? {says}"):
             scannet.read(tmp_path)
     scan(tmp_path)
     (tmp_path / "scene0001_00.aggregation.json").write_text('{"segGroups": [{"id": 0, "segments": [0]}]}')
-    with pytest.raises(ValueError, match="object 1 has no segments or no label; it has id, segments"):
+    with pytest.raises(ValueError, match="object 1 has no 'label'"):
         scannet.read(tmp_path)
     scan(tmp_path)
     (tmp_path / "scene0001_00.txt").write_text("sceneType = Office\naxisAlignment = 1 0 0\n")
@@ -213,10 +303,46 @@ def test_scannet_says_what_does_not_belong_together(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="line 2: nyu40id"):
         scannet.label_map(tmp_path / "scannetv2-labels.combined.tsv")
     np.savez(tmp_path / "a.npz", xyz=np.zeros((2, 3)))
-    with pytest.raises(ValueError, match="no array instance, nyu40, rgb"):
+    with pytest.raises(ValueError, match="no array rgb, nyu40, instance"):
         scannet.read(tmp_path / "a.npz")
     with pytest.raises(FileNotFoundError, match="expected one"):
         scannet.read(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "says"),
+    [
+        ("nyu40", [-1, 3], "nyu40: labels are numbers from 0"),
+        ("nyu40", [0, 257], "nyu40: labels are numbers from 0"),
+        ("nyu40", [0.5, 1], "nyu40: labels are numbers from 0"),
+        ("nyu40", [[1], [2]], r"nyu40 has the shape \(2, 1\), not 2"),
+        ("instance", [-1, 0], "instance goes from -1"),
+        ("rgb", [[0, 0, 256]] * 2, "rgb: colours go from 0 to 256"),
+        ("rgb", [[0.0, np.nan, 1.0]] * 2, "rgb: colours that are not finite"),
+        ("xyz", [[0, 0]] * 2, r"xyz has the shape \(2, 2\), not 2 3"),
+    ],
+)
+def test_a_scan_with_values_out_of_range(tmp_path: Path, name: str, values: list, says: str) -> None:
+    arrays = {"xyz": np.zeros((2, 3)), "rgb": np.zeros((2, 3)), "nyu40": np.ones(2, int), "instance": np.ones(2, int)}
+    np.savez(tmp_path / "a.npz", **{**arrays, name: np.array(values)})
+    with pytest.raises(InputError, match=says):
+        scannet.read(tmp_path / "a.npz")
+
+
+def test_colours_of_a_scan_in_floats(tmp_path: Path) -> None:
+    rgb = np.array([[1.0, 0.5, 0.0], [0.0, 0.2, 1.0]])
+    label = np.array([1.0, 2.0])  # whole numbers in floats
+    np.savez(tmp_path / "a.npz", xyz=np.zeros((2, 3)), rgb=rgb, nyu40=label, instance=label)
+    found = scannet.read(tmp_path / "a.npz")
+    assert found.rgb.tolist() == [[255, 128, 0], [0, 51, 255]] and found.label.tolist() == [1, 2]
+
+
+def test_scans_that_systems_left_are_passed_over(tmp_path: Path) -> None:
+    scan(tmp_path / "scans")
+    (tmp_path / "__MACOSX").mkdir()
+    for name in ("scans/._scene0001_00_vh_clean_2.ply", "__MACOSX/b.npz"):
+        (tmp_path / name).write_bytes(b"x")
+    assert list(scannet.files(tmp_path)) == ["scene0001_00"]
 
 
 def test_scannet_frames_bring_colour_to_the_size_of_depth(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from percepta.errors import InputError, MissingFileError
-from percepta.files import by_number, is_system_file, listed, read_json, read_lines, read_text
+from percepta.files import by_number, is_system_file, listed, read_lines, read_text
+from percepta.formats import read_json
 from percepta.media import image, video
 from percepta.media.source import open_source
 
@@ -61,10 +62,10 @@ def test_a_folder_is_sorted_by_number_and_says_what_it_leaves_out(album: Path) -
     stream = open_source(album)
     assert [item.name for item in stream] == ["shot1.png", "shot2.png", "shot10.png"]
     text = stream.summary()
-    assert "1 files ending in .txt" in text and "1 raw photographs" in text and "1 sub-folders" in text
+    assert "1 file ending in .txt" in text and "1 raw photograph (" in text and "1 sub-folder (" in text
     deep = open_source(album, recursive=True)
     assert [item.name for item in deep] == ["shot1.png", "shot2.png", "shot10.png", "late.PNG"]
-    assert "sub-folders" not in deep.summary()
+    assert "sub-folder" not in deep.summary()
     assert [item.name for item in deep] == ["shot1.png", "shot2.png", "shot10.png", "late.PNG"], "again the same"
 
 

@@ -109,10 +109,11 @@ def test_layers_of_single_sites_agree_with_dense_ones() -> None:
     variance = ((dense(x, 2) - mean[:, None, None, None]).square() * occupied).sum((0, 2, 3, 4)) / len(coords)
     shape = (1, -1, 1, 1, 1)
     y = (dense(x, 2) - mean.view(shape)) * torch.rsqrt(variance + norm.eps).view(shape)
-    y = functional.relu(y * norm.weight.view(shape) + norm.bias.view(shape))
+    y = y * norm.weight.view(shape) + norm.bias.view(shape)
+    assert bool((y.abs()[occupied.expand_as(y) == 0] > 0).any())  # a dense norm would fill empty space
+    y = functional.relu(y)
     torch.testing.assert_close(x.map(norm).map(torch.relu).features, at(y, coords), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(norm.running_mean, 0.1 * mean)
-    assert bool((y[occupied == 0] > 0).any())  # a dense norm would fill empty space
 
     torch.testing.assert_close((x + other).features, at(dense(x, 2) + dense(other, 2), coords))
     torch.testing.assert_close(x.join(other).features, at(torch.cat((dense(x, 2), dense(other, 2)), 1), coords))

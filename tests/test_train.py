@@ -222,7 +222,7 @@ def test_the_run_folder(tmp_path: Path, task: ModuleType) -> None:
     config = settings(steps=6, log_every=2, evaluate_every=4)
     path = train("fake", config, out=tmp_path, device="cpu", progress=lambda *values: seen.append(values))
     names = {file.name for file in tmp_path.iterdir()} - {"commit", "assets"}
-    assert names == {"config.json", "command", "log.jsonl", "last.pt", "model.safetensors"}
+    assert names == {"config.json", "command", "data.json", "log.jsonl", "last.pt", "model.safetensors"}
     assert path == tmp_path / "model.safetensors"
     assert json.loads((tmp_path / "config.json").read_text()) == to_json(config)
     lines = [row for row in rows(tmp_path) if "val" not in row]

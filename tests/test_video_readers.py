@@ -94,7 +94,7 @@ def test_msrvtt_says_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"videos\[4\]"):
         msrvtt.read(tmp_path)
     tables(tmp_path, {"MSRVTT_data.json": '{"videos": [\n}'})
-    with pytest.raises(ValueError, match="line 2: not a JSON"):
+    with pytest.raises(ValueError, match="line 2: not JSON"):
         msrvtt.read(tmp_path)
 
 

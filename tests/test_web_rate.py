@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import http.client
 import json
+import os
 import re
 import shutil
 import signal
@@ -33,6 +34,8 @@ from fastapi.testclient import TestClient
 
 from percepta.datasets.album import read_ratings, write_ratings
 from percepta.datasets.ratings import Scale
+from percepta.errors import BusyError, InputError
+from percepta.web import local
 from percepta.web import rate as page
 from percepta.web.rate import Ranked, Ranking, RatingSession
 
@@ -100,6 +103,7 @@ def test_any_sequence_of_changes_equals_a_plain_dict(
     history: list[dict[str, float]] = []
     for kind, file, score in actions:
         if kind == "restart":
+            album.close()
             album, history = RatingSession(folder), []
         elif kind == "edit" and file and score:
             if expected.get(file) != score:
@@ -120,6 +124,7 @@ def test_any_sequence_of_changes_equals_a_plain_dict(
             album.rate(file, score)
         assert on_disk(folder) == expected
     assert album.state()["ratings"] == expected == album.ratings
+    album.close()
 
 
 def test_the_api_gives_back_what_was_rated(folder: Path) -> None:
@@ -185,15 +190,48 @@ def test_other_scales(folder: Path, scale: Scale, good: float, bad: float) -> No
 def test_clicks_from_many_threads_lose_nothing(tmp_path: Path) -> None:
     names = tuple(f"{index}.png" for index in range(40))
     folder = make(tmp_path / "album", names)
-    first, second = RatingSession(folder), RatingSession(folder, rank=lambda ratings: Ranking(()))
+    first = RatingSession(folder)
     with client(first) as web, ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda name: web.post("/api/rate", json={"file": name, "score": 4}), names))
     assert [answer.status_code for answer in answers] == [200] * len(names)
     assert on_disk(folder) == dict.fromkeys(names, 4)
-    second.rate("0.png", 1.0)  # a second server of the same album has read nothing of this so far
-    first.rate("1.png", 2.0)
-    assert on_disk(folder) == dict.fromkeys(names, 4) | {"0.png": 1, "1.png": 2}
+    with pytest.raises(
+        BusyError, match=rf"ratings are busy: another percepta \(process {os.getpid()} on .*writes to it"
+    ):
+        RatingSession(folder)
+    first.close()
+    second = RatingSession(folder)
+    second.rate("0.png", 1.0)
+    assert on_disk(folder) == dict.fromkeys(names, 4) | {"0.png": 1}
     second.close()
+
+
+def test_leftovers_of_a_killed_server_are_removed(folder: Path) -> None:
+    for name in (".ratings.csv.77-88.tmp", ".ratings.csv.9.tmp", ".other.tmp"):
+        (folder / name).touch()
+    RatingSession(folder).close()
+    assert [p.name for p in sorted(folder.glob(".*.tmp"))] == [".other.tmp"]
+
+
+def test_a_pipe_in_the_place_of_the_ratings_is_not_waited_for(folder: Path) -> None:
+    os.mkfifo(folder / "ratings.csv")
+    with pytest.raises(InputError, match="a pipe or a device"):
+        RatingSession(folder)
+    (folder / "ratings.csv").unlink()
+    RatingSession(folder).close()  # the lock was let go
+
+
+@pytest.mark.parametrize(
+    ("length", "status"),
+    [("65537", 413), ("99999999999999", 413), (str(64 << 10), 400), ("-1", 411), ("two", 411), (None, 411)],
+)
+def test_a_large_body_is_refused_before_it_is_read(folder: Path, length: str | None, status: int) -> None:
+    headers = {"Content-Type": "application/json"} | ({} if length is None else {"Content-Length": length})
+    album = RatingSession(folder)
+    with client(album) as web:  # a body that comes in pieces has no length of its own
+        answer = web.post("/api/rate", content=iter([b" " * 64] * 1024), headers=headers)
+    assert answer.status_code == status
+    album.close()
 
 
 def test_an_edit_by_hand_is_kept_and_ends_what_can_be_undone(folder: Path) -> None:
@@ -232,6 +270,7 @@ def test_a_file_that_was_deleted_is_not_begun_anew_in_silence(folder: Path) -> N
     with pytest.raises(ValueError, match="is gone"):
         album.rate("b c.jpg", 3.0)
     assert not (folder / "ratings.csv").exists()
+    album.close()
     RatingSession(folder).rate("b c.jpg", 3.0)
     assert on_disk(folder) == {"b c.jpg": 3}
 
@@ -330,7 +369,8 @@ def test_no_answered_rating_is_lost_by_kill_9_and_ctrl_c_is_clean(tmp_path: Path
 
 def test_only_the_ratings_are_written(folder: Path) -> None:
     def digest() -> dict[str, str]:
-        return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir() if p.name != "ratings.csv"}
+        there = [p for p in folder.iterdir() if p.name not in ("ratings.csv", ".ratings.csv.lock")]
+        return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in there}
 
     before = digest()
     album = RatingSession(folder, rank=constant)
@@ -601,7 +641,7 @@ def test_the_page_asks_nothing_of_anybody_else_and_its_policy_fits_it() -> None:
     outside = [url for url in re.findall(r"https?://[^\s\"'<>)]+", html) if url != "http://www.w3.org/2000/svg"]
     assert outside == []
     assert re.findall(r"\son\w+=|\sstyle=|innerHTML|eval\(|document\.cookie|localStorage", html) == []
-    policy = page._content_policy(html)
+    policy = local._content_policy(html)
     assert policy.count("'sha256-") == 2 and "unsafe" not in policy
 
 
@@ -609,7 +649,9 @@ def test_a_browser_runs_the_page_under_its_policy(folder: Path, tmp_path: Path) 
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("no chromium to open the page with")
-    RatingSession(folder).rate("写真.png", 4.0)
+    album = RatingSession(folder)
+    album.rate("写真.png", 4.0)
+    album.close()
     with server(folder) as (_, host):
         command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'browser'}"]
         command += ["--virtual-time-budget=4000", "--dump-dom", f"http://{host}/#{quote('写真.png')}"]
@@ -621,13 +663,13 @@ def test_a_browser_runs_the_page_under_its_policy(folder: Path, tmp_path: Path) 
 
 
 def test_the_server_listens_on_this_machine_only_and_finds_a_free_port() -> None:
-    with page._listen(0) as first:
+    with local._listen(0) as first:
         address, port = first.getsockname()
-        with page._listen(port) as second:
+        with local._listen(port) as second:
             assert address == second.getsockname()[0] == "127.0.0.1"
             assert second.getsockname()[1] != port
     with pytest.raises(ValueError, match="65535"):
-        page._listen(70000)
+        local._listen(70000)
 
 
 # -------------------------------------------------------------------------------------------------- bad input

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 from percepta import systems
-from percepta.errors import InputError, MissingFileError
+from percepta.errors import InputError, InputTypeError, MissingFileError
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from percepta.systems.refer.predict import Refer
     from percepta.systems.supernet.predict import Supernet
 
-__all__ = ["InputError", "__version__", "load", "systems"]
+__all__ = ["InputError", "__version__", "load", "sample", "systems"]
 __version__ = "0.1.0"
 
 
@@ -42,10 +42,27 @@ class _Systems(ModuleType):
 systems.__class__ = _Systems  # pyright: ignore[reportAttributeAccessIssue]
 
 
+SAMPLES = ("astronaut", "cat", "coffee", "rocket")
+
+
+def sample(name: str) -> Path:
+    """The file of a photograph that comes with the package, to try things on.
+
+    Args:
+        name: "astronaut", "cat", "coffee" or "rocket".
+
+    Raises:
+        InputError: there is no such photograph.
+    """
+    if name not in SAMPLES:
+        raise InputError(f"no sample picture {name!r}; there are {', '.join(SAMPLES)}")
+    return Path(__file__).parent / "assets" / "samples" / f"{name}.jpg"
+
+
 class Options(TypedDict, total=False):
     """What `load` takes besides the name; its docstring explains each."""
 
-    preset: str
+    preset: str | None
     weights: str | Path | Mapping[str, str | Path] | None
     device: str
     dtype: torch.dtype | None
@@ -88,7 +105,7 @@ def load(
     name_or_path: str | Path,
     *,
     system: str | None = None,
-    preset: str = "small",
+    preset: str | None = None,
     weights: str | Path | Mapping[str, str | Path] | None = None,
     device: str = "auto",
     dtype: torch.dtype | None = None,
@@ -98,42 +115,55 @@ def load(
     Args:
         name_or_path: a system's name; or a checkpoint, or the folder of a run.
         system: which system a checkpoint has to hold; for editors and type checkers, which then know what comes back.
-        preset: which of the system's presets, for a name. Weights ship for "small".
-        weights: for a name, a checkpoint of ours or a published one of that preset; or {name of a weight:
-            file} for parts that stand on files of yours, as {"clip": "RN50.pt"}.
+        preset: which of the system's presets, for a name; None: "small", for which weights ship, or what a checkpoint
+            of ours says.
+        weights: for a name, a checkpoint of ours (a file, the folder of a run, or the name of weights that ship), or
+            a published one of the preset; or {name of a weight: file} for parts that stand on files of yours, as
+            {"clip": "RN50.pt"}.
         device: "auto" (cuda where there is one, else cpu) or a torch device.
-        dtype: floating-point type of the weights; None leaves float32.
+        dtype: floating-point type of the weights; None leaves float32. Not every system computes in every type.
 
     Returns:
         The class of the system's predict.py, with `config`, `model` (in eval mode), `licence`, `predict`, `evaluate`
         and, where it keeps something between two calls, `session`.
 
     Raises:
-        InputError: no such system or preset, or weights that do not fit (names every missing or odd one).
+        InputError: no such system, preset, device or dtype; weights that do not fit (names each missing or odd one).
         MissingFileError: a file is missing; says what it is and where to put it.
     """
     from percepta import checkpoint
+    from percepta.media.source import answers
     from percepta.train import Evaluator
-    from percepta.weights import check, licence
+    from percepta.weights import check, checkpoint_file, licence
 
+    if not isinstance(name_or_path, str | Path) or not str(name_or_path).strip() or str(name_or_path) == ".":
+        raise InputTypeError(
+            f"expected a system ({', '.join(systems.TABLE)}) or a checkpoint's path; got {name_or_path!r}"
+        )
+    where = checkpoint.choose_device(device)
     name = str(name_or_path)
     given = {key: Path(path) for key, path in weights.items()} if isinstance(weights, Mapping) else {}
     for key in given:
         check(key)
-    file = Path(weights) if isinstance(weights, str | Path) else None
+    if not isinstance(weights, str | Path | Mapping | None):
+        raise InputTypeError(f"weights is a path, a name or {{name: file}}; got {type(weights).__name__}")
     shipped = ""
     if name not in systems.TABLE:
         path = Path(name_or_path)
         if not path.exists():
             raise MissingFileError(f"{name!r} is neither a system ({', '.join(systems.TABLE)}) nor a checkpoint's path")
-        if file is not None:
+        if weights is not None and not given:
             raise InputError(f"{path} is a checkpoint already; weights= may only be a dict of files it stands on")
         header, config, model = checkpoint.restore(path / "model.safetensors" if path.is_dir() else path, given)
         name = header.system
     else:
+        file = checkpoint_file(weights, name) if isinstance(weights, str | Path) else None
         config, model = checkpoint.of_preset(name, preset, file, given)
-        shipped = f"{name}-{preset}" if file is None else ""
+        shipped = f"{name}-{preset or 'small'}" if file is None else ""
     if system not in (None, name):
         raise InputError(f"{name_or_path} holds {name}, not {system}")
-    model = model.eval().to(checkpoint.choose_device(device), dtype)
-    return checkpoint.find_task(name).System(config, model, licence(shipped), Evaluator(name, config, model))
+    kind: Any = checkpoint.find_task(name).System
+    if dtype is not None:
+        checkpoint.check_dtype(name, kind.dtypes(config) if hasattr(kind, "dtypes") else ("float32",), dtype)
+    model = model.eval().to(where, dtype)
+    return kind(config, model, licence(shipped), Evaluator(name, config, model), answers)

@@ -29,16 +29,16 @@ from rich.table import Table
 
 import percepta
 from percepta import __version__
-from percepta.errors import InputError, MissingFileError
+from percepta.errors import InputError, MissingFileError, one_line
 from percepta.shell import (
     UsageError,
     Which,
     check_device,
+    check_out,
     commands_of,
-    devices,
+    counted,
     load,
     near,
-    one_line,
     parse,
     preset_of,
     progress_bar,
@@ -47,7 +47,7 @@ from percepta.shell import (
 from percepta.systems import SHORT, TABLE
 
 if TYPE_CHECKING:
-    from percepta.contract import Evaluation, System
+    from percepta.contract import Answer, Answers, Evaluation, System
     from percepta.metrics import Metric
 
 T = TypeVar("T")
@@ -100,12 +100,26 @@ class Evaluate(Which):
 class Predict(Which):
     """Options of a prediction."""
 
-    input: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE|FOLDER|PATTERN")] = tyro.MISSING
-    """A file, a folder of pictures, or a pattern such as "shots/*.jpg" in quotes."""
+    input: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE|FOLDER|PATTERN|VIDEO|camera:0")] = (
+        tyro.MISSING
+    )
+    """A picture, a folder, a pattern such as "shots/*.jpg" in quotes, a video (gives a video back), or a camera."""
     words: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[WORDS ...]")] = ()
     """What the system is asked about each input, such as one or more sentences."""
     out: Path = Path("out/predict")
     """Folder for the results."""
+    recursive: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Also look into the sub-folders of a folder."""
+    fps: float | None = None
+    """At most so many frames a second of a video. Left out: all."""
+    batch_size: int = 1
+    """Pictures at a time."""
+    csv: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Also write predictions.csv."""
+    coco: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Also write coco.json: masks or boxes in the form of COCO's results."""
+    live: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Show the answers on a local page as they come, and write nothing (extra web). A camera is always shown so."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +166,14 @@ class List:
 
 
 @dataclass(frozen=True)
+class Samples:
+    """Copies the photographs that come with the package into a folder, to try things on."""
+
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")] = Path("samples")
+    """Where to; files that are there already are kept."""
+
+
+@dataclass(frozen=True)
 class Doctor:
     """What is installed, whether the weights are whole, and what is slow on this machine."""
 
@@ -194,6 +216,9 @@ def _run(words: list[str], screen: Console) -> int:
     if words[0] in ("-V", "--version"):
         screen.print(f"percepta {__version__}")
         return 0
+    if words[0] in SHORT and len(SHORT[words[0]]) == 1 and (len(words) == 1 or words[1] in ("-h", "--help", "help")):
+        _help_of(SHORT[words[0]][0], screen, words[0])
+        return 0 if len(words) > 1 else 2
     words = [*SHORT.get(words[0], words[:1]), *words[1:]]
     if words[0] in PLAIN:
         return PLAIN[words[0]](words[1:], screen)
@@ -289,11 +314,8 @@ def train(system: str, words: list[str], screen: Console) -> int:
     from percepta import train as training
     from percepta import weights as shipped
 
-    if checkpoint is not None and not checkpoint.exists() and str(checkpoint) in shipped.TABLE:
-        checkpoint = shipped.find(str(checkpoint))
-    if checkpoint is not None and not checkpoint.exists():
-        names = ", ".join(name for name in shipped.TABLE if name.startswith(f"{system}-"))
-        raise MissingFileError(f"--weights {checkpoint}: no such file, nor weights that ship ({names}), nor NAME=PATH")
+    if checkpoint is not None:
+        checkpoint = shipped.checkpoint_file(checkpoint, system)
 
     if options.data is not None and not options.data.exists():
         raise MissingFileError(f"--data {options.data}: no such folder")
@@ -353,6 +375,18 @@ def evaluate(system: str, words: list[str], screen: Console) -> int:
         screen: where is printed.
     """
     options = parse(Evaluate, words, f"percepta evaluate {system}", f"Evaluates {system}: {TABLE[system]}")
+    return run_evaluation(system, options, words, screen)
+
+
+def run_evaluation(system: str, options: Evaluate, words: list[str], screen: Console) -> int:
+    """What `evaluate` does once its options are read.
+
+    Args:
+        system: its name.
+        options: of the evaluation.
+        words: of the command line, for the card.
+        screen: where is printed.
+    """
     import json
     from dataclasses import asdict
 
@@ -435,7 +469,7 @@ def card(system: str, words: list[str], screen: Console) -> int:
 
 
 def predict(system: str, words: list[str], screen: Console) -> int:
-    """Predicts for every input; writes drawings, results and predictions.json; lists files that failed.
+    """Predicts for every picture; writes drawings, results, predictions.json and, for many pictures, a page.
 
     Args:
         system: its name.
@@ -443,72 +477,126 @@ def predict(system: str, words: list[str], screen: Console) -> int:
         screen: where is printed.
     """
     options = parse(Predict, words, f"percepta predict {system}", f"{system}: {TABLE[system]}")
-    files = inputs(options.input)
+    _check_words(system, options.words)
+    camera = options.input.startswith("camera:")
+    source = options.input if camera else _source(options.input, options.recursive)
+    check_out(options.out, screen)
     model = load(system, options)
-    _check_words(model, options.words)
+    stream = _stream(model, source, options)
+    if camera or options.live:
+        from percepta.web import live
 
-    stems = [file.stem for file in files]
-    failed: list[tuple[Path, str]] = []
-    rows: list[dict[str, Any]] = []
-    options.out.mkdir(parents=True, exist_ok=True)
-    with progress_bar(screen, f"{system}: {len(files)} files", shown=len(files) > 1) as bar:
-        for index, file in enumerate(files):
-            name = file.stem if stems.count(file.stem) == 1 else file.name
-            try:
-                answer = model.predict(file, list(options.words)) if options.words else model.predict(file)
-                results = answer if isinstance(answer, list | tuple) else [answer]
-                for place, result in enumerate(results):
-                    stem = name if len(results) == 1 else f"{name}.{place + 1}"
-                    rows.append(_save(result, options.out, stem, file, options.words[place : place + 1]))
-            except (OSError, ValueError) as error:
-                # One picture: the error is the answer. Many: the others go on.
-                if len(files) == 1:
-                    raise
-                failed.append((file, one_line(error)))
-            bar(index + 1, len(files), file.name)
-    import json
-
-    from percepta.files import write_atomically
-
-    write_atomically(options.out / "predictions.json", json.dumps(rows, indent=1) + "\n")
-    for row in rows[:20]:
-        score = f"  score {row['score']:.2f}" if isinstance(row.get("score"), float) else ""
-        asked = f"  “{row['words']}”" if row.get("words") else ""
-        screen.print(escape(f"{row['drawing']}{asked}{score}"), soft_wrap=True)
-    if len(rows) > 20:
-        screen.print(f"and {len(rows) - 20} more in {options.out}")
-    for file, reason in failed:
-        screen.print(f"[red]failed[/] {escape(f'{file}: {reason}')}", soft_wrap=True)
-    if failed:
-        screen.print(f"{len(failed)} of {len(files)} files failed, the others are in {options.out}")
-    return 1 if failed else 0
+        title = f"{system}: {', '.join(options.words) or options.input}"
+        live.serve(stream, title, on_ready=lambda url: screen.print(f"{url}  (stop with Ctrl-C)", soft_wrap=True))
+        return 0
+    return _write_answers(stream, model, options, screen)
 
 
-def _check_words(model: System, words: Sequence[str]) -> None:
-    """Raises UsageError where a system asks for words that are not there, or takes none."""
-    arguments = list(inspect.signature(model.predict).parameters.values())[1:]
+SHOWN_ROWS = 20  # answers that are printed
+
+
+def _write_answers(stream: Answers[Any], model: System, options: Predict, screen: Console) -> int:
+    """Writes and prints the answers of a stream; 1 where some inputs failed."""
+    from percepta.contract import weights_hash
+    from percepta.predictions import Predictions
+
+    written = Predictions(options.out, model.name, options.words, __version__, weights_hash(model.model))
+    count = printed = 0
+    with written, progress_bar(screen, f"{model.name}: {options.input}") as bar:
+        for answer in stream:
+            count += 1
+            if answer.error and not written.rows and answer.path == Path(options.input) and answer.time_s is None:
+                raise InputError(_named(answer))  # the only picture: the error is the answer
+            for row in written.add(answer):
+                if printed < SHOWN_ROWS:
+                    shown = f"{Path(row['source']).name}: {row['text']}  ({options.out / row['drawing']})"
+                    screen.print(escape(shown), soft_wrap=True)
+                printed += 1
+            bar(count, None, answer.source)
+        written.left_out = stream.left_out
+    for row in written.rows:
+        if "frames" in row:
+            screen.print(escape(f"{options.out / row['drawing']}: {row['frames']} frames"), soft_wrap=True)
+    if printed > SHOWN_ROWS:
+        screen.print(f"and {printed - SHOWN_ROWS} more")
+    if printed > 1:
+        screen.print(escape(str(written.write_page(f"{model.name}: {options.input}"))), soft_wrap=True)
+    if options.csv:
+        screen.print(escape(str(written.write_csv())), soft_wrap=True)
+    if options.coco:
+        screen.print(escape(str(written.write_coco())), soft_wrap=True)
+    for source, reason in written.failed.items():
+        why = reason.removeprefix(f"{source}: ")
+        screen.print(f"[red]failed[/] {escape(f'{source}: {why}')}", soft_wrap=True)
+    if text := stream.summary():
+        screen.print(escape(text), soft_wrap=True)
+    if written.failed:
+        screen.print(f"{len(written.failed)} of {counted(count, 'input')} failed; the others are in {options.out}")
+    return 1 if written.failed else 0
+
+
+def _named(answer: Answer[Any]) -> str:
+    name = str(answer.path or answer.source)
+    return answer.error if name in answer.error else f"{name}: {answer.error}"
+
+
+def _stream(model: System, source: str | Path | list[Path], options: Predict) -> Answers[Any]:
+    """The answers of a system for a source; by its `predict` where it has no `stream` of its own."""
+    from percepta.contract import HasStream
+
+    words = list(options.words)
+    batch_size, recursive, fps = options.batch_size, options.recursive, options.fps
+    if isinstance(model, HasStream):
+        asked = (words,) if words else ()
+        return model.stream(source, *asked, batch_size=batch_size, recursive=recursive, fps=fps)
+
+    def answer(several: list[Any]) -> list[list[Any]]:
+        found = [model.predict(one, words) if words else model.predict(one) for one in several]
+        return [one if isinstance(one, list) else [one] for one in found]
+
+    return model.open_stream(source, answer, batch_size=batch_size, recursive=recursive, fps=fps)
+
+
+def _check_words(system: str, words: Sequence[str]) -> None:
+    """Raises UsageError where a system asks for words that are not there, or takes none; loads nothing."""
+    from percepta import checkpoint
+
+    kind: Any = checkpoint.find_task(system).System
+    arguments = list(inspect.signature(kind.predict).parameters.values())[2:]
     asked = [item for item in arguments if item.kind is item.POSITIONAL_OR_KEYWORD]
     if words and not asked:
-        raise UsageError(f"{model.name} takes no words beside its input; got {' '.join(words)!r}")
+        raise UsageError(f"{system} takes no words beside its input; got {' '.join(words)!r}")
     if not words and asked and asked[0].default is inspect.Parameter.empty:
         name = asked[0].name
-        raise UsageError(f'{model.name} needs {name}: percepta predict {model.name} FILE "{name.upper()}"')
+        raise UsageError(f'{system} needs a {name}: percepta predict {system} FILE "{name.upper()}"')
 
 
-def inputs(text: str) -> list[Path]:
-    """The files that a path, a folder or a pattern names, in order of their names.
+def _source(text: str, recursive: bool) -> Path | list[Path] | str:
+    """What a path, a folder or a pattern names; "sample:coffee" is a photograph that comes with the package.
+
+    Args:
+        text: of the command line.
+        recursive: whether sub-folders of folders are looked at.
 
     Raises:
-        MissingFileError: there are none.
+        MissingFileError: there is no such file, or nothing in it.
     """
+    if text.startswith("sample:"):
+        return percepta.sample(text.removeprefix("sample:"))
     path = Path(text).expanduser()
     if path.is_file():
-        return [path]
-    if path.is_dir() or has_magic(text):
         from percepta.media import image
 
-        return image.paths(path)
-    raise MissingFileError(f"no file, folder or pattern {text!r}")
+        # In a list, so that a video that is damaged at its end keeps the frames before.
+        return [path] if path.suffix.lower() in image.VIDEO_SUFFIXES else path
+    if not text.strip() or not (path.exists() or has_magic(text)):
+        raise MissingFileError(f"no file, folder or pattern {text!r}")
+    if path.is_dir() and not recursive:
+        from percepta.files import listed
+
+        if not any(True for _ in listed(path)):
+            raise MissingFileError(f"{path}: no files in this folder; --recursive looks into its sub-folders")
+    return path if path.is_dir() else text
 
 
 def export(system: str, words: list[str], screen: Console) -> int:
@@ -555,9 +643,8 @@ def data(system: str, words: list[str], screen: Console) -> int:
 def list_systems(words: list[str], screen: Console) -> int:
     """Systems, presets with their parameters, and weights with their licences."""
     parse(List, words, "percepta list")
-    import torch
-
     from percepta import weights
+    from percepta.formats import read_json
 
     systems = Table(title="Systems and presets")
     for column, side in (
@@ -567,11 +654,9 @@ def list_systems(words: list[str], screen: Console) -> int:
         ("parameters", "right"),
     ):
         systems.add_column(column, justify=side)  # type: ignore[arg-type]
+    counts = read_json(Path(percepta.__file__).parent / "systems" / "parameters.json")  # building them takes seconds
     for name, text in TABLE.items():
-        for index, (preset, config) in enumerate(import_module(f"percepta.systems.{name}").PRESETS.items()):
-            with torch.device("meta"):  # shapes only: nothing is allocated or drawn
-                model = import_module(f"percepta.systems.{name}.task").build(config)
-            count = sum(value.numel() for value in model.parameters())
+        for index, (preset, count) in enumerate(counts[name].items()):
             systems.add_row(*((name, text) if index == 0 else ("", "")), preset, f"{count / 1e6:.2f} M")
     screen.print(systems)
     files = Table(title="Weights")
@@ -586,6 +671,21 @@ def list_systems(words: list[str], screen: Console) -> int:
     return 0
 
 
+def samples(words: list[str], screen: Console) -> int:
+    """Sample photographs, copied into a folder."""
+    options = parse(Samples, words, "percepta samples", Samples.__doc__)
+    if options.folder.exists() and not options.folder.is_dir():
+        raise UsageError(f"{options.folder} is a file; give a folder")
+    from percepta.files import write_atomically
+
+    for name in percepta.SAMPLES:
+        file = percepta.sample(name)
+        if not (options.folder / file.name).exists():
+            write_atomically(options.folder / file.name, file.read_bytes())
+        screen.print(escape(str(options.folder / file.name)), soft_wrap=True)
+    return 0
+
+
 def doctor(words: list[str], screen: Console) -> int:
     """What is installed, whether the weights are whole, and what is slow; exit code 1 where something is broken."""
     parse(Doctor, words, "percepta doctor")
@@ -593,14 +693,14 @@ def doctor(words: list[str], screen: Console) -> int:
 
     import torch
 
-    from percepta import weights
+    from percepta import checkpoint, weights
 
     rows: list[tuple[str, str, str]] = []  # what, how it is, advice
     threads, cores = torch.get_num_threads(), os.cpu_count() or 1
     rows.append(("python", platform.python_version(), ""))
     rows.append(("percepta", __version__, ""))
     rows.append(("torch", torch.__version__, ""))
-    rows.append(("devices", ", ".join(devices()), ""))
+    rows.append(("devices", checkpoint.devices(), ""))
     advice = "OMP_NUM_THREADS above the number of cores slows everything down" if threads > cores else ""
     rows.append(("threads", f"{threads} of {cores} cores", advice))
     free = _memory_bytes()
@@ -644,8 +744,51 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "scale": ("ray",),
     "demo": ("skimage",),
     "export": ("onnx", "onnxscript", "onnxruntime"),
+    "viz": ("viser",),
+    "heic": ("pillow_heif",),
+    "slam": ("cv2",),
     "dev": ("pytest", "xdist", "hypothesis", "beartype", "ruff", "pyright"),
 }
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A room from frames alone: poses by slam, floor plan by planes, with depth the labelled map by online3d."""
+
+    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER|VIDEO")]
+    """A video, or a folder that `percepta predict slam` takes."""
+    out: Path = Path("out/scan")
+    """Folder of scan.glb, plan.png and report.html."""
+    camera: Path | None = None
+    """camera.json of `percepta slam calibrate`. Left out: as the data say, else guessed."""
+    stop: int | None = None
+    """Frame after the last."""
+    labels: bool = True
+    """--no-labels leaves the labelled map out."""
+
+
+def scan(words: list[str], screen: Console) -> int:
+    """A room from frames alone: poses, floor plan and labelled map on one page."""
+    options = parse(Scan, words, "percepta scan", Scan.__doc__)
+    from dataclasses import replace
+
+    from percepta.datasets import calibration
+    from percepta.flows import scan as flow
+    from percepta.systems.slam.data import open_capture
+
+    capture = open_capture(options.source.expanduser()).part(0, options.stop)
+    if options.camera is not None:
+        camera, lens = calibration.read_camera(options.camera)
+        camera = camera.resized(capture.camera.width, capture.camera.height)
+        capture = replace(capture, camera=camera, lens=lens, intrinsics_from=str(options.camera))
+    systems = {"slam": percepta.load("slam"), "planes": percepta.load("planes")}
+    labels = percepta.load("online3d") if options.labels else None
+    with progress_bar(screen, f"scanning {capture.name}") as bar:
+        found = flow.scan(capture, **systems, online3d=labels, tell=lambda text, done, of: bar(done, of, text))  # type: ignore[arg-type]
+    screen.print(
+        escape(f"{found.walk!r}; {len(found.scene.surfaces)} surfaces: {found.save(options.out)}"), soft_wrap=True
+    )
+    return 0
 
 
 SHOWN = 4  # results of each system in the demo's one picture
@@ -712,7 +855,9 @@ GENERAL: dict[str, Verb] = {
 PLAIN: dict[str, Callable[[list[str], Console], int]] = {
     "list": list_systems,
     "demo": demo,
+    "samples": samples,
     "doctor": doctor,
+    "scan": scan,
 }
 
 
@@ -732,16 +877,19 @@ def _help(screen: Console) -> None:
     screen.print("\n`percepta VERB SYSTEM --help` explains every option. --debug shows tracebacks.")
 
 
-def _help_of(system: str, screen: Console) -> None:
+def _help_of(system: str, screen: Console, short: str = "") -> None:
+    """The verbs of a system; under a short name only its own ones."""
     own = commands_of(system)
-    screen.print(f"{system}: {TABLE[system]}\n\nusage: percepta {system} VERB ...\n", soft_wrap=True)
+    name = short or system
+    screen.print(f"{name}: {TABLE[system]}\n\nusage: percepta {name} VERB ...\n", soft_wrap=True)
     general = {name: verb.text for name, verb in GENERAL.items() if name not in own}
     if own:
-        screen.print(f"verbs of {system}:")
+        screen.print(f"verbs of {name}:")
         _rows(screen, {name: str(kind.__doc__).strip().splitlines()[0] for name, (kind, _) in own.items()})
-        screen.print("\nverbs of every system:")
-    _rows(screen, general)
-    screen.print(f"\n`percepta {system} VERB --help` explains every option.")
+        screen.print("" if short else "\nverbs of every system:")
+    if not short:
+        _rows(screen, general)
+    screen.print(f"\n`percepta {name} VERB --help` explains every option.")
 
 
 def _rows(screen: Console, texts: Mapping[str, str]) -> None:
@@ -753,25 +901,6 @@ def _rows(screen: Console, texts: Mapping[str, str]) -> None:
 
 def _brief(values: Mapping[str, float]) -> str:
     return "  ".join(f"{name} {value:.3g}" for name, value in values.items())
-
-
-def _save(result: Any, out: Path, stem: str, source: Path, words: Sequence[str]) -> dict[str, Any]:
-    """Saves a result and its drawing; returns its row of predictions.json."""
-    drawing = out / f"{stem}.overlay.jpg"
-    temporary = drawing.with_name(f".{drawing.name}")
-    result.draw().convert("RGB").save(temporary, "JPEG", quality=90)
-    temporary.replace(drawing)
-    result.save(out / f"{stem}.png")
-    row: dict[str, Any] = {"source": str(source), "drawing": str(drawing)}
-    if words:
-        row["words"] = words[0]
-    for name in ("score", "found"):
-        value = getattr(result, name, None)
-        if isinstance(value, bool | int | float):
-            row[name] = value
-        elif hasattr(value, "item"):
-            row[name] = value.item()  # type: ignore[union-attr]
-    return row
 
 
 def _facts(system: str, model: System, options: Evaluate, words: list[str], seconds: float) -> dict[str, str]:

@@ -35,6 +35,7 @@ import torch
 from percepta import checkpoint, weights
 from percepta.errors import InputError, MissingFileError
 from percepta.files import write_atomically
+from percepta.formats import read_json
 from percepta.metrics import Metric
 from percepta.report import Table, markdown_table, metric_rows
 
@@ -234,7 +235,7 @@ def read(path: Path) -> Result:
     if not path.is_file():
         raise MissingFileError(f"no result file {path}")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         values: dict[str, Metric] = {}
         for key, row in content["values"].items():
             name = row.pop("name")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
@@ -13,16 +14,17 @@ from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from percepta import __version__, weights
+from percepta import __version__, pretrained, weights
 from percepta import config as configs
-from percepta.contract import Task
-from percepta.errors import InputError, MissingFileError
-from percepta.files import write_atomically
-from percepta.nn.archive import fingerprint
+from percepta.contract import NotTrained, Task
+from percepta.errors import InputError, MissingFileError, one_line
+from percepta.files import check_regular, write_atomically
+from percepta.formats import field as field_of
+from percepta.formats import parse_json
+from percepta.nn.archive import check_keys, fingerprint, read_safetensors
 from percepta.systems import TABLE
 
 FORMAT = 1
@@ -70,7 +72,7 @@ def save(
         preset: the name of the preset that `config` is, or "custom".
         step: optimizer steps that it was trained for.
         config: the system's Config.
-        frozen: what `percepta.weights.fill` returned for the parts that are not to be stored.
+        frozen: what `percepta.pretrained.fill` returned for the parts that are not to be stored.
         half: store 32-bit floats in 16 bits: half the size, three decimal digits.
     """
     frozen = dict(frozen or {})
@@ -94,12 +96,20 @@ def read(path: Path) -> tuple[Header, dict[str, Tensor]]:
     fields = _fields(path)
     if fields is None:
         raise InputError(f"{path}: a safetensors file, but no checkpoint of percepta (it has no header of ours)")
-    if fields.get("format") != FORMAT:
+    where = f"{path}: its header"
+    form, by = field_of(fields, "format", int, where), field_of(fields, "percepta", str, where, "?")
+    if form != FORMAT:
         raise InputError(
-            f"{path}: written by percepta {fields.get('percepta')} in format {fields.get('format')}; "
-            f"this percepta ({__version__}) reads format {FORMAT}"
+            f"{path}: written by percepta {by} in format {form}; this percepta ({__version__}) reads format {FORMAT}"
         )
-    return Header(**fields), load_file(path)
+    with named(path):
+        header = configs.from_json(Header, fields)
+    for part, entry in header.frozen.items():
+        names = field_of(entry, "sha256", list, f"{where}: frozen part {part!r}")
+        field_of(entry, "weights", str, f"{where}: frozen part {part!r}")
+        if not all(isinstance(name, str) for name in names):
+            raise InputError(f"{where}: frozen part {part!r}: 'sha256' has to be a list of texts")
+    return header, read_safetensors(path)
 
 
 def weights_hash(path: Path) -> str:
@@ -114,10 +124,9 @@ def replace_config(path: Path, config: Any) -> None:
         path: a checkpoint of ours, whose header need not fit today's Config.
         config: the settings in today's form.
     """
-    with safe_open(path, "pt") as file:
-        header = json.loads(file.metadata()["percepta"])
+    header = _fields(path) or {}
     header |= {"config": configs.to_json(config), "preset": preset_of(header["system"], config)}
-    write_atomically(path, to_bytes(load_file(path), {"percepta": json.dumps(header)}))
+    write_atomically(path, to_bytes(read_safetensors(path), {"percepta": json.dumps(header)}))
 
 
 def ship(run: Path, name: str) -> Path:
@@ -148,14 +157,30 @@ def ship(run: Path, name: str) -> Path:
 
 def _fields(path: Path) -> dict[str, Any] | None:
     """What stands in the header of a safetensors file; None where percepta did not write it."""
-    if not path.is_file():
+    if not path.exists():
         raise MissingFileError(f"no checkpoint {path}")
     try:
-        with safe_open(path, "pt") as file:
+        with safe_open(check_regular(path), "pt") as file:
             text = (file.metadata() or {}).get("percepta")
     except SafetensorError as reason:
         raise InputError(f"{path}: not a safetensors file, or a damaged one ({reason})") from reason
-    return None if text is None else json.loads(text)
+    if text is None:
+        return None
+    fields = parse_json(text, f"{path}: its header")
+    if not isinstance(fields, dict):
+        raise InputError(f"{path}: its header is no table of settings; this file is damaged, or made by hand")
+    return fields
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Puts the file's name before errors that do not name it."""
+    try:
+        yield
+    except InputError as error:
+        if str(path) in str(error):
+            raise
+        raise type(error)(f"{path}: {error}") from None
 
 
 def restore(path: Path, given: Mapping[str, Path] | None = None) -> tuple[Header, Any, nn.Module]:
@@ -168,29 +193,52 @@ def restore(path: Path, given: Mapping[str, Path] | None = None) -> tuple[Header
         (header, config, model on the CPU in eval mode).
     """
     header, state = read(path)
-    task = find_task(header.system)
-    config = configs.from_json(config_class(header.system), header.config)
-    model = task.build(config)
-    fill_frozen(model, header.frozen, given or {})
-    weights.load_strictly(model, state, str(path), skip=prefixes(header.frozen))
+    with named(path):
+        task = find_task(header.system)
+        config = configs.from_json(config_class(header.system), header.config)
+        _check_network(task, config, header, state, path)
+        model = task.build(config)
+        fill_frozen(model, header.frozen, given or {})
+    pretrained.load_strictly(model, state, str(path), skip=prefixes(header.frozen))
     model.weights_hash = fingerprint(state)  # type: ignore[assignment]
     return header, config, model.eval()
 
 
+def _check_network(task: Task, config: Any, header: Header, state: Mapping[str, Tensor], path: Path) -> None:
+    """Raises InputError where the network of a header is not that of the tensors, before it takes any memory."""
+    try:
+        with torch.device("meta"):
+            model = task.build(config)
+    except InputError:
+        raise
+    except Exception as error:  # settings by hand may be anything, and networks raise what they meet
+        raise InputError(f"{path}: its settings describe no network ({type(error).__name__}: {error})") from None
+    for part in header.frozen:
+        if getattr(model, part, None) is None:
+            raise InputError(f"{path}: it stands on a frozen part {part!r}, which {header.system} does not have")
+    check_keys(stored(model, header.frozen), state, str(path))
+
+
 def of_preset(
-    system: str, preset: str, path: Path | None = None, given: Mapping[str, Path] | None = None
+    system: str, preset: str | None, path: Path | None = None, given: Mapping[str, Path] | None = None
 ) -> tuple[Any, nn.Module]:
     """(config, model in eval mode) of a system's preset.
 
     Args:
         system: its name.
-        preset: one of its PRESETS.
+        preset: one of its PRESETS; None: "small", or what a checkpoint of ours says.
         path: a checkpoint of ours, or a published one, which the system's keys.py reads; None takes what
             ships.
         given: {name of a weight: file} for parts that stand on files of the user's.
     """
     task, given = find_task(system), given or {}
     presets = import_module(f"percepta.systems.{system}").PRESETS
+    if preset is None and path is not None and _is_ours(path):
+        header, config, model = restore(path, given)
+        if header.system != system:
+            raise InputError(f"{path} holds {header.system}, not {system}")
+        return config, model
+    preset = preset or "small"
     if preset not in presets:
         raise InputError(f"{system} has no preset {preset!r}; it has: {', '.join(presets)}")
     shipped = f"{system}-{preset}"
@@ -205,8 +253,11 @@ def of_preset(
     model = task.build(config)
     if path is not None:
         _published(system, config, model, path)
+    elif isinstance(task, NotTrained):
+        frozen = pretrained.fill(model, task.PRETRAINED, given)
+        model.weights_hash = fingerprint(stored(model, frozen))  # type: ignore[assignment]
     elif given:
-        weights.fill(model, task.PRETRAINED, given)
+        pretrained.fill(model, task.PRETRAINED, given)
         warnings.warn(f"only {', '.join(given)} is filled: the rest of {shipped} is untrained", stacklevel=3)
     else:
         raise InputError(
@@ -226,8 +277,8 @@ def _published(system: str, config: Any, model: nn.Module, path: Path) -> None:
     name = f"percepta.systems.{system}.keys"
     if find_spec(name) is None:
         raise InputError(f"{path} is no checkpoint of percepta, and {system} reads no published ones")
-    state = import_module(name).convert(weights.tensors(path), config)
-    weights.load_strictly(model, state, str(path))
+    state = import_module(name).convert(pretrained.tensors(path), config)
+    pretrained.load_strictly(model, state, str(path))
     model.weights_hash = fingerprint(state)  # type: ignore[assignment]
 
 
@@ -240,7 +291,11 @@ def fill_frozen(model: nn.Module, frozen: Mapping[str, dict[str, Any]], given: M
         given: {name of a weight: file} for those of the user's.
     """
     wanted = {part: entry["weights"] for part, entry in frozen.items()}
-    got = weights.fill(model, wanted, {name: path for name, path in given.items() if name in wanted.values()})
+    for name in given:
+        if name not in wanted.values():
+            parts = f"only {', '.join(sorted(set(wanted.values())))}" if wanted else "no file of yours"
+            raise InputError(f"this model does not stand on {name}: it takes {parts}")
+    got = pretrained.fill(model, wanted, dict(given))
     for part, entry in frozen.items():
         if part not in got:
             raise InputError(f"the checkpoint stands on {entry['weights']} as {part!r}, which the model does not have")
@@ -291,8 +346,34 @@ def preset_of(system: str, config: Any) -> str:
 def choose_device(name: str = "auto") -> torch.device:
     """The torch device of a name; "auto" is cuda where there is one, else cpu. Others, as mps, only where named."""
     if name != "auto":
-        return torch.device(name)
+        try:
+            return torch.empty(0, device=name).device
+        except (RuntimeError, AssertionError, TypeError) as error:
+            raise InputError(f"no device {name!r} here ({one_line(error)[:120]}); there are: {devices()}") from None
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def check_dtype(system: str, known: tuple[str, ...], dtype: Any) -> None:
+    """Raises InputError where a system does not compute in a type.
+
+    Args:
+        system: its name.
+        known: the types that it computes in.
+        dtype: of torch.
+    """
+    if not isinstance(dtype, torch.dtype) or str(dtype).removeprefix("torch.") not in known:
+        only = "only" if len(known) == 1 else "in"
+        raise InputError(f"{system} computes {only} {', '.join(known)} here, not {dtype}; leave dtype out")
+
+
+def devices() -> str:
+    """The devices that torch sees here, in words."""
+    found = ["cpu"]
+    if torch.cuda.is_available():
+        found += [f"cuda:{index} ({torch.cuda.get_device_name(index)})" for index in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return ", ".join(found)
 
 
 def _check(system: str) -> None:

@@ -56,6 +56,8 @@ class TrainConfig:
     """Steps between two evaluations on the split "val". 0: none."""
     workers: int = 0
     """Processes that load data. 0: load in the training process itself."""
+    strict: bool = False
+    """Whether an item of the data that is wrong is an error; otherwise it is left out, named and counted."""
     overfit: bool = False
     """Train on the first batch again and again, to see whether the model can learn at all."""
 

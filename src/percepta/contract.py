@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from percepta.config import TrainConfig
+from percepta.errors import InputError
 from percepta.metrics import Metric
 
 Key: TypeAlias = tuple[int, int]
@@ -31,6 +32,7 @@ Progress: TypeAlias = Callable[[int, int], None]
 
 C_contra = TypeVar("C_contra", contravariant=True)
 C = TypeVar("C")
+R = TypeVar("R")
 
 
 # ----------------------------------------------------------------------------------------- what a system is handed
@@ -96,7 +98,16 @@ class Evaluation:
 
 @runtime_checkable
 class Result(Protocol):
-    """A system's answer: numpy arrays, plain numbers and units."""
+    """A system's answer: numpy arrays, plain numbers and units. Its `repr` is one line."""
+
+    @property
+    def text(self) -> str:
+        """The answer in words, one line: "dog 65 %", "the red skirt: not found"."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer as plain JSON: labels, scores, boxes, polygons or run lengths, and the hash of the weights."""
+        ...
 
     def draw(self) -> Any:
         """A picture of the answer (PIL)."""
@@ -104,6 +115,79 @@ class Result(Protocol):
 
     def save(self, path: Path | str, /) -> Any:
         """Writes the drawing, and the numbers beside it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Answer(Generic[R]):
+    """What a stream gives for one picture.
+
+    Attributes:
+        source: where the picture came from, in words: a file's name, "clip.mp4 at 1.20 s", "picture 3".
+        index: its place in the stream, from 0.
+        results: one, or one for each sentence; empty where there was an error.
+        error: why there is no result, in one line; "" where there is one.
+        path: the file of the picture or of the video; None for pixels.
+        time_s: of a video's frame, seconds from its start; None for pictures.
+    """
+
+    source: str
+    index: int
+    results: tuple[R, ...] = ()
+    error: str = ""
+    path: Path | None = None
+    time_s: float | None = None
+
+    @property
+    def result(self) -> R:
+        """The only result.
+
+        Raises:
+            InputError: there was an error, or there are several results.
+        """
+        if len(self.results) != 1:
+            raise InputError(f"{self.source}: {self.error or f'{len(self.results)} results; see .results'}")
+        return self.results[0]
+
+
+@runtime_checkable
+class Answers(Protocol[R]):
+    """The answers of a stream, one by one; what is left out is counted while it is gone through."""
+
+    def __iter__(self) -> Iterator[Answer[R]]: ...
+
+    @property
+    def left_out(self) -> Mapping[str, int]:
+        """{reason: how many files} that were no picture and no video."""
+        ...
+
+    def summary(self) -> str:
+        """What was left out, in a sentence; "" for nothing."""
+        ...
+
+
+@runtime_checkable
+class OpenStream(Protocol):
+    """What `percepta.load` hands to a system, so that its `stream` takes whatever a user points at."""
+
+    def __call__(
+        self,
+        source: Any,
+        answer: Callable[[list[Any]], Sequence[Sequence[R]]],
+        *,
+        batch_size: int = 1,
+        recursive: bool = False,
+        fps: float | None = None,
+    ) -> Answers[R]:
+        """Answers for the pictures of a source; see `media.source.answers`.
+
+        Args:
+            source: a path, folder, pattern, picture, video, camera or a list of these.
+            answer: the results for each of some pictures.
+            batch_size: pictures at a time.
+            recursive: also the sub-folders of folders.
+            fps: at most so many frames a second of a video; None for all.
+        """
         ...
 
 
@@ -132,6 +216,7 @@ class System(Protocol):
         model: the network, in eval mode.
         licence: of code and weights, and the terms of the data behind the weights.
         evaluate: its numbers on a folder of data; without one, on its synthetic world.
+        open_stream: what `stream` of the systems that look at pictures stands on.
     """
 
     @property
@@ -144,6 +229,8 @@ class System(Protocol):
     def licence(self) -> str: ...
     @property
     def evaluate(self) -> Evaluate: ...
+    @property
+    def open_stream(self) -> OpenStream: ...
     @property
     def predict(self) -> Callable[..., Any]:
         """Each system's own, with its own arguments."""
@@ -160,12 +247,12 @@ class Task(Protocol):
     Attributes:
         PRETRAINED: {attribute of the model: name of a weight in `percepta.weights`}: what `load` and `train` fill in.
         EXPORTS: {part: a function of the model that gives its `Graph`, or the reason why there is none}.
-        System: the class that `percepta.load` gives, made from (config, model, licence, evaluate).
+        System: the class that `percepta.load` gives, made from (config, model, licence, evaluate, open_stream).
     """
 
     PRETRAINED: Mapping[str, str]
     EXPORTS: Mapping[str, Callable[[Any], Graph] | str]
-    System: Callable[[Any, Any, str, Evaluate], System]
+    System: Callable[[Any, Any, str, Evaluate, OpenStream], System]
 
     def build(self, config: Any, /) -> nn.Module:
         """The network with random weights. Reads no file."""
@@ -182,7 +269,7 @@ class Task(Protocol):
         ...
 
     def loss(self, model: Any, batch: Batch, step: Step, /) -> dict[str, Tensor]:
-        """{"loss": what is made smaller, and other scalars for the log}.
+        """{"loss": what is made smaller, and other scalars for the log}. See `NotTrained` for systems without one.
 
         Args:
             model: in training mode.
@@ -210,6 +297,19 @@ class HasPhases(Protocol):
 
 
 @runtime_checkable
+class NotTrained(Protocol):
+    """A system without learning by steps: its `loss`, and `percepta train`, raise `InputError` with NOT_TRAINED.
+
+    Attributes:
+        NOT_TRAINED: what of it is fitted instead, by which command and on which data.
+
+    Its Config has no `train`, and a preset without a file of weights is built as it is.
+    """
+
+    NOT_TRAINED: str
+
+
+@runtime_checkable
 class FitsConfig(Protocol):
     """A system some of whose settings follow from the data, such as the names of classes."""
 
@@ -221,6 +321,23 @@ class HasExportFiles(Protocol):
     """A system whose graphs need a file beside them, such as a tokenizer: {name of the file: its text}."""
 
     def export_files(self, model: Any, /) -> Mapping[str, str]: ...
+
+
+@runtime_checkable
+class HasStream(Protocol):
+    """A loaded system that looks at pictures one at a time, and so at many of them one after the other."""
+
+    @property
+    def stream(self) -> Callable[..., Answers[Any]]: ...
+
+
+@runtime_checkable
+class HasDtypes(Protocol):
+    """A class of `predict.py` that answers in other arithmetic than float32 too."""
+
+    def dtypes(self, config: Any, /) -> tuple[str, ...]:
+        """Names of the types that networks with these settings compute in, such as "bfloat16"; float32 first."""
+        ...
 
 
 @runtime_checkable
@@ -257,6 +374,14 @@ def starts_empty(part: object) -> bool:
 def weights_hash(model: nn.Module) -> str:
     """The hash of the weights that a model was loaded with (`nn.archive.fingerprint`); "" for random ones."""
     return getattr(model, "weights_hash", "")
+
+
+def described(system: Any) -> str:
+    """The `repr` of a loaded system: its class, size and device, in one line."""
+    first = next(system.model.parameters(), None)
+    where = "no parameters" if first is None else f"{str(first.dtype).removeprefix('torch.')} on {first.device}"
+    millions = sum(value.numel() for value in system.model.parameters()) / 1e6
+    return f"{type(system).__name__}({millions:.1f} million parameters, {where})"
 
 
 def batches(dataset: Dataset, batch_size: int) -> Iterable[Batch]:

@@ -6,6 +6,8 @@ else with its traceback.
 
 from __future__ import annotations
 
+from numbers import Real
+
 
 class InputError(ValueError):
     """A value, a file or a command that the user gave is not what was expected."""
@@ -13,6 +15,10 @@ class InputError(ValueError):
 
 class MissingFileError(InputError, FileNotFoundError):
     """A file or a folder is not there."""
+
+
+class FolderError(InputError, IsADirectoryError):
+    """A folder was given where a file is needed."""
 
 
 class InputTypeError(InputError, TypeError):
@@ -23,5 +29,32 @@ class MissingExtraError(InputError, ModuleNotFoundError):
     """An optional package is not installed; the message has the line that installs it."""
 
 
+class BusyError(InputError, BlockingIOError):
+    """Another process works on it; the message says which."""
+
+
 class DivergedError(InputError, FloatingPointError):
     """A training cannot go on, because its loss is no finite number."""
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    return " ".join(text.split()) or type(error).__name__
+
+
+def check_between(name: str, value: object, low: float | int, high: float | int) -> float:
+    """A number of an argument that has bounds.
+
+    Args:
+        name: of the argument, for the message.
+        value: what the user gave.
+        low: its lowest value.
+        high: its highest value.
+
+    Raises:
+        InputError: it is no number, or lies outside.
+    """
+    if not isinstance(value, Real) or isinstance(value, bool) or not low <= float(value) <= high:
+        raise InputError(f"{name} is a number from {low:g} to {high:g}; got {value!r}")
+    return float(value)

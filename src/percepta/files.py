@@ -1,16 +1,26 @@
-"""Files: written whole or not at all, read with errors that name the line, listed without what systems leave there."""
+"""Files: written whole or not at all, locked, listed without what systems leave there, and read as text.
+
+`formats.py` reads JSON and arrays, `datasets/tables.py` tables.
+"""
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
+import platform
 import re
+import shutil
+import sqlite3
 import stat
-from collections.abc import Iterator
+import threading
+import time
+import unicodedata
+from collections.abc import Collection, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
-from percepta.errors import InputError, MissingFileError
+from percepta.errors import BusyError, InputError, MissingFileError
 
 # What operating systems, editors and network drives put beside a user's files; compared in lower case.
 _SYSTEM_NAMES = frozenset(
@@ -29,22 +39,107 @@ PICTURE_SUFFIXES = frozenset(
 """Endings of the files that are taken for pictures."""
 
 
+# --------------------------------------------------------------------------------------------------- writing
+
+
 def write_atomically(path: Path | str, content: str | bytes) -> Path:
-    """Writes a file whole or not at all: under a temporary name beside it, then renamed. Makes the folder.
+    """Writes a file whole or not at all; see `writing`.
 
     Args:
         path: where the file will be.
         content: text is written in UTF-8, with a mark in place of what is none (as bytes of a file's name may be).
     """
+    with writing(path) as file:
+        file.write(content.encode("utf-8", "replace") if isinstance(content, str) else content)
+    return Path(path)
+
+
+@contextlib.contextmanager
+def writing(path: Path | str) -> Iterator[BinaryIO]:
+    """A file to write into: under a temporary name beside it, brought to the disk, then renamed. Makes the folder.
+
+    Raises:
+        OSError: it could not be written (no place, no permission): names the file. What was there before is as it was.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(content.encode("utf-8", "replace") if isinstance(content, str) else content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())  # a full disk may show only here
+            if path.exists():
+                shutil.copymode(path, temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno is None or isinstance(error, InputError):
+            raise
+        raise OSError(error.errno, f"cannot be written ({error.strerror})", str(path)) from error
+
+
+def remove_leftovers(path: Path | str) -> None:
+    """Removes what killed processes left of this file under temporary names; call it where nobody writes the file."""
+    path = Path(path)
+    if path.parent.is_dir():
+        for left in path.parent.iterdir():
+            if re.fullmatch(rf"\.{re.escape(path.name)}\.[0-9-]+\.tmp", left.name):
+                left.unlink(missing_ok=True)
+
+
+class Lock:
+    """A lock that one process at a time holds; the system lets go of it when the process ends, however.
+
+    Args:
+        path: a file that is made for it; beside it, with .txt at its end, who holds the lock.
+        what: what is locked, for messages.
+
+    Raises:
+        BusyError: another process holds it; says which.
+        OSError: the file cannot be made or locked.
+    """
+
+    def __init__(self, path: Path | str, what: str) -> None:
+        path = Path(path)
+        self._holder = path.with_name(f"{path.name}.txt")
+        # SQLite's lock works on every system. A process that was forked does not inherit it.
+        try:
+            self._lock = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+        except sqlite3.Error as error:
+            raise OSError(f"{path}: cannot be locked ({error})") from None
+        try:
+            self._lock.execute("BEGIN EXCLUSIVE")
+        except sqlite3.DatabaseError as error:
+            self._lock.close()
+            if "locked" in str(error):
+                raise BusyError(f"{what}: {self._who()} writes to it; wait until it is done, or end it") from None
+            raise OSError(f"{path}: cannot be locked ({error}); delete this file") from None
+        since, where = time.strftime("%Y-%m-%d %H:%M:%S"), platform.node() or "this machine"
+        with contextlib.suppress(OSError):  # only for the message
+            self._holder.write_text(f"process {os.getpid()} on {where}, since {since}", encoding="utf-8")
+
+    def _who(self) -> str:
+        try:
+            text = self._holder.read_bytes()[:200].decode("utf-8", "replace")
+        except OSError:
+            text = ""
+        return f"another percepta ({text})" if text else "another percepta"
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):
+            self._lock.close()
+
+    def close(self) -> None:
+        """Lets go of it."""
+        with contextlib.suppress(OSError):
+            self._holder.unlink(missing_ok=True)
+        self._lock.close()
+
+
+# --------------------------------------------------------------------------------------------------- listing
 
 
 def is_system_file(path: Path) -> bool:
@@ -56,22 +151,102 @@ def by_number(path: Path | str) -> tuple[tuple[int, int, str], ...]:
     """A key that sorts names with numbers by the numbers: frame2 before frame10."""
     name = path.name if isinstance(path, Path) else path
     parts = re.split(r"([0-9]+)", name)
-    return tuple((0, int(part), part) if part.isdigit() else (1, 0, part) for part in parts if part)
+    # Only the digits of [0-9]: other text, as "²", has digits too for Python.
+    return tuple((0, int(part), part) if part[0] in "0123456789" else (1, 0, part) for part in parts if part)
 
 
-def listed(folder: Path, *, recursive: bool = False) -> Iterator[Path]:
+def listed(folder: Path, *, recursive: bool = False, endings: Collection[str] | None = None) -> Iterator[Path]:
     """The regular files of a folder, sorted by name with numbers as numbers; system files are passed over.
 
     Args:
         folder: where to look.
         recursive: also in its sub-folders, each after the files beside it.
+        endings: only files whose ending, in lower case, is one of these, such as ".png"; None: all.
     """
+    yield from _listed(folder, recursive, endings, frozenset())
+
+
+def _listed(
+    folder: Path, recursive: bool, endings: Collection[str] | None, above: frozenset[tuple[int, int]]
+) -> Iterator[Path]:
+    status = folder.stat()
+    own = (status.st_dev, status.st_ino)
+    if own in above:  # a link to a folder that it lies in
+        return
     entries = sorted((path for path in folder.iterdir() if not is_system_file(path)), key=by_number)
-    yield from (path for path in entries if path.is_file())
+    for path in entries:
+        if (endings is None or path.suffix.lower() in endings) and path.is_file():
+            yield path
     if recursive:
         for path in entries:
             if path.is_dir():
-                yield from listed(path, recursive=True)
+                yield from _listed(path, recursive, endings, above | {own})
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """The folders in a folder, sorted as by `listed`; those of systems are passed over."""
+    return sorted((path for path in folder.iterdir() if path.is_dir() and not is_system_file(path)), key=by_number)
+
+
+def find_named(folder: Path, name: str) -> Path | None:
+    """The file or folder that a table calls `name`, as seen from a folder; None: there is none.
+
+    Tables come from other systems: "\\" is as good as "/", accents may be one character or two (macOS writes two), and
+    the ending may be in another letter case. The very name goes first.
+    """
+    if _is_there(folder / name):
+        return folder / name
+    path = folder
+    for part in name.replace("\\", "/").split("/"):
+        if part in ("", "."):
+            continue
+        if part != ".." and not _is_there(path / part):
+            found = _names(str(path), _changed(path)).get(_plain_name(part))
+            if found is None:
+                return None
+            part = found
+        path = path / part
+    return path if path != folder else None
+
+
+def file_named(folder: Path, name: str) -> Path | None:
+    """As `find_named`, for regular files only."""
+    path = find_named(folder, name)
+    return path if path is not None and path.is_file() else None
+
+
+def plain_text(text: str) -> str:
+    """Text with accents as one character each, as most systems write them and macOS does not."""
+    return unicodedata.normalize("NFC", text)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name that is too long, or holds a zero byte
+        return False
+
+
+def _plain_name(name: str) -> str:
+    stem, dot, ending = plain_text(name).rpartition(".")
+    return f"{stem}{dot}{ending.lower()}" if dot else ending
+
+
+def _changed(folder: Path) -> int:
+    try:
+        return folder.stat().st_mtime_ns
+    except (OSError, ValueError):
+        return 0
+
+
+@lru_cache(maxsize=256)
+def _names(folder: str, changed_ns: int) -> Mapping[str, str]:
+    """{plain name: name on the disk} of a folder as it was at a time."""
+    try:
+        names = sorted((path.name for path in Path(folder).iterdir()), reverse=True)
+    except (OSError, ValueError):
+        return {}
+    return {_plain_name(name): name for name in names}
 
 
 def matching(pattern: Path) -> list[Path]:
@@ -90,6 +265,9 @@ def matching(pattern: Path) -> list[Path]:
         return []
     found = (path for path in base.glob(str(Path(*rest))) if path.is_file() and not is_system_file(path))
     return sorted(found, key=lambda path: [by_number(part) for part in path.parts])
+
+
+# --------------------------------------------------------------------------------------------------- reading
 
 
 def check_regular(path: Path) -> Path:
@@ -112,8 +290,12 @@ def check_regular(path: Path) -> Path:
     return path
 
 
-def read_text(path: Path | str) -> str:
+def read_text(path: Path | str, *, errors: str = "strict") -> str:
     """A text file in UTF-8, with or without a byte order mark.
+
+    Args:
+        path: the file.
+        errors: "replace" puts a mark in place of what is no UTF-8.
 
     Raises:
         MissingFileError: there is no such file.
@@ -122,32 +304,13 @@ def read_text(path: Path | str) -> str:
     path = check_regular(Path(path))
     data = path.read_bytes()
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8-sig", errors)
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise InputError(f"{path}, line {line}: not UTF-8 text; save the file as UTF-8") from None
 
 
-def read_lines(path: Path | str) -> list[str]:
-    """The lines of a text file, split at \\n, \\r\\n and \\r only; errors as `read_text`."""
-    lines = re.split(r"\r\n|\n|\r", read_text(path))
+def read_lines(path: Path | str, *, errors: str = "strict") -> list[str]:
+    """The lines of a text file, split at \\n, \\r\\n and \\r only; arguments and errors as `read_text`."""
+    lines = re.split(r"\r\n|\n|\r", read_text(path, errors=errors))
     return lines[:-1] if lines and not lines[-1] else lines
-
-
-def read_json(path: Path | str) -> Any:
-    """What a JSON file holds.
-
-    Raises:
-        MissingFileError: there is no such file.
-        InputError: it is no JSON, or too deeply nested; names the line.
-    """
-    path = Path(path)
-    text = read_text(path)
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}, line {error.lineno}: not JSON ({error.msg}, column {error.colno})") from None
-    except RecursionError:
-        raise InputError(f"{path}: JSON that is nested too deeply to be data") from None
-    except ValueError as error:  # a number of more digits than Python converts
-        raise InputError(f"{path}: not JSON that can be read ({error})") from None

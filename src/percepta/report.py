@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +24,8 @@ from PIL import Image
 
 from percepta.contract import Block
 from percepta.errors import InputError, MissingFileError
-from percepta.files import write_atomically
+from percepta.files import read_lines, write_atomically
+from percepta.formats import parse_json
 from percepta.metrics import Metric
 
 Real = int | float
@@ -533,17 +533,17 @@ def read_log(path: Path | str) -> list[dict[str, Any]]:
     Raises:
         InputError: a line other than the last is no JSON object, naming file and line.
     """
-    lines = Path(path).read_text().splitlines()
+    lines = read_lines(path, errors="replace")
     rows: list[dict[str, Any]] = []
     for index, line in enumerate(lines):
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
+            row = parse_json(line, f"{path}, line {index + 1}: expected a JSON object a line")
+        except InputError:
             if index == len(lines) - 1:
                 break
-            raise InputError(f"{path}:{index + 1}: expected a JSON object a line, got {line!r:.60}") from error
+            raise
         step = row.get("step") if isinstance(row, dict) else None
         if not isinstance(step, int):
             continue

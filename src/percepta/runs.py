@@ -1,7 +1,15 @@
-"""The folder of a run: what a training under way consists of, and how it is written down and taken up again."""
+"""The folder of a run: what a training under way consists of, and how it is written down and taken up again.
+
+config.json, command, commit    how it was started
+data.json                       what it stands on: the files of data, and the weights that it started from
+log.jsonl                       a line every so many steps
+last.pt                         the state that training resumes from
+model.safetensors               the weights
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 import subprocess
@@ -21,11 +29,17 @@ from percepta import checkpoint
 from percepta.config import TrainConfig, differences, to_json
 from percepta.contract import Step
 from percepta.errors import InputError
-from percepta.files import write_atomically
+from percepta.files import is_system_file, remove_leftovers, write_atomically, writing
+from percepta.formats import checked, parse_json, read_json
 from percepta.metrics import Metric
 
 # Settings that change nothing about the result, so that a run may be resumed with other ones.
-FREE = ("train.checkpoint_every", "train.log_every", "train.evaluate_every", "train.workers")
+FREE = ("train.checkpoint_every", "train.log_every", "train.evaluate_every", "train.workers", "train.strict")
+
+
+# Files whose content is compared where only their time differs: tables and labels, which are small.
+TABLES = frozenset({".csv", ".tsv", ".json", ".jsonl", ".txt", ".p", ".log"})
+_TABLE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -43,6 +57,7 @@ class Run:
 
     model: nn.Module
     frozen: dict[str, dict[str, Any]]
+    filled: dict[str, dict[str, Any]] = field(default_factory=dict)  # known weights that parts started from
     memory: dict[str, Any] = field(default_factory=dict)
     ema: dict[str, Tensor] = field(default_factory=dict)
     optimizer: dict[str, Any] | None = None  # state of the optimizer, while last.pt's is not yet taken up
@@ -77,26 +92,122 @@ def same_settings(old: Mapping[str, Any], config: Any, out: Path) -> None:
         raise InputError(f"{out} holds a run with other settings ({rows}); give another folder, or start anew")
 
 
-class RunFolder:
-    """The run folder; only process 0 writes."""
+def standing_on(root: Path | None, out: Path, start: str) -> dict[str, Any]:
+    """What a run stands on, as data.json keeps it: every file below the folder of data, and the weights at its start.
 
-    def __init__(self, system: str, config: Any, out: Path, run: Run, process: Process, done: int) -> None:
+    Args:
+        root: folder or file of data; None is the synthetic world.
+        out: the run folder, which may lie in the folder of data; its files do not count.
+        start: the hash of the weights that training goes on from; "" for none.
+
+    Returns:
+        {"files": {path: [bytes, time of change in ns, sha256 of a table or ""]}, "start"}.
+    """
+    files: dict[str, list[Any]] = {}
+    todo = [] if root is None else [root]
+    own, seen = out.resolve(), set()
+    while todo:
+        path = todo.pop()
+        where = path.resolve()
+        if where == own or where in seen:
+            continue
+        if path.is_dir():
+            seen.add(where)
+            todo += [one for one in path.iterdir() if not is_system_file(one)]
+        elif path.is_file() and root is not None:
+            status = path.stat()
+            table = path.suffix.lower() in TABLES and status.st_size <= _TABLE_BYTES
+            digest = hashlib.sha256(path.read_bytes()).hexdigest() if table else ""
+            name = path.relative_to(root).as_posix() if path != root else path.name
+            files[name] = [status.st_size, status.st_mtime_ns, digest]
+    return {"files": dict(sorted(files.items())), "start": start}
+
+
+def same_ground(now: Mapping[str, Any], out: Path, finished: bool) -> None:
+    """Raises InputError where a run stood on other data or other weights than today; names the first difference.
+
+    Args:
+        now: what `standing_on` gives today; a start of "" is not compared.
+        out: the run folder; one without data.json, as older runs have it, is not compared.
+        finished: whether the run is at its end, for the message.
+    """
+    path = out / "data.json"
+    if not path.is_file():
+        return
+    before = checked(read_json(path), dict, str(path))
+    old, new = before.get("files") or {}, now["files"]
+    changed = [name for name in new if name in old and not _same_file(old[name], new[name])]
+    gone, added = [name for name in old if name not in new], [name for name in new if name not in old]
+    said = [
+        f"{len(names)} file{'s' if len(names) > 1 else ''} {how} ({names[0]}{', ...' if len(names) > 1 else ''})"
+        for names, how in ((changed, "changed"), (gone, "gone"), (added, "new"))
+        if names
+    ]
+    if said:
+        what = "the data changed: " + ", ".join(said)
+    elif now["start"] and before.get("start") != now["start"]:
+        what = "it started from other weights"
+    else:
+        return
+    state = "is finished already" if finished else "cannot go on"
+    raise InputError(f"the run in {out} {state}, and {what}: --no-resume trains anew, or give another --out")
+
+
+def _same_file(old: Any, new: list[Any]) -> bool:
+    """The same size, and the same time or, for tables, the same content."""
+    return list(old) == new or (bool(new[2]) and list(old)[2:] == new[2:])
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """What last.pt holds.
+
+    Raises:
+        InputError: it was cut off, or is no state of a training.
+    """
+    try:
+        state = torch.load(path, "cpu", weights_only=True)
+    except Exception as error:  # torch raises whatever its readers met
+        what = str(error).partition("\n")[0][:200]
+        text = "is cut off or damaged, so that this run cannot go on; --no-resume trains anew"
+        raise InputError(f"{path}: {text} ({what})") from None
+    needed = {"config", "frozen", "model", "ema", "optimizer", "phase", "done", "seconds", "memory"}
+    if not isinstance(state, dict) or needed - state.keys():
+        raise InputError(f"{path}: no state of a training; --no-resume trains anew")
+    return state
+
+
+class RunFolder:
+    """The run folder; only process 0 writes.
+
+    Args:
+        system: its name.
+        config: its Config.
+        out: the folder.
+        run: the training.
+        process: this one.
+        done: steps that the state which is resumed was trained for.
+        ground: see `standing_on`.
+    """
+
+    def __init__(
+        self, system: str, config: Any, out: Path, run: Run, process: Process, done: int, ground: Mapping[str, Any]
+    ) -> None:
         self.system, self.config, self.out, self.run, self.process = system, config, out, run, process
         self.sums: dict[str, float] = {}
         self.count, self.clock = 0, time.monotonic()
         if process.rank == 0:
             out.mkdir(parents=True, exist_ok=True)
+            for name in ("config.json", "command", "commit", "data.json", "log.jsonl", "last.pt", "model.safetensors"):
+                remove_leftovers(out / name)
             write_atomically(out / "config.json", json.dumps(to_json(config), indent=1) + "\n")
+            write_atomically(out / "data.json", json.dumps(ground) + "\n")
             write_atomically(out / "command", shlex.join(sys.argv) + "\n")
             if source := commit():
                 write_atomically(out / "commit", source + "\n")
             log = out / "log.jsonl"
-            lines = log.read_text().splitlines(keepends=True) if log.exists() else []
+            lines = log.read_text(encoding="utf-8").split("\n")[:-1] if log.exists() else []
             # A run that was killed wrote lines after the state that is resumed; the last may be torn.
-            write_atomically(
-                log,
-                "".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= done),
-            )
+            write_atomically(log, "".join(f"{line}\n" for line in lines if _step(line, log) <= done))
 
     def log(self, step: Step, phase: str, scalars: dict[str, float], lr: float, settings: TrainConfig) -> None:
         """Adds the scalars of a step; every `log_every` steps writes a line with their means.
@@ -137,6 +248,7 @@ class RunFolder:
         state = {
             "config": to_json(self.config),
             "frozen": run.frozen,
+            "filled": run.filled,
             "model": checkpoint.stored(run.model, run.frozen),
             "ema": run.ema,
             "optimizer": optimizer.state_dict(),
@@ -153,9 +265,8 @@ class RunFolder:
                 self.path, run.model, system=self.system, preset=preset, config=self.config,
                 frozen=run.frozen, step=step,
             )  # fmt: skip
-        temporary = self.out / "last.pt.tmp"
-        torch.save(state, temporary)
-        temporary.replace(self.out / "last.pt")
+        with writing(self.out / "last.pt") as file:
+            torch.save(state, file)
 
     @property
     def path(self) -> Path:
@@ -163,8 +274,14 @@ class RunFolder:
 
     def _line(self, values: dict[str, Any]) -> None:
         if self.process.rank == 0:
-            with (self.out / "log.jsonl").open("a") as file:
+            with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(values) + "\n")
+
+
+def _step(line: str, log: Path) -> int:
+    """The step of a line of the log; InputError names the log where it is no such line."""
+    row = parse_json(line, str(log))
+    return checked(row.get("step") if isinstance(row, dict) else None, int, f"{log}: the step of a line")
 
 
 def commit() -> str | None:

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import contextlib
+import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
@@ -19,7 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import percepta
-from percepta.errors import InputError, MissingFileError
+from percepta.errors import InputError
 
 T = TypeVar("T")
 
@@ -119,21 +121,21 @@ def near(word: str, known: Any) -> str:
     return f" Did you mean {found[0]}?" if found else ""
 
 
-def one_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    return " ".join(text.split()) or type(error).__name__
+LINE_EVERY_S = 5.0  # between two lines of progress where there is no terminal
 
 
 @contextlib.contextmanager
-def progress_bar(screen: Console, text: str, shown: bool = True) -> Iterator[Callable[[int, int, str], None]]:
-    """A progress bar as a function of (done, in all, note); silent where nobody watches.
+def progress_bar(screen: Console, text: str, shown: bool = True) -> Iterator[Callable[[int, int | None, str], None]]:
+    """Progress as a function of (done, in all or None, note): a bar, or a line every few seconds without a terminal.
 
     Args:
         screen: where it is drawn.
         text: what is being done.
         shown: False draws nothing.
     """
+    if not screen.is_terminal or not shown:
+        yield _Lines(text).step if shown else lambda done, total, note: None
+        return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
@@ -143,9 +145,44 @@ def progress_bar(screen: Console, text: str, shown: bool = True) -> Iterator[Cal
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=screen, transient=True, disable=not (shown and screen.is_terminal)) as progress:
+    with Progress(*columns, console=screen, transient=True) as progress:
         task = progress.add_task(escape(text), total=None, note="")
         yield lambda done, total, note: progress.update(task, completed=done, total=total, note=escape(note))
+
+
+class _Lines:
+    """Progress on standard error, a line every few seconds: for logs of runs that nobody watches."""
+
+    def __init__(self, text: str) -> None:
+        self.text, self.began = text, time.monotonic()
+        self.last = self.began
+
+    def step(self, done: int, total: int | None, note: str) -> None:
+        now = time.monotonic()
+        if now - self.last < LINE_EVERY_S:
+            return
+        self.last = now
+        spent = now - self.began
+        of = "" if total is None else f" of {total}, about {spent * (total - done) / max(done, 1):.0f} s left"
+        line = f"{self.text}: {done}{of}{f', {note}' if note else ''}"
+        print(line.encode("ascii", "replace").decode(), file=sys.stderr, flush=True)
+
+
+def counted(count: int, noun: str) -> str:
+    """ "1 picture", "2 pictures"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def check_out(folder: Path, screen: Console) -> None:
+    """Says where a folder of results already has some.
+
+    Raises:
+        UsageError: it is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--out {folder} is a file; give a folder")
+    if (folder / "predictions.json").is_file():
+        screen.print(escape(f"note: {folder} has results of an earlier run; files of the same name are replaced"))
 
 
 def load(system: str, options: Which) -> Any:
@@ -156,19 +193,36 @@ def load(system: str, options: Which) -> Any:
     dtype = getattr(import_module("torch"), options.dtype) if options.dtype else None
     rest = {"device": options.device, "dtype": dtype}
     if checkpoint is None:
-        return percepta.load(system, preset=options.preset or "small", weights=given or None, **rest)
-    if not checkpoint.exists():
-        raise MissingFileError(f"--weights {checkpoint}: no such file")
+        return percepta.load(system, preset=options.preset, weights=given or None, **rest)
+    from percepta.weights import checkpoint_file
+
+    file = checkpoint_file(checkpoint, system)
     if options.preset is not None:
-        file = checkpoint / "model.safetensors" if checkpoint.is_dir() else checkpoint
         return percepta.load(system, preset=options.preset, weights=file, **rest)
     try:
-        loaded = percepta.load(checkpoint, weights=given or None, **rest)
+        loaded = percepta.load(file, weights=given or None, **rest)
     except InputError as error:
         raise InputError(f"{error} (a published checkpoint needs --preset as well)") from error
     if loaded.name != system:
         raise UsageError(f"{checkpoint} holds {loaded.name}, not {system}")
     return loaded
+
+
+def write_predictions(
+    out: Path, system: str, weights: str, rows: Sequence[Mapping[str, Any]], failed: Mapping[str, str] | None = None
+) -> Path:
+    """predictions.json for a system whose `predict` is its own command.
+
+    Args:
+        out: the folder.
+        system: its name.
+        weights: hash of the weights.
+        rows: what `predictions.entry` made.
+        failed: {source: why} of those without an answer.
+    """
+    from percepta.predictions import write_table
+
+    return write_table(out, rows, system=system, version=percepta.__version__, weights=weights, failed=failed)
 
 
 def preset_of(system: str, name: str) -> Any:
@@ -181,22 +235,9 @@ def preset_of(system: str, name: str) -> Any:
 
 def check_device(name: str) -> None:
     """Raises UsageError where torch has no such device; names those that there are."""
-    import torch
+    from percepta.checkpoint import choose_device
 
-    if name != "auto":
-        try:
-            torch.empty(1, device=name)
-        except (RuntimeError, AssertionError) as error:
-            raise UsageError(f"--device {name}: {one_line(error)[:200]}; here: {', '.join(devices())}") from error
-
-
-def devices() -> list[str]:
-    """The devices that torch sees here."""
-    import torch
-
-    found = ["cpu"]
-    if torch.cuda.is_available():
-        found += [f"cuda:{index} {torch.cuda.get_device_name(index)}" for index in range(torch.cuda.device_count())]
-    if torch.backends.mps.is_available():
-        found.append("mps")
-    return found
+    try:
+        choose_device(name)
+    except InputError as error:
+        raise UsageError(f"--device: {error}") from None

@@ -35,13 +35,24 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from percepta import checkpoint, weights
+from percepta import checkpoint, pretrained, weights
 from percepta.config import TrainConfig
-from percepta.contract import Dataset, Evaluation, FitsConfig, HasPhases, Key, Phase, Progress, Step, Task
-from percepta.errors import DivergedError, InputError
+from percepta.contract import Dataset, Evaluation, FitsConfig, HasPhases, Key, NotTrained, Phase, Progress, Step, Task
+from percepta.errors import DivergedError, InputError, MissingFileError
 from percepta.nn import norm
+from percepta.nn.archive import fingerprint
 from percepta.optim import learning_rate, make_optimizer, trainable
-from percepta.runs import Process, Run, RunFolder, averaged, same_settings, to_device
+from percepta.runs import (
+    Process,
+    Run,
+    RunFolder,
+    averaged,
+    read_state,
+    same_ground,
+    same_settings,
+    standing_on,
+    to_device,
+)
 
 EXAMPLES = 16  # pictures that the page after a training, or of an evaluation, may show
 StepProgress = Callable[[int, int, dict[str, float]], None]  # steps done, steps in all, {"loss", "lr"}
@@ -70,7 +81,7 @@ def train(
         system: its name.
         config: its Config; `config.train` says how to train.
         root: folder of data; None is the system's synthetic world.
-        out: the run folder: config.json, command, commit, log.jsonl, last.pt (state to resume from) and
+        out: the run folder: config.json, command, commit, data.json, log.jsonl, last.pt (state to resume from) and
             model.safetensors (averaged weights where `ema` is on), the last two also every `checkpoint_every`
             steps.
         resume: go on where last.pt in `out` stands; False starts anew.
@@ -85,23 +96,26 @@ def train(
         Path of model.safetensors.
 
     Raises:
-        InputError: `out` holds a run with other settings.
+        InputError: `out` holds a run with other settings, on other data or from other weights, or its state is damaged;
+            or the system is none that is trained.
         DivergedError: the loss is no finite number; names the step.
         Stopped: Ctrl-C or SIGTERM came; last.pt is written.
     """
     out = Path(out)
     task = checkpoint.find_task(system)
+    if isinstance(task, NotTrained):
+        raise InputError(task.NOT_TRAINED)
     if isinstance(task, FitsConfig):
         config = task.fit_config(config, root)
     with _processes(device) as process, torch.random.fork_rng(_cuda_devices(process.device)):
-        run = _prepare(task, config, out, resume, dict(weights or {}), start, process)
+        run, ground = _prepare(task, config, out, resume, dict(weights or {}), start, process, root)
         data = task.data(config, "train", root)
         if data is None or len(data) == 0:
             raise InputError(f"no samples to train on in {root or 'the synthetic world'}")
         held_out = task.data(config, "val", root) if config.train.evaluate_every and not process.rank else None
         phases = _phases(task, config)
         before = sum(settings.steps for _, settings, _ in phases[: run.phase])
-        writer = RunFolder(system, config, out, run, process, before + run.done)
+        writer = RunFolder(system, config, out, run, process, before + run.done, ground)
         with _stop_signals() as stop:
             loop = _Loop(task, data, held_out, phases, run, writer, process, stop, progress, evaluated)
             for index in range(run.phase, len(phases)):
@@ -141,6 +155,9 @@ def evaluate(
         return task.evaluate(model, loader, examples=examples)
 
 
+SPLITS = ("val", "test", "all")  # what an evaluation may be about
+
+
 @dataclass(frozen=True)
 class Evaluator:
     """The `evaluate` of a loaded system; see `contract.Evaluate`."""
@@ -163,7 +180,7 @@ class Evaluator:
 
         Args:
             root: folder of data; None is the synthetic world.
-            split: which part: "train", "val", "test" or "all".
+            split: which part: "val", "test" or "all".
             batch_size: samples at a time.
             workers: processes that read data; 0 reads in this one.
             examples: how many pictures the blocks may show; 0: no blocks are made.
@@ -172,6 +189,16 @@ class Evaluator:
         Raises:
             InputError: there is no such split, or nothing in it.
         """
+        if split not in SPLITS:
+            raise InputError(
+                f"split is {', '.join(SPLITS[:-1])} or {SPLITS[-1]}, got {split!r} (samples of training are changed at "
+                "random, and numbers on them flatter)"
+            )
+        for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0), ("examples", examples, 0)):
+            if not isinstance(value, int) or value < least:
+                raise InputError(f"{name} is a whole number from {least} on; got {value!r}")
+        if root is not None and not Path(root).exists():
+            raise MissingFileError(f"{root}: no such folder of data")
         task = checkpoint.find_task(self.name)
         data = task.data(self.config, split, None if root is None else Path(root))
         if data is None:
@@ -361,9 +388,16 @@ def _average(run: Run, decay: float, number: int) -> None:
 
 
 def _prepare(
-    task: Task, config: Any, out: Path, resume: bool, given: dict[str, Path], start: Path | None, process: Process
-) -> Run:
-    """The model at its first step, or where last.pt left it."""
+    task: Task,
+    config: Any,
+    out: Path,
+    resume: bool,
+    given: dict[str, Path],
+    start: Path | None,
+    process: Process,
+    root: Path | None,
+) -> tuple[Run, dict[str, Any]]:
+    """The model at its first step, or where last.pt left it; and what the run stands on."""
     torch.manual_seed(derive(config.train.seed, "build"))
     model = task.build(config)
     if process.world > 1:
@@ -371,28 +405,37 @@ def _prepare(
     run = Run(model, {}, built={name: value.requires_grad for name, value in model.named_parameters()})
     last = out / "last.pt"
     if resume and last.exists():
-        state = torch.load(last, "cpu", weights_only=True)
+        state = read_state(last)
         same_settings(state["config"], config, out)
+        ground = standing_on(root, out, "" if start is None else checkpoint.weights_hash(start))
+        for part, entry in state.get("filled", {}).items():
+            own = given.get(entry["weights"])
+            if own is not None and [weights.sha256(own)] != entry["sha256"]:
+                raise InputError(f"the run in {out} began with another file than {own} as {part}: --no-resume")
+        total = sum(settings.steps for _, settings, _ in _phases(task, config))
+        if process.rank == 0:
+            same_ground(ground, out, state.get("step") == total)
         if len(state["memory"]) != process.world and any(state["memory"]):
             raise InputError(f"{last} keeps what {len(state['memory'])} processes remember; resume with as many")
         checkpoint.fill_frozen(model, state["frozen"], given)
-        weights.load_strictly(model, state["model"], str(last), checkpoint.prefixes(state["frozen"]))
-        run.frozen, run.optimizer = state["frozen"], state["optimizer"]
+        pretrained.load_strictly(model, state["model"], str(last), checkpoint.prefixes(state["frozen"]))
+        run.frozen, run.optimizer, run.filled = state["frozen"], state["optimizer"], state.get("filled", {})
         run.phase, run.done, run.seconds = state["phase"], state["done"], state["seconds"]
         run.ema = to_device(state["ema"], process.device)
         if len(state["memory"]) == process.world:
             run.memory = to_device(state["memory"][process.rank], process.device)
     else:
-        filled = weights.fill(model, task.PRETRAINED, given)
+        filled = run.filled = pretrained.fill(model, task.PRETRAINED, given)
         run.frozen = {part: filled[part] for part in _stay_frozen(task, config, model) if part in filled}
         if start is not None:
             header, state = checkpoint.read(start)
-            weights.load_strictly(model, state, str(start), checkpoint.prefixes(header.frozen))
+            pretrained.load_strictly(model, state, str(start), checkpoint.prefixes(header.frozen))
+        ground = standing_on(root, out, "" if start is None else fingerprint(state))
     model.to(process.device)
     if process.world > 1:  # the same seed gives the same weights, unless the machines differ
         for value in model.state_dict().values():
             dist.broadcast(value, 0)
-    return run
+    return run, ground
 
 
 def _phases(task: Task, config: Any) -> list[Phase]:

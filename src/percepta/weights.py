@@ -2,7 +2,7 @@
 stands.
 
 Nothing is fetched. A file comes with this package, from the wheel of a dependency, or from a path that the
-user gives.
+user gives. `percepta.pretrained` reads them; this module needs no PyTorch.
 """
 
 from __future__ import annotations
@@ -10,19 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from percepta.contract import ReadsFiles, starts_empty
 from percepta.errors import InputError, MissingFileError
-from percepta.nn.archive import check_keys, read_archive
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
+from percepta.files import write_atomically
+from percepta.formats import read_json
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -118,6 +113,12 @@ TABLE: dict[str, Weight] = {
         data="ImageNet, synthetic rooms, and half of a sequence of 7-Scenes: research use",
         assets=("planes-small.safetensors",),
     ),
+    "slam-small": Weight(
+        source="slam, preset small: the projection of its place descriptor, fitted by percepta",
+        code="Apache-2.0",
+        data="ImageNet, and synthetic rooms: research use",
+        assets=("slam-small.safetensors",),
+    ),
     "refer-small": Weight(
         source="refer, preset small, trained by percepta",
         code="Apache-2.0",
@@ -190,79 +191,13 @@ def files(name: str, given: Path | None = None) -> tuple[Path, ...]:
     )
 
 
-def fill(
-    model: nn.Module, pretrained: Mapping[str, str], given: Mapping[str, Path] | None = None
-) -> dict[str, dict[str, Any]]:
-    """Fills the parts of a model that start from known weights.
-
-    Args:
-        pretrained: {attribute of the model: name of a weight}; parts that this model has not, or that say
-            `from_scratch`, are left out.
-        given: {name of a weight: file}, for those that the user brings or replaces.
-
-    A part with a method `read(*files)` reads its files itself; any other takes their tensors by name,
-    strictly.
-
-    Returns:
-        {part: {"weights": name, "sha256": [one per file]}} of the parts that were filled.
-    """
-    given = given or {}
-    if unknown := sorted(set(given) - set(pretrained.values())):
-        raise InputError(f"no part is filled from {unknown}; this system takes {sorted(set(pretrained.values()))}")
-    filled = {}
-    for part, name in pretrained.items():
-        module: nn.Module | None = getattr(model, part, None)
-        if module is None or starts_empty(module):
-            continue
-        paths = files(name, given.get(name))
-        if isinstance(module, ReadsFiles):
-            module.read(*paths)
-        else:
-            load_strictly(module, {k: v for path in paths for k, v in tensors(path).items()}, f"{part} from {name}")
-        filled[part] = {"weights": name, "sha256": [sha256(path) for path in paths]}
-    return filled
-
-
-def tensors(path: Path) -> dict[str, Tensor]:
-    """The state dict in a file of any kind that percepta reads, without running code from it.
-
-    A prefix "module." that all names share (from data-parallel training) is taken off.
-
-    Raises:
-        MissingFileError, InputError: there is no such file, or it holds anything else than tensors.
-    """
-    state = read_archive(Path(path))
-    if all(name.startswith("module.") for name in state):
-        state = {name.removeprefix("module."): value for name, value in state.items()}
-    return state
-
-
-def load_strictly(module: nn.Module, state: Mapping[str, Tensor], what: str, skip: tuple[str, ...] = ()) -> None:
-    """Copies a state dict into a module; names under a prefix of `skip` are not expected.
-
-    Args:
-        module: what is filled.
-        state: tensors by name.
-        what: what messages call them.
-        skip: prefixes of names that are not expected.
-
-    Raises:
-        InputError: names every tensor that is missing, odd or of a wrong shape; nothing is copied then.
-    """
-    own = {name: value for name, value in module.state_dict().items() if not name.startswith(skip)}
-    check_keys(own, state, what)
-    module.load_state_dict(dict(state), strict=False)
-
-
 def record(path: Path) -> None:
     """Writes sha256 and size of a new asset into SHA256.json beside it."""
     path = Path(path)
     table = path.parent / "SHA256.json"
-    known = json.loads(table.read_text()) if table.exists() else {}
+    known = read_json(table) if table.exists() else {}
     known[path.name] = {"sha256": _digest(path), "bytes": path.stat().st_size}
-    temporary = table.with_suffix(".tmp")
-    temporary.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n")
-    temporary.replace(table)
+    write_atomically(table, json.dumps(dict(sorted(known.items())), indent=1) + "\n")
 
 
 def sha256(path: Path) -> str:
@@ -281,6 +216,30 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def checkpoint_file(given: str | Path, system: str) -> Path:
+    """The file of a checkpoint that a user names: its path, the folder of a run, or the name of weights that ship.
+
+    Args:
+        given: such as "mine.safetensors", "runs/mine" or "refer-small".
+        system: whose shipped weights the message lists.
+
+    Raises:
+        MissingFileError: there is nothing of that name.
+    """
+    path = Path(given).expanduser()
+    if path.is_dir():
+        path = path / "model.safetensors"
+        if not path.is_file():
+            raise MissingFileError(f"{given}: this folder is no run, it has no model.safetensors")
+        return path
+    if path.is_file():
+        return path
+    if str(given) in TABLE:
+        return find(str(given))
+    names = ", ".join(name for name in TABLE if name.startswith(f"{system}-")) or "none of this system"
+    raise MissingFileError(f"{given}: no such file, no run, nor weights that ship ({names})")
+
+
 def check(name: str) -> None:
     """Raises InputError when no weight has that name."""
     if name not in TABLE and name not in ANY_OF:
@@ -294,7 +253,7 @@ def _choices(name: str) -> list[Weight]:
 
 def _recorded(file: str) -> tuple[str | None, int | None]:
     table = ASSETS / "SHA256.json"
-    entry = (json.loads(table.read_text()) if table.exists() else {}).get(file, {})
+    entry = (read_json(table) if table.exists() else {}).get(file, {})
     return entry.get("sha256"), entry.get("bytes")
 
 

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
 
-from percepta import checkpoint, weights
+from percepta import checkpoint, pretrained
 from percepta.contract import Step
 from percepta.datasets.captioned import Clip
 from percepta.media import video
+from percepta.media.source import answers
 from percepta.metrics import ranking
 from percepta.report import Gallery
 from percepta.systems.hashing import PRESETS, Config, baselines, data, evaluate, losses, nets, task, world
@@ -155,7 +156,7 @@ def some(config: Config, seed: int = 0) -> Hasher:
 
 
 def predictor(model: Hasher) -> Hashing:
-    return Hashing(model.config, model, "", Evaluator("hashing", model.config, model))
+    return Hashing(model.config, model, "", Evaluator("hashing", model.config, model), answers)
 
 
 @pytest.mark.parametrize("config", [TINY, PAPER], ids=["shared", "paper"])
@@ -378,7 +379,7 @@ def test_predict_takes_sentences_pictures_and_videos(tmp_path: Path) -> None:
 
 def test_predict_says_what_it_cannot_take(tmp_path: Path) -> None:
     model = some(TINY)
-    with pytest.raises(ValueError, match="the sentence is empty"):
+    with pytest.raises(ValueError, match="expected a sentence"):
         predictor(model).predict("  ")
     with pytest.raises(FileNotFoundError):
         predictor(model).predict("nowhere/dog.jpg")
@@ -398,7 +399,7 @@ def test_clip_can_be_the_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     given, model = task.build(config), task.build(config).eval()
     save_file(given.clip.state_dict(), tmp_path / "clip.safetensors")
     with pytest.warns(UserWarning, match="re-saved"):
-        filled = weights.fill(model, task.PRETRAINED, {"clip-vit-b-32": tmp_path / "clip.safetensors"})
+        filled = pretrained.fill(model, task.PRETRAINED, {"clip-vit-b-32": tmp_path / "clip.safetensors"})
     assert list(filled) == ["clip"]
     images = torch.rand(3, 3, 40, 50)
     codes = model.picture_codes(images)
@@ -407,7 +408,7 @@ def test_clip_can_be_the_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     a, b = (m.sentence_codes(["a dog", "a red bicycle in the rain"]).vectors for m in (model, given))
     torch.testing.assert_close(a, b)
     with pytest.raises(FileNotFoundError, match=r"ViT-B-32\.pt"):
-        weights.fill(model, task.PRETRAINED)
+        pretrained.fill(model, task.PRETRAINED)
 
 
 @pytest.mark.parametrize("bits", [4, 12, 0])

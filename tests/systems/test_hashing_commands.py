@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 import percepta
-from percepta import checkpoint
+from percepta import checkpoint, contract
 from percepta.__main__ import main
 from percepta.checkpoint import weights_hash
 from percepta.media import video
@@ -74,7 +74,7 @@ def test_the_whole_way(films: Path, weights: Path, tmp_path: Path, capsys: pytes
     code, text = run(capsys, "update", *where, *model)
     assert code == 1 and "1 taken out" in text and "not a video" in text
     code, text = run(capsys, "remove", films / "clip.mp4", *where)
-    assert code == 0 and "1 files" in text
+    assert code == 0 and "1 file taken out" in text
     code, text = run(capsys, "info", *where)
     assert code == 0 and "2" in text and str(films) in text.replace("\n", "")
     assert weights_hash(weights) in text
@@ -114,7 +114,7 @@ def test_another_models_index_is_refused(
 def test_what_is_typed_wrong_is_told(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = ("--index", tmp_path / "index")
     for words, said in (
-        ((), "usage: percepta hashing VERB"),
+        ((), "usage: percepta index VERB"),
         (("serch", "x"), "Did you mean search?"),
         (("add", *where), "which folder?"),
         (("add", tmp_path / "none", *where), "no such file or folder"),
@@ -123,6 +123,8 @@ def test_what_is_typed_wrong_is_told(films: Path, tmp_path: Path, capsys: pytest
         (("search", "x", *where), "no index here"),
         (("search", "x", "--after", "yesterday", *where), "2024-05-31"),
         (("search", "x", "--top", "0", *where), "1 or more"),
+        (("search", " ", *where), "the sentence is empty"),
+        (("search", "x", "--after", "2024-05-31", "--before", "2024-05-30", *where), "does not lie before"),
         (("update", *where), "no index here"),
         (("remove", "x", *where), "no index here"),
         (("add", films, "--every-s", "0", *where), "above 0"),
@@ -188,3 +190,28 @@ def test_the_default_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     monkeypatch.setenv("XDG_DATA_HOME", "relative")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert commands.folder_of(None) == tmp_path / ".local" / "share" / "percepta" / "index"
+
+
+def test_what_ships_says_when_nothing_fits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(percepta.sample("cat").parent, tmp_path / "photos")
+    where = ("--index", tmp_path / "index")
+    assert run(capsys, "add", tmp_path / "photos", *where)[0] == 0
+    code, text = run(capsys, "search", "a cat", *where)
+    assert code == 0 and "nothing fits" not in text
+    code, text = run(capsys, "search", "my passport", *where)
+    assert code == 1 and "nothing fits: the best score is 0." in text
+    code, text = run(capsys, "search", "my passport", "--json", *where)
+    assert code == 1 and not any(row["fits"] for row in json.loads(text))
+    code, text = run(capsys, "search", "--like", percepta.sample("cat"), "--json", *where)
+    assert code == 0 and "fits" not in json.loads(text)[0]  # of pictures it is not known
+
+
+def test_the_level_is_what_was_measured_with_what_ships() -> None:
+    system = percepta.load("hashing")
+    assert contract.weights_hash(system.model) == commands.CALIBRATED
+    folder = Path(__file__).parents[2] / "benchmarks" / "results"
+    if not folder.is_dir():
+        pytest.skip("installed without its repository")
+    found = json.loads((folder / "hashing-nothing.json").read_text())
+    assert found["weights"] == commands.CALIBRATED
+    assert round(found["values"]["level"]["value"], 3) == commands.NOTHING_FITS

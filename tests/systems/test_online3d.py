@@ -76,7 +76,7 @@ def test_voxels_are_means_and_majorities(seed: int) -> None:
 
 def system(model: OnlineNet) -> Online3d:
     """What `load` gives, around a network that was not loaded."""
-    return Online3d(model.config, model, "", Mock())
+    return Online3d(model.config, model, "", Mock(), Mock())
 
 
 def flooded(cells: np.ndarray, label: np.ndarray) -> np.ndarray:

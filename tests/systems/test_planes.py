@@ -13,18 +13,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 from torch.nn import functional
 
 import percepta
 from percepta.config import from_json, to_json
 from percepta.contract import Evaluation, Step
+from percepta.datasets.nyu40 import PLANEMVS_NAMES
 from percepta.geometry import ply
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics, plane_depth, project, rays
+from percepta.media.source import answers
 from percepta.report import Gallery
 from percepta.systems.planes import PRESETS, data, kept, sweep, world
 from percepta.systems.planes.evaluate import evaluate, plane_depths
-from percepta.systems.planes.fusion import CELL_M, Fusion, outlines_of
+from percepta.systems.planes.fusion import CELL_M, Fusion, outlines_of, upwards
 from percepta.systems.planes.head import HeadOutput, detect
 from percepta.systems.planes.losses import combined, loss, pixel_planes
 from percepta.systems.planes.model import LOSSES, Context, PlaneNet, Polish, Regulariser, run
@@ -505,7 +508,7 @@ def not_evaluated(*_: object, **__: object) -> Evaluation:
 
 
 def system(model: PlaneNet) -> Planes:
-    return Planes(model.config, model.eval(), "", not_evaluated)
+    return Planes(model.config, model.eval(), "", not_evaluated, answers)
 
 
 def views(seed: int = 3, count: int = 2) -> list[View]:
@@ -558,7 +561,7 @@ def test_bad_input_is_named(kind: str, message: str) -> None:
 
 def test_no_plane_found_is_said(tmp_path: Path) -> None:
     result = system(PlaneNet(TINY)).predict(*views(), score_threshold=0.99)
-    assert len(result.label) == 0 and result.message.startswith("no plane found")
+    assert len(result.label) == 0 and result.text.startswith("no plane found")
     assert (result.depth_m == result.pixel_depth_m).all() and result.parallax_px > 1
     result.save(tmp_path / "r.png")
     assert "no plane found" in json.loads((tmp_path / "r.json").read_text())["message"]
@@ -735,3 +738,23 @@ def test_the_red_kitchen_gives_pairs(shared_data: Path) -> None:
     inverse = -(rays(pair.camera) * pair.planes[pair.segments]).sum(-1)
     good = (pair.segments >= 0) & (pair.depth_m > 0)
     assert np.abs(1 / inverse[good] - pair.depth_m[good]).mean() < 0.03
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000))
+def test_the_plan_finds_what_is_up_in_any_world(seed: int) -> None:
+    """A floor, three walls and a table, turned anyhow; the cameras lean by up to 30 degrees on the mean."""
+    rng = np.random.default_rng(seed)
+    turn = Rotation.random(rng=rng).as_matrix()
+    grid = np.stack(np.meshgrid(np.arange(0, 2, 0.04), np.arange(0, 2, 0.04)), -1).reshape(-1, 2)
+    zero = np.zeros((len(grid), 1))
+    floor, table = np.hstack([grid, zero]), np.hstack([grid / 2, zero + 0.8])
+    walls = [np.hstack([zero + x, grid]) for x in (0, 2)] + [np.insert(grid, 1, 0.0, axis=1)]
+    names = [PLANEMVS_NAMES.index(name) for name in ("floor", "table", "wall", "wall", "wall")]
+    fusion = Fusion()
+    fusion.add([part @ turn.T for part in (floor, table, *walls)], turn @ [1, 1, 1.6], names, [0.9] * 5)
+    lean = Rotation.from_rotvec(rng.normal(size=3))
+    lean = Rotation.from_rotvec(lean.as_rotvec() / np.linalg.norm(lean.as_rotvec()) * np.radians(rng.uniform(0, 30)))
+    up = np.array(upwards(fusion.scene().surfaces, turn @ lean.apply([0, 0, 1])))
+    assert np.degrees(np.arccos(np.clip(up @ turn[:, 2], -1, 1))) < 1
+    assert np.allclose(np.array(upwards((), turn[:, 2])), turn[:, 2])  # nothing lies flat: as the cameras say

@@ -24,7 +24,9 @@ from torch.nn import functional
 
 from percepta.contract import Step
 from percepta.datasets.scene import PngMask, Region, Scene
+from percepta.errors import InputError
 from percepta.export import to_onnx
+from percepta.media.source import answers
 from percepta.metrics.masks import coco_rle_decode
 from percepta.nn.text import tokenise
 from percepta.report import Gallery
@@ -51,7 +53,7 @@ def model() -> LateText:
 
 def refer(model: Any) -> Refer:
     """A network as `percepta.load` gives it."""
-    return Refer(model.config, model, "", Evaluator("refer", model.config, model))
+    return Refer(model.config, model, "", Evaluator("refer", model.config, model), answers)
 
 
 STEP = Step(0, 0, torch.Generator())
@@ -100,7 +102,9 @@ def test_a_further_sentence_in_a_session_is_as_asked_alone(model: LateText) -> N
             assert isinstance(alone, Result)
             close(alone.probability, one.probability)
             assert alone.score == pytest.approx(one.score, abs=1e-5)
-    assert session.predict([]) == []
+    for wrong in ([], [""], "  ", ["fine", " "]):
+        with pytest.raises(InputError, match="expected a sentence"):
+            session.predict(wrong)
     fits = session.activation_map(ASKED[0])
     assert fits is not None and fits.shape == (70, 110) and np.abs(fits).max() <= 1 + 1e-5
 

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares
 
+from percepta.datasets.capture import RightCamera
 from percepta.errors import InputError
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics
+from percepta.geometry.lens import Lens
 from percepta.metrics import trajectory
 from percepta.systems.slam import PRESETS
 from percepta.systems.slam.adjust import Link, Problem, adjust
@@ -18,6 +20,7 @@ from percepta.systems.slam.posegraph import Similarities, optimise
 from percepta.systems.slam.reprojection import fit_pose, moved, reproject
 from percepta.systems.slam.surface import normal_equations, surface_of
 from percepta.systems.slam.twoview import bearing, pixels, triangulate
+from percepta.systems.slam.wholemap import adjust_whole
 from percepta.systems.slam.world import room, round_trip
 
 CAMERA = Intrinsics(260.0, 260.0, 159.5, 119.5, 320, 240)
@@ -108,6 +111,18 @@ def test_adjustment_equals_scipy():
     np.testing.assert_allclose(ours.poses[1:], views, atol=2e-3)
 
 
+def test_adjusting_everything_is_the_same_as_a_window():
+    problem = small_problem(3)
+    goal = near(np.random.default_rng(5), 0.1)
+    problem.links = [Link(0, 1, goal, 1e3 * np.eye(6)), Link(1, 3, near(np.random.default_rng(6)), 10 * np.eye(6))]
+    dense = adjust(problem, CAMERA, sigma=0.01, robust_px=2.0, iterations=20)
+    sparse = adjust_whole(problem, CAMERA, sigma=0.01, robust_px=2.0, iterations=20)
+    assert sparse.cost == pytest.approx(dense.cost, rel=1e-9)
+    np.testing.assert_allclose(sparse.poses, dense.poses, atol=1e-9)
+    np.testing.assert_allclose(sparse.xyz, dense.xyz, atol=1e-8)
+    np.testing.assert_allclose(sparse.error_px, dense.error_px, atol=1e-7)
+
+
 def test_a_link_alone_is_met():
     problem = small_problem(1)
     goal = near(np.random.default_rng(5), 0.3)
@@ -152,7 +167,8 @@ def run(mode: str, frames: int = 60, turns: float = 0.25, **changes: object):
 
     place, true = room(0), round_trip(frames, turns=turns)
     config = replace(PRESETS["tiny"], **changes)
-    session = Session(CAMERA, config, baseline_m=0.1)
+    pair = RightCamera(CAMERA, Lens(), poses.compose(np.eye(3), np.array([0.1, 0, 0])))
+    session = Session(CAMERA, config, right=pair if mode == "stereo" else None)
     for i, pose in enumerate(true):
         grey, depth = place.render(CAMERA, pose)
         right = None
@@ -221,7 +237,7 @@ def test_mistakes_are_named():
     with pytest.raises(InputError, match="320 columns"):
         session.step(np.zeros((10, 10), np.uint8), 0.0)
     grey = np.zeros((240, 320), np.uint8)
-    with pytest.raises(InputError, match="baseline"):
+    with pytest.raises(InputError, match="right camera"):
         session.step(grey, 0.0, right=grey)
     session.step(grey, 1.0)
     assert "backwards" in session.step(grey, 0.5).warning

@@ -7,6 +7,7 @@ import itertools
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -289,8 +290,8 @@ def test_known_accuracies_fill_in_the_rest(entries: Path, tmp_path: Path) -> Non
     [
         ("nothing", "not JSON"),
         ("[1]", "expected an object"),
-        ('{"arch1": {"acc": 0.0}}', "arch1: expected"),
-        ('{"arch1": {"acc": 0.0, "arch": "12"}}', "arch1: '12': a code of this space has 52 characters, this one 2"),
+        ('{"arch1": {"acc": 0.0}}', "'arch1' has no 'arch'"),
+        ('{"arch1": {"acc": 0.0, "arch": "12"}}', "'arch1': '12': a code of this space has 52 characters, this one 2"),
     ],
 )
 def test_bad_files_of_the_challenge(
@@ -326,7 +327,7 @@ def test_check_finds_a_table_with_other_counts(tmp_path: Path) -> None:
     assert "'02012100'" in check(tmp_path).text()
 
 
-def test_rank_search_and_predict(tmp_path: Path) -> None:
+def test_rank_search_and_predict(tmp_path: Path, answers_of: Callable[[Path, str], Any]) -> None:
     from dataclasses import replace
 
     from percepta.train import train
@@ -356,7 +357,7 @@ def test_rank_search_and_predict(tmp_path: Path) -> None:
     assert found["best"]["flops"] <= found["hand"]["flops"] and found["searched, trained"]["n"] == 240
     assert (tmp_path / "s" / "supernet-network.onnx").is_file()
     assert main(["predict", "supernet", "0211", *weights, "--out", str(tmp_path / "p")]) == 0
-    assert any((tmp_path / "p").iterdir())
+    assert [row["source"] for row in answers_of(tmp_path / "p", "supernet")] == ["0211"]
     assert main(["predict", "supernet", "0214", *weights]) != 0
     assert main(["supernet", "rnak"]) == 2
 

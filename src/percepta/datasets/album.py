@@ -11,22 +11,20 @@ characters, a spreadsheet as one.
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import shutil
-import threading
-import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from percepta.datasets.problem import Problem
-from percepta.datasets.ratings import Field, Number, Scale, Study, nearest, note, read_table, to_number
+from percepta.datasets.problem import Problem, problem_of
+from percepta.datasets.ratings import Field, Number, Scale, Study
 from percepta.datasets.studies import OASIS_FIELDS
+from percepta.datasets.tables import nearest, note, read_table, to_number
 from percepta.errors import InputError, MissingFileError
-from percepta.files import PICTURE_SUFFIXES, is_system_file
+from percepta.files import PICTURE_SUFFIXES, listed, plain_text, write_atomically
+from percepta.formats import kind_of, read_json, short
 
 NAME = "an album of your own"
 FILES = "pictures, and ratings.csv (file,score) where some are rated"
@@ -42,7 +40,7 @@ def is_one(root: Path) -> bool:
 
 
 def pictures(album: Path) -> tuple[Path, ...]:
-    """The pictures in the folder itself, sorted by name.
+    """The pictures in the folder itself, sorted by name, with numbers as numbers.
 
     Raises:
         MissingFileError, NotADirectoryError: no such folder; a file.
@@ -51,10 +49,7 @@ def pictures(album: Path) -> tuple[Path, ...]:
         raise MissingFileError(Problem(album, None, "no such folder; give the folder that holds the pictures"))
     if not album.is_dir():
         raise NotADirectoryError(Problem(album, None, "a file; give the folder that holds the pictures"))
-    found = (
-        p for p in album.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES and not is_system_file(p) and p.is_file()
-    )
-    return tuple(sorted(found))
+    return tuple(listed(album, endings=PICTURE_SUFFIXES))
 
 
 def read_ratings(
@@ -67,10 +62,10 @@ def read_ratings(
     """File name -> score, in the order of the table.
 
     Args:
-        path: a table with the columns file and score, in any form that `ratings.read_table` takes; "3,5" is 3.5.
+        path: a table with the columns file and score, in any form that `tables.read_table` takes; "3,5" is 3.5.
         names: files that exist: keys are spelled as they are here. None: any name, spelled as in the table.
         scale: the scores that are allowed.
-        problems, warnings: see `ratings.py`. A file that is rated twice alike is a warning, differently a problem (the
+        problems, warnings: see `tables.py`. A file that is rated twice alike is a warning, differently a problem (the
             first rating is kept).
 
     Raises:
@@ -82,7 +77,8 @@ def read_ratings(
 def write_ratings(path: Path, ratings: Mapping[str, Number]) -> None:
     """Writes file name -> score, so that a crash or kill -9 at any moment leaves the old file or the new one, whole.
 
-    A kill may leave a hidden .ratings.csv.*.tmp behind. Of two writers at once the later one wins.
+    A kill may leave a hidden file behind, which `files.remove_leftovers` takes away. Of two writers at once the later
+    one wins.
 
     Raises:
         InputError: an empty name, one that is not Unicode, a score that is not finite.
@@ -94,19 +90,10 @@ def write_ratings(path: Path, ratings: Mapping[str, Number]) -> None:
         if not math.isfinite(score):
             raise InputError(f"{name}: a score is a finite number, not {score}")
     target = Path(os.path.realpath(path))  # the rename must not put a file in the place of a link
-    temporary = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            file.write("file,score\n")
-            file.writelines(f"{_quoted(name)},{_plain(score)}\n" for name, score in ratings.items())
-            file.flush()
-            os.fsync(file.fileno())
-        if target.exists():
-            shutil.copymode(target, temporary)
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    if not target.parent.is_dir():
+        raise MissingFileError(f"{target.parent}: no such folder, so that {target.name} cannot be written")
+    rows = [f"{_quoted(name)},{_plain(score)}\n" for name, score in ratings.items()]
+    write_atomically(target, "file,score\n" + "".join(rows))
     _sync_folder(target.parent)
 
 
@@ -135,21 +122,16 @@ def read_profile(path: Path, fields: Sequence[Field]) -> dict[str, str | float]:
     """
     if not path.is_file():
         raise MissingFileError(Problem(path, None, 'no such file; a profile is a JSON object like {"age": 34}'))
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
-        raise InputError(Problem(path, error.lineno, f"not JSON ({error.msg})")) from None
-    except UnicodeDecodeError:
-        raise InputError(Problem(path, None, "not UTF-8 text; save the profile as UTF-8")) from None
+    content = read_json(path)
     if not isinstance(content, dict):
-        raise InputError(Problem(path, None, f"expected a JSON object, got {type(content).__name__}"))
+        raise InputError(Problem(path, None, f"expected a JSON object, got {kind_of(content)}"))
     known = {about.name: about for about in fields}
     out: dict[str, str | float] = {}
     for name, value in content.items():
         if name not in known:
             valid = ", ".join(known) or "nothing"
             raise InputError(
-                Problem(path, None, f"no field {name!r}{nearest(name, known)}; a profile may hold {valid}")
+                Problem(path, None, f"no field {short(name)}{nearest(name[:200], known)}; a profile may hold {valid}")
             )
         if value is not None:
             try:
@@ -171,7 +153,7 @@ def study(
 
     Args:
         album: the folder. Without ratings.csv there are no ratings.
-        problems, warnings: see `ratings.py`.
+        problems, warnings: see `tables.py`.
         scale: the scores that are allowed.
         fields: what profile.json may hold; where none are given it is not read.
 
@@ -190,7 +172,7 @@ def study(
         except ValueError as error:
             if problems is None:
                 raise
-            problems.append(error.args[0])
+            problems.append(problem_of(album / PROFILE, error))
     return Study(
         name="album",
         pictures=files,
@@ -215,7 +197,7 @@ def _read(
     warnings: list[Problem] | None,
 ) -> dict[str, tuple[float, int]]:
     """File name -> (score, line)."""
-    composed = None if names is None else {unicodedata.normalize("NFC", name): name for name in names}
+    composed = None if names is None else {plain_text(name): name for name in names}
     out: dict[str, tuple[float, int]] = {}
     strangers = 0
     for line, (written, text) in read_table(path, ("file", "score"), strip=False, problems=problems):
@@ -248,7 +230,7 @@ def _known(written: str, names: Collection[str] | None, composed: Mapping[str, s
     if names is None or composed is None or written in names:
         return written
     for form in (written, written.strip()):
-        if (found := composed.get(unicodedata.normalize("NFC", form))) is not None:
+        if (found := composed.get(plain_text(form))) is not None:
             return found
     return None
 

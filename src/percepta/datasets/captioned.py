@@ -10,7 +10,6 @@ captions are read as videos of one frame, folders of frames as videos without ti
 
 from __future__ import annotations
 
-import csv
 import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,8 +17,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from percepta.datasets.problem import Problem
-from percepta.datasets.ratings import note, read_table
-from percepta.errors import InputError, MissingFileError
+from percepta.datasets.tables import has_column, note, read_table
+from percepta.errors import InputError
+from percepta.files import file_named, find_named, listed, plain_text
 from percepta.media.image import SUFFIXES, VIDEO_SUFFIXES
 
 NAME = "videos with captions"
@@ -73,8 +73,7 @@ def is_one(root: Path) -> bool:
 
 def has_images(table: Path) -> bool:
     """Whether a table has a column "image", as that of Flickr8k."""
-    with table.open(encoding="utf-8-sig", errors="replace") as file:
-        return "image" in file.readline().lower()
+    return has_column(table, "image")
 
 
 def joined(clips: Iterable[Clip]) -> list[Clip]:
@@ -119,17 +118,16 @@ def of_split(clips: Sequence[Clip], split: str, val_every: int = 10) -> list[Cli
 
 
 def find_files(folder: Path) -> dict[str, Path]:
-    """Videos anywhere in a folder, by stem; the first by path where a stem comes twice."""
+    """Videos anywhere in a folder, by stem with plain accents; the first by path where a stem comes twice."""
     found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
-            found.setdefault(path.stem, path)
+    for path in sorted(listed(folder, recursive=True, endings=VIDEO_SUFFIXES)):
+        found.setdefault(plain_text(path.stem), path)
     return found
 
 
 def has_videos(folder: Path) -> bool:
     """Whether there is a video anywhere in a folder."""
-    return any(path.suffix.lower() in VIDEO_SUFFIXES for path in folder.rglob("*"))
+    return next(listed(folder, recursive=True, endings=VIDEO_SUFFIXES), None) is not None
 
 
 def check_videos(
@@ -242,17 +240,18 @@ def _span(start: str, end: str) -> tuple[float, float | None] | str:
 
 def _locate(root: Path, name: str) -> Path | tuple[Path, ...] | None:
     """The file, or the frames of the folder, that a table calls `name`: from the root, or in videos/."""
-    for path in (root / name, root / "videos" / name):
-        if path.is_file():
+    for folder in (root, root / "videos"):
+        path = find_named(folder, name)
+        if path is not None and path.is_file():
             return path
-        if path.is_dir() and (frames := frames_of(path)):
+        if path is not None and path.is_dir() and (frames := frames_of(path)):
             return frames
     return None
 
 
 def frames_of(folder: Path) -> tuple[Path, ...]:
-    """The pictures of a folder by name."""
-    return tuple(sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES))
+    """The pictures of a folder, in the order of the numbers in their names."""
+    return tuple(listed(folder, endings=SUFFIXES))
 
 
 def picture_clips(
@@ -276,9 +275,9 @@ def picture_clips(
     out = []
     missing = Missing(table, problems)
     for name, sentences in captions.items():
-        path = root / "images" / name
+        path = file_named(root / "images", name)
         line = lines.get(name)
-        if not path.is_file():
+        if path is None:
             missing.add(f"images/{name}", line)
             continue
         stem = Path(name).stem
@@ -293,13 +292,7 @@ def rows(path: Path, column: str) -> list[tuple[int, str]]:
     Raises:
         MissingFileError, InputError: no such file; no such column.
     """
-    if not path.is_file():
-        raise MissingFileError(Problem(path, None, f"no such file; expected a table with a column {column}"))
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        if column not in (reader.fieldnames or ()):
-            raise InputError(Problem(path, 1, f"no column {column}; found {', '.join(reader.fieldnames or ())}"))
-        return [(reader.line_num, row[column].strip()) for row in reader if (row[column] or "").strip()]
+    return [(line, cell) for line, (cell,) in read_table(path, (column,)) if cell]
 
 
 READS = {Clip: read}

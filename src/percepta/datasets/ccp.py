@@ -8,10 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from percepta.datasets.problem import Problem
+from percepta.datasets.problem import Problem, noting
 from percepta.datasets.scene import PngMask, Region, Scene
+from percepta.errors import InputError, MissingFileError
+from percepta.files import file_named, listed, read_lines
 
 NAME = "Clothing Co-Parsing"
 FILES = "labels.txt with images/ and masks/"
@@ -51,18 +52,23 @@ def read(root: Path, problems: list[Problem] | None = None, warnings: list[Probl
         problems: a list to add to; None: the first is raised.
         warnings: a list to add to; None: they are dropped.
     """
-    labels = (root / "labels.txt").read_text().split("\n")
+    labels = [line.strip() for line in read_lines(root / "labels.txt")]
     number = {name: i for i, name in enumerate(labels) if name}
     group = {name: tuple(number[n] for n in row if n in number) for row in SAME for name in row}
     out = []
-    for mask in sorted((root / "masks").glob("*.png")):
-        present = [int(v) for v in np.unique(np.asarray(Image.open(mask))) if v > 0]
-        regions = tuple(Region(PngMask(mask, group.get(labels[v], (v,))), labels[v], every=True) for v in present)
-        here = {labels[v] for v in present}
-        near = {n for row in (*SAME, *NEAR) if here & set(row) for n in row}
-        absent = {n for n in number if n != "null"} - here - near
-        known = frozenset(absent | here)
-        out.append(Scene(root / "images" / f"{mask.stem}.jpg", regions, "ccp", f"ccp/{mask.stem}", known))
+    for mask in listed(root / "masks", endings={".png"}):
+        with noting(problems, mask):
+            present = [int(v) for v in np.unique(PngMask(mask).load()) if v > 0]
+            if unknown := [v for v in present if v >= len(labels) or not labels[v]]:
+                raise InputError(f"{mask}: the value {unknown[0]} stands for no line of labels.txt")
+            image = file_named(root / "images", f"{mask.stem}.jpg")
+            if image is None:
+                raise MissingFileError(f"{root / 'images' / mask.stem}.jpg: no such picture; {mask.name} is its mask")
+            regions = tuple(Region(PngMask(mask, group.get(labels[v], (v,))), labels[v], every=True) for v in present)
+            here = {labels[v] for v in present}
+            near = {n for row in (*SAME, *NEAR) if here & set(row) for n in row}
+            absent = {n for n in number if n != "null"} - here - near
+            out.append(Scene(image, regions, "ccp", f"ccp/{mask.stem}", frozenset(absent | here)))
     return out
 
 

@@ -31,6 +31,8 @@ from torch import Tensor
 from percepta.datasets.classified import Classified, Part
 from percepta.datasets.problem import Problem
 from percepta.errors import InputError, MissingExtraError, MissingFileError
+from percepta.files import check_regular, read_lines
+from percepta.formats import read_pickle, short
 
 SIDE = 32
 PIXELS = 3 * SIDE * SIDE
@@ -94,12 +96,12 @@ def is_one(root: Path) -> bool:
     return find(root) is not None
 
 
-def classified(root: Path, problems: list[Problem] | None = None) -> Classified:
+def classified(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> Classified:
     """The set, for systems that classify pictures. A split's files are read when it is listed, see `read`.
 
     Args:
         root: the folder.
-        problems: as other sets take it; a wrong file of CIFAR is found when its split is listed.
+        problems, warnings: as other sets take them; a wrong file of CIFAR is found when its split is listed.
     """
     return Classified(classes(root), tuple(PARQUET), functools.partial(_part, root))
 
@@ -147,9 +149,14 @@ def classes(root: Path) -> tuple[str, ...]:
         table = load_plain(folder / file)
         if not isinstance(table, dict) or key not in table:
             raise InputError(f"{folder / file}: expected a table with {key!r}, found {_kinds(table)}")
-        return tuple(table[key])
+        if not isinstance(table[key], list) or not all(isinstance(name, str) for name in table[key]):
+            raise InputError(f"{folder / file}: {key!r} has to be a list of names, not {short(table[key])}")
+        return _distinct(tuple(table[key]), folder / file)
     file = folder / (CLASSES if layout == "parquet" else BINARY[layout][1])
-    names = tuple(line.strip() for line in file.read_text().splitlines() if line.strip())
+    return _distinct(tuple(line.strip() for line in read_lines(file) if line.strip()), file)
+
+
+def _distinct(names: tuple[str, ...], file: Path) -> tuple[str, ...]:
     if len(names) < 2 or len(set(names)) < len(names):
         raise InputError(f"{file}: expected one class name a line, at least two, each once; found {len(names)} names")
     return names
@@ -188,25 +195,25 @@ def _python(path: Path, key: str, count: int) -> tuple[np.ndarray, np.ndarray]:
 def _parquet(path: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
     if find_spec("pyarrow") is None:
         raise MissingExtraError(f"{path} needs pyarrow: run pip install 'percepta[data]'")
-    from pyarrow import ArrowInvalid, parquet  # pyright: ignore[reportMissingImports]
+    from pyarrow import parquet  # pyright: ignore[reportMissingImports]
 
     if not path.is_file():
         raise MissingFileError(f"{path}: no such file; it should hold one split of the pictures")
     try:
         table = parquet.read_table(path, columns=["image", "label"])
-    except (ArrowInvalid, OSError) as error:
+    except Exception as error:  # a damaged file raises many kinds
         raise InputError(f"{path}: expected the columns image and label ({error})") from None
     if table.num_rows == 0 or set(table.column_names) != {"image", "label"}:
         raise InputError(f"{path}: expected the columns image and label with pictures; found {table.column_names}")
     pixels = np.empty((table.num_rows, SIDE, SIDE, 3), np.uint8)
     for row, cell in enumerate(table["image"].to_pylist()):
         try:
-            picture = Image.open(io.BytesIO(cell)).convert("RGB")
-        except (OSError, TypeError, ValueError, SyntaxError) as error:
+            picture = Image.open(io.BytesIO(cell))
+            if picture.size != (SIDE, SIDE):
+                raise ValueError(f"its size is {picture.size}, not {SIDE} × {SIDE}")
+            pixels[row] = np.asarray(picture.convert("RGB"))
+        except Exception as error:  # damaged pictures raise nearly anything
             raise InputError(f"{path}: the picture of row {row} cannot be read ({error})") from None
-        if picture.size != (SIDE, SIDE):
-            raise InputError(f"{path}: the picture of row {row} is {picture.size}, not {SIDE} × {SIDE}")
-        pixels[row] = np.asarray(picture)
     return pixels, _labels(path, table["label"].to_numpy(), count)
 
 
@@ -215,7 +222,10 @@ def _planes(rows: UInt8[np.ndarray, "n pixels"]) -> UInt8[np.ndarray, "n 32 32 3
 
 
 def _labels(path: Path, values: Sequence[int] | np.ndarray, count: int) -> Int64[np.ndarray, " n"]:
-    labels = np.asarray(values)
+    try:
+        labels = np.asarray(values)
+    except ValueError:  # lists of different lengths
+        labels = np.zeros(0)
     wrong = labels.dtype.kind not in "iu" or labels.ndim != 1 or labels.size == 0
     if wrong or labels.min() < 0 or labels.max() >= count:
         raise InputError(f"{path}: labels have to be whole numbers from 0 to {count - 1}, one a picture")
@@ -225,7 +235,7 @@ def _labels(path: Path, values: Sequence[int] | np.ndarray, count: int) -> Int64
 def _bytes(path: Path) -> bytes:
     if not path.is_file():
         raise MissingFileError(f"{path}: no such file, though the other files of this CIFAR are here")
-    return path.read_bytes()
+    return check_regular(path).read_bytes()
 
 
 def _kinds(value: Any) -> str:
@@ -246,19 +256,8 @@ ALLOWED: dict[tuple[str, str], Any] = {
 }
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    """Plain containers, texts, numbers and numpy's arrays: nothing that could run code when it is loaded."""
-
-    def find_class(self, module_name: str, global_name: str, /) -> Any:
-        if (module_name, global_name) == ("_codecs", "encode"):  # bytes, as protocols below 3 write them
-            return _latin
-        if (module_name, global_name) not in ALLOWED:
-            raise pickle.UnpicklingError(f"it holds {module_name}.{global_name}, not only containers and arrays")
-        return ALLOWED[module_name, global_name]
-
-
 def _latin(text: str, encoding: str) -> bytes:
-    """`_codecs.encode` for the one encoding that pickle uses."""
+    """`_codecs.encode` for the one encoding that pickle uses: bytes, as protocols below 3 write them."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"bytes in the encoding {encoding!r}")
     return text.encode("latin1")
@@ -271,21 +270,17 @@ def load_plain(path: Path) -> Any:
         MissingFileError: no such file.
         InputError: damaged, or holding anything but plain containers and arrays (which is named).
     """
-    data = _bytes(path)
-    try:
-        return _texts(_ArrayUnpickler(io.BytesIO(data), encoding="bytes").load())
-    except pickle.UnpicklingError as error:
-        raise InputError(f"{path}: this pickle is not read: {error}") from None
-    except Exception as error:  # a damaged pickle raises nearly anything
-        raise InputError(f"{path}: not a pickle, or damaged ({type(error).__name__}: {error})") from None
+    if not path.is_file():
+        _bytes(path)  # says that it is missing
+    return _texts(read_pickle(path, {**ALLOWED, ("_codecs", "encode"): _latin}, encoding="bytes"))
 
 
-def _texts(value: Any) -> Any:
-    """Keys and texts that came as bytes, as str."""
+def _texts(value: Any, deep: int = 3) -> Any:
+    """Keys and texts that came as bytes, as str; as deep as CIFAR's tables are."""
     if isinstance(value, bytes):
         return value.decode("latin1")
-    if isinstance(value, dict):
-        return {_texts(key): _texts(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_texts(item) for item in value]
+    if isinstance(value, dict) and deep:
+        return {_texts(key, 0): _texts(item, deep - 1) for key, item in value.items()}
+    if isinstance(value, list) and deep:
+        return [_texts(item, deep - 1) for item in value]
     return value

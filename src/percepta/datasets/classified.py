@@ -7,7 +7,6 @@ bytes, all of one size, where they are wanted.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,11 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Bool, Int64, UInt8
 from PIL import Image
 from torch import Tensor
 
-from percepta.datasets.problem import Findings, Problem
+from percepta.datasets.problem import Findings, Problem, noting, problem_of
 from percepta.errors import InputError
 from percepta.media import draw, image
 
@@ -48,6 +47,21 @@ class Part:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def read(
+        self, places: Int64[np.ndarray, " m"], size: int, problems: list[Problem]
+    ) -> tuple[UInt8[Tensor, "k 3 s s"], Int64[np.ndarray, " k"]]:
+        """Pictures by their places, and the places of those that could be read.
+
+        Args:
+            places: which pictures.
+            size: as of `pixels`.
+            problems: gets those that cannot be read.
+        """
+        if not self.paths:
+            return self.pixels(places, size), places
+        pixels, good = read_files([self.paths[i] for i in places], size, problems)
+        return pixels, places[good]
 
 
 @dataclass(frozen=True)
@@ -87,12 +101,15 @@ class Classified:
         return "val" in self.splits
 
 
-def read_files(paths: Sequence[Path], size: int) -> UInt8[Tensor, "n 3 s s"]:
-    """The middle squares of pictures in files.
+def read_files(
+    paths: Sequence[Path], size: int, problems: list[Problem] | None = None
+) -> tuple[UInt8[Tensor, "k 3 s s"], Bool[np.ndarray, " n"]]:
+    """The middle squares of pictures in files, and which of them could be read.
 
     Args:
         paths: the files.
         size: side of the squares, in pixels.
+        problems: gets those that cannot be read, which are then left out; None: the first is raised.
 
     Raises:
         InputError: they would not fit into memory; or one cannot be read: names the file.
@@ -103,12 +120,12 @@ def read_files(paths: Sequence[Path], size: int) -> UInt8[Tensor, "n 3 s s"]:
             f"{len(paths)} pictures of {size} pixels take {need / 1e9:.0f} GB of memory; lower size or number"
         )
     pixels = torch.empty(len(paths), 3, size, size, dtype=torch.uint8)
+    good = np.zeros(len(paths), bool)
     for place, path in enumerate(paths):
-        try:
+        with noting(problems, path):
             pixels[place] = image.to_bytes(image.crop_square(path, size))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
-    return pixels
+            good[place] = True
+    return pixels if good.all() else pixels[torch.from_numpy(good)], good
 
 
 # ------------------------------------------------------------------------------------------------------------- check
@@ -140,6 +157,7 @@ def check(
     name: str,
     found: Classified,
     problems: Sequence[Problem] = (),
+    warnings: Sequence[Problem] = (),
     *,
     examples: int = 12,
     progress: Callable[[int, int], None] | None = None,
@@ -151,10 +169,11 @@ def check(
         name: of the set, for the report.
         found: the set.
         problems: what was wrong with it when it was opened.
+        warnings: what looked odd then.
         examples: how many the contact sheet will show.
         progress: called with (pictures done, pictures in all); with splits, where files hold many pictures.
     """
-    checked = _Checked(root, found, list(problems), [], {"classes": len(found.classes)}, [])
+    checked = _Checked(root, found, list(problems), list(warnings), {"classes": len(found.classes)}, [])
     parts = [(split, part) for split in found.splits if (part := checked.part(split)) is not None]
     files = [
         (split, path, int(label)) for split, part in parts if part.paths
@@ -230,12 +249,6 @@ class _Checked:
                 f"{many} pictures of {largest} but {few} of {smallest}: look at each class's accuracy, not at the mean"
             )
             self.warnings.append(Problem(self.root, None, text))
-
-
-def problem_of(path: Path, error: Exception) -> Problem:
-    """An error as a problem of the file that its message begins with; else of `path`."""
-    start = re.match(r"(.+?): (.*)", str(error), re.DOTALL)
-    return Problem(Path(start[1]), None, start[2]) if start else Problem(path, None, str(error))
 
 
 def _spread(count: int, wanted: int) -> Int64[np.ndarray, " m"]:

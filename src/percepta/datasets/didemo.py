@@ -8,15 +8,16 @@ paragraph (`captioned.joined`); here each sentence is a moment of its own.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from percepta.datasets.captioned import Clip, Missing, check_videos, find_files, has_videos
-from percepta.datasets.problem import Problem
-from percepta.datasets.ratings import note
+from percepta.datasets.problem import Problem, noting
+from percepta.datasets.tables import note
 from percepta.errors import MissingFileError
+from percepta.files import plain_text, subfolders
+from percepta.formats import read_json, short
 
 NAME = "DiDeMo"
 FILES = "train_data.json, val_data.json, test_data.json, and videos"
@@ -26,7 +27,7 @@ SEGMENT_S = 5.0
 
 def find(root: Path) -> Path | None:
     """The folder of the JSON files, `root` or one below it."""
-    for folder in (root, *sorted(path for path in root.glob("*") if path.is_dir())):
+    for folder in (root, *(subfolders(root) if root.is_dir() else ())):
         if any((folder / name).is_file() for name in TABLES.values()):
             return folder
     return None
@@ -63,10 +64,10 @@ def read(root: Path, problems: list[Problem] | None = None, warnings: list[Probl
 
 
 def _part(table: Path, split: str, found: dict[str, Path], problems: list[Problem] | None) -> list[Clip]:
-    try:
-        content = json.loads(table.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        note(problems, table, getattr(error, "lineno", None), f"not a JSON text ({error}); download it again")
+    content = None
+    with noting(problems, table):
+        content = read_json(table)
+    if content is None:
         return []
     if not isinstance(content, list):
         note(problems, table, 1, "not a list of descriptions: no file of DiDeMo")
@@ -79,11 +80,12 @@ def _part(table: Path, split: str, found: dict[str, Path], problems: list[Proble
             note(problems, table, None, f"entry {number}: {span}")
             continue
         video = Path(row["video"]).stem if Path(row["video"]).suffix else row["video"]
-        path = found.get(video) or found.get(row["video"])  # "a.mov" may lie there as a.mp4 or as a.mov.mp4
+        # "a.mov" may lie there as a.mp4 or as a.mov.mp4
+        path = found.get(plain_text(video)) or found.get(plain_text(row["video"]))
         if path is None:
             missing.add(row["video"], None)
             continue
-        name = f"{video}#{row.get('annotation_id', number)}"
+        name = f"{video}#{short(row.get('annotation_id', number))}"
         captions = (row["description"].strip(),)
         clips.append(Clip(name, path, captions, f"didemo/{video}", "didemo", split, *span, table))
     missing.close()
@@ -98,7 +100,7 @@ def _span(row: Any) -> tuple[float, float] | str:
         return 'no "description"'
     times = row.get("times")
     good = isinstance(times, list) and all(
-        isinstance(t, list) and len(t) == 2 and all(isinstance(s, int) and s >= 0 for s in t) and t[0] <= t[1]
+        isinstance(t, list) and len(t) == 2 and all(type(s) is int and 0 <= s < 1000 for s in t) and t[0] <= t[1]
         for t in times
     )
     if not good or not times:

@@ -7,18 +7,18 @@ layout with one caption a picture (`oasis.py`). Flickr8k: Hodosh et al. 2013, re
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from percepta.datasets.captioned import Clip, picture_clips
-from percepta.datasets.problem import Problem
-from percepta.datasets.ratings import note, read_table
+from percepta.datasets.problem import Problem, noting
 from percepta.datasets.scene import PngMask, Region, Scene
+from percepta.datasets.tables import has_column, note, read_table, to_number
 from percepta.datasets.voc import NAMES
+from percepta.errors import InputError, MissingFileError
+from percepta.files import file_named
 
 NAME = "Flickr8k"
 FILES = "captions.csv (image,caption) with images/"
@@ -31,8 +31,7 @@ def is_one(root: Path) -> bool:
     """Whether captions.csv has a column "image" and images/ is there."""
     if not ((root / "captions.csv").is_file() and (root / "images").is_dir()):
         return False
-    with (root / "captions.csv").open(encoding="utf-8-sig", errors="replace") as file:
-        return "image" in file.readline().lower()
+    return has_column(root / "captions.csv", "image")
 
 
 def read(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> list[Scene]:
@@ -43,45 +42,70 @@ def read(root: Path, problems: list[Problem] | None = None, warnings: list[Probl
         problems: a list to add to; None: the first is raised.
         warnings: a list to add to; None: they are dropped.
     """
-    captions: dict[str, list[str]] = defaultdict(list)
-    with (root / "captions.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            captions[row["image"]].append(row["caption"].strip(" ."))
-    return scenes(root, dict(captions), "flickr8k")
+    captions = {name: [text.strip(" .") for text in texts] for name, texts in _captions(root, problems)[0].items()}
+    return scenes(root, captions, "flickr8k", problems)
 
 
-def scenes(root: Path, captions: dict[str, list[str]], source: str) -> list[Scene]:
+def scenes(
+    root: Path, captions: dict[str, list[str]], source: str, problems: list[Problem] | None = None
+) -> list[Scene]:
     """Scenes from captions by file name, foreground masks and pseudo-labels.
 
     Args:
         root: folder with images/ and the folders of masks.
         captions: sentences by file name.
         source: short name of the data set.
+        problems: a list to add to; None: the first is raised.
     """
-    trusted = _trusted(root / "foreground" / "quality.csv")
+    trusted = _trusted(root / "foreground" / "quality.csv", problems)
     out = []
     for name, sentences in captions.items():
-        stem = Path(name).stem
-        regions = []
-        if stem in trusted:
-            mask = PngMask(root / "foreground" / f"{stem}.png")
-            regions.append(Region(mask, "", tuple(sentences), every=True))
-        labels = root / "voc21-pseudo" / f"{stem}.png"
-        if labels.exists():
-            values = np.unique(np.asarray(Image.open(labels)))
-            regions += [Region(PngMask(labels, (int(v),)), NAMES[v - 1], every=True) for v in values if v > 0]
-        if regions:
-            vocabulary = frozenset(NAMES) if labels.exists() else frozenset()
-            out.append(Scene(root / "images" / name, tuple(regions), source, f"{source}/{stem}", vocabulary))
+        stem = Path(name.replace("\\", "/")).stem
+        with noting(problems, root / "images" / name):
+            regions = []
+            foreground = file_named(root / "foreground", f"{stem}.png") if stem in trusted else None
+            if foreground is not None:
+                regions.append(Region(PngMask(foreground), "", tuple(sentences), every=True))
+            labels = file_named(root / "voc21-pseudo", f"{stem}.png")
+            if labels is not None:
+                values = [int(v) for v in np.unique(PngMask(labels).load()) if v > 0]
+                if values and values[-1] > len(NAMES):
+                    raise InputError(f"{labels}: the value {values[-1]} is none of the {len(NAMES)} classes of VOC")
+                regions += [Region(PngMask(labels, (v,)), NAMES[v - 1], every=True) for v in values]
+            image = file_named(root / "images", name)
+            if regions and image is None:
+                raise MissingFileError(f"{root / 'images' / name}: no such picture, though it has captions")
+            if regions and image is not None:
+                vocabulary = frozenset(NAMES) if labels is not None else frozenset()
+                out.append(Scene(image, tuple(regions), source, f"{source}/{stem}", vocabulary))
     return out
 
 
-def _trusted(quality: Path) -> set[str]:
+def _trusted(quality: Path, problems: list[Problem] | None) -> set[str]:
     if not quality.exists():
         return set()
-    with quality.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {r["stem"] for r in rows if float(r["area"]) > SMALLEST_AREA and float(r["unsure"]) < MOST_UNSURE}
+    out = set()
+    for line, (stem, *cells) in read_table(quality, ("stem", "area", "unsure"), problems=problems):
+        area, unsure = map(to_number, cells)
+        if area is None or unsure is None:
+            note(problems, quality, line, f"area and unsure are numbers, not {cells[0]!r} and {cells[1]!r}")
+        elif area > SMALLEST_AREA and unsure < MOST_UNSURE:
+            out.add(stem)
+    return out
+
+
+def _captions(root: Path, problems: list[Problem] | None) -> tuple[dict[str, list[str]], dict[str, int]]:
+    """Captions by picture, and the line of each picture's first."""
+    table = root / "captions.csv"
+    captions: dict[str, list[str]] = defaultdict(list)
+    lines: dict[str, int] = {}
+    for line, (image, caption) in read_table(table, ("image", "caption"), problems=problems):
+        if not image or not caption:
+            note(problems, table, line, f"the {'caption' if image else 'image'} is empty")
+            continue
+        captions[image].append(caption)
+        lines.setdefault(image, line)
+    return captions, lines
 
 
 def clips(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> list[Clip]:
@@ -92,16 +116,8 @@ def clips(root: Path, problems: list[Problem] | None = None, warnings: list[Prob
         problems: a list to add to; None: the first is raised.
         warnings: a list to add to; None: they are dropped.
     """
-    table = root / "captions.csv"
-    captions: dict[str, list[str]] = defaultdict(list)
-    lines: dict[str, int] = {}
-    for line, (image, caption) in read_table(table, ("image", "caption"), problems=problems):
-        if not image or not caption:
-            note(problems, table, line, f"the {'caption' if image else 'image'} is empty")
-            continue
-        captions[image].append(caption)
-        lines.setdefault(image, line)
-    return picture_clips(root, captions, "flickr8k", table, lines, problems)
+    captions, lines = _captions(root, problems)
+    return picture_clips(root, captions, "flickr8k", root / "captions.csv", lines, problems)
 
 
 READS = {Scene: read, Clip: clips}

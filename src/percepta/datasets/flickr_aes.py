@@ -13,16 +13,17 @@ Nothing is known about the workers, and no split is published as a list: the pap
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
 from percepta.datasets.problem import Problem
-from percepta.datasets.ratings import Study, note, read_table, to_number
+from percepta.datasets.ratings import Study
 from percepta.datasets.studies import FLICKR_AES_SCALE
+from percepta.datasets.tables import note, read_table, to_number
 from percepta.errors import InputError, MissingFileError
+from percepta.files import listed, plain_text, read_lines, subfolders
 
 TABLE = "FLICKR-AES_image_labeled_by_each_worker.csv"
 NAME = "FLICKR-AES"
@@ -42,17 +43,17 @@ def study(root: Path, problems: list[Problem] | None = None, warnings: list[Prob
 
     Args:
         root: the folder with the table of ratings.
-        problems: see `ratings.py`.
-        warnings: see `ratings.py`.
+        problems: see `tables.py`.
+        warnings: see `tables.py`.
 
     Raises:
         MissingFileError: the table is missing, or no folder of pictures.
         InputError: a table without its columns; several folders that may hold the pictures; a bad row where `problems`
-            is None (see `ratings.py`).
+            is None (see `tables.py`).
     """
     folder = _folder(root)
     # Some copies have names that start with a space, in the tables or on the disk.
-    files = {entry.name.strip(): entry.name for entry in os.scandir(folder)}
+    files = {plain_text(path.name.strip()): path.name for path in folder.iterdir()}
     people: dict[str, int] = {}
     pictures: dict[str, int] = {}
     path = root / TABLE
@@ -69,7 +70,7 @@ def study(root: Path, problems: list[Problem] | None = None, warnings: list[Prob
     rater, picture, score, line = zip(*rows, strict=True) if rows else ((),) * 4
     return Study(
         name="flickr-aes",
-        pictures=tuple(folder / files.get(name, name) for name in pictures),
+        pictures=tuple(folder / files.get(plain_text(name), name) for name in pictures),
         groups=tuple(pictures),
         people=tuple(people),
         profiles=tuple({} for _ in people),
@@ -90,9 +91,7 @@ def _folder(root: Path) -> Path:
         return root / "40K"
     if not root.is_dir():
         raise MissingFileError(Problem(root, None, "no such folder"))
-    folders = [
-        p for p in sorted(root.iterdir()) if p.is_dir() and any(f.suffix.lower() in _PICTURES for f in p.iterdir())
-    ]
+    folders = [folder for folder in subfolders(root) if next(listed(folder, endings=_PICTURES), None) is not None]
     if len(folders) == 1:
         return folders[0]
     if not folders:
@@ -107,7 +106,7 @@ def _crowd(
     if not path.is_file():
         return {}
     out = np.full(len(pictures), math.nan)
-    for line, text in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
+    for line, text in enumerate(read_lines(path, errors="replace"), 1):
         if not text.strip():
             continue
         name, *rest = text.strip().rsplit(None, 1)

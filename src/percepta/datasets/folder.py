@@ -11,14 +11,15 @@ value, for one mask that numbers several things).
 
 from __future__ import annotations
 
-import csv
 import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
-from percepta.datasets.problem import Problem
+from percepta.datasets.problem import Problem, problem_of
 from percepta.datasets.scene import PngMask, Region, Scene, unused
+from percepta.datasets.tables import read_columns, read_table
 from percepta.errors import InputError, MissingFileError
+from percepta.files import file_named
 
 NAME = "a folder of one's own"
 FILES = "sentences.csv (image,sentence) with images/ and masks/"
@@ -81,7 +82,8 @@ def _scenes(root: Path, rows: list[Row]) -> list[Scene]:
             )
             for (mask, value), said in regions.items()
         )
-        group = f"folder/{image.relative_to(root / 'images').as_posix()}"
+        inside = image.relative_to(root / "images") if image.is_relative_to(root / "images") else image
+        group = f"folder/{inside.as_posix()}"
         out.append(Scene(image, marked, "folder", group, table=root / TABLE))
     return out
 
@@ -109,77 +111,56 @@ def parse(root: Path) -> tuple[list[Row], list[Problem]]:
     for path, kind in ((table, "file"), (root / "images", "folder"), (root / "masks", "folder")):
         if not path.exists():
             raise MissingFileError(f"{path}: no such {kind}; a folder of one's own has images/, masks/ and {TABLE}")
-    try:
-        text = table.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = table.read_bytes()[: error.start].count(b"\n") + 1
-        return [], [Problem(table, line, "not UTF-8 text; save the table as UTF-8")]
-    reader = csv.reader(text.splitlines(keepends=True), strict=True)
     rows: list[Row] = []
     problems: list[Problem] = []
-    header: list[str] = []
-    while True:
-        line = reader.line_num + 1  # a quoted field may hold line breaks: where the row starts, not where it ends
-        try:
-            cells = next(reader)
-        except StopIteration:
-            break
-        except csv.Error as error:
-            problems.append(Problem(table, line, f"not a row of a CSV ({error}); look for a quote too many"))
-            break
-        if not header:
-            header = [cell.strip().lower() for cell in cells]
-            if wrong := _header_problem(header):
-                return [], [Problem(table, line, wrong)]
-        elif any(cell.strip() for cell in cells):
-            row = _row(root, header, [cell.strip() for cell in cells], line)
+    try:
+        if wrong := _typos(read_columns(table, ("image", "sentence"))):
+            return [], [Problem(table, 1, wrong)]
+        for line, cells in read_table(table, ("image", "sentence"), ("mask", "value"), problems=problems):
+            row = _row(root, line, *cells)
             rows.append(row) if isinstance(row, Row) else problems.append(Problem(table, line, row))
+    except InputError as error:  # the table as a whole
+        problems.append(problem_of(table, error))
     if not rows and not problems:
         problems.append(Problem(table, 1, "the table has no rows; write one line a sentence: image,sentence"))
-    return rows, problems
+    return rows, sorted(problems, key=lambda problem: problem.line or 0)
 
 
-def _header_problem(header: list[str]) -> str:
-    missing = [name for name in ("image", "sentence") if name not in header]
-    unknown = [name for name in header if name and name not in COLUMNS]
-    if missing and any(mark in name for name in header for mark in ";\t"):
-        return "columns are separated by commas, not by semicolons or tabs"
-    if missing:
-        return f"no column {', '.join(missing)}; the first line names the columns: image,sentence[,mask][,value]"
-    if len(set(header)) < len(header):
-        return "a column comes twice"
+def _typos(header: list[str]) -> str:
+    """What is wrong with the names of the columns: further ones are somebody's notes, unless they nearly are ours."""
+    names = [name.lower() for name in header]
+    twice = [name for name in COLUMNS if names.count(name) > 1]
+    if twice:
+        return f"column {twice[0]} comes twice"
+    unknown = [name for name in names if name and name not in COLUMNS]
     guess = [(name, difflib.get_close_matches(name, COLUMNS, 1, 0.75)) for name in unknown]
     typos = [f"{name!r} (did you mean {close[0]!r}?)" for name, close in guess if close]
     return f"unknown column {', '.join(typos)}" if typos else ""
 
 
-def _row(root: Path, header: list[str], cells: list[str], line: int) -> Row | str:
-    """The row, or what is wrong with it. Further columns are somebody's notes and left alone."""
-    if len(cells) != len(header):
-        hint = "; put a sentence that has commas in double quotes" if len(cells) > len(header) else ""
-        return f"{len(cells)} columns, but the first line names {len(header)}{hint}"
-    entry = dict(zip(header, cells, strict=True))
-    if not entry["image"]:
+def _row(root: Path, line: int, image: str, sentence: str, mask: str, value: str) -> Row | str:
+    """The row, or what is wrong with it."""
+    if not image:
         return "the image is empty"
-    if not entry["sentence"]:
+    if not sentence:
         return "the sentence is empty"
-    image = root / "images" / entry["image"]
-    if not image.is_file():
-        return f"no picture {image}{_closest(image)}"
-    if entry.get("mask"):
-        mask = root / "masks" / entry["mask"]
-    else:
-        mask = (root / "masks" / entry["image"]).with_suffix(".png")
-    if not mask.is_file():
-        return f"no mask {mask}{_closest(mask)}"
-    value = entry.get("value", "")
-    if value and not (value.isascii() and value.isdecimal() and 0 < int(value) < 65536):
-        return f"the value must be a whole number from 1 to 65535, not {value!r}"
-    return Row(line, image, entry["sentence"], mask, int(value) if value else None)
+    picture = file_named(root / "images", image)
+    if picture is None:
+        return f"no picture {root / 'images' / image}{_closest(root / 'images' / image)}"
+    wanted = mask or str(Path(image.replace("\\", "/")).with_suffix(".png"))
+    marked = file_named(root / "masks", wanted)
+    if marked is None:
+        return f"no mask {root / 'masks' / wanted}{_closest(root / 'masks' / wanted)}"
+    if value and not (value.isascii() and value.isdecimal() and len(value) < 6 and 0 < int(value) < 65536):
+        return f"the value must be a whole number from 1 to 65535, not {value[:20]!r}"
+    return Row(line, picture, sentence, marked, int(value) if value else None)
 
 
 def _closest(path: Path) -> str:
-    names = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    try:
+        names = [p.name for p in path.parent.iterdir()]
+    except (OSError, ValueError):
+        return ""
     close = difflib.get_close_matches(path.name, names, 1, 0.6)
     return f" (did you mean {close[0]}?)" if close else ""
 

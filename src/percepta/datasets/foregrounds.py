@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from percepta.datasets.problem import Problem
-from percepta.datasets.scene import PngMask, Region, Scene
+from percepta.datasets.scene import PngMask, Region, Scene, with_masks
 
 NAME = "foregrounds of horses and people"
 FILES = "horses/ and people/, each with images/ and masks/"
@@ -30,8 +30,8 @@ def read(root: Path, problems: list[Problem] | None = None, warnings: list[Probl
     """
     out = []
     for folder, name in NAMES.items():
-        for image in sorted((root / folder / "images").iterdir()):
-            region = Region(PngMask(root / folder / "masks" / f"{image.stem}.png"), name, every=True)
+        for image, mask in with_masks(root / folder / "images", root / folder / "masks", problems):
+            region = Region(PngMask(mask), name, every=True)
             out.append(Scene(image, (region,), folder, f"{folder}/{image.stem}"))
     return out
 

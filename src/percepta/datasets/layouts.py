@@ -28,10 +28,15 @@ from percepta.datasets import (
     colmap,
     davis,
     didemo,
+    euroc,
     flickr8k,
     flickr_aes,
     folder,
+    footage,
     foregrounds,
+    kitti_odometry,
+    lvos,
+    mose,
     msrvtt,
     msvd,
     nasbench,
@@ -45,8 +50,12 @@ from percepta.datasets import (
     scannet_frames,
     scenenn,
     seven_scenes,
+    stray_scanner,
+    traffic,
     tum_rgbd,
+    video_folder,
     voc,
+    youtube_vos,
 )
 from percepta.errors import InputError, MissingFileError
 from percepta.files import is_system_file
@@ -68,8 +77,9 @@ class DataSet(Protocol):
 # In the order in which they are tried: a set with a layout of its own comes before those that any folder might be.
 SETS: tuple[Any, ...] = (
     refcoco, msrvtt, msvd, didemo, para, flickr_aes, oasis, plane_annotations, scannet, scannet_frames, scenenn,
-    seven_scenes, tum_rgbd, colmap, cifar, davis, coco_small, coco, voc, ccp, foregrounds, flickr8k, captioned, folder,
-    posed, posed_folder, class_folder, album, nasbench,
+    seven_scenes, tum_rgbd, euroc, kitti_odometry, stray_scanner, colmap, cifar, youtube_vos, lvos, mose, davis,
+    video_folder, coco_small, coco, voc, ccp, foregrounds, flickr8k, captioned, folder, posed, posed_folder,
+    class_folder, album, nasbench, *traffic.SETS, footage,
 )  # fmt: skip
 
 

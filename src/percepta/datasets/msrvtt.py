@@ -9,16 +9,16 @@ one sentence each, and for training those of MSRVTT_train.9k.csv (video_id), or 
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from percepta.datasets.captioned import Clip, Missing, check_videos, find_files, has_videos, rows
-from percepta.datasets.problem import Problem
-from percepta.datasets.ratings import note, read_table
+from percepta.datasets.problem import Problem, noting
+from percepta.datasets.tables import note, read_table
 from percepta.errors import MissingFileError
+from percepta.files import listed, plain_text, subfolders
+from percepta.formats import read_json
 
 NAME = "MSR-VTT"
 FILES = "*videodatainfo*.json or MSRVTT_data.json, and videos"
@@ -28,7 +28,8 @@ TEST_TABLE, TRAIN_TABLE = "*jsfusion_test*.csv", "*train*9k*.csv"
 
 def find(root: Path) -> list[Path]:
     """The JSON files that hold the data set, here or one folder down; none where it is something else."""
-    files = sorted([*root.glob("*.json"), *root.glob("*/*.json")])
+    folders = [root, *subfolders(root)] if root.is_dir() else []
+    files = [path for folder in folders for path in listed(folder, endings={".json"})]
     return [path for path in files if "videodatainfo" in path.name.lower() or "msrvtt" in path.name.lower()]
 
 
@@ -66,11 +67,11 @@ def read(root: Path, problems: list[Problem] | None = None, warnings: list[Probl
         if not sentences:
             if warnings is not None:
                 warnings.append(Problem(where[video], None, f"{video} has no sentence"))
-        elif video not in found:
+        elif (path := found.get(plain_text(video))) is None:
             missing[where[video]].add(video, None)
         else:
             group = f"msrvtt/{video}"
-            clips.append(Clip(video, found[video], tuple(sentences), group, "msrvtt", split, table=where[video]))
+            clips.append(Clip(video, path, tuple(sentences), group, "msrvtt", split, table=where[video]))
     for entry in missing.values():
         entry.close()
     check_videos(clips, {k: v for k, v in found.items() if k not in splits}, root, warnings)
@@ -85,15 +86,16 @@ def _json(
     problems: list[Problem] | None,
 ) -> None:
     """Adds the videos and sentences of one JSON."""
-    try:
-        content = json.loads(table.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        return note(problems, table, getattr(error, "lineno", None), f"not a JSON text ({error}); download it again")
-    if not isinstance(content, dict) or not {"videos", "sentences"} <= content.keys():
+    content = None
+    with noting(problems, table):
+        content = read_json(table)
+    if content is None:
+        return
+    if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in ("videos", "sentences")):
         return note(problems, table, 1, 'no lists "videos" and "sentences": not a file of MSR-VTT')
     for number, row in enumerate(content["videos"]):
-        split = _SPLITS.get(str(_cell(row, "split")))
-        if not _cell(row, "video_id") or split is None:
+        video, split = _cell(row, "video_id"), _SPLITS.get(_cell(row, "split"))
+        if not video or split is None:
             note(
                 problems,
                 table,
@@ -101,9 +103,9 @@ def _json(
                 f'videos[{number}] lacks "video_id", or its "split" is none of train, validate, test',
             )
             continue
-        splits[row["video_id"]], where[row["video_id"]] = split, table
+        splits[video], where[video] = split, table
     for number, row in enumerate(content["sentences"]):
-        video, caption = _cell(row, "video_id"), str(_cell(row, "caption") or "").strip()
+        video, caption = _cell(row, "video_id"), _cell(row, "caption")
         if not video or not caption:
             note(problems, table, None, f'sentences[{number}] lacks "video_id" or "caption"')
         elif video not in splits:
@@ -112,13 +114,15 @@ def _json(
             captions[video].append(caption)
 
 
-def _cell(row: Any, name: str) -> Any:
-    return row.get(name) if isinstance(row, Mapping) else None
+def _cell(row: Any, name: str) -> str:
+    """A text; "" for anything else, and where there is none."""
+    value = row.get(name) if isinstance(row, dict) else None
+    return value.strip() if isinstance(value, str) else ""
 
 
 def _split_1k(root: Path, splits: dict[str, str], problems: list[Problem] | None) -> dict[str, list[str]]:
     """Changes the splits to 1k-A where its tables are there; returns the one sentence of each test video."""
-    tables = {path.name.lower(): path for path in [*root.rglob("*.csv")]}
+    tables = {path.name.lower(): path for path in listed(root, recursive=True, endings={".csv"})}
     tests = [path for name, path in tables.items() if Path(name).match(TEST_TABLE)]
     trains = [path for name, path in tables.items() if Path(name).match(TRAIN_TABLE)]
     if not tests:
@@ -131,11 +135,11 @@ def _split_1k(root: Path, splits: dict[str, str], problems: list[Problem] | None
             note(problems, tests[0], line, "the sentence is empty")
         else:
             only[video] = [sentence]
-    listed = {video for _, video in rows(trains[0], "video_id")} if trains else splits.keys() - only.keys()
+    chosen = {video for _, video in rows(trains[0], "video_id")} if trains else splits.keys() - only.keys()
     for video in list(splits):
         if video in only:
             splits[video] = "test"
-        elif video in listed:
+        elif video in chosen:
             splits[video] = "train"
         else:
             del splits[video]

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from percepta.datasets.captioned import Clip, Missing, check_videos, find_files, has_videos
 from percepta.datasets.problem import Problem
-from percepta.datasets.ratings import note
+from percepta.datasets.tables import note
 from percepta.errors import InputError, MissingFileError
+from percepta.files import plain_text, read_lines, subfolders
 
 NAME = "MSVD"
 FILES = "AllVideoDescriptions.txt with train_list.txt, ..., and videos"
@@ -24,7 +25,7 @@ LISTS = {"train": "train_list.txt", "val": "val_list.txt", "test": "test_list.tx
 def find(root: Path) -> Path | None:
     """The table of sentences, or the pickle in its place, here or one folder down."""
     for name in (TABLE, PICKLE):
-        for path in (root / name, *sorted(root.glob(f"*/{name}"))):
+        for path in (root / name, *(folder / name for folder in (subfolders(root) if root.is_dir() else ()))):
             if path.is_file():
                 return path
     return None
@@ -63,11 +64,12 @@ def read(root: Path, problems: list[Problem] | None = None, warnings: list[Probl
     for video, sentences in captions.items():
         if splits and video not in splits:
             continue
-        if video not in found:
+        path = found.get(plain_text(video))
+        if path is None:
             missing.add(video, first[video])
             continue
         split, line = splits.get(video, ""), first[video]
-        clip = Clip(video, found[video], tuple(sentences), f"msvd/{video}", "msvd", split, table=table, line=line)
+        clip = Clip(video, path, tuple(sentences), f"msvd/{video}", "msvd", split, table=table, line=line)
         clips.append(clip)
     missing.close()
     check_videos(clips, found, root, warnings)
@@ -79,7 +81,7 @@ def _sentences(table: Path, problems: list[Problem] | None) -> tuple[dict[str, l
     captions: dict[str, list[str]] = defaultdict(list)
     first: dict[str, int] = {}
     # A few sentences of the published file are no UTF-8: their odd letters are replaced rather than the file refused.
-    for line, text in enumerate(table.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    for line, text in enumerate(read_lines(table, errors="replace"), start=1):
         if not text.strip() or text.startswith("#"):
             continue
         video, _, sentence = text.strip().partition(" ")
@@ -99,7 +101,7 @@ def _splits(folder: Path, captions: dict[str, list[str]], problems: list[Problem
         raise MissingFileError(Problem(folder, None, f"no {gone}; all three lists are needed, or none"))
     splits: dict[str, str] = {}
     for split, path in there.items():
-        for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        for line, text in enumerate(read_lines(path), start=1):
             video = text.strip()
             if video and video not in captions:
                 note(problems, path, line, f"{video} has no sentence")

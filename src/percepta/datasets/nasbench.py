@@ -7,8 +7,6 @@ column ArchitectureString such as |nor_conv_3x3~0|+|none~0|skip_connect~1|+|...|
 
 from __future__ import annotations
 
-import csv
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +16,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int64
 
+from percepta.datasets.tables import read_table, to_number
 from percepta.errors import InputError, MissingFileError
+from percepta.formats import read_json, short
 
 NAME = "NAS-Bench-Macro"
 TABLE = "nas-bench-macro_cifar10.json"
@@ -91,10 +91,7 @@ def read_macro(path: Path | str) -> Macro:
         path = find(path) or path / TABLE
     if not path.is_file():
         raise MissingFileError(f"{path}: no such file; expected NAS-Bench-Macro's nas-bench-macro_cifar10.json")
-    try:
-        content = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not JSON ({error})") from None
+    content = read_json(path)
     if not isinstance(content, Mapping) or not content:
         raise InputError(f"{path}: expected an object of architectures by their code")
     seeds = None
@@ -106,7 +103,7 @@ def read_macro(path: Path | str) -> Macro:
                 None if len(entry["test_acc"]) == seeds else f"{len(entry['test_acc'])} seeds, the first has {seeds}"
             )
         if problem:
-            raise InputError(f"{path}: entry {code!r}: {problem}")
+            raise InputError(f"{path}: entry {short(code)}: {problem}")
     rows = list(content.values())
     return Macro(
         tuple(content),
@@ -118,17 +115,16 @@ def read_macro(path: Path | str) -> Macro:
 
 
 def _entry_problem(code: str, entry: Any) -> str | None:
-    if not re.fullmatch("[012]+", code):
+    if not re.fullmatch("[012]{1,100}", code):
         return "a code is made of the digits 0, 1 and 2"
     if not isinstance(entry, Mapping) or not {"test_acc", "params", "flops"} <= set(entry):
         return "expected test_acc, params and flops"
     values = entry["test_acc"]
-    if (
-        not isinstance(values, list)
-        or not values
-        or not all(isinstance(v, int | float) and 0 <= v <= 100 for v in values)
-    ):
-        return f"test_acc has to be a list of percentages, got {values!r}"
+    if not isinstance(values, list) or not values or not all(type(v) in (int, float) and 0 <= v <= 100 for v in values):
+        return f"test_acc has to be a list of percentages, got {short(values)}"
+    for name in ("params", "flops"):
+        if type(entry[name]) not in (int, float) or not 0 <= entry[name] < 1e18:
+            return f"{name} has to be a number, got {short(entry[name])}"
     return None
 
 
@@ -194,19 +190,17 @@ def read_cells(path: Path | str) -> Cells:
         raise MissingFileError(f"{path}: no such file; expected NAS-Bench-201 as CSV")
     wanted = [*SETS.values(), "ArchitectureString", "UniqueString"]
     operations, accuracy, unique = [], {name: [] for name in SETS}, []
-    with path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        missing = [name for name in wanted if name not in (reader.fieldnames or ())]
-        if missing:
-            raise InputError(f"{path}: the column {missing[0]} is missing; expected {', '.join(wanted)}")
-        for line, row in enumerate(reader, 2):
-            try:
-                operations.append(parse_cell(row["ArchitectureString"]))
-                for name, column in SETS.items():
-                    accuracy[name].append(float(row[column]))
-            except (ValueError, TypeError) as error:
-                raise InputError(f"{path}, line {line}: {error}") from None
-            unique.append(row["UniqueString"])
+    for line, (*numbers, architecture, same) in read_table(path, wanted, ragged=True):
+        try:
+            operations.append(parse_cell(architecture))
+        except InputError as error:
+            raise InputError(f"{path}, line {line}: {error}") from None
+        for name, text in zip(SETS, numbers, strict=True):
+            value = to_number(text)
+            if value is None:
+                raise InputError(f"{path}, line {line}: {SETS[name]} is a number, not {short(text)}")
+            accuracy[name].append(value)
+        unique.append(same)
     values = {name: np.array(column, np.float64) for name, column in accuracy.items()}
     return Cells(np.array(operations, np.int64).reshape(-1, 6), values, tuple(unique))
 
@@ -219,7 +213,7 @@ def parse_cell(text: str) -> list[int]:
     """
     found = re.findall(r"\|([a-z0-9_]+)~(\d)(?=\|)", (text or "").replace("+", ""))
     if tuple(int(source) for _, source in found) != SOURCES:
-        raise InputError(f"expected six edges from the nodes {SOURCES}, got {text!r}")
+        raise InputError(f"expected six edges from the nodes {SOURCES}, got {short(text)}")
     unknown = [name for name, _ in found if name not in OPERATIONS]
     if unknown:
         raise InputError(f"the operation {unknown[0]!r} is none of {', '.join(OPERATIONS)}")

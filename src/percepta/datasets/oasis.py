@@ -5,7 +5,6 @@ How beautiful 657 people found them is from Brielmann & Pelli 2019.
 
 from __future__ import annotations
 
-import csv
 import re
 from pathlib import Path
 
@@ -15,9 +14,11 @@ from percepta.datasets import flickr8k
 from percepta.datasets.captioned import Clip, picture_clips
 from percepta.datasets.problem import Problem
 from percepta.datasets.rater_tables import Tally, read_profiles
-from percepta.datasets.ratings import Field, Study, note, read_table, to_number
+from percepta.datasets.ratings import Field, Study
 from percepta.datasets.scene import Scene
 from percepta.datasets.studies import OASIS_FIELDS, OASIS_SCALE
+from percepta.datasets.tables import note, read_table, to_number
+from percepta.files import file_named
 
 NAME = "OASIS"
 FILES = "images.csv (item,file,theme,caption), raters.csv and ratings.csv with images/"
@@ -41,9 +42,9 @@ def read(root: Path, problems: list[Problem] | None = None, warnings: list[Probl
         problems: a list to add to; None: the first is raised.
         warnings: a list to add to; None: they are dropped.
     """
-    with (root / "images.csv").open(newline="") as file:
-        captions = {row["file"]: [row["caption"].split(".")[0].strip()] for row in csv.DictReader(file)}
-    return flickr8k.scenes(root, captions, "oasis")
+    rows = read_table(root / "images.csv", ("file", "caption"), problems=problems)
+    captions = {file: [caption.split(".")[0].strip()] for _, (file, caption) in rows if file and caption.strip(" .")}
+    return flickr8k.scenes(root, captions, "oasis", problems)
 
 
 def study(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> Study:
@@ -53,12 +54,12 @@ def study(root: Path, problems: list[Problem] | None = None, warnings: list[Prob
 
     Args:
         root: the folder with the three tables.
-        problems: see `ratings.py`.
-        warnings: see `ratings.py`.
+        problems: see `tables.py`.
+        warnings: see `tables.py`.
 
     Raises:
         MissingFileError: a table is missing.
-        InputError: a table without its columns; a bad row where `problems` is None (see `ratings.py`).
+        InputError: a table without its columns; a bad row where `problems` is None (see `tables.py`).
     """
     people, profiles = read_profiles(root / "raters.csv", "rater", COLUMNS, problems, codes={"gender": _GENDERS})
     items: dict[str, tuple[Path, str]] = {}
@@ -70,7 +71,8 @@ def study(root: Path, problems: list[Problem] | None = None, warnings: list[Prob
             note(problems, root / "images.csv", line, f"item {item} or file {file!r} comes twice")
         else:
             files.add(file)
-            items[item] = root / "images" / file, re.sub(r"\s*\d+\s*$", "", theme).lower() or file
+            picture = file_named(root / "images", file) or root / "images" / file
+            items[item] = picture, re.sub(r"\s*\d+\s*$", "", theme).lower() or file
     who = {person: i for i, person in enumerate(people)}
     what = {item: i for i, item in enumerate(items)}
     path = root / "ratings.csv"

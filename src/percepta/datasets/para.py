@@ -22,16 +22,9 @@ from jaxtyping import Float
 
 from percepta.datasets.problem import Problem
 from percepta.datasets.rater_tables import Tally, read_profiles
-from percepta.datasets.ratings import (
-    Number,
-    Scale,
-    Study,
-    note,
-    read_columns,
-    read_table,
-    to_number,
-)
+from percepta.datasets.ratings import Number, Scale, Study
 from percepta.datasets.studies import PARA_FIELDS, PARA_SCALE
+from percepta.datasets.tables import note, read_columns, read_table, to_number
 from percepta.errors import InputError
 
 NAME = "PARA"
@@ -80,7 +73,7 @@ def study(
 
     Args:
         root: the official folder, or the one around it.
-        problems, warnings: see `ratings.py`.
+        problems, warnings: see `tables.py`.
         quality: qualityScore is snapped to this scale, and a warning says how often. Re-implementations round to whole
             numbers, as here; Scale(1, 5, 0.1) keeps the tenths that the official file is said to hold.
 

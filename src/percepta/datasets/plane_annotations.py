@@ -10,7 +10,6 @@ plane_info.npy holds pickled objects and is not read; a plane's class is what mo
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,10 +20,15 @@ from PIL import Image
 from scipy import ndimage
 
 from percepta.datasets import nyu40
-from percepta.datasets.posed import nearest, read_depth, read_matrix
+from percepta.datasets.posed import nearest, read_colour, read_depth, read_matrix, top_left
+from percepta.datasets.problem import Problem, noting
+from percepta.datasets.tables import read_table
 from percepta.errors import InputError, MissingFileError
+from percepta.files import file_named, listed, subfolders
+from percepta.formats import read_arrays
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics, back_project, plane_in
+from percepta.media import image
 
 
 @dataclass(frozen=True)
@@ -98,8 +102,8 @@ class AnnotatedScene:
     @cached_property
     def names(self) -> list[str]:
         """Frames that have an annotation, in order."""
-        found = [p.stem for p in (self.root / "annotation" / "segmentation").glob("*.png")]
-        return sorted(found, key=lambda name: (int(name) if name.isdigit() else -1, name))
+        folder = self.root / "annotation" / "segmentation"
+        return [path.stem for path in listed(folder, endings={".png"})] if folder.is_dir() else []
 
     @cached_property
     def planes(self) -> Float64[np.ndarray, "n 3"]:
@@ -109,10 +113,7 @@ class AnnotatedScene:
             InputError: another array.
         """
         path = self.root / "annotation" / "planes.npy"
-        try:
-            out = np.load(path, allow_pickle=False)
-        except ValueError as error:
-            raise InputError(f"{path}: no plain array of numbers ({error})") from None
+        out = read_arrays(path, {"": "fiu"})[""]
         if out.ndim != 2 or out.shape[1] != 3 or not np.isfinite(out).all():
             raise InputError(f"{path}: expected n × 3 finite numbers, found {out.shape}")
         return out.astype(np.float64)
@@ -121,14 +122,27 @@ class AnnotatedScene:
         """world_from_camera."""
         return read_matrix(self.root / "frames" / "pose" / f"{name}.txt", (4, 4))
 
-    def pairs(self, baseline_m: tuple[float, float], max_frames: int = 20) -> list[tuple[str, str]]:
-        """(reference, source): for each tracked frame the nearest later one within so many frames and so far away."""
-        tracked = [(n, self.pose(n)) for n in self.names]
-        tracked = [(n, p) for n, p in tracked if np.isfinite(p).all()]
+    def pairs(
+        self, baseline_m: tuple[float, float], max_frames: int = 20, problems: list[Problem] | None = None
+    ) -> list[tuple[str, str]]:
+        """(reference, source): for each tracked frame the nearest later one within so many frames and so far away.
+
+        Args:
+            baseline_m: shortest and longest distance.
+            max_frames: how many frames later at most.
+            problems: gets frames whose pose cannot be read, which are then left out; None: it is raised.
+        """
+        tracked = []
+        for name in self.names:
+            with noting(problems, self.root / "frames" / "pose" / f"{name}.txt"):
+                pose = self.pose(name)
+                if np.isfinite(pose).all():
+                    poses.check(pose, str(self.root / "frames" / "pose" / f"{name}.txt"))
+                    tracked.append((name, pose))
         out = []
         for i, (name, pose) in enumerate(tracked):
             for other, there in tracked[i + 1 :]:
-                if name.isdigit() and other.isdigit() and int(other) - int(name) > max_frames:
+                if name.isdecimal() and other.isdecimal() and int(other) - int(name) > max_frames:
                     break
                 if baseline_m[0] <= np.linalg.norm(there[:3, 3] - pose[:3, 3]) <= baseline_m[1]:
                     out.append((name, other))
@@ -138,11 +152,10 @@ class AnnotatedScene:
     def picture(self, name: str, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
         """The colour picture at (width, height)."""
         folder = self.root / "frames" / "color"
-        path = next((p for p in (folder / f"{name}.jpg", folder / f"{name}.png") if p.is_file()), None)
+        path = file_named(folder, f"{name}.jpg") or file_named(folder, f"{name}.png")
         if path is None:
             raise MissingFileError(f"{folder / name}.jpg: no such file")
-        with Image.open(path) as picture:
-            return np.asarray(picture.convert("RGB").resize(size, Image.Resampling.BOX))
+        return np.asarray(read_colour(path).resize(size, Image.Resampling.BOX))
 
     def frame(self, name: str, size: tuple[int, int] = (640, 480)) -> AnnotatedFrame:
         """A frame with its cleaned planes.
@@ -155,13 +168,12 @@ class AnnotatedScene:
         colour = self.picture(name, size)
         if colour.mean() < self.rules.min_brightness:
             raise InputError(f"{self.root}, frame {name}: too dark (mean {colour.mean():.0f} of 255)")
-        depth = nearest(read_depth(self.root / "frames" / "depth" / f"{name}.png"), *size)
-        matrix = read_matrix(self.root / "frames" / "intrinsic" / "intrinsic_depth.txt", (4, 4))
-        with Image.open(self.root / "frames" / "depth" / f"{name}.png") as picture:
-            camera = Intrinsics.of(matrix, *picture.size).resized(*size)
+        whole = read_depth(self.root / "frames" / "depth" / f"{name}.png")
+        given = self.root / "frames" / "intrinsic" / "intrinsic_depth.txt"
+        camera = Intrinsics.of(top_left(read_matrix(given), given), *whole.shape[::-1]).resized(*size)
+        depth = nearest(whole, *size)
         path = self.root / "annotation" / "segmentation" / f"{name}.png"
-        with Image.open(path) as picture:
-            index = decode(np.asarray(picture.convert("RGB").resize(size, Image.Resampling.NEAREST)))
+        index = decode(np.asarray(read_colour(path).resize(size, Image.Resampling.NEAREST)))
         if index.max(initial=-1) >= len(self.planes):
             raise InputError(f"{path}: names plane {index.max()}, but planes.npy has {len(self.planes)}")
         segments, normal, offset = self._cleaned(index, depth, camera, pose)
@@ -199,8 +211,10 @@ class AnnotatedScene:
         path = self.root / "label-filt" / f"{name}.png"
         if not path.is_file() or not self._classes:
             return out
-        with Image.open(path) as picture:
-            raw = np.asarray(picture.resize(size, Image.Resampling.NEAREST)).astype(np.int64)
+        picture = image.load(path)
+        if picture.mode not in ("1", "L", "P", "I;16", "I"):
+            raise InputError(f"{path}: labels are a picture with one channel, not of Pillow's mode {picture.mode}")
+        raw = np.asarray(picture.resize(size, Image.Resampling.NEAREST)).astype(np.int64)
         for i in range(count):
             votes = np.bincount([self._classes.get(int(value), 0) for value in raw[(segments == i) & (raw > 0)]])
             if votes.sum():
@@ -214,13 +228,12 @@ class AnnotatedScene:
         table = next((p for p in (self.root / places[0].name, *places) if p.is_file()), None)
         if table is None:
             return {}
-        with table.open(encoding="utf-8", newline="") as file:
-            rows = csv.DictReader(file, delimiter="\t")
-            if not {"id", "raw_category", "nyu40id"} <= set(rows.fieldnames or ()):
-                raise InputError(f"{table}, line 1: expected columns id, raw_category and nyu40id")
-            return {
-                int(row["id"]): nyu40.planemvs_of(int(row["nyu40id"] or 0), row["raw_category"] or "") for row in rows
-            }
+        out = {}
+        for line, (number, name, nyu) in read_table(table, ("id", "raw_category", "nyu40id"), strip=False, ragged=True):
+            if not (number.isdecimal() and (nyu or "0").isdecimal()):
+                raise InputError(f"{table}, line {line}: id and nyu40id are whole numbers, not {number!r} and {nyu!r}")
+            out[int(number)] = nyu40.planemvs_of(int(nyu or 0), name)
+        return out
 
 
 # ------------------------------------------------------------------------------------------------ as a set of data
@@ -243,8 +256,8 @@ def _folders(root: Path) -> list[Path]:
     root = Path(root)
     if not root.is_dir():
         return []
-    scans = sorted((root / "scans").iterdir()) if (root / "scans").is_dir() else []
-    return [path for path in (root, *sorted(root.iterdir()), *scans) if (path / "annotation/planes.npy").is_file()]
+    scans = subfolders(root / "scans") if (root / "scans").is_dir() else []
+    return [path for path in (root, *subfolders(root), *scans) if (path / "annotation/planes.npy").is_file()]
 
 
 READS = {AnnotatedScene: scenes}

@@ -21,8 +21,10 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 from PIL import Image
 
-from percepta.datasets.problem import Problem
+from percepta.datasets.problem import Problem, noting, tell
 from percepta.errors import InputError, MissingFileError
+from percepta.files import listed, read_lines
+from percepta.formats import to_float
 from percepta.geometry import camera as cameras
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics
@@ -94,15 +96,32 @@ class Recording:
         Args:
             size: (width, height) to bring them to; None: the depth picture's size.
             stride: take every n-th frame.
-            skip_untracked: leave out frames whose pose is not finite, as ScanNet writes it; else they are an error.
+            skip_untracked: leave out frames whose pose is not finite, as ScanNet writes it, and damaged ones, of which
+                a warning says how many; else they are errors.
 
         Raises:
-            InputError: a damaged file or a pose that is no rigid motion, naming the file.
+            InputError: a damaged file or a pose that is no rigid motion, naming the file: of all frames, or of any
+                where `skip_untracked` is False.
         """
-        for i in range(0, len(self), stride):
-            if skip_untracked and not np.isfinite(self.pose(i)).all():
-                continue
-            yield self.read(i, size)
+        problems: list[Problem] | None = [] if skip_untracked else None
+        count, rows = 0, range(0, len(self), stride)
+        for i in rows:
+            frame = None
+            with noting(problems, self.colours[i]):
+                if not skip_untracked or np.isfinite(self.pose(i)).all():
+                    frame = self.read(i, size)
+            if frame is not None:
+                count += 1
+                yield frame
+        tell(problems or (), f"{len(rows)} frames", strict=not count)
+
+    def tracked(self, i: int) -> Float64[np.ndarray, "4 4"]:
+        """world_from_camera of frame i; NaN where it is not known, cannot be read or is no rigid motion."""
+        try:
+            pose = self.pose(i)
+        except (OSError, ValueError):
+            return np.full((4, 4), np.nan)
+        return np.full((4, 4), np.nan) if poses.problem(pose) else pose
 
     def pose(self, i: int) -> Float64[np.ndarray, "4 4"]:
         """world_from_camera of frame i as its file gives it, whatever it holds."""
@@ -151,13 +170,7 @@ def read_colour(path: Path) -> Image.Image:
     Raises:
         MissingFileError: no such file. InputError: it cannot be read.
     """
-    try:
-        with Image.open(path) as picture:
-            return picture.convert("RGB")
-    except FileNotFoundError:
-        raise
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{path}: the picture cannot be read ({error})") from None
+    return pictures.load(path).convert("RGB")
 
 
 def read_depth(path: Path, unit_m: float = 0.001) -> Float32[np.ndarray, "h w"]:
@@ -166,15 +179,10 @@ def read_depth(path: Path, unit_m: float = 0.001) -> Float32[np.ndarray, "h w"]:
     Raises:
         InputError: no 16-bit picture with one channel.
     """
-    try:
-        with Image.open(path) as picture:
-            mode, values = picture.mode, np.asarray(picture)
-    except FileNotFoundError:
-        raise
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{path}: the depth picture cannot be read ({error})") from None
-    if not mode.startswith("I"):
-        raise InputError(f"{path}: depth is a 16-bit picture with one channel, not of Pillow's mode {mode}")
+    picture = pictures.load(path)
+    values = np.asarray(picture)
+    if not picture.mode.startswith("I") or values.min(initial=0) < 0:
+        raise InputError(f"{path}: depth is a 16-bit picture with one channel, not of Pillow's mode {picture.mode}")
     return (np.where(np.isin(values, NO_READING), 0, values) * np.float64(unit_m)).astype(np.float32)
 
 
@@ -185,13 +193,16 @@ def read_matrix(path: Path, shape: tuple[int, int] | None = None) -> Float64[np.
         MissingFileError: no such file.
         InputError: something else in it, or another shape.
     """
-    try:
-        rows = [
-            [float(word) for word in line.replace(",", " ").split()] for line in Path(path).read_text().splitlines()
-        ]
-        out = np.array([row for row in rows if row], np.float64)
-    except ValueError as error:
-        raise InputError(f"{path}: expected rows of numbers ({error})") from None
+    rows: list[list[float]] = []
+    for number, line in enumerate(read_lines(path), 1):
+        try:
+            row = [to_float(word) for word in line.replace(",", " ").split()]
+        except ValueError as error:
+            raise InputError(f"{path}, line {number}: expected rows of numbers ({error})") from None
+        if row and rows and len(row) != len(rows[0]):
+            raise InputError(f"{path}, line {number}: {len(row)} numbers, where the first row has {len(rows[0])}")
+        rows += [row] if row else []
+    out = np.array(rows, np.float64)
     if out.ndim != 2 or (shape is not None and out.shape != shape):
         wanted = "a matrix" if shape is None else f"{shape[0]}×{shape[1]} numbers"
         raise InputError(f"{path}: expected {wanted}, found {'×'.join(map(str, out.shape))}")
@@ -207,15 +218,26 @@ def read_intrinsics(root: Path) -> Float64[np.ndarray, "3 3"]:
     path = root / "intrinsics.txt"
     if not path.is_file():
         raise MissingFileError(f"{path}: no such file; it holds the 3×3 matrix of the camera")
-    return read_matrix(path)[:3, :3]
+    return top_left(read_matrix(path), path)
 
 
-def folder(root: Path, *, unit_m: float = 0.001) -> Recording:
+def top_left(matrix: Float64[np.ndarray, "n m"], path: Path) -> Float64[np.ndarray, "3 3"]:
+    """K of a matrix that holds it as 3×3 or 4×4; InputError for any other, and for what is no K, naming the file."""
+    if matrix.shape not in ((3, 3), (4, 4), (3, 4)):
+        raise InputError(f"{path}: expected 3×3 or 4×4 numbers, found {'×'.join(map(str, matrix.shape))}")
+    k = matrix[:3, :3]
+    if not np.isfinite(k).all() or k[0, 0] <= 0 or k[1, 1] <= 0 or abs(k[0, 1]) > 1e-6 * k[0, 0]:
+        raise InputError(f"{path}: intrinsics are fx 0 cx, 0 fy cy, 0 0 1 with fx and fy above 0, not {k.tolist()}")
+    return k
+
+
+def folder(root: Path, *, unit_m: float = 0.001, problems: list[Problem] | None = None) -> Recording:
     """A plain posed folder, see above.
 
     Args:
         root: the folder.
         unit_m: metres of one step of the depth files.
+        problems: as other recordings take it; files without their partners are in `alone` of the recording.
 
     Raises:
         MissingFileError: a folder, a file or intrinsics.txt is missing.
@@ -263,7 +285,7 @@ def together(
 
 def order(name: str) -> tuple[int, str]:
     """What names of frames are sorted by: the number in them, −1 where there is none, then the name itself."""
-    digits = "".join(c for c in name if c.isdigit())
+    digits = "".join(c for c in name if c in "0123456789")
     return (int(digits) if digits else -1, name)
 
 
@@ -284,14 +306,16 @@ def numbered(where: Path, suffixes: frozenset[str] | set[str]) -> dict[str, Path
 
     Raises:
         MissingFileError: no such folder.
+        InputError: two files of one number, of which nobody can say which one belongs to it.
     """
     if not where.is_dir():
         raise MissingFileError(f"{where}: no such folder")
-    out = {}
-    for path in sorted(where.iterdir()):
-        if path.suffix.lower() in suffixes:
-            number, _ = order(path.stem)
-            out[str(number) if number >= 0 else path.stem] = path
+    out: dict[str, Path] = {}
+    for path in listed(where, endings=suffixes):
+        number, _ = order(path.stem)
+        other = out.setdefault(str(number) if number >= 0 else path.stem, path)
+        if other != path:
+            raise InputError(f"{path}: has the number {number}, as {other.name}; remove one of them")
     return out
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64, UInt8
-from PIL import Image
 from scipy import ndimage
 
 from percepta.datasets import posed
 from percepta.datasets.posed import Recording
+from percepta.datasets.problem import Problem, noting
 from percepta.errors import InputError
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics
@@ -87,8 +87,12 @@ def is_one(root: Path) -> bool:
     return has_poses and (root / "intrinsics.txt").is_file() and not (root / "depth").is_dir()
 
 
-def read(root: Path) -> list[PosedPicture]:
+def read(root: Path, problems: list[Problem] | None = None) -> list[PosedPicture]:
     """The pictures that have a pose, in the order of their numbers; those whose pose is not finite are left out.
+
+    Args:
+        root: the folder.
+        problems: gets what is wrong with single pictures and poses, which are then left out; None: it is raised.
 
     Raises:
         MissingFileError: a folder or intrinsics.txt is missing.
@@ -103,30 +107,32 @@ def read(root: Path) -> list[PosedPicture]:
         raise InputError(f"{root}: {len(colours)} pictures and {len(places)} poses, but none of one name")
     out = []
     for name in names:
-        pose = posed.read_matrix(places[name], (4, 4))
-        if not np.isfinite(pose).all():
-            continue
-        poses.check(pose, str(places[name]))
-        with Image.open(colours[name]) as picture:
-            size = picture.size
-        out.append(PosedPicture(colours[name], Intrinsics.of(matrix, *size), pose))
+        with noting(problems, places[name]):
+            pose = posed.read_matrix(places[name], (4, 4))
+            if not np.isfinite(pose).all():
+                continue
+            poses.check(pose, str(places[name]))
+            height, width = pictures.size(colours[name], upright=False)
+            out.append(PosedPicture(colours[name], Intrinsics.of(matrix, width, height), pose))
     return out
 
 
-def of_recording(recording: Recording) -> list[PosedPicture]:
-    """The colour pictures of a recording with the colour camera's poses; frames that were not tracked are left out."""
-    out, size = [], None
+def of_recording(recording: Recording, problems: list[Problem] | None = None) -> list[PosedPicture]:
+    """The colour pictures of a recording with the colour camera's poses; frames that were not tracked are left out.
+
+    `problems` is as in `read`.
+    """
+    out = []
     for i, path in enumerate(recording.colours):
-        pose = recording.pose(i)
-        if not np.isfinite(pose).all():
-            continue
-        poses.check(pose, f"{recording.poses[i]}, frame {path.stem}")
-        if recording.pose_of == "depth" and recording.colour_from_depth is not None:
-            pose = pose @ poses.inverse(recording.colour_from_depth)
-        if size is None:
-            with Image.open(path) as picture:
-                size = picture.size
-        out.append(PosedPicture(path, Intrinsics.of(recording.colour_matrix, *size), pose))
+        with noting(problems, path):
+            pose = recording.pose(i)
+            if not np.isfinite(pose).all():
+                continue
+            poses.check(pose, f"{recording.poses[i]}, frame {path.stem}")
+            if recording.pose_of == "depth" and recording.colour_from_depth is not None:
+                pose = pose @ poses.inverse(recording.colour_from_depth)
+            height, width = pictures.size(path, upright=False)
+            out.append(PosedPicture(path, Intrinsics.of(recording.colour_matrix, width, height), pose))
     return out
 
 

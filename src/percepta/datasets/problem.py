@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
+
+from percepta.errors import InputError
 
 Example = TypeVar("Example")
 
@@ -36,11 +39,39 @@ def noting(problems: list[Problem] | None, root: Path) -> Iterator[None]:
     except (OSError, ValueError) as error:
         if problems is None:
             raise
-        start = re.match(r"(.+?)(?:, line (\d+))?: (.*)", str(error), re.DOTALL)
-        if start is None:
-            problems.append(Problem(root, None, str(error)))
-        else:
-            problems.append(Problem(Path(start[1]), int(start[2]) if start[2] else None, start[3]))
+        problems.append(problem_of(root, error))
+
+
+def problem_of(root: Path, error: Exception) -> Problem:
+    """An error as a problem of the file and the line that its message begins with; else of `root`."""
+    if error.args and isinstance(error.args[0], Problem):
+        return error.args[0]
+    text = str(error)
+    if text.startswith(f"{root}: "):
+        return Problem(root, None, text.removeprefix(f"{root}: "))
+    start = re.match(r"(.+?)(?:, line (\d+))?: (.*)", text, re.DOTALL)
+    if start is None or len(start[1]) > 4000:
+        return Problem(root, None, text)
+    return Problem(Path(start[1]), int(start[2]) if start[2] else None, start[3])
+
+
+def tell(problems: Sequence[Problem], what: str, *, strict: bool = False) -> None:
+    """Says by a warning how many items were left out, and names the first.
+
+    Args:
+        problems: one for each item that was left out; without any nothing is said.
+        what: what they are of, for the message: "120 pictures of pets".
+        strict: raise the first instead.
+
+    Raises:
+        InputError: there is a problem, and `strict` is set.
+    """
+    if not problems:
+        return
+    if strict:
+        raise InputError(problems[0])
+    more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+    warnings.warn(f"left out of {what}: {problems[0]}{more}; `percepta data SYSTEM check` lists all", stacklevel=3)
 
 
 @dataclass(frozen=True)

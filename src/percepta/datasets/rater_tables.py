@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from percepta.datasets.problem import Problem
-from percepta.datasets.ratings import Field, note, read_table
+from percepta.datasets.ratings import Field
+from percepta.datasets.tables import note, read_table
 
 
 @dataclass
@@ -43,7 +44,7 @@ def read_profiles(
         path: CSV whose first line names its columns.
         key: column of the identifiers.
         columns: column -> the field it fills.
-        problems: see `ratings.py`; a wrong value is left out, a person who comes twice counts once.
+        problems: see `tables.py`; a wrong value is left out, a person who comes twice counts once.
         codes: column -> {what the table holds: which choice that is}.
 
     Raises:

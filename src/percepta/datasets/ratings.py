@@ -1,30 +1,22 @@
 """Rating studies: people who gave pictures scores, and what is known about the people. No torch, no pictures opened.
 
-Every reader (`oasis`, `para`, `flickr_aes`, `album`) returns a `Study`. All of them take two lists:
-
-    problems    None: the first bad row raises InputError with file and line. A list: it is noted there and left out.
-    warnings    None: dropped. A list: what was mended or looks odd is noted there.
-
-What makes a file unreadable as a whole (missing, no such column, not UTF-8) raises in either case; the exception's
-first argument is then the `Problem`.
+Every reader (`oasis`, `para`, `flickr_aes`, `album`) returns a `Study`. All of them take the two lists that `tables.py`
+describes: `problems` and `warnings`.
 """
 
 from __future__ import annotations
 
-import csv
-import difflib
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
 from pathlib import Path
 from typing import Literal, TypeAlias, overload
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from percepta.datasets.problem import Problem
-from percepta.errors import InputError, MissingFileError
+from percepta.datasets.tables import nearest, to_number
+from percepta.errors import InputError
 
 Number: TypeAlias = float | int  # shapes are checked at run time in tests, and there an int is no float
 _CLOSE = 1e-6  # how far from the grid a score may lie: files hold 3.3000001
@@ -235,133 +227,6 @@ class Study:
             labels=self.labels,
             source=self.source,
         )
-
-
-def note(problems: list[Problem] | None, file: Path, line: int | None, message: str) -> None:
-    """Adds to the list; without a list raises InputError, whose first argument is the `Problem`.
-
-    Args:
-        problems: the list; None: raise.
-        file: where it is.
-        line: counted from 1; None where lines mean nothing.
-        message: what is wrong.
-    """
-    problem = Problem(file, line, message)
-    if problems is None:
-        raise InputError(problem)
-    problems.append(problem)
-
-
-def to_number(text: str) -> float | None:
-    """A finite number, or None."""
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
-def nearest(name: str, names: Collection[str]) -> str:
-    """The end of a message, " (did you mean X?)"; empty where no name comes close."""
-    close = difflib.get_close_matches(name, names, 1, 0.6) if name else []
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
-
-def read_table(
-    path: Path,
-    required: Sequence[str],
-    optional: Sequence[str] = (),
-    *,
-    strip: bool = True,
-    problems: list[Problem] | None = None,
-) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """Rows of a CSV as (line, cells of the required and then of the optional columns).
-
-    UTF-8 with or without a byte order mark; separated by commas, semicolons or tabs, whichever makes the header fit.
-    Columns are found by name, in any case and with spaces around. Blank lines are passed over.
-
-    Args:
-        path: the file; its first line names the columns.
-        required: columns that must be there, at least two.
-        optional: columns that may be missing: their cells are then empty.
-        strip: take spaces off both ends of every cell.
-        problems: see the top of this file.
-
-    Raises:
-        MissingFileError: no such file.
-        InputError: an empty file, a missing column, text that is not UTF-8; a bad row where `problems` is None.
-    """
-    if not path.is_file():
-        raise MissingFileError(Problem(path, None, f"no such file; expected a table with columns {_list(required)}"))
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            header, mark = _header(path, file.readline(), required)
-            known = [name.lower() for name in header]
-            places = [known.index(name.lower()) if name.lower() in known else -1 for name in (*required, *optional)]
-            take = itemgetter(*places)
-            reader = csv.reader(file, delimiter=mark, strict=True)
-            while True:
-                line = reader.line_num + 2  # where the row starts: a quoted cell may hold line breaks
-                try:
-                    cells = next(reader)
-                except StopIteration:
-                    return
-                except csv.Error as error:
-                    note(problems, path, line, f"not a row of a CSV ({error}); look for a quote too many")
-                    return
-                if len(cells) == len(header):
-                    cells.append("")  # what the place -1 of a missing column finds
-                    yield line, tuple(cell.strip() for cell in take(cells)) if strip else take(cells)
-                elif any(cell.strip() for cell in cells):
-                    note(problems, path, line, f"{len(cells)} columns, but the first line names {len(header)}")
-    except UnicodeDecodeError:
-        raise _not_utf8(path) from None
-
-
-def read_columns(path: Path, required: Sequence[str]) -> list[str]:
-    """Names of a table's columns as they are written; takes and raises what `read_table` does."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return _header(path, file.readline(), required)[0]
-    except UnicodeDecodeError:
-        raise _not_utf8(path) from None
-
-
-def _header(path: Path, text: str, required: Sequence[str]) -> tuple[list[str], str]:
-    """Names of the columns as they are written, and the mark between them."""
-    missing = list(required)
-    for mark in ",;\t":
-        names = [name.strip() for name in next(csv.reader([text], delimiter=mark), [])]
-        known = [name.lower() for name in names]
-        lacking = [name for name in required if name.lower() not in known]
-        if not lacking:
-            twice = [name for name in required if known.count(name.lower()) > 1]
-            if twice:
-                raise InputError(Problem(path, 1, f"column {twice[0]} comes twice"))
-            return names, mark
-        if len(lacking) < len(missing):
-            missing = lacking
-    if not text.strip():
-        raise InputError(Problem(path, 1, f"no header; the first line names the columns: {_list(required)}"))
-    raise InputError(
-        Problem(
-            path, 1, f"no column {_list(missing)}; the first line names the columns and must hold {_list(required)}"
-        )
-    )
-
-
-def _list(names: Sequence[str]) -> str:
-    return ", ".join(names)
-
-
-def _not_utf8(path: Path) -> InputError:
-    """The error, with the line of the first byte that is not UTF-8."""
-    data, line = path.read_bytes(), None
-    try:
-        data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-    return InputError(Problem(path, line, "not UTF-8 text; save the table as UTF-8"))
 
 
 def _means(

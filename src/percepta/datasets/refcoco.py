@@ -12,18 +12,18 @@ and the pictures in images/train2014 (or one of `PICTURES`).
 
 from __future__ import annotations
 
-import json
-import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from percepta.datasets import coco
-from percepta.datasets.coco import CocoMask
+from percepta.datasets.coco import UnionMask, ident
 from percepta.datasets.problem import Problem, noting
-from percepta.datasets.scene import SPLITS, PngMask, Region, Scene, unused
+from percepta.datasets.scene import SPLITS, MaskSource, PngMask, Region, Scene, unused
 from percepta.errors import InputError, MissingFileError
+from percepta.files import file_named, is_system_file
+from percepta.formats import checked, field, kind_of, read_json, read_pickle, short
 
 NAME = "RefCOCO, RefCOCO+ or RefCOCOg"
 FILES = (
@@ -106,7 +106,7 @@ def parts(root: Path) -> list[Part]:
 
 
 def _glob(root: Path, *patterns: str) -> list[Path]:
-    return sorted(path for pattern in patterns for path in root.glob(pattern))
+    return sorted(path for pattern in patterns for path in root.glob(pattern) if not is_system_file(path))
 
 
 def read(
@@ -156,7 +156,8 @@ def read(
     out: list[Scene] = []
     for part in found:
         with noting(problems, part.path):
-            out += read_published(part.path, images) if part.splitter else read_prepared(part.path, images)
+            reader = read_published if part.splitter else read_prepared
+            out += reader(part.path, images, problems)
     if warnings is not None and not found[0].splitter:
         warnings += unused(root, ("masks",), out)
     return out
@@ -166,120 +167,137 @@ def _label(part: Part) -> str:
     return f"{part.dataset} ({part.splitter})" if part.splitter else part.dataset
 
 
-def read_published(path: Path, images: Path | None = None) -> list[Scene]:
-    """All references of refs(...).p with the instances.json beside it; errors as in `read`."""
-    refs = [ref for ref in load_refs(path) if ref["split"] in SPLITS]
+def read_published(path: Path, images: Path | None = None, problems: list[Problem] | None = None) -> list[Scene]:
+    """All references of refs(...).p with the instances.json beside it.
+
+    Args:
+        path: of the references.
+        images: folder of the pictures; None looks in the usual places.
+        problems: gets references that are wrong, which are then left out; None: the first is raised.
+
+    Raises:
+        MissingFileError, InputError: as in `read`.
+    """
+    refs = load_refs(path)
     table_path = path.parent / "instances.json"
     if not table_path.is_file():
         raise MissingFileError(f"{table_path}: no such file; it comes in the same archive as {path.name}")
-    table = coco.load(table_path)
-    pictures = {picture["id"]: picture for picture in table["images"]}
-    objects = {entry["id"]: entry for entry in table["annotations"]}
-    names = {category["id"]: str(category["name"]) for category in table["categories"]}
+    table = coco.load(table_path, problems)
+    masks = {one.id: one for one in table.objects}
     # A picture's name is taken from instances.json: the one in the reference carries the object's number as
     # well.
-    folder = images
     name = path.parent.resolve().name
     part = _label(Part(name, path.stem.removeprefix("refs(").removesuffix(")"), path))
+    wanted = [table.pictures[key].file for ref in refs if (key := _hashable(ref, "image_id")) in table.pictures]
+    folder = images
     out = []
-    for ref in refs:
-        where = f"{path}: reference {ref['ref_id']}"
-        if ref["image_id"] not in pictures or ref["ann_id"] not in objects:
-            raise InputError(f"{where}: picture {ref['image_id']} or object {ref['ann_id']} is not in {table_path}")
-        picture, entry = pictures[ref["image_id"]], objects[ref["ann_id"]]
-        if not entry.get("segmentation"):
-            raise InputError(f"{where}: object {ref['ann_id']} has no segmentation")
-        if folder is None:
-            folder = _pictures([path.parent.parent, path.parent], picture["file_name"])
-        mask = CocoMask(entry["segmentation"], int(picture["height"]), int(picture["width"]))
-        region = Region(mask, names.get(entry["category_id"], ""), _sentences(ref, where))
-        file, group = folder / picture["file_name"], f"coco/{ref['image_id']}"
-        out.append(Scene(file, (region,), name, group, split=ref["split"], part=part))
+    for i, ref in enumerate(refs):
+        where = f"{path}: reference {short(ref.get('ref_id', i), 20)}" if isinstance(ref, dict) else f"{path}: [{i}]"
+        with noting(problems, path):
+            if missing := [key for key in ("ref_id", "ann_id", "image_id", "split", "sentences") if key not in ref]:
+                raise InputError(f"{path}: reference {i} has no {', '.join(missing)}")
+            split = field(ref, "split", str, where)
+            if split not in SPLITS:
+                continue
+            key = ident(ref, "image_id", where)
+            numbers = ref["ann_id"] if isinstance(ref["ann_id"], list) else [ident(ref, "ann_id", where)]
+            numbers = [number for number in numbers if isinstance(number, int | str)]
+            if key not in table.pictures or not numbers or any(number not in masks for number in numbers):
+                listed = ", ".join(map(str, numbers)) or short(ref["ann_id"])
+                raise InputError(f"{where}: picture {key} or object {listed} is not in {table_path}")
+            picture, objects = table.pictures[key], [masks[number] for number in numbers]
+            parts = tuple(one.mask for one in objects if one.mask is not None)
+            if len(parts) < len(objects):
+                raise InputError(f"{where}: object {objects[0].id} has no segmentation")
+            mask: MaskSource = parts[0] if len(parts) == 1 else UnionMask(parts)
+            region = Region(mask, objects[0].name if len(parts) == 1 else "", _sentences(ref, where))
+            if folder is None:
+                folder = _pictures([path.parent.parent, path.parent], wanted)
+            file = _picture(folder, picture.file, where)
+            out.append(Scene(file, (region,), name, f"coco/{key}", split=split, part=part))
     return out
 
 
-def read_prepared(path: Path, images: Path | None = None) -> list[Scene]:
-    """The references of anns/<dataset>/<split>.json with their masks/<dataset>/<ref_id>.png."""
+def read_prepared(path: Path, images: Path | None = None, problems: list[Problem] | None = None) -> list[Scene]:
+    """The references of anns/<dataset>/<split>.json with their masks/<dataset>/<ref_id>.png.
+
+    Args:
+        path: of the JSON.
+        images: folder of the pictures; None looks in the usual places.
+        problems: gets references that are wrong, which are then left out; None: the first is raised.
+    """
     root, dataset = path.parent.resolve().parent.parent, path.parent.resolve().name
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from None
-    if not isinstance(entries, list):
-        raise InputError(f"{path}: expected a list of references, found {type(entries).__name__}")
+    entries = checked(read_json(path), list, f"{path}: its content")
+    names = [entry["img_name"] for entry in entries if isinstance(entry, dict) and type(entry.get("img_name")) is str]
     folder = images
     out = []
     for i, entry in enumerate(entries):
         where = f"{path}: entry {i}"
-        needed = ("segment_id", "img_name", "sentences")
-        missing = [key for key in needed if not isinstance(entry, dict) or key not in entry]
-        if missing:
-            raise InputError(f"{where} has no {', '.join(missing)}")
-        if folder is None:
-            folder = _pictures([root], entry["img_name"])
-        mask = PngMask(root / "masks" / dataset / f"{entry['segment_id']}.png")
-        region = Region(mask, "", _sentences(entry, where))
-        file, group = folder / entry["img_name"], f"coco/{Path(entry['img_name']).stem}"
-        out.append(Scene(file, (region,), dataset, group, split=path.stem, part=dataset))
+        with noting(problems, path):
+            if not isinstance(entry, dict):
+                raise InputError(f"{where}: expected an object, found {kind_of(entry)}")
+            if missing := [key for key in ("segment_id", "img_name", "sentences") if key not in entry]:
+                raise InputError(f"{where} has no {', '.join(missing)}")
+            name, number = field(entry, "img_name", str, where), ident(entry, "segment_id", where)
+            region = Region(PngMask(root / "masks" / dataset / f"{number}.png"), "", _sentences(entry, where))
+            if folder is None:
+                folder = _pictures([root], names)
+            file, group = _picture(folder, name, where), f"coco/{Path(name).stem}"
+            out.append(Scene(file, (region,), dataset, group, split=path.stem, part=dataset))
     return out
+
+
+def _hashable(ref: Any, key: str) -> int | str | None:
+    value = ref.get(key) if isinstance(ref, dict) else None
+    return value if isinstance(value, int | str) else None
+
+
+def _picture(folder: Path, name: str, where: str) -> Path:
+    path = file_named(folder, name)
+    if path is None:
+        raise MissingFileError(f"{where}: no picture {folder / name}")
+    return path
 
 
 def _sentences(ref: dict[str, Any], where: str) -> tuple[str, ...]:
     try:
-        sentences = tuple(str(sentence["sent"]).strip() for sentence in ref["sentences"])
-    except (TypeError, KeyError):
+        sentences = tuple(sentence["sent"].strip() for sentence in ref["sentences"])
+        good = all(isinstance(sentence, str) and sentence for sentence in sentences)
+    except (TypeError, KeyError, AttributeError):
         raise InputError(f'{where}: its sentences are no list of {{"sent": ...}}') from None
-    if not sentences or not all(sentences):
+    if not sentences or not good:
         raise InputError(f"{where} has an empty sentence, or none")
     return sentences
 
 
-def _pictures(roots: list[Path], first: str) -> Path:
+def _pictures(roots: list[Path], names: Sequence[str]) -> Path:
+    """The folder that has most of some pictures."""
     folders = [root / name for root in roots for name in PICTURES]
-    for folder in folders:
-        if (folder / first).is_file():
-            return folder
-    looked = ", ".join(str(folder) for folder in folders)
+    tried = names[:: max(1, len(names) // 50)]
+    counts = [sum(file_named(folder, name) is not None for name in tried) for folder in folders]
+    if names and max(counts):
+        return folders[counts.index(max(counts))]
+    looked, first = ", ".join(str(folder) for folder in folders), names[0] if names else "the first picture"
     raise MissingFileError(f"{first} (a picture of COCO train2014) is in none of {looked}; name the folder")
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    """Lists, tuples, dicts, sets, texts and numbers: nothing that could run code when it is loaded."""
-
-    def find_class(self, module_name: str, global_name: str, /) -> Any:
-        plain = {"set": set, "frozenset": frozenset}
-        if module_name in ("builtins", "__builtin__") and global_name in plain:
-            return plain[global_name]
-        raise pickle.UnpicklingError(f"it holds {module_name}.{global_name}, not only plain containers")
 
 
 def load_refs(path: Path) -> list[dict[str, Any]]:
     """The list in a refs(...).p file, written by Python 2 or 3, loaded without running anything.
 
     Raises:
-        InputError: damaged, holding a class (which is named), or not a list of references.
+        InputError: damaged, holding a class (which is named), or not a list. Entries that are no table come empty.
     """
-    try:
-        with path.open("rb") as file:
-            refs = _PlainUnpickler(file, encoding="latin1").load()
-    except pickle.UnpicklingError as error:
-        raise InputError(f"{path}: this pickle is not read: {error}") from None
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # a damaged pickle raises nearly anything
-        raise InputError(f"{path}: not a pickle, or damaged ({type(error).__name__}: {error})") from None
+    refs = read_pickle(path, {(module, kind.__name__): kind for module in _BUILTINS for kind in (set, frozenset)})
     if not isinstance(refs, list | tuple):
-        raise InputError(f"{path}: expected a list of references, found {type(refs).__name__}")
-    out = []
-    for i, ref in enumerate(refs):
-        if isinstance(ref, dict):  # keys are bytes where Python 3 wrote them so
-            ref = {k.decode() if isinstance(k, bytes) else k: v for k, v in ref.items()}
-        needed = ("ref_id", "ann_id", "image_id", "split", "sentences")
-        missing = [key for key in needed if not isinstance(ref, dict) or key not in ref]
-        if missing:
-            raise InputError(f"{path}: reference {i} has no {', '.join(missing)}")
-        out.append(ref)
-    return out
+        raise InputError(f"{path}: expected a list of references, found {kind_of(refs)}")
+    # Keys are bytes where Python 3 wrote them so.
+    return [{str(_text(key)): value for key, value in ref.items()} if isinstance(ref, dict) else {} for ref in refs]
 
+
+def _text(key: object) -> object:
+    return key.decode("latin1") if isinstance(key, bytes) else key
+
+
+_BUILTINS = ("builtins", "__builtin__")  # what Python 3 and Python 2 call it
 
 READS = {Scene: read}

@@ -14,15 +14,17 @@ or as one .npz with xyz, rgb, nyu40, instance.
 
 from __future__ import annotations
 
-import csv
-import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
+from percepta.datasets.tables import read_table
 from percepta.errors import InputError, MissingFileError
+from percepta.files import listed, read_lines
+from percepta.formats import checked, field, read_arrays, read_json, to_float
 from percepta.geometry import ply
 from percepta.geometry import pose as poses
 
@@ -52,9 +54,13 @@ class LabelledScan:
 def is_one(root: Path) -> bool:
     """Whether there is a labelled scan: a file of one, or a folder with such files somewhere in it."""
     root = Path(root)
-    if root.is_file():
-        return root.suffix in (".npz", ".ply")
-    return any(root.rglob("*.npz")) or any(root.rglob("*_vh_clean_2.ply"))
+    return root.suffix in (".npz", ".ply") if root.is_file() else next(_inside(root), None) is not None
+
+
+def _inside(root: Path) -> Iterator[Path]:
+    """The files of scans in a folder and below it."""
+    found = listed(root, recursive=True, endings=(".npz", ".ply")) if root.is_dir() else iter(())
+    return (path for path in found if path.suffix == ".npz" or path.name.endswith("_vh_clean_2.ply"))
 
 
 def files(root: Path) -> dict[str, Path]:
@@ -64,7 +70,7 @@ def files(root: Path) -> dict[str, Path]:
         MissingFileError: there is none.
     """
     root = Path(root)
-    found = [root] if root.suffix in (".npz", ".ply") else [*root.rglob("*.npz"), *root.rglob("*_vh_clean_2.ply")]
+    found = [root] if root.suffix in (".npz", ".ply") else [*_inside(root)]
     out = {path.name.removesuffix(".npz").removesuffix("_vh_clean_2.ply"): path for path in sorted(found)}
     if not out:
         raise MissingFileError(f"{root}: no labelled scan. Looked for {FILES}")
@@ -86,18 +92,19 @@ def read(path: Path, *, labels: Path | None = None, aligned: bool = False) -> La
     path = Path(path)
     if path.suffix == ".npz":
         return _read_npz(path)
-    mesh = path if path.is_file() else _only(path, "*_vh_clean_2.ply")
+    mesh = path if path.is_file() else _only(path, "_vh_clean_2.ply")
     name = mesh.name.removesuffix("_vh_clean_2.ply")
     cloud = ply.read(mesh)
     xyz = cloud.columns("x", "y", "z").astype(np.float32)
-    rgb = cloud.columns("red", "green", "blue").astype(np.uint8)
+    rgb = cloud.colours()
     instance, from_objects = _instances(mesh, name, len(xyz), labels)
     painted = mesh.with_name(f"{name}_vh_clean_2.labels.ply")
     if painted.is_file():
         label = ply.read(painted).columns("label")[:, 0]
         if len(label) != len(xyz):
             raise InputError(f"{painted}: {len(label)} vertices, but {mesh.name} has {len(xyz)}")
-        label = np.where(label <= 40, label, 0).astype(np.uint8)
+        whole = np.where(label <= 40, label, 0)  # larger numbers are raw categories that have no class of NYU
+        label = labels_of(whole, f"{painted}: label")
     elif from_objects is not None:
         label = from_objects
     else:
@@ -107,25 +114,38 @@ def read(path: Path, *, labels: Path | None = None, aligned: bool = False) -> La
     return LabelledScan(name, xyz, rgb, label, instance)
 
 
-def _only(folder: Path, pattern: str) -> Path:
-    found = sorted(folder.glob(pattern))
+def _only(folder: Path, ending: str) -> Path:
+    found = [path for path in listed(folder) if path.name.endswith(ending)] if folder.is_dir() else []
     if len(found) != 1:
-        raise MissingFileError(f"{folder}: expected one {pattern}, found {len(found)}")
+        raise MissingFileError(f"{folder}: expected one file *{ending}, found {len(found)}")
     return found[0]
 
 
 def _read_npz(path: Path) -> LabelledScan:
-    with np.load(path, allow_pickle=False) as file:
-        missing = {"xyz", "rgb", "nyu40", "instance"} - set(file.files)
-        if missing:
-            raise InputError(f"{path}: no array {', '.join(sorted(missing))}; it has {', '.join(file.files)}")
-        arrays = [file[key] for key in ("xyz", "rgb", "nyu40", "instance")]
-    if len({len(a) for a in arrays}) != 1:
-        raise InputError(f"{path}: arrays of different length: {[len(a) for a in arrays]}")
-    xyz, rgb, label, instance = arrays
+    arrays = read_arrays(path, {"xyz": "fiu", "rgb": "fiu", "nyu40": "fiu", "instance": "fiu"})
+    xyz, rgb, label, instance = arrays.values()
+    for name, array, rows in (("xyz", xyz, (3,)), ("rgb", rgb, (3,)), ("nyu40", label, ()), ("instance", instance, ())):
+        if array.ndim != 1 + len(rows) or array.shape[1:] != rows or len(array) != len(xyz):
+            wanted = " ".join(map(str, (len(xyz) if xyz.ndim else "n", *rows)))
+            raise InputError(f"{path}: {name} has the shape {array.shape}, not {wanted}")
+    if instance.size and not (
+        instance.min() >= 0 and instance.max() < 1 << 31 and (instance == np.floor(instance)).all()
+    ):
+        raise InputError(f"{path}: instance goes from {instance.min()} to {instance.max()}; 0 is none, 1 the first")
     return LabelledScan(
-        path.stem, xyz.astype(np.float32), rgb.astype(np.uint8), label.astype(np.uint8), instance.astype(np.int32)
+        path.stem,
+        xyz.astype(np.float32),
+        ply.colour_bytes(rgb, f"{path}: rgb"),
+        labels_of(label, f"{path}: nyu40"),
+        instance.astype(np.int32),
     )
+
+
+def labels_of(values: np.ndarray, what: str) -> UInt8[np.ndarray, " n"]:
+    """Labels as bytes; InputError where one is negative, above 255 or no whole number. `what` names them."""
+    if values.size and not (values.min() >= 0 and values.max() <= 255 and (values == np.floor(values)).all()):
+        raise InputError(f"{what}: labels are numbers from 0 (unlabelled) to 40, not {values.min()} to {values.max()}")
+    return values.astype(np.uint8)
 
 
 def _instances(
@@ -137,34 +157,31 @@ def _instances(
     instance = np.zeros(count, np.int32)
     if not objects.is_file():
         return instance, None
-    found = sorted(mesh.parent.glob(f"{name}_vh_clean_2*.segs.json"))
+    ends = (f"{name}_vh_clean_2", ".segs.json")
+    found = [path for path in listed(mesh.parent) if path.name.startswith(ends[0]) and path.name.endswith(ends[1])]
     if not found:
         raise MissingFileError(f"{mesh.parent}: {objects.name} needs {name}_vh_clean_2.0.010000.segs.json beside it")
-    segments = np.asarray(_json(found[0], "segIndices"))
+    segments = _numbers(field(read_json(found[0]), "segIndices", list, str(found[0])), f"{found[0]}: 'segIndices'")
     if len(segments) != count:
         raise InputError(f"{found[0]}: {len(segments)} segments, but {mesh.name} has {count} vertices")
-    groups = _json(objects, "segGroups")
+    groups = field(read_json(objects), "segGroups", list, str(objects))
     table = table or _table_near(mesh)
     names = label_map(table) if table else None
     label = np.zeros(count, np.uint8)
     for number, group in enumerate(groups, 1):
-        if not {"segments", "label"} <= group.keys():
-            raise InputError(f"{objects}: object {number} has no segments or no label; it has {', '.join(group)}")
-        mine = np.isin(segments, group["segments"])
+        where = f"{objects}: object {number}"
+        own = _numbers(field(group, "segments", list, where), f"{where}: 'segments'")
+        mine = np.isin(segments, own)
         instance[mine] = number
-        label[mine] = (names or {}).get(group["label"], 0)
+        label[mine] = (names or {}).get(field(group, "label", str, where), 0)
     return instance, None if names is None else label
 
 
-def _json(path: Path, key: str) -> list:
-    """The list that a JSON file has under a key."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from None
-    if not isinstance(content, dict) or not isinstance(content.get(key), list):
-        raise InputError(f"{path}: expected an object with a list {key}")
-    return content[key]
+def _numbers(values: list, what: str) -> np.ndarray:
+    """A list that JSON gave as whole numbers."""
+    if any(type(value) is not int or abs(value) >= 1 << 62 for value in values):
+        values = [checked(value, int, what) for value in values]
+    return np.array(values, np.int64)
 
 
 def _table_near(mesh: Path) -> Path | None:
@@ -180,26 +197,21 @@ def label_map(path: Path) -> dict[str, int]:
         InputError: another table, or a number that is none, naming the line.
     """
     out: dict[str, int] = {}
-    with Path(path).open(encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file, delimiter="\t")
-        if not {"raw_category", "nyu40id"} <= set(rows.fieldnames or ()):
-            raise InputError(f"{path}, line 1: expected columns raw_category and nyu40id, found {rows.fieldnames}")
-        for row in rows:
-            number = row["nyu40id"] or ""
-            if not number.isdecimal() or int(number) > 40:
-                raise InputError(f"{path}, line {rows.line_num}: nyu40id is a number from 0 to 40, not {number!r}")
-            out[row["raw_category"]] = int(number)
+    for line, (name, number) in read_table(path, ("raw_category", "nyu40id"), strip=False, ragged=True):
+        if not (number.isascii() and number.isdecimal()) or int(number) > 40:
+            raise InputError(f"{path}, line {line}: nyu40id is a number from 0 to 40, not {number!r}")
+        out[name] = int(number)
     return out
 
 
 def _alignment(path: Path) -> np.ndarray | None:
     if not path.is_file():
         return None
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(read_lines(path), 1):
         key, _, value = line.partition("=")
         if key.strip() == "axisAlignment":
             try:
-                return np.array([float(word) for word in value.split()]).reshape(4, 4)
+                return np.array([to_float(word) for word in value.split()]).reshape(4, 4)
             except ValueError:
                 raise InputError(f"{path}, line {number}: axisAlignment is 16 numbers, not {value.strip()!r}") from None
     return None

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from percepta.datasets.posed import Recording, numbered, read_matrix, together
+from percepta.datasets.posed import Recording, numbered, read_matrix, together, top_left
+from percepta.datasets.problem import Problem
 
 NAME = "ScanNet frames"
 FILES = "color/, depth/, pose/ and intrinsic/intrinsic_color.txt"
@@ -18,8 +19,10 @@ def is_one(root: Path) -> bool:
     return (Path(root) / "intrinsic" / "intrinsic_color.txt").is_file()
 
 
-def read(root: Path) -> Recording:
+def read(root: Path, *, problems: list[Problem] | None = None) -> Recording:
     """The frames of one scan, exported from its .sens file. Depth is registered to colour, in millimetres.
+
+    `problems` is as other recordings take it; files without their partners are in `alone` of the recording.
 
     Raises:
         MissingFileError: a folder or a matrix is missing.
@@ -27,8 +30,8 @@ def read(root: Path) -> Recording:
     """
     root = Path(root)
     colours, depths = numbered(root / "color", {".jpg", ".jpeg", ".png"}), numbered(root / "depth", {".png"})
-    colour = read_matrix(root / "intrinsic" / "intrinsic_color.txt", (4, 4))[:3, :3]
-    depth = read_matrix(root / "intrinsic" / "intrinsic_depth.txt", (4, 4))[:3, :3]
+    places = [root / "intrinsic" / f"intrinsic_{kind}.txt" for kind in ("color", "depth")]
+    colour, depth = (top_left(read_matrix(path), path) for path in places)
     return together(root, colours, depths, numbered(root / "pose", {".txt"}), colour, depth)
 
 

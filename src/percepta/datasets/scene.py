@@ -11,17 +11,19 @@ They give all scenes of the set. `of_split` and `stride` choose among them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Integer
-from PIL import Image
 
 from percepta.datasets.problem import Problem
+from percepta.datasets.tables import note
 from percepta.errors import InputError
+from percepta.files import file_named, listed
+from percepta.media import image
 from percepta.media.image import SUFFIXES
 
 SPLITS = ("train", "val", "test", "testA", "testB")
@@ -46,10 +48,9 @@ class PngMask:
 
     def load(self) -> Integer[np.ndarray, "h w"] | Bool[np.ndarray, "h w"]:
         """The file's values, which all masks of one file share."""
-        with Image.open(self.path) as picture:
-            # An indexed picture keeps its indices; of colours and of transparency only the brightest colour counts.
-            plain = picture if picture.mode in ("1", "L", "P", "I;16", "I") else picture.convert("RGB")
-            pixels = np.asarray(plain)
+        picture = image.load(self.path)
+        # An indexed picture keeps its indices; of colours and of transparency only the brightest colour counts.
+        pixels = np.asarray(picture if picture.mode in ("1", "L", "P", "I;16", "I") else picture.convert("RGB"))
         return pixels.max(-1) if pixels.ndim == 3 else pixels
 
     def select(self, pixels: Integer[np.ndarray, "h w"] | Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
@@ -130,6 +131,25 @@ def stride(scenes: Iterable[Scene], every: int) -> list[Scene]:
     return out
 
 
+def with_masks(
+    pictures: Path, masks: Path, problems: list[Problem] | None, endings: Collection[str] = SUFFIXES
+) -> Iterator[tuple[Path, Path]]:
+    """(picture, mask) of a folder of pictures and one with a PNG of the same name for each.
+
+    Args:
+        pictures: a folder.
+        masks: another.
+        problems: gets pictures without a mask, which are then left out; None: the first is raised.
+        endings: of the pictures.
+    """
+    for path in listed(pictures, endings=endings):
+        mask = file_named(masks, f"{path.stem}.png")
+        if mask is None:
+            note(problems, path, None, f"no mask {masks / path.stem}.png")
+        else:
+            yield path, mask
+
+
 def unused(root: Path, folders: Iterable[str], scenes: Sequence[Scene]) -> list[Problem]:
     """Pictures and masks in some folders of a set that no scene names: one warning a folder, with the first of them.
 
@@ -142,7 +162,7 @@ def unused(root: Path, folders: Iterable[str], scenes: Sequence[Scene]) -> list[
     named |= {r.mask.path for scene in scenes for r in scene.regions if isinstance(r.mask, PngMask)}
     out = []
     for name in folders:
-        files = (path for path in sorted((root / name).rglob("*")) if path.suffix.lower() in SUFFIXES)
+        files = listed(root / name, recursive=True, endings=SUFFIXES) if (root / name).is_dir() else ()
         if spare := [path for path in files if path not in named]:
             more = f", nor {len(spare) - 1} more in {name}/" if len(spare) > 1 else ""
             out.append(Problem(spare[0], None, f"nothing names this file{more}"))

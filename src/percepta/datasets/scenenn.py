@@ -11,7 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from percepta.datasets.posed import Recording, numbered, together
+from percepta.datasets.problem import Problem
 from percepta.errors import InputError, MissingFileError
+from percepta.files import read_lines
+from percepta.formats import short, to_float
 
 NAME = "SceneNN"
 FILES = "image/, depth/ and trajectory.log"
@@ -31,12 +34,13 @@ def _log(root: Path) -> Path | None:
     return next((p for p in (root / "trajectory.log", root / f"{root.name}_trajectory.log") if p.is_file()), None)
 
 
-def read(root: Path, *, matrix: np.ndarray | None = None) -> Recording:
+def read(root: Path, *, matrix: np.ndarray | None = None, problems: list[Problem] | None = None) -> Recording:
     """The frames of one scene.
 
     Args:
         root: the scene's folder.
         matrix: K; None: the one of the Asus camera that the main part of the set was taken with.
+        problems: as other recordings take it; files without their partners are in `alone` of the recording.
 
     Raises:
         MissingFileError: a folder or trajectory.log is missing.
@@ -56,16 +60,19 @@ def read(root: Path, *, matrix: np.ndarray | None = None) -> Recording:
 
 def read_log(path: Path) -> np.ndarray:
     """Poses `n 4 4` of a trajectory.log as Redwood and SceneNN write it: blocks of a line of numbers and a matrix."""
-    rows = [line.split() for line in Path(path).read_text().splitlines() if line.strip()]
+    rows = [(number, line.split()) for number, line in enumerate(read_lines(path), 1) if line.strip()]
     if len(rows) % 5 or not rows:
         raise InputError(f"{path}: {len(rows)} lines are no blocks of five (three numbers, then four rows)")
     out = np.empty((len(rows) // 5, 4, 4))
     for i in range(len(out)):
-        for j, words in enumerate(rows[5 * i + 1 : 5 * i + 5]):
+        for j, (number, words) in enumerate(rows[5 * i + 1 : 5 * i + 5]):
             try:
-                out[i, j] = [float(word) for word in words]
+                values = [to_float(word) for word in words]
             except ValueError:
-                raise InputError(f"{path}, line {5 * i + j + 2}: expected four numbers, found {words}") from None
+                values = []
+            if len(values) != 4:
+                raise InputError(f"{path}, line {number}: expected four numbers, found {short(' '.join(words))}")
+            out[i, j] = values
     return out
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from percepta.datasets.problem import Problem
-from percepta.datasets.scene import PngMask, Region, Scene
+from percepta.datasets.scene import PngMask, Region, Scene, with_masks
+from percepta.files import listed
+from percepta.media.image import SUFFIXES
 
 NAME = "PASCAL VOC, co-segmentation"
 FILES = "images/<class>_<id>.* with masks/<class>_<id>.png, a class being one of VOC's twenty"
@@ -27,7 +29,7 @@ def is_one(root: Path) -> bool:
     """Whether there are images/ and masks/, and the first picture is named after a class."""
     if not ((root / "images").is_dir() and (root / "masks").is_dir()):
         return False
-    first = min((path.stem for path in (root / "images").iterdir() if path.suffix), default="")
+    first = next((path.stem for path in listed(root / "images", endings=SUFFIXES)), "")
     return _name(first).split("_")[0] in NAMES and (root / "masks" / f"{first}.png").is_file()
 
 
@@ -40,8 +42,8 @@ def read(root: Path, problems: list[Problem] | None = None, warnings: list[Probl
         warnings: a list to add to; None: they are dropped.
     """
     out = []
-    for image in sorted((root / "images").iterdir()):
-        region = Region(PngMask(root / "masks" / f"{image.stem}.png"), _name(image.stem), every=True)
+    for image, mask in with_masks(root / "images", root / "masks", problems):
+        region = Region(PngMask(mask), _name(image.stem), every=True)
         out.append(Scene(image, (region,), "voc", f"voc/{image.stem}"))
     return out
 

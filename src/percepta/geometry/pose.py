@@ -35,6 +35,8 @@ def problem(pose: np.ndarray, tolerance: float = _TOLERANCE) -> str:
     if np.abs(pose[3] - (0, 0, 0, 1)).max() > tolerance:
         return f"the last row of a pose is 0 0 0 1, not {_row(pose[3])}; is the matrix transposed?"
     rotation = pose[:3, :3].astype(np.float64)
+    if np.abs(rotation).max() > 1e6:
+        return f"a rotation has no entry as large as {np.abs(rotation).max():.3g}"
     determinant = float(np.linalg.det(rotation))
     if determinant <= 0:
         return f"the rotation has determinant {determinant:.3g}: it mirrors; flip one axis"

@@ -43,11 +43,17 @@ def write_picture(path: Path | str, picture: Image.Image, numbers: Mapping[str, 
         numbers: what the JSON holds; None writes none.
         path: with any ending; its folder is made.
     """
-    path, content = Path(path), io.BytesIO()
-    picture.save(content, "PNG")
+    path = Path(path)
     if numbers is not None:
         write_atomically(path.with_suffix(".json"), json.dumps(numbers, ensure_ascii=False) + "\n")
-    return write_atomically(path, content.getvalue())
+    return write_atomically(path, png(picture))
+
+
+def png(picture: Image.Image) -> bytes:
+    """A drawing as the bytes of a PNG file; notebooks show results by it."""
+    content = io.BytesIO()
+    picture.save(content, "PNG")
+    return content.getvalue()
 
 
 def colours(n: int) -> list[Colour]:
@@ -78,6 +84,7 @@ def overlay(
     *,
     score: float | None = None,
     alpha: float = 0.45,
+    dim: float = 0.0,
 ) -> Image.Image:
     """The picture with a tinted, outlined mask, and below it a bar with the sentence and the score.
 
@@ -89,6 +96,8 @@ def overlay(
         contour: width of the outline in pixels, 0 for none; None: 2, more on pictures above 800 pixels.
         score: 0..1, written at the right of the bar.
         alpha: strength of the tint, 0..1.
+        dim: how much of their light the places outside lose, 0..1: a mask stands out then, whatever colour is below.
+            Nothing is dimmed where the mask is empty.
 
     Raises:
         InputError: mask and picture differ in size; what `read` raises.
@@ -98,6 +107,8 @@ def overlay(
     if inside.shape != pixels.shape[:2]:
         raise InputError(f"the mask is {inside.shape}, the picture {pixels.shape[:2]} (height, width)")
     width = max(2.0, max(inside.shape) / 400) if contour is None else float(contour)
+    if dim and inside.any():
+        pixels = np.where(inside[..., None], pixels, pixels * np.float32(1 - dim))
     drawn = to_pil(_tint(pixels, inside, colour, width, alpha).transpose(2, 0, 1))
     return with_bar(drawn, text, score, colour) if text or score is not None else drawn
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -11,10 +15,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Num, UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, JpegImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
-from percepta.errors import InputError, InputTypeError, MissingExtraError, MissingFileError
+from percepta.errors import FolderError, InputError, InputTypeError, MissingExtraError, MissingFileError
 from percepta.files import PICTURE_SUFFIXES, check_regular, listed, matching
 
 SUFFIXES = PICTURE_SUFFIXES
@@ -29,6 +33,11 @@ RAW_SUFFIXES = frozenset({".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2"
 _STILL_BRANDS = frozenset({b"avif", b"avis", b"heic", b"heix", b"heif", b"mif1", b"msf1", b"heim", b"heis", b"hevc"})
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heif", b"mif1", b"msf1", b"heim", b"heis", b"hevc", b"hevx"})
 _CHANNELS = (1, 3, 4)
+MAX_PIXELS = 100_000_000
+"""Of a file that is read whole, as 32-bit floats; twice as many where a smaller picture is asked for."""
+LIFT = "PERCEPTA_MAX_PIXELS"
+"""The environment variable that sets another limit."""
+_LARGE = 16_000_000  # pixels from which a picture that will be small is averaged before it becomes floats
 
 Source: TypeAlias = str | Path | Image.Image | np.ndarray | Tensor
 
@@ -49,11 +58,12 @@ def read(source: Source, *, long_side: int | None = None, at_least: int | None =
 
     Raises:
         MissingFileError, IsADirectoryError: no such file; a folder.
-        InputError: an empty, truncated or unknown file, a video, an odd shape, values out of range.
+        InputError: an empty, truncated or unknown file, a video, more pixels than MAX_PIXELS, an odd shape, values out
+            of range.
         InputTypeError: something that is no picture.
     """
     if isinstance(source, str | Path):
-        image = _from_file(Path(source), long_side or at_least, at_least)
+        image = _from_file(Path(source), long_side, at_least)
     elif isinstance(source, Image.Image):
         image = _from_pil(source, "the PIL image")
     elif isinstance(source, Tensor):
@@ -168,26 +178,109 @@ def paths(where: str | Path) -> list[Path]:
     return pictures
 
 
-def size(path: Path) -> tuple[int, int]:
-    """(height, width) after EXIF rotation, from the file's header alone; same errors as `read`."""
+def size(path: Path, *, upright: bool = True) -> tuple[int, int]:
+    """(height, width) of what `read` gives, from the file's header alone; same errors as there.
+
+    With `upright` False of what `load` gives: TIFF files are turned while they are decoded, others are not.
+    """
     with _open(path) as picture:
         width, height = picture.size
-        turned = _orientation(picture) >= 5
+        turned = _orientation(picture) >= 5 and (upright or picture.format == "TIFF")
+        if picture.format == "TIFF":  # whose size may be turned already: by Pillow, and not by every version of it
+            tags = getattr(picture, "tag_v2", {})
+            width, height = tags.get(256, width), tags.get(257, height)
     return (width, height) if turned else (height, width)
 
 
-def _from_file(path: Path, draft: int | None, at_least: int | None) -> Float[Tensor, "3 h w"]:
+def broken(path: Path) -> str:
+    """Why a picture cannot be read; "" where it can. All of it is decoded, once as long as the file stays as it is."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return f"{path}: no such file"
+    return _broken(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=1 << 17)
+def _broken(path: Path, size: int, changed_ns: int) -> str:
+    try:
+        read(path, long_side=64)
+    except (OSError, ValueError) as error:
+        return str(error)
+    return ""
+
+
+def load(path: Path, *, at_least: tuple[int, int] | None = None, upright: bool = False) -> Image.Image:
+    """A picture file as Pillow decodes it, for those who need its own mode: masks, depth, what is cut before use.
+
+    Args:
+        path: of the file.
+        at_least: a JPEG may come at a half, a quarter, ... of its size, as long as it keeps this (width, height).
+        upright: turned the way the camera was held, as `read` does it.
+
+    Raises:
+        MissingFileError, IsADirectoryError, InputError: as `read`.
+    """
+    with _open(path) as picture, _named(path):
+        if at_least is not None:
+            picture.draft(None, at_least)  # pyright: ignore[reportArgumentType]
+        _few_enough(picture, path, MAX_PIXELS)
+        picture.load()
+        turned = upright and 2 <= _orientation(picture) <= 8
+        return ImageOps.exif_transpose(picture) if turned else picture.copy()
+
+
+def _from_file(path: Path, long_side: int | None, at_least: int | None) -> Float[Tensor, "3 h w"]:
+    smaller = long_side if long_side is not None and long_side > 0 else at_least
     with _open(path) as picture:
-        if draft is not None and draft > 0:
-            picture.draft(None, (draft, draft))  # pyright: ignore[reportArgumentType]
-        return _from_pil(picture, str(path), at_least)
+        if smaller is not None:
+            picture.draft(None, (smaller, smaller))  # pyright: ignore[reportArgumentType]
+        _few_enough(picture, path, MAX_PIXELS * (1 if smaller is None else 2))
+        return _from_pil(picture, path, long_side, at_least)
+
+
+def _few_enough(picture: Image.Image, path: Path, most: int) -> None:
+    """Raises InputError where a picture announces more pixels than may be read."""
+    pixels, most = picture.width * picture.height, _lifted() or most
+    if pixels > most:
+        raise InputError(
+            f"{path}: a picture of {pixels / 1e6:.0f} million pixels, more than {most / 1e6:.0f} million; make it "
+            f"smaller, or set the environment variable {LIFT}={pixels} if this machine has the memory"
+        )
+
+
+def _lifted() -> int | None:
+    """The limit that the user set."""
+    text = os.environ.get(LIFT, "")
+    if not text:
+        return None
+    if not text.isdecimal():
+        raise InputError(f"{LIFT} is a number of pixels, not {text!r}")
+    return int(text)
+
+
+@contextlib.contextmanager
+def _named(path: Path | str) -> Iterator[None]:
+    """Whatever Pillow's readers raise, as an InputError that names the file."""
+    try:
+        yield
+    except (InputError, FileNotFoundError, IsADirectoryError, PermissionError):
+        raise
+    except UnidentifiedImageError:
+        raise InputError(f"{path}: not a picture in any format that Pillow reads, or damaged at its start") from None
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{path}: too many pixels to open safely ({error}); {LIFT} sets another limit") from None
+    except Exception as error:  # damaged files raise nearly anything
+        text = str(error) or type(error).__name__
+        raise InputError(f"{path}: the picture cannot be decoded, truncated or damaged ({text})") from None
 
 
 def _open(path: Path) -> Image.Image:
-    if path.is_dir():
-        raise IsADirectoryError(
-            f"{path}: this is a folder; give one picture, or list the folder with media.image.paths"
-        )
+    folder = False
+    with contextlib.suppress(OSError):  # a name that is too long: said below
+        folder = path.is_dir()
+    if folder:
+        raise FolderError(f"{path}: this is a folder; give one picture, or list the folder with media.image.paths")
     with check_regular(path).open("rb") as file:
         head = file.read(16)
     if not head:
@@ -198,14 +291,32 @@ def _open(path: Path) -> Image.Image:
         raise InputError(f"{path}: a raw photograph; develop it into JPEG or TIFF with your camera's program first")
     if head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS:
         _register_heic(path)
-    try:
-        return Image.open(path)
-    except UnidentifiedImageError:
-        raise InputError(f"{path}: not a picture in any format that Pillow reads, or damaged at its start") from None
-    except Image.DecompressionBombError as error:
-        raise InputError(f"{path}: too many pixels to open safely ({error})") from None
-    except (OSError, SyntaxError, ValueError, struct.error) as error:
-        raise InputError(f"{path}: the picture cannot be read ({error})") from None
+    limit = _lifted()
+    if limit is not None and Image.MAX_IMAGE_PIXELS is not None:
+        Image.MAX_IMAGE_PIXELS = max(limit, Image.MAX_IMAGE_PIXELS)
+    with _named(path):
+        if head[:3] == b"\xff\xd8\xff":  # not by Image.open, which refuses large ones that a draft makes small
+            return JpegImagePlugin.JpegImageFile(path)
+        try:
+            return Image.open(path)
+        except ValueError:
+            if head[:8] != _PNG:
+                raise
+            return Image.open(io.BytesIO(_without_text(path)))
+
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def _without_text(path: Path) -> bytes:
+    """A PNG without its chunks of text: Pillow reads no picture that says more than a megabyte about itself."""
+    data, at, kept = path.read_bytes(), len(_PNG), [_PNG]
+    while at + 8 <= len(data):
+        (length,) = struct.unpack_from(">I", data, at)
+        if data[at + 4 : at + 8] not in (b"tEXt", b"zTXt", b"iTXt"):
+            kept.append(data[at : at + 12 + length])
+        at += 12 + length
+    return b"".join(kept)
 
 
 def _register_heic(path: Path) -> None:
@@ -241,27 +352,27 @@ def _orientation(picture: Image.Image) -> int:
         return 1
 
 
-def _from_pil(picture: Image.Image, name: str, at_least: int | None = None) -> Float[Tensor, "3 h w"]:
-    try:
-        array = _decode(picture, at_least)
-    except Image.DecompressionBombError as error:
-        raise InputError(f"{name}: too many pixels to open safely ({error})") from None
-    except (OSError, SyntaxError, EOFError, ValueError, struct.error) as error:
-        raise InputError(f"{name}: the picture cannot be decoded, truncated or damaged ({error})") from None
+def _from_pil(
+    picture: Image.Image, name: Path | str, long_side: int | None = None, at_least: int | None = None
+) -> Float[Tensor, "3 h w"]:
+    with _named(name):
+        array = _decode(picture, long_side, at_least)
     try:
         return _from_array(array, channels_first=False)
     except ValueError as error:
         raise InputError(f"{name}: {error}") from None
 
 
-def _decode(picture: Image.Image, at_least: int | None) -> np.ndarray:
+def _decode(picture: Image.Image, long_side: int | None, at_least: int | None) -> np.ndarray:
     picture.load()
     if 2 <= _orientation(picture) <= 8:
         picture = ImageOps.exif_transpose(picture)
-    if at_least and picture.mode in ("RGB", "L") and "transparency" not in picture.info:
+    clear = picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info
+    large = picture.width * picture.height > _LARGE
+    times = min(picture.size) // at_least if at_least else max(picture.size) // long_side if long_side and large else 1
+    if times > 1 and (large or (picture.mode in ("RGB", "L") and not clear)):
         # Formats without a draft: pixels are averaged before they become floats, four times as large.
-        times = min(picture.size) // at_least
-        picture = picture.reduce(times) if times > 1 else picture
+        picture = _smaller(picture, times, "RGBA" if clear else "RGB")
     if picture.mode.startswith("I;16"):
         return np.asarray(picture).astype(np.uint16)
     if picture.mode == "I":  # a 32-bit container, in practice of 16-bit data
@@ -271,8 +382,21 @@ def _decode(picture: Image.Image, at_least: int | None) -> np.ndarray:
         return np.asarray(picture)
     if picture.mode == "La":
         picture = picture.convert("LA")
-    clear = picture.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in picture.info
     return np.asarray(picture.convert("RGBA" if clear else "RGB"))
+
+
+def _smaller(picture: Image.Image, times: int, mode: str) -> Image.Image:
+    """A picture at a fraction of its size; `mode` is what pictures become that cannot be averaged as they are."""
+    if not picture.mode.startswith("I;16"):
+        return (picture if picture.mode in ("RGB", "L", "RGBA", "LA", "I", "F") else picture.convert(mode)).reduce(
+            times
+        )
+    values = np.asarray(picture)  # Pillow does not reduce 16-bit pictures; row by row, to spare memory
+    starts = np.arange(0, values.shape[1], times)
+    counts = np.diff([*starts, values.shape[1]])
+    parts = (values[top : top + times] for top in range(0, len(values), times))
+    rows = [np.add.reduceat(part.mean(0), starts) / counts for part in parts]
+    return Image.fromarray(np.round(rows).astype(np.uint16))
 
 
 def _from_array(array: np.ndarray | Tensor, *, channels_first: bool) -> Float[Tensor, "3 h w"]:

@@ -1,14 +1,17 @@
 """Videos in and out, by PyAV: frames at given times, one pass over a whole file, shot boundaries, short clips.
 
 Times are seconds from where a player starts. The frame at time t is the one on show then: the last whose time stamp is
-not later, whatever the frame rate does. Frames come turned the way the camera was held.
+not later, whatever the frame rate does. Frames come turned, mirrored and stretched as a player shows them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import struct
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,13 +24,15 @@ import numpy as np
 from av.stream import Disposition
 from jaxtyping import Float32, UInt8
 
-from percepta.errors import InputError
+from percepta.errors import FolderError, InputError
 from percepta.files import check_regular
 
 Frame = UInt8[np.ndarray, "h w 3"]
 Real = int | float
 
 AHEAD_S = 2.0  # so far it is cheaper to decode on than to seek
+_BACK_S = 1.0  # time stamps that go back by more have started again, as in joined transport streams
+_JUMP_S = 4 * 3600.0  # and those that go on by more are damaged
 _TICK = Fraction(1, 90_000)  # time base of what is written: exact at every usual frame rate
 _HALF_TICK_S = 5e-6
 _PLANAR = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p")
@@ -55,7 +60,7 @@ class VideoInfo:
     """What the head of a video says.
 
     Attributes:
-        width_px, height_px: of a frame as it is shown, turned.
+        width_px, height_px: of a frame as it is shown: turned, and with square pixels.
         duration_s: of the pictures; 0.0 where the file does not say.
         fps: mean frame rate; 0.0 where unknown.
         frames: how many there are; 0 where the file does not say.
@@ -92,8 +97,8 @@ def info(path: str | Path) -> VideoInfo:
         first = next(film.decoded(), None)
         if first is None:
             raise VideoError(film.path, film.nothing())
-        turned = _quarters(first)
-        width, height = (first.height, first.width) if turned % 2 else (first.width, first.height)
+        turned, _ = _turned(first)
+        height, width = film.shown_size(first)
         rate = film.stream.average_rate or film.stream.guessed_rate
         return VideoInfo(
             width,
@@ -134,7 +139,7 @@ def frames(path: str | Path, times_s: Sequence[Real]) -> list[Frame]:
                 shown, ahead = ahead, None
             if ahead is None and time > film.end_s(*shown) + 0.05:
                 raise InputError(f"{path}: no frame at {time:g} s, the video ends at {film.end_s(*shown):.2f} s")
-            found[time] = _pixels(shown[1])
+            found[time] = film.pixels(shown[1])
     return [found[time] for time in times_s]
 
 
@@ -149,7 +154,7 @@ def walk(
     """Frames at 0, every_s, 2·every_s, ... of a whole video, decoded once from start to end.
 
     A frame that is on show at several of these times comes at each of them, as the same array. Damage inside a file is
-    stepped over.
+    stepped over, and a warning counts what could not be decoded.
 
     Args:
         path: of the video.
@@ -172,16 +177,17 @@ def walk(
             if watch is not None:
                 watch(time, signature(frame))
             while shown is not None and index * every_s < time - _HALF_TICK_S:
-                pixels = _pixels(shown, size) if pixels is None else pixels
+                pixels = film.pixels(shown, size) if pixels is None else pixels
                 yield Sample(index * every_s, pixels)
                 index += 1
             shown, pixels, end = frame, None, film.end_s(time, frame)
         if shown is None:
             raise VideoError(film.path, film.nothing())
         while index * every_s < end - _HALF_TICK_S:
-            pixels = _pixels(shown, size) if pixels is None else pixels
+            pixels = film.pixels(shown, size) if pixels is None else pixels
             yield Sample(index * every_s, pixels)
             index += 1
+        film.tell()
         wanted = film.expected_s()
         if film.broken or (wanted is not None and end < wanted - max(0.5, 0.02 * wanted)):
             of = f" of {wanted:.1f} s" if wanted is not None else " s"
@@ -205,11 +211,15 @@ def every_frame(where: str | Path) -> Iterator[Sample]:
         count, time = 0, 0.0
         for count, frame in enumerate(film.decoded(), 1):  # noqa: B007
             time = film.time_s(frame)
-            yield Sample(time, _pixels(frame))
+            yield Sample(time, film.pixels(frame))
+        film.tell()
         if not count:
             raise VideoError(film.path, film.nothing())
-        if film.broken:
-            raise VideoError(film.path, f"truncated or damaged after {time:.1f} s", time)
+        wanted = film.expected_s()
+        short = wanted is not None and time < wanted - max(0.5, 0.02 * wanted)
+        if film.broken or short:
+            of = f" of {wanted:.1f} s" if wanted is not None else " s"
+            raise VideoError(film.path, f"truncated or damaged: {time:.1f}{of} can be decoded", time)
 
 
 def _camera(name: str) -> Iterator[Sample]:
@@ -224,7 +234,7 @@ def _camera(name: str) -> Iterator[Sample]:
         raise InputError(f"{name}: no such camera ({getattr(error, 'strerror', None) or error})") from None
     with container:
         film = _Film(Path(name), container, container.streams.video[0])
-        yield from (Sample(film.time_s(frame), _pixels(frame)) for frame in film.decoded())
+        yield from (Sample(film.time_s(frame), film.pixels(frame)) for frame in film.decoded())
 
 
 # ---------------------------------------------------------------------------------------------------- shots
@@ -341,16 +351,20 @@ class Writer:
             raise InputError(f"frame {self._count} at {time_s} s comes no later than the one before")
         picture = av.VideoFrame.from_ndarray(frame, "rgb24")
         picture.pts, picture.time_base = ticks, _TICK
-        self._container.mux(stream.encode(picture))
+        with _written(self.path):
+            self._container.mux(stream.encode(picture))
         self._count, self._last = self._count + 1, ticks
 
     def close(self) -> None:
         """Finishes the file. Raises InputError where no frame was added."""
         if self._container is None or self._stream is None:
             raise InputError(f"{self.path}: a video needs at least one frame")
-        self._container.mux(self._stream.encode())
-        self._container.close()
-        self._temporary.replace(self.path)
+        with _written(self.path):
+            self._container.mux(self._stream.encode())
+            self._container.close()
+            with self._temporary.open("r+b") as file:
+                os.fsync(file.fileno())  # a full disk may show only here
+            self._temporary.replace(self.path)
 
     def __enter__(self) -> Writer:
         return self
@@ -414,8 +428,13 @@ class _Film:
         own = stream.start_time
         self._origin_s = started / av.time_base if started is not None else float((own or 0) * stream.time_base)
         rate = stream.average_rate or stream.guessed_rate
-        self._frame_s = float(1 / rate) if rate else 0.04
-        self._count = 0
+        self._frame_s = min(float(1 / rate), 10.0) if rate else 0.04
+        self._count = self._skipped = 0
+        self._last: float | None = None  # time of the frame before, while decoding goes straight on
+        self._shift = 0.0  # what is added to time stamps that have started again
+        self._restarts: bool | None = None
+        aspect = stream.sample_aspect_ratio
+        self._aspect = aspect if aspect and Fraction(1, 4) <= aspect <= 4 else Fraction(1)
 
     def decoded(self) -> Iterator[Any]:
         """Frames from here to the end, in the order of their times."""
@@ -431,6 +450,7 @@ class _Film:
             except EOFError:  # nothing is left in the decoder
                 return
             except (av.FFmpegError, OSError):
+                self._skipped += 1
                 continue  # a damaged packet; the next may be whole
             if packet is None or (packet.dts is None and packet.size == 0):
                 return
@@ -442,25 +462,85 @@ class _Film:
         self.stream = self.container.streams[self._index]
         self.stream.thread_type = "AUTO"
         self._count, self.broken = 0, False
+        self._last, self._shift = None, 0.0
 
     def time_s(self, frame: Any) -> float:
-        """When a frame comes on show; counted where the file has no time stamps."""
+        """When a frame comes on show; counted where the file has no time stamps.
+
+        Where time stamps start again, time goes on; a jump of hours is no time either.
+        """
         self._count += 1
         if frame.pts is None:
             return (self._count - 1) * self._frame_s
-        return float(frame.pts * frame.time_base) - self._origin_s
+        time = float(frame.pts * frame.time_base) - self._origin_s + self._shift
+        before = (0.0 if self._count == 1 else time) if self._last is None else self._last
+        if time < before - _BACK_S or time > before + _JUMP_S:
+            after = before + (self._frame_s if self._last is not None else 0.0)
+            self._shift, time = self._shift + after - time, after
+        self._last = max(time, before)
+        return time
 
     def end_s(self, time: Real, frame: Any) -> float:
         """When a frame goes, if it is the last."""
         length = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else 0.0
-        return time + (length or self._frame_s)
+        return time + (length if 0 < length < _JUMP_S else self._frame_s)
+
+    def shown_size(self, frame: Any) -> tuple[int, int]:
+        """(height, width) of a frame as it is shown."""
+        height, width = self._square(frame)
+        return (width, height) if _turned(frame)[0] % 2 else (height, width)
+
+    def _square(self, frame: Any) -> tuple[int, int]:
+        """(height, width) with square pixels, the longer way of the two; not turned yet."""
+        if self._aspect >= 1:
+            return frame.height, round(frame.width * self._aspect)
+        return round(frame.height / self._aspect), frame.width
+
+    def pixels(self, frame: Any, size: tuple[int, int] | None = None) -> Frame:
+        """RGB of a frame as it is shown; `size` is (height, width) to squeeze it to."""
+        quarters, mirrored = _turned(frame)
+        if size is None:
+            height, width = self._square(frame)
+        else:
+            height, width = size if quarters % 2 == 0 else size[::-1]
+        if (height, width) == (frame.height, frame.width) and size is None:
+            pixels = frame.to_ndarray(format="rgb24")
+        else:
+            # AREA averages over the pixels that fall together; it cannot enlarge well.
+            how = "AREA" if frame.width >= width and frame.height >= height else "BILINEAR"
+            pixels = frame.reformat(width=width, height=height, format="rgb24", interpolation=how).to_ndarray()
+        pixels = pixels[:, ::-1] if mirrored else pixels
+        return np.ascontiguousarray(np.rot90(pixels, quarters) if quarters else pixels)
+
+    def tell(self) -> None:
+        """A warning that counts what could not be decoded, where that is not the end of the file."""
+        if self._skipped and not self.broken:
+            warnings.warn(f"{self.path}: {self._skipped} damaged pieces of the video are left out", stacklevel=3)
+
+    def restarts(self) -> bool:
+        """Whether time stamps start again somewhere, so that no time can be sought: transport streams only."""
+        if self._restarts is None:
+            self._restarts = False
+            if self.container.format.name == "mpegts":
+                with _container(self.path) as other, contextlib.suppress(av.FFmpegError, OSError):
+                    last = None
+                    for packet in other.demux(other.streams[self._index]):
+                        if packet.dts is not None and packet.time_base is not None:
+                            time = float(packet.dts * packet.time_base)
+                            if last is not None and not -_BACK_S <= time - last <= _JUMP_S:
+                                self._restarts = True
+                                break
+                            last = time
+        return self._restarts
 
     def sought(self, time: Real) -> Iterator[tuple[float, Any]]:
         """(time, frame) from the last frame to start at before a time; from the very start where that fails."""
         back = 0.0
         while True:
-            aim = time - back
+            aim = 0.0 if self.restarts() else time - back
+            self._last, self._shift = None, 0.0
             if aim > 0:
+                self._count = 1  # a frame in the middle may have any time
                 self.container.seek(int((aim + self._origin_s) * av.time_base), backward=True)
                 coming = self.decoded()
                 # What comes before the first key frame refers to frames that were jumped over.
@@ -513,7 +593,7 @@ def _container(path: Path) -> Any:
 def _opened(path: Path, fast: bool = False) -> Iterator[_Film]:
     path = path.expanduser()
     if path.is_dir():
-        raise IsADirectoryError(f"{path}: this is a folder; give one video")
+        raise FolderError(f"{path}: this is a folder; give one video")
     if check_regular(path).stat().st_size == 0:
         raise VideoError(path, "the file is empty (0 bytes)")
     try:
@@ -554,21 +634,26 @@ def _unopened(path: Path, error: Exception) -> str:
     return f"not a video in any format that FFmpeg reads, or damaged at its start ({getattr(error, 'strerror', error)})"
 
 
-def _quarters(frame: Any) -> int:
-    """Quarter turns counter-clockwise that the file asks for: 0..3."""
-    return round(frame.rotation / 90) % 4
+def _turned(frame: Any) -> tuple[int, bool]:
+    """(quarter turns counter-clockwise, whether it is mirrored left to right before them) that the file asks for."""
+    matrix = next((bytes(data) for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), b"")
+    if len(matrix) != 36:
+        return round(frame.rotation / 90) % 4, False
+    a, b, _, c, d, *_ = struct.unpack("<9i", matrix)
+    mirrored = a * d - b * c < 0
+    turn = math.degrees(math.atan2(-b, -a)) if mirrored else math.degrees(math.atan2(b, a))  # clockwise
+    return round(-turn / 90) % 4, mirrored
 
 
-def _pixels(frame: Any, size: tuple[int, int] | None = None) -> Frame:
-    turned = _quarters(frame)
-    if size is None:
-        pixels = frame.to_ndarray(format="rgb24")
-    else:
-        height, width = size if turned % 2 == 0 else size[::-1]
-        # AREA averages over the pixels that fall together; it cannot enlarge well.
-        how = "AREA" if frame.width >= width and frame.height >= height else "BILINEAR"
-        pixels = frame.reformat(width=width, height=height, format="rgb24", interpolation=how).to_ndarray()
-    return np.ascontiguousarray(np.rot90(pixels, turned)) if turned else pixels
+@contextlib.contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Names the file in errors of writing, such as a full disk."""
+    try:
+        yield
+    except OSError as error:  # FFmpeg's are such too
+        if error.errno is None or isinstance(error, InputError):
+            raise
+        raise OSError(error.errno, f"cannot be written ({error.strerror})", str(path)) from error
 
 
 def _created(container: Any) -> float | None:

@@ -17,7 +17,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Num
 
 from percepta.errors import InputError
+from percepta.formats import short
 
+MAX_PIXELS = 400_000_000
+"""Of a mask that a file announces."""
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -112,12 +115,18 @@ def coco_rle_decode(rle: dict[str, Any]) -> Bool[np.ndarray, "h w"]:
     """
     if not isinstance(rle, dict) or "size" not in rle or "counts" not in rle:
         raise InputError('COCO run lengths are a dict with "size" ([h, w]) and "counts"')
-    height, width = (int(n) for n in rle["size"])
-    counts = rle["counts"]
+    size, counts = rle["size"], rle["counts"]
+    whole = isinstance(size, list | tuple) and len(size) == 2 and all(type(n) is int and n > 0 for n in size)
+    if not whole or size[0] * size[1] > MAX_PIXELS:
+        raise InputError(f'"size" of run lengths is [height, width] in pixels, not {short(size)}')
+    height, width = size
     if isinstance(counts, str | bytes):
         counts = _unpack(counts.encode("ascii", "replace") if isinstance(counts, str) else counts)
-    runs = np.asarray(counts, dtype=np.int64)
-    if runs.ndim != 1 or (runs < 0).any() or runs.sum() != height * width:
+    try:
+        runs = np.asarray(counts, dtype=np.int64)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f'"counts" of run lengths are whole numbers or a text, not {short(counts)}') from None
+    if runs.ndim != 1 or (runs < 0).any() or runs.max(initial=0) > height * width or runs.sum() != height * width:
         raise InputError(f"run lengths must be ≥ 0 and fill {height} × {width} pixels; they fill {runs.sum()}")
     flat = np.repeat(np.arange(runs.size) % 2 == 1, runs)
     return np.ascontiguousarray(flat.reshape((height, width), order="F"))
@@ -150,6 +159,8 @@ def _unpack(text: bytes) -> list[int]:
             raise InputError(f"damaged COCO run lengths: character {chr(character)!r} at position {position}")
         value |= (group & 31) << shift
         shift += 5
+        if shift > 50:
+            raise InputError(f"damaged COCO run lengths: too large a number at position {position}")
         if group & 32:
             continue
         if group & 16:
@@ -173,13 +184,19 @@ def polygons_to_mask(
             itself the doubly covered part is outside (even-odd rule).
 
     Raises:
-        InputError: fewer than three points, or an odd number of values.
+        InputError: fewer than three points, an odd number of values, points far outside of the picture, a picture of
+            too many pixels.
     """
+    if not (height > 0 and width > 0 and height * width <= MAX_PIXELS):
+        raise InputError(f"a mask of {height} × {width} pixels; at most {MAX_PIXELS} are filled")
+    far = 3 * max(height, width) + 100
     mask = np.zeros((height, width), dtype=bool)
     for points in polygons:
         xy = np.asarray(points, dtype=np.float64)
         if xy.ndim != 1 or xy.size < 6 or xy.size % 2 or not np.isfinite(xy).all():
             raise InputError(f"a polygon is [x0, y0, x1, y1, ...] with three or more points, not {xy.size} values")
+        if np.abs(xy).max() > far:
+            raise InputError(f"a polygon reaches to {np.abs(xy).max():g}, far outside of {width} × {height} pixels")
         mask |= _fill(xy.reshape(-1, 2), height, width)
     return mask
 

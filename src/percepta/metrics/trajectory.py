@@ -17,6 +17,7 @@ from jaxtyping import Float, Float64, Int
 
 from percepta import files
 from percepta.errors import InputError, MissingFileError
+from percepta.formats import to_float
 from percepta.geometry import pose as poses
 
 FORMATS = ("tum", "kitti", "euroc")
@@ -278,6 +279,9 @@ def recall(errors: Errors, frames: int, within: float) -> float:
 # ------------------------------------------------------------------------------------------------------------ files
 
 
+_MOST = 1e20  # of a number in a file: nanoseconds since 1970 are below
+
+
 def read(path: Path | str, form: str | None = None) -> Trajectory:
     """A trajectory's file.
 
@@ -294,12 +298,12 @@ def read(path: Path | str, form: str | None = None) -> Trajectory:
     if not path.is_file():
         raise MissingFileError(f"{path}: no such file; a trajectory in the format of TUM, KITTI or EuRoC was expected")
     rows = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(files.read_lines(path), 1):
         words = line.replace(",", " ").split()
         if not words or words[0].startswith("#"):
             continue
         try:
-            rows.append([float(word) for word in words])
+            rows.append([to_float(word) for word in words])
         except ValueError:
             raise InputError(f"{path}, line {number}: expected numbers, not {line[:60]!r}") from None
         if len(rows[-1]) != len(rows[0]):
@@ -307,17 +311,30 @@ def read(path: Path | str, form: str | None = None) -> Trajectory:
     if not rows:
         raise InputError(f"{path}: no poses in it")
     table = np.array(rows)
+    good = (np.abs(table) < _MOST).all(1)  # NaN is not
+    if not good.all():
+        raise InputError(f"{path}: pose {int((~good).argmax())} has values that are not finite, or huge; leave it out")
+    try:
+        return _trajectory_of(table, form, path)
+    except InputError as error:
+        raise InputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
+
+
+def _trajectory_of(table: Float64[np.ndarray, "n k"], form: str | None, path: Path) -> Trajectory:
+    """The trajectory in the rows of a file."""
     if form is None:
         form = "euroc" if path.suffix == ".csv" else {8: "tum", 12: "kitti"}.get(table.shape[1], "")
     if form == "kitti" and table.shape[1] == 12:
         matrices = np.tile(np.eye(4), (len(table), 1, 1))
         matrices[:, :3] = table.reshape(-1, 3, 4)
         return trajectory(np.arange(len(table)), matrices)
-    if form == "tum" and table.shape[1] == 8:
-        return trajectory(table[:, 0], poses.compose(poses.from_quaternion(table[:, 4:8]), table[:, 1:4]))
-    if form == "euroc" and table.shape[1] >= 8:
-        rotation = poses.from_quaternion(table[:, [5, 6, 7, 4]])
-        return trajectory(table[:, 0] / 1e9, poses.compose(rotation, table[:, 1:4]))
+    columns = {"tum": [4, 5, 6, 7], "euroc": [5, 6, 7, 4]}.get(form, [])
+    if columns and table.shape[1] > max(columns) and (form == "euroc" or table.shape[1] == 8):
+        turns = table[:, columns]
+        if (np.linalg.norm(turns, axis=1) < 1e-6).any():
+            raise InputError(f"{path}: a rotation of length 0")
+        matrices = poses.compose(poses.from_quaternion(turns), table[:, 1:4])
+        return trajectory(table[:, 0] / (1e9 if form == "euroc" else 1), matrices)
     raise InputError(f"{path}: {table.shape[1]} columns; TUM has 8, KITTI 12, EuRoC 8 and more (csv, time in ns)")
 
 

@@ -4,38 +4,35 @@
     serve(album, on_ready=print)
 
 The session keeps one promise: a rating that was answered is on the disk. It also never overwrites what it has not
-read: the file is read again before every change, so that an edit by hand or by a second server is kept. The model that
-predicts taste is handed in as a function and runs in a thread of its own; whether it is slow or fails, ratings go on.
+read: the file is read again before every change, so that an edit by hand is kept. Of two servers on one file the second
+is refused, by a lock that says who holds it. The model that predicts taste is handed in as a function and runs in a
+thread of its own; whether it is slow or fails, ratings go on.
 """
 
 from __future__ import annotations
 
-import base64
-import csv
 import hashlib
 import io
 import json
 import math
 import os
-import re
 import secrets
-import socket
-import sys
 import threading
-import webbrowser
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from percepta.datasets.album import RATINGS, STARS, pictures, read_ratings, write_ratings
 from percepta.datasets.ratings import Scale
+from percepta.datasets.tables import read_columns
 from percepta.errors import InputError, MissingExtraError, MissingFileError
+from percepta.files import Lock, check_regular, remove_leftovers
 from percepta.media import image
+from percepta.web import local
 
 try:
-    import uvicorn
     from fastapi import FastAPI, Request, Response
     from fastapi.exceptions import RequestValidationError
     from fastapi.responses import HTMLResponse, JSONResponse
@@ -46,7 +43,6 @@ except ModuleNotFoundError as error:
 COLUMNS = ("file", "score")
 SIDES = (320, 960, 1600)
 CACHE_BYTES = 64 << 20
-LOCAL = ("127.0.0.1", "localhost")
 STAR = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24"><path fill="#e0a100" '
     'd="M12 2l3 6.6 7.2.8-5.4 4.8 1.5 7.1L12 17.7l-6.3 3.6 1.5-7.1L1.8 9.4 9 8.6z"/></svg>'
@@ -80,7 +76,7 @@ class RatingSession:
     """One person's ratings of one folder of pictures. Every method may be called from any thread.
 
     Args:
-        folder: the pictures; nothing in it is modified but the ratings.
+        folder: the pictures; nothing in it is modified but the ratings, and a hidden lock beside them.
         ratings_path: the CSV with the columns file and score; None: `ratings.csv` in the folder.
         scale: the scores that may be given.
         rank: what predicts taste from {file: score}; None: the page has no list of predictions.
@@ -92,6 +88,7 @@ class RatingSession:
     Raises:
         MissingFileError, NotADirectoryError: no such folder, or no pictures in it.
         PermissionError: the folder of the ratings cannot be written.
+        BusyError: another session writes these ratings; says which process.
         InputError: the ratings have further columns, or a line that is wrong (names file and line): writing them
             anew would lose something.
     """
@@ -129,6 +126,15 @@ class RatingSession:
         if not os.access(self.path.parent, os.W_OK):
             raise PermissionError(f"{self.path.parent}: ratings cannot be written here; give another file for them")
         self._lock = threading.Lock()
+        self._file_lock = Lock(self.path.with_name(f".{self.path.name}.lock"), f"{self.path}: these ratings are busy")
+        remove_leftovers(self.path)
+        try:
+            self._begin(rank)
+        except BaseException:
+            self._file_lock.close()
+            raise
+
+    def _begin(self, rank: Rank | None) -> None:
         self._session = secrets.token_hex(8)
         self._version = 0
         self._history: list[tuple[str, float | None]] = []
@@ -259,9 +265,10 @@ class RatingSession:
         return content, tag
 
     def close(self) -> None:
-        """Ends the ranking thread; ratings need no closing."""
+        """Ends the ranking thread, and lets another session have the ratings."""
         if self._ranker:
             self._ranker.close()
+        self._file_lock.close()
 
     def _inside(self, path: Path) -> bool:
         return path.resolve().is_relative_to(self.folder.resolve())
@@ -281,7 +288,7 @@ class RatingSession:
                 "begin without ratings"
             )
         # An empty file is a beginning, but where there were ratings somebody may be in the middle of saving them.
-        if not self._ratings and not self.path.read_bytes().strip():
+        if not self._ratings and not check_regular(self.path).read_bytes().strip():
             return {}
         _only_our_columns(self.path)
         return read_ratings(self.path, self._listed, self.scale)
@@ -337,16 +344,12 @@ def _without_path(error: Exception, path: Path) -> str:
 
 def _only_our_columns(path: Path) -> None:
     """Refuses a table with further columns: writing it again would lose them. What else is wrong the reader says."""
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        first = file.readline()
-    for mark in ",;	":
-        header = [cell.strip().lower() for cell in next(csv.reader([first], delimiter=mark), [])]
-        extra = [name for name in header if name not in COLUMNS]
-        if extra and set(COLUMNS) <= set(header):
-            raise InputError(
-                f"{path}, line 1: column {', '.join(map(repr, extra))} would be lost, as this page writes file and "
-                "score only; give it a file of its own, or remove the column"
-            )
+    extra = [name for name in read_columns(path, COLUMNS) if name.lower() not in COLUMNS]
+    if extra:
+        raise InputError(
+            f"{path}, line 1: column {', '.join(map(repr, extra))} would be lost, as this page writes file and "
+            "score only; give it a file of its own, or remove the column"
+        )
 
 
 class _Thumbnails:
@@ -475,21 +478,11 @@ class Undo(BaseModel):
 
 
 def app(album: RatingSession) -> FastAPI:
-    """The page and its API over one album. It answers to 127.0.0.1 and localhost only, see `refusal`."""
+    """The page and its API over one album. It answers to 127.0.0.1 and localhost only, see `local.refusal`."""
     page = Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
-    policy = _content_policy(page)
     web = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
 
-    @web.middleware("http")
-    async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        refused = refusal(request)
-        answer = Json({"error": refused[1]}, refused[0]) if refused else await call_next(request)
-        answer.headers["Content-Security-Policy"] = policy
-        answer.headers["X-Content-Type-Options"] = "nosniff"
-        answer.headers["Cross-Origin-Resource-Policy"] = "same-origin"
-        answer.headers["Referrer-Policy"] = "no-referrer"
-        answer.headers.setdefault("Cache-Control", "no-store")
-        return answer
+    local.protect(web, page)
 
     @web.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Json:
@@ -550,44 +543,6 @@ def _answer(work: Callable[[], dict[str, Any]]) -> Json:
         return Json({"error": f"the rating could not be written: {error}"}, 503)
 
 
-def refusal(request: Request) -> tuple[Literal[403, 415], str] | None:
-    """Why a request is not answered (status, sentence), or None.
-
-    The page has no password: what protects it is that no other web site can speak to it. A name that a stranger points
-    to this machine (DNS rebinding) shows in Host; another site's form or script in Origin and Sec-Fetch-Site, or in a
-    content type that needs no permission across sites.
-    """
-    server = request.scope.get("server")
-    port = server[1] if server else None
-    hosts = {f"{name}:{port}" for name in LOCAL} | ({*LOCAL} if port == 80 else set())
-    host = request.headers.get("host", "")
-    if host not in hosts:
-        return 403, f"this page answers to {LOCAL[0]} and {LOCAL[1]} only, not to {host!r}"
-    if request.url.path != "/" and request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-        return 403, "another site asked for this"
-    if request.method not in ("GET", "HEAD"):
-        origin = request.headers.get("origin")
-        if origin is not None and origin != f"http://{host}":
-            return 403, f"another site asked for this: {origin!r}"
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            return 415, "the content type must be application/json"
-    return None
-
-
-def _content_policy(page: str) -> str:
-    """Only the page's own script and style run, known by their hashes; everything else comes from this server."""
-
-    def hashes(tag: str) -> str:
-        blocks = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
-        digests = (base64.b64encode(hashlib.sha256(block.encode()).digest()).decode() for block in blocks)
-        return " ".join(f"'sha256-{digest}'" for digest in digests)
-
-    return (
-        f"default-src 'none'; script-src {hashes('script')}; style-src {hashes('style')}; img-src 'self'; "
-        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-
-
 def serve(
     album: RatingSession, port: int = 8765, open_browser: bool = True, on_ready: Callable[[str], None] | None = None
 ) -> None:
@@ -599,34 +554,7 @@ def serve(
         open_browser: opens the page in the user's browser, where there is a screen.
         on_ready: called with the page's address once it can be opened.
     """
-    listening = _listen(port)
-    url = f"http://{LOCAL[0]}:{listening.getsockname()[1]}/"
-    config = uvicorn.Config(
-        app(album), log_config=None, access_log=False, lifespan="off", proxy_headers=False, server_header=False,
-        timeout_graceful_shutdown=2,
-    )  # fmt: skip
     try:
-        if on_ready:
-            on_ready(url)  # the socket listens: a browser that comes before the server waits for it
-        if open_browser and _has_screen():
-            threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
-        uvicorn.Server(config).run(sockets=[listening])
-    except KeyboardInterrupt:
-        pass  # uvicorn has ended its work and passes the signal on; this is how one leaves the page
+        local.serve(app(album), port, open_browser, on_ready)
     finally:
-        listening.close()
         album.close()
-
-
-def _listen(port: int) -> socket.socket:
-    if not 0 <= port <= 65535:
-        raise InputError(f"a port is a number from 0 to 65535, not {port}")
-    try:
-        return socket.create_server((LOCAL[0], port), backlog=128)
-    except OSError:
-        return socket.create_server((LOCAL[0], 0), backlog=128)
-
-
-def _has_screen() -> bool:
-    # Without one, Linux would start a browser of the terminal and take the keyboard away.
-    return not sys.platform.startswith("linux") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

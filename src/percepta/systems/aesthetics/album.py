@@ -26,11 +26,12 @@ from torch import Tensor
 
 from percepta.contract import weights_hash
 from percepta.datasets.album import need_variety
-from percepta.datasets.ratings import Number, Scale, nearest
-from percepta.errors import InputError
+from percepta.datasets.ratings import Number, Scale
+from percepta.datasets.tables import nearest
+from percepta.errors import InputError, InputTypeError
 from percepta.files import write_atomically
 from percepta.media import image as media
-from percepta.media.draw import write_picture
+from percepta.media.draw import png, write_picture
 from percepta.systems.aesthetics import taste
 from percepta.systems.aesthetics.model import AestheticsNetwork, Person, in_parallel
 from percepta.systems.aesthetics.traits import traits
@@ -76,9 +77,15 @@ class Result:
         """
         return thumbnail(self.source) if isinstance(self.source, Path) else self.source
 
+    def __repr__(self) -> str:
+        return f"Result({self.name} {self.text})"
+
+    def _repr_png_(self) -> bytes:
+        return png(self.draw())
+
     @property
     def text(self) -> str:
-        """ "4.2 ± 0.5" """
+        """The answer in words: "4.2 ± 0.5"."""
         return f"{self.score:.1f}" + ("" if math.isnan(self.deviation) else f" ± {self.deviation:.1f}")
 
     def draw(self) -> Image.Image:
@@ -105,14 +112,18 @@ class Result:
         pen.ellipse((x - 6, y - 6, x + 6, y + 6), _MARK)
         return out
 
-    def save(self, path: Path | str) -> None:
-        """Writes the drawing as a PNG and beside it a JSON with the numbers."""
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON: name, score, deviation, the crowd's score, ends of the scale, weights."""
+        row = {key: getattr(self, key) for key in ("name", "score", "deviation", "crowd", "low", "high", "weights")}
+        row["deviation"] = None if math.isnan(self.deviation) else self.deviation
+        return row
+
+    def save(self, path: Path | str) -> Path:
+        """Writes the drawing as a PNG and beside it `to_dict` as JSON; returns where the drawing is."""
         path = Path(path)
         if path.suffix.lower() != ".png":
             path = path.with_name(f"{path.name}.png")
-        row = {key: getattr(self, key) for key in ("name", "score", "deviation", "crowd", "low", "high", "weights")}
-        row["deviation"] = None if math.isnan(self.deviation) else self.deviation
-        write_picture(path, self.draw(), row)
+        return write_picture(path, self.draw(), self.to_dict())
 
 
 class Album:
@@ -282,6 +293,8 @@ def check_ratings(ratings: Mapping[str, Any], names: Collection[str], scale: Sca
         names: of the pictures that may be rated.
         scale: the scores that are allowed.
     """
+    if not isinstance(ratings, Mapping):
+        raise InputTypeError(f"ratings are {{name: score}}; got {type(ratings).__name__}")
     for name, score in ratings.items():
         if name not in names:
             raise InputError(f"a rating of {name!r}, which is no picture of the album{nearest(name, names)}")

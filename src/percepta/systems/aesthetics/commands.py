@@ -77,11 +77,15 @@ def predict(options: Predict, screen: Console) -> int:
         screen.print(escape(f"ratings: {ratings}"), soft_wrap=True)
     album = open_album(options, folder, screen, ratings)
     with screen.status("explaining") if screen.is_terminal else nullcontext():
+        from percepta.predictions import entry
         from percepta.report import Page
         from percepta.systems.aesthetics.page import album_blocks
 
         table = album.save(options.out)
         blocks = album_blocks(album, ask=options.ask, why=options.why)
+        ranked = album.ranking()
+        weights, rows = ranked[0].weights if ranked else "", [entry(one.name, one) for one in ranked]
+        shell.write_predictions(options.out, "aesthetics", weights, rows, dict(album.skipped))
         page = Page(f"{folder.resolve().name}, ranked by taste", blocks).write(options.out / "report.html")
     _print(album, options.ask, screen)
     screen.print(escape(f"{table}\n{page}"), soft_wrap=True)

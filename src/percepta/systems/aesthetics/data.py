@@ -23,8 +23,10 @@ from torch import Tensor
 from percepta.contract import Batch
 from percepta.datasets import album, flickr_aes, layouts, oasis, para
 from percepta.datasets.layouts import Found
+from percepta.datasets.problem import Problem, tell
 from percepta.datasets.ratings import Number, Scale, Study
 from percepta.errors import InputError
+from percepta.media import image
 from percepta.systems.aesthetics import Config
 from percepta.systems.aesthetics.traits import traits
 from percepta.systems.aesthetics.world import world
@@ -68,7 +70,17 @@ def study(config: Config, root: Path) -> Study:
             f"{root} is laid out as {name}, these settings are for {config.study} (another scale, other facts "
             f"about people); say --study {name}"
         )
-    return found.read(found.root)
+    problems: list[Problem] = []
+    read = found.read(found.root, problems)
+    good = [i for i, path in enumerate(read.pictures) if _good(path, problems)]
+    tell(problems, str(root), strict=config.train.strict)
+    return read.subset(pictures=good)
+
+
+def _good(path: Path, problems: list[Problem]) -> bool:
+    if wrong := image.broken(path):
+        problems.append(Problem(path, None, wrong.removeprefix(f"{path}: ")))
+    return not wrong
 
 
 def only(root: Path, studies: Sequence[Found[Study]]) -> Found[Study]:

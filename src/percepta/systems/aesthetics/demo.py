@@ -1,11 +1,10 @@
-"""The demo of personal aesthetics: scikit-image's pictures, ranked for three made-up people and a real one."""
+"""The demo of personal aesthetics: photographs, ranked for three made-up people and a real one."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,44 +13,35 @@ import numpy as np
 from percepta.contract import Block
 from percepta.datasets import oasis
 from percepta.datasets.album import STARS
+from percepta.media.samples import MORE, photographs
 from percepta.report import Gallery, Table, Text
 from percepta.systems.aesthetics.predict import Aesthetics, Album, Result
 
 PICTURES = (
-    "astronaut.png", "brick.png", "camera.png", "chelsea.png", "clock_motion.png", "coffee.png", "coins.png",
-    "grass.png", "gravel.png", "hubble_deep_field.jpg", "ihc.png", "moon.png", "motorcycle_left.png", "page.png",
-    "retina.jpg", "rocket.jpg", "text.png",
+    "astronaut.jpg", "cat.jpg", "coffee.jpg", "rocket.jpg",  # these ship
+    "brick.png", "camera.png", "clock_motion.png", "coins.png", "grass.png", "gravel.png", "hubble_deep_field.jpg",
+    "ihc.png", "moon.png", "motorcycle_left.png", "page.png", "retina.jpg", "text.png",
 )  # fmt: skip
-# Who it is, and the stars that they gave; the other pictures are what they would be asked about.
+# Who it is, and the stars that they gave, to pictures that ship first; the others are what they would be asked about.
 PEOPLE: dict[str, dict[str, float]] = {
     "loves bright and colourful pictures": {
-        "coffee.png": 5, "astronaut.png": 4.5, "camera.png": 1, "moon.png": 1, "text.png": 1.5,
+        "coffee.jpg": 5, "rocket.jpg": 1.5, "camera.png": 1, "moon.png": 1, "text.png": 1.5,
     },
     "loves animals, and what grows": {
-        "chelsea.png": 5, "grass.png": 4, "motorcycle_left.png": 1, "coins.png": 1.5, "page.png": 2,
+        "cat.jpg": 5, "rocket.jpg": 1.5, "grass.png": 4, "motorcycle_left.png": 1, "page.png": 2,
     },
     "loves space and the dark": {
-        "hubble_deep_field.jpg": 5, "retina.jpg": 4, "coffee.png": 1, "page.png": 1, "chelsea.png": 2,
+        "rocket.jpg": 5, "coffee.jpg": 1, "hubble_deep_field.jpg": 5, "retina.jpg": 4, "page.png": 1,
     },
 }  # fmt: skip
 SHOWN = 3  # of the best and of the last of everybody's ranking
 RATER, SHOTS = 30, 20  # whose profile, and how many of their ratings
 
 
-def photographs() -> list[Path]:
-    """Those of PICTURES that this machine has."""
-    spec = find_spec("skimage")
-    if spec is None or not spec.submodule_search_locations:
-        return []
-    folder = Path(spec.submodule_search_locations[0]) / "data"
-    return [folder / name for name in PICTURES if (folder / name).is_file()]
-
-
 def demo(load: Callable[..., Any]) -> list[Block]:
     """Blocks of the demo's page: rankings with deviations, what to ask next, reasons, and milliseconds."""
-    files = photographs()
-    if len(files) < len(PICTURES):
-        return [Text('No photographs: `pip install "percepta[demo]"` brings scikit-image, which carries some.')]
+    files = photographs(PICTURES)
+    here = {path.name for path in files}
     system: Aesthetics = load("aesthetics")
     start = time.perf_counter()
     album = system.session(files, scale=STARS)
@@ -60,12 +50,14 @@ def demo(load: Callable[..., Any]) -> list[Block]:
     ]
     blocks: list[Block] = [
         Text(
-            "Photographs that the scikit-image package carries, by predicted taste. The dot is the expected score, the "
-            "thick line one standard deviation, the tick what people in general are expected to say. Reasons were "
-            "tried out: the score with the thing minus the score without, in brackets the same for people in general."
+            "Photographs by predicted taste. The dot is the expected score, the thick line one standard deviation, the "
+            "tick what people in general are expected to say. Reasons were tried out: the score with the thing minus "
+            "the score without, in brackets the same for people in general."
+            + (f" {MORE}" if len(files) < len(PICTURES) else "")
         )
     ]
-    for who, stars in PEOPLE.items():
+    for who, everything in PEOPLE.items():
+        stars = {name: score for name, score in everything.items() if name in here}
         start = time.perf_counter()
         album.rate(stars, replace=True)
         rows.append([f"taking in the ratings of one who {who}", len(stars), 1000 * (time.perf_counter() - start)])
@@ -77,7 +69,7 @@ def demo(load: Callable[..., Any]) -> list[Block]:
 
 
 def ends(album: Album, ranked: list[Result], count: int) -> list[tuple[Result, str]]:
-    """The best and the last of a ranking, drawn, with their two strongest reasons.
+    """The best and the last of a ranking (all of a short one), drawn, with their two strongest reasons.
 
     Args:
         album: it knows reasons and ratings.
@@ -85,7 +77,7 @@ def ends(album: Album, ranked: list[Result], count: int) -> list[tuple[Result, s
         count: how many from either end.
     """
     numbered = [*enumerate(ranked, start=1)]
-    chosen = [*numbered[:count], *numbered[-count:]]
+    chosen = numbered if len(numbered) <= 2 * count else [*numbered[:count], *numbered[-count:]]
     cells = []
     for (rank, result), why in zip(chosen, album.explain([r.name for _, r in chosen], 2), strict=True):
         rated = f", rated {album.ratings[result.name]:g}" if result.name in album.ratings else ""
@@ -106,6 +98,7 @@ def real(system: Aesthetics, files: list[Path]) -> list[Block]:
         [*files, *ratings],
         profile=study.profiles[RATER],
         ratings={path.name: score for path, score in ratings.items()},
+        scale=study.scale,
     )
     names = {path.name for path in files}
     ranked = [result for result in album.ranking() if result.name in names]

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
-from percepta.contract import Evaluate, Progress
+from percepta.contract import Answers, Evaluate, OpenStream, Progress, described
 from percepta.datasets import album as album_files
 from percepta.datasets.ratings import Number, Scale
 from percepta.errors import InputError, InputTypeError, MissingFileError
@@ -41,13 +41,18 @@ class Aesthetics:
         model: the network, in eval mode.
         licence: of code and weights, and the terms of the data behind the weights.
         evaluate: its numbers on a folder of data; without one, on its synthetic world.
+        open_stream: opens whatever `stream` is given; handed in by `percepta.load`.
     """
 
     config: Config
     model: AestheticsNetwork
     licence: str
     evaluate: Evaluate
+    open_stream: OpenStream
     name: ClassVar[str] = "aesthetics"
+
+    def __repr__(self) -> str:
+        return described(self)
 
     def predict(self, picture: Source, *, profile: Profile | None = None, scale: Scale | None = None) -> Result:
         """How much somebody will like one picture; without a profile, what people in general are expected to say.
@@ -57,12 +62,47 @@ class Aesthetics:
         Args:
             picture: a path, a PIL image, an array (h w, h w 3) or a tensor (c h w), of any size.
             profile: field -> value, or a JSON file of that; `config.fields` says which fields there are.
-            scale: of the scores that come out; None: the study's own, `config.scale`.
+            scale: of the scores that come out; None: 1 to 5 stars. The study's own is `config.scale`.
 
         Raises:
             MissingFileError, InputError: no picture; a profile that does not fit.
         """
         return open_album(self.model, [picture], profile=profile, scale=scale).results()[0]
+
+    def stream(
+        self,
+        source: Any,
+        *,
+        profile: Profile | None = None,
+        scale: Scale | None = None,
+        batch_size: int = 1,
+        recursive: bool = False,
+        fps: float | None = None,
+    ) -> Answers[Result]:
+        """How much somebody will like each picture of a folder, a video, a camera ..., one after the other.
+
+        One that cannot be read gives an answer with an error; the others go on. To rank an album by ratings, see
+        `session`.
+
+        Args:
+            source: a path, folder, pattern, picture, bytes, video, "camera:0", or a list or generator of these.
+            profile: as in `predict`.
+            scale: as in `predict`.
+            batch_size: pictures that go through the network together.
+            recursive: also the sub-folders of folders.
+            fps: at most so many frames a second of a video; None for all.
+
+        Raises:
+            InputError: an argument out of its range.
+        """
+
+        def answer(several: list[Source]) -> list[list[Result]]:
+            album = open_album(self.model, several, profile=profile, scale=scale)
+            for name, reason in album.skipped:
+                raise InputError(f"{name}: {reason}")
+            return [[result] for result in album.results()]
+
+        return self.open_stream(source, answer, batch_size=batch_size, recursive=recursive, fps=fps)
 
     def session(
         self,
@@ -81,8 +121,8 @@ class Aesthetics:
                 Those without a name are called "picture 1", "picture 2", ...
             profile: field -> value, or a JSON file of that; `config.fields` says which fields there are.
             ratings: name -> score, or a CSV (file,score). They are never taken from the folder unasked.
-            scale: of the ratings and of every score that comes out; None: 1 to 5 stars in halves for a folder, else
-                the study's own, `config.scale`. It is stretched linearly onto the study's.
+            scale: of the ratings and of every score that comes out; None: 1 to 5 stars in halves. It is stretched
+                linearly onto the study's own, `config.scale`.
             cache: folder for features, see `cache.py`; None: nothing is kept.
             progress: called with (pictures done, pictures in all).
 
@@ -124,12 +164,14 @@ def open_album(
         kind = str(model.mean.dtype).removeprefix("torch.")
         raise InputError(f"a taste is worked out in float32, and this model is {kind}; load it without dtype")
     sources, skipped = _sources(pictures)
-    folder = isinstance(pictures, str | Path) and Path(pictures).is_dir()
-    scale = scale or (album_files.STARS if folder else model.config.scale)
+    scale = scale or album_files.STARS
     names = {*sources, *(name for name, _ in skipped)}
     # What was typed by hand is checked before anything that takes long.
     if isinstance(profile, str | Path):
         profile = album_files.read_profile(Path(profile).expanduser(), model.config.fields)
+    for what, given in (("profile", profile), ("ratings", ratings)):
+        if not isinstance(given, Mapping | str | Path | None):
+            raise InputTypeError(f"{what} is {{name: value}} or a file; got {type(given).__name__}")
     profile = {name: value for name, value in (profile or {}).items() if value is not None}
     traits(profile, model.config.fields)
     if isinstance(ratings, str | Path):
@@ -150,6 +192,8 @@ def open_album(
 
 def _sources(pictures: Any) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     """Name -> picture, and (name, reason) of those with names that no table can hold."""
+    if pictures is None or isinstance(pictures, int | float | bytes):
+        raise InputTypeError(f"expected a folder or a list of pictures; got {type(pictures).__name__}")
     if isinstance(pictures, str | Path):
         path = Path(pictures).expanduser()
         listed: list[Any] = [path] if path.is_file() else list(album_files.pictures(path))

@@ -22,6 +22,8 @@ def check(root: Path | str, *, examples: int = 12, progress: Callable[[int, int]
         InputError: a folder that is no set of classified pictures, or holds several. What is wrong inside is in the
             report.
     """
-    found, problems = layouts.find_one(root, Classified), []
-    pictures = found.read(found.root, problems)
-    return classified.check(found.root, found.set.NAME, pictures, problems, examples=examples, progress=progress)
+    found, problems, warnings = layouts.find_one(root, Classified), [], []
+    pictures = found.read(found.root, problems, warnings)
+    return classified.check(
+        found.root, found.set.NAME, pictures, problems, warnings, examples=examples, progress=progress
+    )

@@ -19,8 +19,9 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from percepta.contract import Batch, Key
-from percepta.datasets import layouts
+from percepta.datasets.classes import open_set
 from percepta.datasets.classified import Classified
+from percepta.datasets.problem import Problem, tell
 from percepta.errors import InputError
 from percepta.media import image
 from percepta.nn import selfdistill
@@ -73,12 +74,11 @@ def classified(config: Config, root: Path | None) -> Classified:
     """The set of pictures in a folder; without one, the synthetic world.
 
     Raises:
-        MissingFileError, InputError: no data, several sets, or what the reader of the set finds wrong.
+        MissingFileError, InputError: no data, several sets, or what makes a set unusable as a whole.
     """
     if root is None:
         return world.classified(config.size, config.split_seed)
-    found = layouts.find_one(root, Classified)
-    return found.read(found.root)
+    return open_set(root, strict=config.train.strict)
 
 
 def pool(config: Config, split: str, root: Path | None) -> Pool:
@@ -105,10 +105,9 @@ def pool(config: Config, split: str, root: Path | None) -> Pool:
         )
     part = found.part(official)
     places, labels = choose(config, split, part.labels, found.has_val)
-    try:
-        pixels = part.pixels(places, config.size)
-    except InputError as error:
-        raise InputError(f"{error}; `percepta data distill check` lists all such files") from error
+    problems: list[Problem] = []
+    pixels, places = part.read(places, config.size, problems)
+    tell(problems, f"the {split} pictures of {root}", strict=config.train.strict)
     return Pool(pixels, labels[places], part.labels[places], [part.names[i] for i in places])
 
 

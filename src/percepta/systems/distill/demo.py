@@ -34,7 +34,7 @@ def demo(load: Callable[..., Any]) -> list[Block]:
             "answers of one mini-batch before. One run of each proves nothing: the card has the table."
         ),
         Curves("share of right answers on clean pictures", {"cross-entropy": plain, "DLB": distilled}),
-        Gallery([(classify(model, test.pool.pixels[i]).draw(160), "") for i in range(8)]),
+        Gallery([(classify(model, [test.pool.pixels[i]])[0].draw(160), "") for i in range(8)]),
     ]
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from percepta.contract import Evaluate, weights_hash
-from percepta.media.draw import write_picture
+from percepta.contract import Answers, Evaluate, OpenStream, described, weights_hash
+from percepta.media.draw import png, write_picture
 from percepta.media.image import Source, crop_square, to_bytes
 from percepta.systems.distill import Config
 from percepta.systems.distill.model import Classifier
@@ -40,6 +40,17 @@ class Result:
     picture: UInt8[np.ndarray, "s s 3"]
     weights: str = ""
 
+    def __repr__(self) -> str:
+        return f"Result({self.text})"
+
+    def _repr_png_(self) -> bytes:
+        return png(self.draw())
+
+    @property
+    def text(self) -> str:
+        """The answer in words: "dog 65 %"."""
+        return f"{self.label} {self.score:.0%}"
+
     def draw(self, side: int = 256) -> Image.Image:
         """The picture, and the most probable classes as bars beside it.
 
@@ -58,25 +69,29 @@ class Result:
             pen.rectangle(bar, (36, 104, 201) if row == 0 else (168, 180, 196))
         return canvas
 
-    def save(self, path: Path | str) -> None:
-        """The drawing as a picture, and beside it the probabilities as JSON of the same name."""
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON: label, score, the probability of every class, weights."""
         probability = {name: round(float(p), 6) for name, p in zip(self.classes, self.probability, strict=True)}
-        numbers = {"label": self.label, "score": self.score, "probability": probability, "weights": self.weights}
-        write_picture(path, self.draw(), numbers)
+        return {"label": self.label, "score": self.score, "probability": probability, "weights": self.weights}
+
+    def save(self, path: Path | str) -> Path:
+        """The drawing as a picture, and beside it `to_dict` as JSON of the same name; returns where the drawing is."""
+        return write_picture(path, self.draw(), self.to_dict())
 
 
 @torch.inference_mode()
-def classify(model: Classifier, picture: Source) -> Result:
-    """Which class a picture shows; see `Distill.predict`. The model has to be in eval mode."""
+def classify(model: Classifier, pictures: list[Source]) -> list[Result]:
+    """Which class each picture shows; see `Distill.predict`. The model has to be in eval mode."""
     config, weight = model.config, model.head.weight
-    square = crop_square(picture, config.size)
-    logits = model(square[None].to(weight.device, weight.dtype)).logits[0]
-    probability = logits.float().softmax(0).cpu().numpy()
-    best = int(probability.argmax())
-    shown = to_bytes(square.permute(1, 2, 0)).numpy()
-    return Result(
-        config.classes[best], float(probability[best]), probability, config.classes, shown, weights_hash(model)
-    )
+    squares = torch.stack([crop_square(picture, config.size) for picture in pictures])
+    logits = model(squares.to(weight.device, weight.dtype)).logits
+    results = []
+    for square, probability in zip(squares, logits.float().softmax(1).cpu().numpy(), strict=True):
+        best = int(probability.argmax())
+        shown = to_bytes(square.permute(1, 2, 0)).numpy()
+        label, score = config.classes[best], float(probability[best])
+        results.append(Result(label, score, probability, config.classes, shown, weights_hash(model)))
+    return results
 
 
 @dataclass(frozen=True)
@@ -88,13 +103,23 @@ class Distill:
         model: the network, in eval mode.
         licence: of code and weights, and the terms of the data behind the weights.
         evaluate: its numbers on a folder of data; without one, on its synthetic world.
+        open_stream: opens whatever `stream` is given; handed in by `percepta.load`.
     """
 
     config: Config
     model: Classifier
     licence: str
     evaluate: Evaluate
+    open_stream: OpenStream
     name: ClassVar[str] = "distill"
+
+    def __repr__(self) -> str:
+        return described(self)
+
+    @staticmethod
+    def dtypes(config: Config) -> tuple[str, ...]:
+        """What the network computes in; see `contract.HasDtypes`."""
+        return ("float32", "bfloat16", "float16", "float64")
 
     def predict(self, picture: Source) -> Result:
         """Which class a picture shows: its middle square is classified.
@@ -106,4 +131,28 @@ class Distill:
         Raises:
             MissingFileError, InputError: no picture (a video, a damaged file).
         """
-        return classify(self.model, picture)
+        return classify(self.model, [picture])[0]
+
+    def stream(
+        self, source: Any, *, batch_size: int = 1, recursive: bool = False, fps: float | None = None
+    ) -> Answers[Result]:
+        """Which class each picture of a folder, a video, a camera ... shows, one after the other.
+
+        One that cannot be read gives an answer with an error; the others go on.
+
+        Args:
+            source: a path, folder, pattern, picture, bytes, video, "camera:0", or a list or generator of these.
+            batch_size: pictures that go through the network together.
+            recursive: also the sub-folders of folders.
+            fps: at most so many frames a second of a video; None for all.
+
+        Raises:
+            InputError: an argument out of its range.
+        """
+        return self.open_stream(
+            source,
+            lambda several: [[result] for result in classify(self.model, several)],
+            batch_size=batch_size,
+            recursive=recursive,
+            fps=fps,
+        )

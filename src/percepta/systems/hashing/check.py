@@ -13,9 +13,9 @@ from percepta.datasets import didemo, layouts
 from percepta.datasets.captioned import Clip
 from percepta.datasets.problem import Findings, Problem
 from percepta.errors import InputError
-from percepta.media import draw, image, video
+from percepta.media import draw
 from percepta.systems.hashing.data import read_clips
-from percepta.systems.hashing.library import clip_frames
+from percepta.systems.hashing.library import clip_frames, open_clip
 
 MAX_WORDS = 60  # of a sentence: more is rarely one
 PICTURE_SIDE = 320  # pixels, in the contact sheet
@@ -86,13 +86,9 @@ def check(root: Path | str, *, examples: int = 12, progress: Callable[[int, int]
 def _open(clip: Clip) -> str | float:
     """The length of a clip's file in seconds (0 for pictures and for what the file does not say), or what is wrong."""
     try:
-        if clip.is_video:
-            return float(video.info(clip.first).duration_s)
-        for path in [clip.media] if isinstance(clip.media, Path) else clip.media:
-            image.read(path, long_side=64)  # decodes all of it, so that a cut file is found
+        return open_clip(clip)
     except (OSError, ValueError) as error:
         return str(error)
-    return 0.0
 
 
 def _odd(clip: Clip, length_s: float) -> list[str]:

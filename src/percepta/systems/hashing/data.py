@@ -16,10 +16,10 @@ import torch
 
 from percepta.datasets import captioned, layouts
 from percepta.datasets.captioned import Clip
-from percepta.datasets.problem import Problem
+from percepta.datasets.problem import Problem, noting, tell
 from percepta.errors import InputError
 from percepta.systems.hashing import Config, world
-from percepta.systems.hashing.library import Library, make_library
+from percepta.systems.hashing.library import Library, make_library, open_clip
 
 SPLITS = ("train", "val", "test", "all")
 # Sets that lie side by side come in this order, then the others by name: places in a library decide between ties.
@@ -56,14 +56,27 @@ def library_of(config: Config, split: str, root: Path | None = None) -> Library:
         return make_library(*world.pictures(split, config.train.seed))
     if config.space == "synthetic":
         raise InputError("these settings encode synthetic pictures only; take --preset small or paper")
+    problems: list[Problem] = []
     warnings: list[Problem] = []
-    clips = captioned.of_split(read_clips(root, None, warnings), split, config.val_every)
+    found = captioned.of_split(read_clips(root, problems, warnings), split, config.val_every)
+    clips = [clip for clip in found if _good(clip, problems)]
+    tell(problems, str(root), strict=config.train.strict)
     if any(clip.source == "didemo" for clip in clips):
         clips = captioned.joined(clips)
     if not clips:
         reason = f"; {warnings[0]}" if warnings else ""
         raise InputError(f"{root}: nothing in the split {split!r}{reason}")
     return make_library(clips, [clip.sentences for clip in clips])
+
+
+def _good(clip: Clip, problems: list[Problem]) -> bool:
+    """Whether a clip can be used; what is wrong is added to the problems."""
+    with noting(problems, clip.first):
+        length_s = open_clip(clip)
+        if length_s and clip.start_s >= length_s:
+            raise InputError(f"{clip.first}: no part from {clip.start_s:g} s on, the video ends at {length_s:.2f} s")
+        return True
+    return False
 
 
 def read_clips(root: Path, problems: list[Problem] | None = None, warnings: list[Problem] | None = None) -> list[Clip]:

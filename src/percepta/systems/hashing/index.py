@@ -2,7 +2,7 @@
 
     index/
       header.json     format, model, bits, roots, name of the generation, sha256 and size of each of its parts
-      lock            SQLite file that a writer holds locked; the system lets go of it when the process ends, however
+      lock            a file that a writer holds locked, see `files.Lock`; lock.txt says who
       000012/         a generation: codes.npy (n w), times.npy (n 2), files.npz (columns), and beside them
         log.bin       what came after the generation was written: whole files of the collection, put or dropped
 
@@ -16,11 +16,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
 import os
 import shutil
-import sqlite3
 import struct
 import time
 import zlib
@@ -35,6 +33,9 @@ from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 
 from percepta import __version__
 from percepta.errors import InputError, MissingFileError
+from percepta.files import Lock, remove_leftovers, write_atomically, writing
+from percepta.formats import checked, map_array, read_arrays, read_json
+from percepta.formats import field as field_of
 from percepta.systems.hashing.codes import Engine, Exact, Hits
 
 FORMAT = 1
@@ -376,11 +377,10 @@ def read_header(folder: Path, model: str | None = None) -> Header:
     if not path.is_file():
         raise MissingFileError(f"{folder}: no index here; make one with `percepta index add FOLDER --index {folder}`")
     try:
-        content = json.loads(path.read_bytes())
-        seal, fields = content.pop("seal"), content
-        version = fields["format"]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise CorruptIndexError(_rebuild(folder, "the header is damaged")) from None
+        fields = checked(read_json(path), dict, str(path))
+        seal, version = fields.pop("seal", None), field_of(fields, "format", int, str(path))
+    except InputError as error:
+        raise CorruptIndexError(_rebuild(folder, f"the header is damaged ({error})")) from None
     if version != FORMAT:
         raise IndexFormatError(
             f"{folder}: written in format {version} by percepta {fields.get('percepta')}, this percepta "
@@ -389,7 +389,14 @@ def read_header(folder: Path, model: str | None = None) -> Header:
         )
     if seal != _seal(fields):
         raise CorruptIndexError(_rebuild(folder, "the header is damaged"))
-    header = Header(**fields)
+    try:
+        header = Header(**fields)
+        good = header.generation.isdecimal() and header.bits > 0 and header.bits % 8 == 0
+        parts = {name: (int(size), str(digest)) for name, (size, digest) in header.parts.items()}
+    except (TypeError, ValueError, AttributeError):
+        good, parts = False, {}
+    if not good or parts.keys() != {"files.npz", "times.npy", "codes.npy"}:
+        raise CorruptIndexError(_rebuild(folder, "the header is none of ours"))
     if model is not None and header.model != model:
         raise IndexFormatError(
             f"{folder}: its codes come from the model {header.model[:12]}, this is {model[:12]}; codes of two models "
@@ -430,7 +437,7 @@ class Writer:
 
     Raises:
         MissingFileError: no index, and `model` or `bits` are left out.
-        BlockingIOError: another process writes to it.
+        BusyError: another process writes to it; says which.
         CorruptIndexError, IndexFormatError: as `Index.open`.
     """
 
@@ -448,7 +455,7 @@ class Writer:
         if not (self.folder / HEADER).is_file() and (model is None or bits is None):
             read_header(self.folder)  # says that there is none
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _locked(self.folder)
+        self._lock = Lock(self.folder / LOCK, f"{self.folder}: this index is busy")
         try:
             if not (self.folder / HEADER).is_file():
                 assert model is not None and bits is not None
@@ -461,6 +468,7 @@ class Writer:
             stored = _read_generation(self.folder, self.header, None)
             entries, self._roots, end = _replay(self.folder, self.header)
             self._clean()
+            remove_leftovers(self.folder / HEADER)
             self._stored, self._changed = stored, entries
             self._log: BinaryIO = (self.folder / self.header.generation / LOG).open("r+b", buffering=0)
             self._log.truncate(end)  # the file that was under work when a process was killed
@@ -581,11 +589,12 @@ class Writer:
             if time.monotonic() - self._synced > FSYNC_S:
                 os.fsync(self._log.fileno())
                 self._synced = time.monotonic()
-        except OSError:  # such as a full disk: half a record must not stand between whole ones
+        except OSError as error:  # such as a full disk: half a record must not stand between whole ones
             with contextlib.suppress(OSError):
                 self._log.truncate(start)
                 self._log.seek(start)
-            raise
+            where = str(self.folder / self.header.generation / LOG)
+            raise OSError(error.errno, f"cannot be written ({error.strerror})", where) from error
 
     def _learn(self) -> dict[str, Known]:
         files = self._stored[0]
@@ -658,19 +667,12 @@ def _write_generation(
         ("times.npy", lambda file: np.save(file, times)),
         ("codes.npy", lambda file: np.save(file, codes)),
     ):
-        with (new / part).open("wb") as file:
+        with writing(new / part) as file:
             write(file)
-            file.flush()
-            os.fsync(file.fileno())
         parts[part] = [(new / part).stat().st_size, hash_file(new / part)]
     (new / LOG).touch()
     fields = {**header.__dict__, "generation": name, "files": len(files), "moments": len(codes), "parts": parts}
-    temporary = folder / f".{HEADER}.tmp"
-    with temporary.open("w") as file:
-        file.write(json.dumps({**fields, "seal": _seal(fields)}, indent=1) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(folder / HEADER)
+    write_atomically(folder / HEADER, json.dumps({**fields, "seal": _seal(fields)}, indent=1) + "\n")
 
 
 def _read_generation(folder: Path, header: Header, verify: bool | None) -> Stored:
@@ -682,14 +684,23 @@ def _read_generation(folder: Path, header: Header, verify: bool | None) -> Store
         hashed = size <= VERIFY_BYTES if verify is None else verify
         if hashed and hash_file(where / name) != digest:
             raise CorruptIndexError(_rebuild(folder, f"{header.generation}/{name} is damaged (its sha256 differs)"))
-    with np.load(io.BytesIO((where / "files.npz").read_bytes())) as columns:
+    try:
+        columns = read_arrays(where / "files.npz", dict.fromkeys(("names", "ends", *_COLUMNS), "iuf"))
         blob, ends = columns["names"].tobytes(), columns["ends"].tolist()
         paths = [os.fsdecode(blob[a:b]) for a, b in pairwise(ends)]
         files = Files(paths, *(columns[key] for key in _COLUMNS))
+        # Mapped, not read: a search with faiss copies the codes once, and nothing else is held twice.
+        times, codes = map_array(where / "times.npy", "f"), map_array(where / "codes.npy", "u")
+    except MissingFileError:
+        raise
+    except InputError as error:
+        raise CorruptIndexError(_rebuild(folder, str(error))) from None
+    if times.shape != (header.moments, 2) or codes.shape != (header.moments, header.bits // 8):
+        raise CorruptIndexError(
+            _rebuild(folder, f"{header.moments} moments, but {len(times)} times and {len(codes)} codes")
+        )
     if not header.moments:
         return (files, *_nothing(header.bits)[1:])
-    # Mapped, not read: a search with faiss copies the codes once, and nothing else is held twice.
-    times, codes = (np.load(where / name, mmap_mode="r") for name in ("times.npy", "codes.npy"))
     return files, times, codes
 
 
@@ -707,14 +718,20 @@ def _replay(folder: Path, header: Header) -> tuple[dict[str, Entry | None], list
             break
         if crc != zlib.crc32(content[start:end]):
             raise CorruptIndexError(_rebuild(folder, f"{header.generation}/{LOG} is damaged after byte {at}"))
-        (size,) = struct.unpack_from("<I", content, start)
-        fields = json.loads(content[start + 4 : start + 4 + size])
-        kind, path = fields.pop("op"), fields["path"]
+        entry = None
+        try:
+            (size,) = struct.unpack_from("<I", content, start)
+            fields = json.loads(content[start + 4 : start + 4 + size])
+            kind, path = fields.pop("op"), fields["path"]
+            if kind == "put":
+                count = (length - 4 - size) // (8 + header.bits // 8)
+                times = np.frombuffer(content, "<f4", 2 * count, start + 4 + size).reshape(count, 2)
+                bits = np.frombuffer(content, np.uint8, count * (header.bits // 8), start + 4 + size + 8 * count)
+                entry = Entry(**fields, times=times, codes=bits.reshape(count, header.bits // 8))
+        except (ValueError, KeyError, TypeError, AttributeError, struct.error):
+            raise CorruptIndexError(_rebuild(folder, f"{header.generation}/{LOG} holds what is none of ours")) from None
         if kind == "put":
-            count = (length - 4 - size) // (8 + header.bits // 8)
-            times = np.frombuffer(content, "<f4", 2 * count, start + 4 + size).reshape(count, 2)
-            bits = np.frombuffer(content, np.uint8, count * (header.bits // 8), start + 4 + size + 8 * count)
-            changed[path] = Entry(**fields, times=times, codes=bits.reshape(count, header.bits // 8))
+            changed[path] = entry
         elif kind == "drop":
             changed[path] = None
         elif kind == "root" and path not in roots:
@@ -765,22 +782,6 @@ def _merged(
 
 def _seal(fields: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
-
-
-def _locked(folder: Path) -> sqlite3.Connection:
-    """SQLite's lock works on every system and ends with the process that holds it."""
-    lock = sqlite3.connect(folder / LOCK, timeout=0, isolation_level=None, check_same_thread=False)
-    try:
-        lock.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError as error:
-        lock.close()
-        if "locked" in str(error):
-            raise BlockingIOError(f"{folder}: another percepta writes to this index; wait until it is done") from None
-        raise OSError(f"{folder / LOCK}: cannot be locked ({error})") from None
-    except sqlite3.DatabaseError as error:
-        lock.close()
-        raise OSError(f"{folder / LOCK}: cannot be locked ({error}); delete this file") from None
-    return lock
 
 
 def _rebuild(folder: Path, what: str) -> str:

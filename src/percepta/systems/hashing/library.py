@@ -18,7 +18,8 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from percepta.datasets.captioned import Clip
-from percepta.media import image
+from percepta.errors import InputError
+from percepta.media import image, video
 from percepta.systems.hashing.frames import middles, video_frames
 from percepta.systems.hashing.model import Hasher
 
@@ -80,6 +81,20 @@ def clip_frames(clip: Clip, frames: int, side: int) -> Float[Tensor, "f 3 side s
     if len(files) > frames:
         files = [files[place] for place in middles(frames, 0.0, float(len(files))).astype(int)]
     return torch.stack([image.squeeze_square(file, side) for file in files])
+
+
+def open_clip(clip: Clip) -> float:
+    """Opens a clip's files: the length of a video in seconds, 0 where it does not say and for pictures.
+
+    Raises:
+        MissingFileError, InputError: a file is missing, or cannot be decoded.
+    """
+    if clip.is_video:
+        return float(video.info(clip.first).duration_s)
+    for path in [clip.media] if isinstance(clip.media, Path) else clip.media:
+        if wrong := image.broken(path):
+            raise InputError(wrong)
+    return 0.0
 
 
 def picture_of(library: Library, video: int, side: int) -> UInt8[np.ndarray, "h w 3"]:

@@ -13,10 +13,10 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from percepta.contract import Evaluate, weights_hash
+from percepta.contract import Answers, Evaluate, OpenStream, described, weights_hash
 from percepta.errors import InputError
 from percepta.media import image as media
-from percepta.media.draw import wrapped, write_picture
+from percepta.media.draw import png, wrapped, write_picture
 from percepta.media.image import SUFFIXES, VIDEO_SUFFIXES, Source
 from percepta.systems.hashing import Config
 from percepta.systems.hashing.frames import video_frames
@@ -53,6 +53,19 @@ class Result:
     score: float | None = None
     weights: str = ""
 
+    def __repr__(self) -> str:
+        return f"Result({self.text})"
+
+    def _repr_png_(self) -> bytes:
+        return png(self.draw())
+
+    @property
+    def text(self) -> str:
+        """The answer in words: "a dog jumps: 62 % of the bits agree", or the kind and the first bits of the code."""
+        if self.score is not None:
+            return f"{self.sentence}: {self.score:.0%} of the bits agree"
+        return f"{self.kind}, code of {len(self.bits)} bits {self.code[:8].tobytes().hex()}..."
+
     def draw(self) -> Image.Image:
         """The picture, or the sentence, and below it the code as a strip: a cell a bit, in rows."""
         width = LONG_SIDE if self.picture is None else max(self.picture.shape[1], 160)
@@ -78,13 +91,17 @@ class Result:
             pen.rectangle((x, y, x + cell - 2, y + cell - 2), _ON if bit else _OFF)
         return out
 
-    def save(self, path: Path | str) -> None:
-        """The drawing as a picture, and beside it a JSON of the same name with code (hexadecimal) and vector."""
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON: source, kind, code (hexadecimal), vector, the sentence and its score, weights."""
         row: dict[str, Any] = {"source": self.source, "kind": self.kind, "bits": len(self.bits)}
         row |= {"code": self.code.tobytes().hex(), "vector": [round(float(value), 6) for value in self.vector]}
         if self.sentence:
             row |= {"sentence": self.sentence, "score": self.score}
-        write_picture(path, self.draw(), {**row, "weights": self.weights})
+        return {**row, "weights": self.weights}
+
+    def save(self, path: Path | str) -> Path:
+        """The drawing as a picture, and beside it `to_dict` as JSON of the same name; returns where the drawing is."""
+        return write_picture(path, self.draw(), self.to_dict())
 
 
 @dataclass(frozen=True)
@@ -96,13 +113,23 @@ class Hashing:
         model: the network, in eval mode.
         licence: of code and weights, and the terms of the data behind the weights.
         evaluate: its numbers on a folder of data; without one, on its synthetic world.
+        open_stream: opens whatever `stream` is given; handed in by `percepta.load`.
     """
 
     config: Config
     model: Hasher
     licence: str
     evaluate: Evaluate
+    open_stream: OpenStream
     name: ClassVar[str] = "hashing"
+
+    def __repr__(self) -> str:
+        return described(self)
+
+    @staticmethod
+    def dtypes(config: Config) -> tuple[str, ...]:
+        """What the network computes in; see `contract.HasDtypes`."""
+        return ("float32", "bfloat16", "float16", "float64")
 
     @overload
     def predict(self, source: Source, sentences: str | None = None) -> Result: ...
@@ -133,15 +160,54 @@ class Hashing:
         results = self._compared(source, sentences)
         return results[0] if sentences is None or isinstance(sentences, str) else results
 
+    def stream(
+        self,
+        source: Any,
+        sentences: str | list[str] | tuple[str, ...] | None = None,
+        *,
+        batch_size: int = 1,
+        recursive: bool = False,
+        fps: float | None = None,
+    ) -> Answers[Result]:
+        """The code of every picture of a folder, of every frame of a video, of a camera ..., one after the other.
+
+        One that cannot be read gives an answer with an error; the others go on.
+
+        Args:
+            source: a path, folder, pattern, picture, bytes, video, "camera:0", or a list or generator of these.
+            sentences: one or several; then there is one result for each, with how well it fits the picture.
+            batch_size: pictures that are read before the first of them is answered.
+            recursive: also the sub-folders of folders.
+            fps: at most so many frames a second of a video; None for all.
+
+        Raises:
+            InputError: an argument out of its range, or an empty sentence.
+        """
+        with torch.no_grad():
+            asked = None if sentences is None else self._asked(sentences)
+
+        @torch.no_grad()
+        def answer(several: list[Source]) -> list[list[Result]]:
+            return [_against(_encode(self.model, one), asked) for one in several]
+
+        return self.open_stream(source, answer, batch_size=batch_size, recursive=recursive, fps=fps)
+
     def _compared(self, source: Source, sentences: str | Sequence[str] | None) -> list[Result]:
-        result = _encode(self.model, source)
-        if sentences is None:
-            return [result]
-        out = []
-        for sentence in [sentences] if isinstance(sentences, str) else sentences:
-            agree = float((_encode_sentence(self.model, sentence).bits == result.bits).mean())
-            out.append(replace(result, sentence=sentence, score=agree))
-        return out
+        return _against(_encode(self.model, source), None if sentences is None else self._asked(sentences))
+
+    def _asked(self, sentences: Any) -> list[Result]:
+        """The codes of sentences, each computed once."""
+        several = list(sentences) if isinstance(sentences, list | tuple) else [sentences]
+        if not several:
+            raise InputError("expected a sentence, or a list with at least one; got an empty list")
+        return [_encode_sentence(self.model, sentence) for sentence in several]
+
+
+def _against(result: Result, asked: list[Result] | None) -> list[Result]:
+    """A result, compared with each of some sentences."""
+    if asked is None:
+        return [result]
+    return [replace(result, sentence=one.source, score=float((one.bits == result.bits).mean())) for one in asked]
 
 
 def _encode(model: Hasher, source: Source) -> Result:
@@ -158,8 +224,8 @@ def _encode(model: Hasher, source: Source) -> Result:
 
 
 def _encode_sentence(model: Hasher, sentence: str) -> Result:
-    if not sentence.strip():
-        raise InputError("the sentence is empty; say what to search for, such as 'a dog jumps over a hurdle'")
+    if not isinstance(sentence, str) or not sentence.strip():
+        raise InputError(f"expected a sentence, such as 'a dog jumps over a hurdle'; got {sentence!r}")
     vectors, bits = model.sentence_codes([sentence])
     return _result(model, sentence, "sentence", vectors, bits, None)
 

@@ -11,7 +11,7 @@ from percepta.contract import Progress
 from percepta.datasets import layouts, nyu40, posed, scannet
 from percepta.datasets.layouts import Found
 from percepta.datasets.posed import Recording
-from percepta.datasets.problem import Findings, Problem
+from percepta.datasets.problem import Findings, Problem, problem_of
 from percepta.datasets.scannet import LabelledScan
 from percepta.errors import InputError, MissingFileError
 from percepta.media import draw, image
@@ -65,11 +65,13 @@ def check(root: Path | str, *, examples: int = 8, progress: Progress | None = No
 
 def _recording(found: Found[Recording], examples: int, progress: Progress | None) -> Report:
     root, name = found.root, found.set.NAME
+    own: list[Problem] = []
     try:
-        recording = found.read(root)
+        recording = found.read(root, problems=own)
     except (OSError, ValueError) as error:
-        return Report(root, name, {}, (Problem(root, None, str(error).removeprefix(f"{root}: ")),))
+        return Report(root, name, {}, (*own, problem_of(root, error)))
     problems, warnings = posed.check(recording, progress=progress)
+    problems = own + problems
     rows = [] if problems else np.linspace(0, len(recording) - 1, max(examples // 2, 1)).astype(int).tolist()
     pictures = tuple(pair for i in rows for pair in _frame(recording, i))
     return Report(root, name, {"frames": len(recording)}, tuple(problems), tuple(warnings), pictures)
@@ -100,8 +102,8 @@ def _scans(root: Path, examples: int, progress: Progress | None) -> Report:
     for number, (name, path) in enumerate(files.items(), 1):
         try:
             scan = scannet.read(path)
-        except (OSError, EOFError, ValueError, KeyError) as error:
-            problems.append(Problem(path, None, str(error).removeprefix(f"{path}: ")))
+        except (OSError, ValueError) as error:
+            problems.append(problem_of(path, error))
         else:
             counts["scans"] += 1
             counts["points"] += len(scan.xyz)

@@ -46,6 +46,7 @@ class Predict(shell.Which):
 def predict(options: Predict, screen: Console) -> int:
     """`percepta predict online3d`."""
     from percepta.datasets.posed import Recording
+    from percepta.predictions import entry
     from percepta.report import Page
     from percepta.systems.online3d.page import result_blocks, session_blocks
 
@@ -58,7 +59,9 @@ def predict(options: Predict, screen: Console) -> int:
     else:
         result, text = system.predict(source), f"{len(source.xyz):,} points at once"
         blocks = result_blocks(result)
-    result.save(options.out / "room.png")
+    written = result.save(options.out / "room.png")
+    row = entry(str(options.source), result, options.out / "room.png", written)
+    shell.write_predictions(options.out, "online3d", result.weights, [row])
     page = Page(f"{options.source.resolve().name}, labelled").add(*blocks).write(options.out / "room.html")
     screen.print(escape(f"{len(result.instances())} instances, {text}: {page}"), soft_wrap=True)
     return 0

@@ -18,6 +18,7 @@ from jaxtyping import Float, Float32, Int64, UInt8
 from scipy import ndimage
 
 from percepta.datasets import layouts, nyu40, scannet
+from percepta.datasets.problem import Problem, noting, tell
 from percepta.datasets.scannet import LabelledScan
 from percepta.errors import InputError
 from percepta.geometry import pose as poses
@@ -79,7 +80,16 @@ def real(config: Config, split: str, root: Path | None) -> list[LabelledScan]:
     if missing := [name for name in config.held_out if name not in files]:
         raise InputError(f"held_out: no scan {', '.join(missing)} in {root}; there are {', '.join(files)}")
     chosen = [p for name, p in files.items() if split == "all" or (name in config.held_out) == (split != "train")]
-    return [scannet.read(path) for path in chosen]
+    problems: list[Problem] = []
+    scans = []
+    for path in chosen:
+        with noting(problems, path):
+            scan = scannet.read(path)
+            if not len(scan.xyz) or not np.isfinite(scan.xyz).all():
+                raise InputError(f"{path}: no points, or places that are not finite")
+            scans.append(scan)
+    tell(problems, f"the scans of {root}", strict=config.train.strict)
+    return scans
 
 
 class WholeScans:

@@ -9,7 +9,6 @@ online.result().save("room.ply")
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,14 +18,11 @@ from typing import Any, Protocol, Unpack, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, Int, Int32, Int64, UInt8
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as to_bytes
 from torch.nn import functional
 
 from percepta.contract import weights_hash
 from percepta.datasets import nyu40
 from percepta.errors import InputError
-from percepta.files import write_atomically
 from percepta.geometry import camera as cameras
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics
@@ -34,9 +30,9 @@ from percepta.nn.sparse import REACH, Sites
 from percepta.systems.online3d.fusion import associate, averaged, cluster
 from percepta.systems.online3d.model import OnlineNet, Prediction
 from percepta.systems.online3d.result import Result
-from percepta.systems.online3d.stream import Mode, Stream, StreamOptions
+from percepta.systems.online3d.stream import Mode, Stream, StreamOptions, read_state, write_state
 
-_FORMAT = "percepta online3d session 2"
+_FORMAT = "saved session of online3d, version 3"
 
 
 @runtime_checkable
@@ -408,7 +404,7 @@ class Online:
         n = self.map.count
         pose = {"last": self._last, "doubted": self._doubted, "turn": self._turn}
         header = {
-            "format": _FORMAT, "settings": self.settings, "stats": [asdict(s) for s in self.stats],
+            "settings": self.settings, "stats": [asdict(s) for s in self.stats],
             "next_id": self._next_id, "taken": self._taken, "digest": self._digest, "steps": self.stream.steps,
             "poses": {name: None if value is None else value.tolist() for name, value in pose.items()},
         }  # fmt: skip
@@ -417,8 +413,7 @@ class Online:
             "offset": self._offset[:n], "weight": self._weight[:n], "instance": self._instance[:n],
         }  # fmt: skip
         self.stream.save(path.with_name(path.name + ".stream"))
-        kept = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-        write_atomically(path, to_bytes(kept, {"session": json.dumps(header)}))
+        write_state(path, _FORMAT, header, {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in tensors.items()})
 
     @classmethod
     def load(cls, path: Path, model: OnlineNet) -> Online:
@@ -428,14 +423,8 @@ class Online:
             InputError: another file, other weights, or another version.
         """
         path = Path(path)
-        try:
-            with safe_open(path, "np") as file:
-                header = json.loads((file.metadata() or {}).get("session", "{}"))
-                held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            raise InputError(f"{path} is no saved session: {error}") from error
-        if header.get("format") != _FORMAT:
-            raise InputError(f"{path} is no saved session of this version")
+        header, tensors = read_state(path, _FORMAT)
+        held = {name: value.numpy() for name, value in tensors.items()}
         out = cls(model, **header["settings"])
         out.stream = Stream.load(path.with_name(path.name + ".stream"), model)
         if out.stream.steps != header["steps"]:

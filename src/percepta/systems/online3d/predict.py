@@ -10,7 +10,7 @@ from typing import ClassVar, Protocol, cast, overload, runtime_checkable
 import numpy as np
 from torch import nn
 
-from percepta.contract import Evaluate, weights_hash
+from percepta.contract import Evaluate, OpenStream, described, weights_hash
 from percepta.datasets import nyu40
 from percepta.errors import InputError, InputTypeError
 from percepta.systems.online3d import Config
@@ -40,13 +40,18 @@ class Online3d:
         model: the network, in eval mode.
         licence: of code and weights, and the terms of the data behind the weights.
         evaluate: metrics on a folder of labelled scans; without one, on synthetic rooms.
+        open_stream: opens whatever `stream` is given; handed in by `percepta.load`.
     """
 
     config: Config
     model: nn.Module
     licence: str
     evaluate: Evaluate
+    open_stream: OpenStream
     name: ClassVar[str] = "online3d"
+
+    def __repr__(self) -> str:
+        return described(self)
 
     @overload
     def predict(self, source: Cloud | Path | str, *, views: int | None = None) -> Result: ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,8 +156,17 @@ class Result:
     weights: str = ""
 
     def __repr__(self) -> str:
-        classes, things = len(np.unique(self.label)), len(np.unique(self.instance[self.instance > 0]))
-        return f"Result({len(self.xyz):,} points, {classes} classes, {things} instances)"
+        return f"Result({self.text})"
+
+    def _repr_png_(self) -> bytes:
+        return draw.png(self.draw())
+
+    @property
+    def text(self) -> str:
+        """What was found, in words: how many points, and how many instances of which classes."""
+        names = Counter(row["label"] for row in self.instances())
+        things = ", ".join(f"{count} {name}" for name, count in names.most_common()) or "no instances"
+        return f"{len(self.xyz):,} points; {things}"
 
     def draw(self, side_px: int = 420) -> Image.Image:
         """From above: colours, classes with their names, instances."""
@@ -180,9 +190,9 @@ class Result:
             pen.text((x + 20, top + 19), name, (34, 36, 42), font, anchor="lm")
             x += 36 + font.getlength(name)
 
-    def save(self, path: Path | str) -> None:
+    def save(self, path: Path | str) -> Path:
         """A .ply (places, colours of the classes, `label`, `instance`), or a picture with the .ply beside it; and
-        `to_dict` as a JSON file of the same name."""
+        `to_dict` as a JSON file of the same name. Returns where the .ply is."""
         path = Path(path)
         if path.suffix.lower() != ".ply":
             write_picture(path, self.draw())
@@ -191,6 +201,7 @@ class Result:
         columns |= {name: tone[:, i] for i, name in enumerate(("red", "green", "blue"))}
         ply.write(path.with_suffix(".ply"), {**columns, "label": self.label, "instance": self.instance})
         write_atomically(path.with_suffix(".json"), json.dumps(self.to_dict(), indent=1) + "\n")
+        return path.with_suffix(".ply")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON: number of points, the instances, hash of the weights."""

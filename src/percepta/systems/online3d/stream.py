@@ -24,11 +24,11 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypedDict, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -37,7 +37,9 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from percepta.errors import InputError
-from percepta.files import write_atomically
+from percepta.files import check_regular, write_atomically
+from percepta.formats import parse_json
+from percepta.nn.archive import fingerprint
 from percepta.nn.sparse import (
     Rules,
     Sites,
@@ -466,21 +468,13 @@ class Stream:
             "drift_bound": None if math.isinf(self.drift_bound) else self.drift_bound,
         }  # fmt: skip
         state = {"steps": self.steps, "cursor": self._cursor, "due": self._due, "anchored": self._anchored}
-        header = {"format": _FORMAT, "weights": _fingerprint(self.model), "settings": settings, "state": state}
-        kept = {name: value.contiguous().cpu() for name, value in tensors.items()}
-        write_atomically(path, to_bytes(kept, {"stream": json.dumps(header)}))
+        header = {"weights": _fingerprint(self.model), "settings": settings, "state": state}
+        write_state(path, _FORMAT, header, {name: value.contiguous().cpu() for name, value in tensors.items()})
 
     @classmethod
     def load(cls, path: Path, model: OnlineNet) -> Stream:
         """A stream that `save` wrote, for the same weights; InputError for anything else."""
-        try:
-            with safe_open(path, "pt") as file:
-                header = json.loads((file.metadata() or {}).get("stream", "{}"))
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            raise InputError(f"{path} is no state of a stream: {error}") from error
-        if header.get("format") != _FORMAT:
-            raise InputError(f"{path} is no state of a stream of this version")
+        header, tensors = read_state(path, _FORMAT)
         if header["weights"] != _fingerprint(model):
             raise InputError(f"{path} was written with other weights; load it with those")
         settings = header["settings"]
@@ -503,7 +497,46 @@ class Stream:
         return stream
 
 
-_FORMAT = "percepta online3d stream 1"
+_FORMAT = "state of a stream of online3d, version 2"
+
+
+def write_state(path: Path, form: str, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Writes a state as safetensors, with a seal by which a damaged one is known.
+
+    Args:
+        path: of the file.
+        form: what it is a state of, and the version.
+        header: what JSON takes.
+        tensors: contiguous, on the CPU.
+    """
+    text = json.dumps({**header, "format": form})
+    # The seal and the text in one value: several values would be written in an order that differs from run to run.
+    write_atomically(path, to_bytes(tensors, {"state": f"{_seal(text, tensors)} {text}"}))
+
+
+def read_state(path: Path, form: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Header and tensors that `write_state` wrote.
+
+    Raises:
+        MissingFileError: no such file.
+        InputError: a state of something else, of another version, or a damaged one.
+    """
+    try:
+        with safe_open(check_regular(path), "pt") as file:
+            seal, _, text = (file.metadata() or {}).get("state", "").partition(" ")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise InputError(f"{path} is no {form}: {error}") from error
+    header = parse_json(text or "{}", f"{path}: its header")
+    if not isinstance(header, dict) or header.get("format") != form:
+        raise InputError(f"{path} is no {form}, or one of another version of percepta")
+    if seal != _seal(text, tensors):
+        raise InputError(f"{path}: damaged: its content is not what was written")
+    return header, tensors
+
+
+def _seal(text: str, tensors: Mapping[str, Tensor]) -> str:
+    return hashlib.sha256(f"{text} {fingerprint(tensors)}".encode()).hexdigest()
 
 
 def _fingerprint(model: nn.Module) -> str:

@@ -14,7 +14,7 @@ from percepta.datasets.nyu40 import PLANEMVS_NAMES
 from percepta.datasets.plane_annotations import AnnotatedScene
 from percepta.datasets.posed import Recording
 from percepta.datasets.posed_folder import PosedPicture
-from percepta.datasets.problem import Findings, Problem
+from percepta.datasets.problem import Findings, Problem, noting, problem_of
 from percepta.errors import InputError, MissingFileError
 from percepta.geometry import pose as poses
 from percepta.media import draw
@@ -65,8 +65,9 @@ def check(root: Path | str, *, examples: int = 8, progress: Progress | None = No
     warnings: list[Problem] = []
     for one in found:
         if one.kind is Recording:
-            wrong, odd = posed.check(one.read(one.root))
-            problems, warnings = problems + wrong, warnings + odd
+            with noting(problems, one.root):
+                wrong, odd = posed.check(one.read(one.root, problems=problems))
+                problems, warnings = problems + wrong, warnings + odd
     return _pairs(root, layout, problems, warnings, examples, progress)
 
 
@@ -110,11 +111,13 @@ def _pairs(
 
 def _pictures(root: Path, layout: str, examples: int, progress: Progress | None) -> Report:
     """Posed pictures without depth: enough to reconstruct from, not to train on."""
+    problems: list[Problem] = []
+    warnings: list[Problem] = []
+    shown = []
     try:
-        views = data.posed_pictures(root)
+        views = data.posed_pictures(root, problems=problems)
     except (OSError, ValueError) as error:
-        return Report(root, layout, {"pictures": 0}, (Problem(root, None, str(error)),))
-    problems, warnings, shown = [], [], []
+        return Report(root, layout, {"pictures": 0}, (*problems, problem_of(root, error)))
     gaps = [float(np.linalg.norm(b.world_from_camera[:3, 3] - a.world_from_camera[:3, 3])) for a, b in pairwise(views)]
     for view in views:
         if wrong := poses.problem(view.world_from_camera):

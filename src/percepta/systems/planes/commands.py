@@ -45,6 +45,7 @@ def predict(options: Predict, screen: Console) -> int:
     """Goes through the pictures in order; 1 where no two of them could be compared."""
     if not options.folder.is_dir():
         raise MissingFileError(f"{options.folder}: no such folder; planes need pictures with their poses")
+    from percepta.predictions import entry
     from percepta.report import Gallery, Page
     from percepta.systems.planes.data import posed_pictures, view_of
     from percepta.systems.planes.demo import surface_table
@@ -57,13 +58,14 @@ def predict(options: Predict, screen: Console) -> int:
         max_planes=options.max_planes,
         scene_score_threshold=options.scene_score_threshold,
     )
-    drawn = []
+    drawn, rows = [], []
     with shell.progress_bar(screen, f"planes: {len(posed)} pictures") as bar:
         for number, one in enumerate(posed):
             result = session.step(view_of(one))
             if result is not None:
-                result.save(options.out / f"{one.path.stem}.png")
-                drawn.append((result.draw(), f"{one.path.name}: {result.message}"))
+                written = result.save(options.out / f"{one.path.stem}.png")
+                rows.append(entry(str(one.path), result, written, written.with_suffix(".json")))
+                drawn.append((result.draw(), f"{one.path.name}: {result.text}"))
             bar(number + 1, len(posed), one.path.name)
     if not drawn:
         low, high = session.baseline_m
@@ -76,6 +78,9 @@ def predict(options: Predict, screen: Console) -> int:
     scene = session.scene()
     for name in ("scene.glb", "scene.ply", "scene.json", "plan.png"):
         scene.save(options.out / name)
+    whole = f"{len(scene.surfaces)} surfaces"
+    rows.append({"source": str(options.folder), "drawing": "plan.png", "file": "scene.json", "text": whole})
+    shell.write_predictions(options.out, "planes", scene.weights, rows)
     page = Page(f"Planes of {options.folder.resolve().name}").add(
         Gallery([(scene.draw(), f"{len(scene.surfaces)} surfaces from above")]),
         surface_table(scene),

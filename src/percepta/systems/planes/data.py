@@ -26,15 +26,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int, Int64
+from jaxtyping import Float32, Int, Int64, UInt8
 from scipy import ndimage
 
 from percepta.contract import Key
 from percepta.datasets import layouts, posed_folder
 from percepta.datasets.layouts import Found
-from percepta.datasets.plane_annotations import AnnotatedScene
-from percepta.datasets.posed import Recording
+from percepta.datasets.plane_annotations import AnnotatedFrame, AnnotatedScene
+from percepta.datasets.posed import Recording, RgbdFrame
 from percepta.datasets.posed_folder import PosedPicture
+from percepta.datasets.problem import Problem, noting, problem_of, tell
 from percepta.errors import InputError, MissingFileError
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics, short_plane
@@ -56,7 +57,28 @@ def data(config: Config, split: str, root: Path | None = None) -> Samples:
         split: "train", "val", "test" or "all".
         root: a folder; None: the synthetic world of the settings.
     """
-    return Samples(config, source(config, split, root), split == "train")
+    pairs = source(config, split, root)
+    if split != "train" and isinstance(pairs, RecordedPairs | AnnotatedPairs):
+        pairs = readable(pairs, str(root), config.train.strict)
+    return Samples(config, pairs, split == "train")
+
+
+def readable(pairs: RecordedPairs | AnnotatedPairs, what: str, strict: bool = False) -> RecordedPairs | AnnotatedPairs:
+    """The pairs whose frames can be read; a warning counts the others.
+
+    Args:
+        pairs: of recordings or of annotated scenes.
+        what: where they come from, for the message.
+        strict: the first that cannot be read is an error.
+    """
+    problems: list[Problem] = []
+    good = []
+    for i, row in enumerate(pairs.chosen):
+        with noting(problems, Path(what)):
+            pairs.frames(i)
+            good.append(row)
+    tell(problems, f"{len(pairs)} pairs of {what}", strict=strict)
+    return replace(pairs, chosen=tuple(good))  # pyright: ignore[reportReturnType, reportArgumentType]
 
 
 def source(config: Config, split: str, root: Path | None) -> PairSource:
@@ -97,21 +119,25 @@ def find(root: Path, *kinds: type[Any]) -> list[Found[Any]]:
         raise InputError(f"{error}\n  kept pairs: {kept.FILES}") from None
 
 
-def posed_pictures(root: Path, limit: int | None = None) -> list[PosedPicture]:
+def posed_pictures(root: Path, limit: int | None = None, problems: list[Problem] | None = None) -> list[PosedPicture]:
     """Posed pictures of a folder, without need of depth: COLMAP, a plain posed folder, or recordings.
 
     Args:
         root: the folder.
         limit: take no more than so many.
+        problems: gets what is wrong with single pictures, which are then left out; None: a warning counts them.
 
     Raises:
         MissingFileError: there is no such folder.
         InputError: a layout that is not known, a damaged file.
     """
     out: list[PosedPicture] = []
+    wrong: list[Problem] = [] if problems is None else problems
     for one in layouts.find(root, PosedPicture, Recording):
-        content = one.read(one.root)
-        out += posed_folder.of_recording(content) if isinstance(content, Recording) else content
+        content = one.read(one.root, problems=wrong)
+        out += posed_folder.of_recording(content, wrong) if isinstance(content, Recording) else content
+    if problems is None:
+        tell(wrong, str(root), strict=not out)
     return out[:limit]
 
 
@@ -147,7 +173,7 @@ def frame_pairs(recording: Recording, chosen: range, baseline_m: tuple[float, fl
     Returns:
         (reference frame, source frame) of each pair.
     """
-    path = np.stack([recording.pose(i) for i in chosen]) if len(chosen) else np.zeros((0, 4, 4))
+    path = np.stack([recording.tracked(i) for i in chosen]) if len(chosen) else np.zeros((0, 4, 4))
     out = []
     for i in range(len(path)):
         gap = np.linalg.norm(path[:, :3, 3] - path[i, :3, 3], axis=1)
@@ -178,10 +204,15 @@ class RecordedPairs:
     def __len__(self) -> int:
         return len(self.chosen)
 
-    def __getitem__(self, index: int) -> Pair:
+    def frames(self, index: int) -> tuple[RgbdFrame, RgbdFrame]:
+        """The two frames of a pair, read."""
         number, i, j = self.chosen[index]
-        recording = self.recordings[number]
-        first, second = (recording.read(k, (self.config.width, self.config.height)) for k in (i, j))
+        size = (self.config.width, self.config.height)
+        return self.recordings[number].read(i, size), self.recordings[number].read(j, size)
+
+    def __getitem__(self, index: int) -> Pair:
+        number, i, _ = self.chosen[index]
+        first, second = self.frames(index)
         move = poses.inverse(second.world_from_camera) @ first.world_from_camera
         if self.align_poses:
             move = aligned_pose(first.colour, second.colour, first.depth_m, first.intrinsics, move)
@@ -205,7 +236,9 @@ def recorded_pairs(config: Config, split: str, found: Sequence[Found[Recording]]
         MissingFileError: a file of a recording is missing.
         InputError: a damaged file, or no pairs.
     """
-    recordings = tuple(one.read(one.root) for one in found)
+    problems: list[Problem] = []
+    recordings = tuple(one.read(one.root, problems=problems) for one in found)
+    tell(problems, ", ".join(str(one.root) for one in found), strict=config.train.strict)
     chosen = tuple(
         (number, *pair)
         for number, recording in enumerate(recordings)
@@ -241,11 +274,15 @@ class AnnotatedPairs:
     def __len__(self) -> int:
         return len(self.chosen)
 
-    def __getitem__(self, index: int) -> Pair:
+    def frames(self, index: int) -> tuple[AnnotatedFrame, UInt8[np.ndarray, "h w 3"]]:
+        """The annotated frame of a pair and the picture of the other, read."""
         scene, first, second = self.chosen[index]
         size = (self.config.width, self.config.height)
-        frame = self.scenes[scene].frame(first, size)
-        other = self.scenes[scene].picture(second, size)
+        return self.scenes[scene].frame(first, size), self.scenes[scene].picture(second, size)
+
+    def __getitem__(self, index: int) -> Pair:
+        scene, _, second = self.chosen[index]
+        frame, other = self.frames(index)
         move = poses.inverse(self.scenes[scene].pose(second)) @ frame.world_from_camera
         return Pair(
             frame.colour, other[None], frame.intrinsics, move[None], frame.depth_m, frame.segments,
@@ -265,9 +302,12 @@ def annotated_pairs(config: Config, split: str, found: Sequence[Found[list[Annot
     numbers = [i for i in range(len(scenes)) if split in ("test", "all") or (i % 10 == 9) == (split == "val")] or list(
         range(len(scenes))
     )
-    rows = []
+    rows: list[tuple[int, str, str]] = []
+    problems: list[Problem] = []
     for i in numbers:
-        rows += [(i, first, second) for first, second in scenes[i].pairs(config.baseline_m)]
+        with noting(problems, scenes[i].root):
+            rows += [(i, first, second) for first, second in scenes[i].pairs(config.baseline_m, problems=problems)]
+    tell(problems, f"{len(scenes)} scenes", strict=config.train.strict)
     return AnnotatedPairs(config, tuple(scenes), tuple(rows))
 
 
@@ -287,7 +327,7 @@ class Samples:
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
         epoch, index = key
-        pair = largest_planes(self.pairs[index])
+        pair = largest_planes(self._pair(epoch, index))
         pictures = np.stack([pair.image, *pair.sources]).astype(np.float32) / 255
         if self.train:
             rng = np.random.default_rng((self.config.train.seed, epoch, index, 53))
@@ -296,6 +336,17 @@ class Samples:
             pictures = recoloured(pictures, rng)
             pair = with_pose_noise(pair, self.config.pose_noise_deg, rng)
         return sample(pair, pictures, self.config.min_area)
+
+    def _pair(self, epoch: int, index: int) -> Pair:
+        """A pair; in training another one where it cannot be read, which a warning says."""
+        rng = np.random.default_rng((self.config.train.seed, epoch, index, 54))
+        for _ in range(10 if self.train and not self.config.train.strict else 0):
+            try:
+                return self.pairs[index]
+            except (OSError, ValueError) as error:
+                tell([problem_of(Path(f"pair {index}"), error)], "this epoch")
+            index = int(rng.integers(len(self.pairs)))
+        return self.pairs[index]
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
         return {key: torch.stack([torch.as_tensor(sample[key]) for sample in samples]) for key in samples[0]}

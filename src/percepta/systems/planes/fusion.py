@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import json
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +32,8 @@ from percepta.media import draw
 from percepta.media.draw import write_picture
 
 CELL_M = 0.05
+UPRIGHT = 0.5  # |cosine| of normal and up below which a plane is drawn as a wall
+NAMED_M2 = 0.2  # smaller ones are drawn without their name
 MAX_MISFIT, MERGE_MISFIT = 1.5, 1.2  # up to which a detection joins a plane, and two planes of a scene merge
 
 
@@ -298,10 +300,12 @@ class FusedScene:
     Attributes:
         surfaces: the planes, the largest first.
         weights: hash of the weights that found them.
+        up: the world's direction upwards; `upwards` finds it.
     """
 
     surfaces: tuple[Surface, ...]
     weights: str = ""
+    up: tuple[float, float, float] = (0.0, 0.0, 1.0)
 
     def colours(self) -> list[tuple[int, int, int]]:
         """One colour a surface."""
@@ -353,42 +357,101 @@ class FusedScene:
         ]  # fmt: skip
         return {"unit": "m", "planes": rows, "weights": self.weights}
 
-    def draw(self, side: int = 640, up: Sequence[float] = (0.0, 0.0, 1.0)) -> Image.Image:
-        """The floor plan: seen from above, lower surfaces first, names and areas of the largest.
+    def draw(self, side: int = 640, up: Sequence[float] | None = None) -> Image.Image:
+        """The floor plan: seen from above without ceilings; walls are strokes, what lies flat is tinted by its class.
 
         Args:
             side: of the picture, pixels.
-            up: the world's direction upwards.
+            up: the world's direction upwards; None: `self.up`.
         """
         canvas = Image.new("RGB", (side, side), (250, 250, 250))
-        pen, font = ImageDraw.Draw(canvas, "RGBA"), ImageFont.load_default(12)
-        if not self.surfaces:
-            pen.text((side / 2, side / 2), "no plane found", (34, 36, 42), font, anchor="mm")
+        pen, font, ink = ImageDraw.Draw(canvas, "RGBA"), ImageFont.load_default(13), (34, 36, 42)
+        z = np.asarray(self.up if up is None else up, np.float64)
+        z = z / np.linalg.norm(z)
+        shown = [s for s in self.surfaces if s.label != "ceiling"]
+        if not shown:
+            pen.text((side / 2, side / 2), "no plane found", ink, font, anchor="mm")
             return canvas
-        z = np.asarray(up, np.float64) / np.linalg.norm(up)
         x = np.cross([0.0, 1, 0] if abs(z[1]) < 0.9 else [0.0, 0, 1], z)
         x /= np.linalg.norm(x)
         axes = np.stack([x, -np.cross(z, x)], 1)  # the picture's y goes down
-        flat = [[polygon @ axes for polygon in s.polygons] for s in self.surfaces]
+        flat = [[polygon @ axes for polygon in s.polygons] for s in shown]
         everything = np.concatenate([p for polygons in flat for p in polygons])
         low, high = everything.min(0), everything.max(0)
-        scale = (side - 60) / max(float((high - low).max()), 0.1)
-        shift = side / 2 - scale * (low + high) / 2
-        height = [float(s.world_from_plane[:3, 3] @ z) for s in self.surfaces]
-        tones = self.colours()
-        for i in np.argsort(height, kind="stable"):
-            for polygon in flat[i]:
-                line = [(float(a), float(b)) for a, b in polygon * scale + shift]
-                if abs(self.surfaces[i].normal @ z) < 0.5:  # a wall: a line from above
-                    pen.line([*line, line[0]], (*tones[i], 255), 4)
+        scale = (side - 110) / max(float((high - low).max()), 0.1)
+        shift = side / 2 - 25 - scale * (low + high) / 2
+        tones = {str(name): tone for name, tone in zip(PLANEMVS_NAMES, draw.colours(len(PLANEMVS_NAMES)), strict=True)}
+        steep = [abs(float(s.normal @ z)) < UPRIGHT for s in shown]
+        # what lies flat from the lowest to the highest, then walls and other upright things
+        order = sorted(range(len(shown)), key=lambda i: (steep[i], float(shown[i].world_from_plane[:3, 3] @ z)))
+        middles = {}
+        for i in order:
+            tone, drawn = tones[shown[i].label], [polygon * scale + shift for polygon in flat[i]]
+            middles[i] = np.concatenate(drawn).mean(0)
+            for polygon in drawn:
+                line = [(float(a), float(b)) for a, b in polygon]
+                if steep[i]:
+                    ends = _ends(polygon)
+                    pen.line(ends, ink, 7)
+                    pen.line(ends, tone, 3)
                 else:
-                    pen.polygon(line, (*tones[i], 90), (*tones[i], 255))
-        for s in self.surfaces[:8]:
-            a, b = s.world_from_plane[:3, 3] @ axes * scale + shift
-            pen.text((a, b), f"{s.label} {s.area_m2:.1f} m2", (34, 36, 42), font, anchor="mm")
-        pen.line((20, side - 18, 20 + scale, side - 18), (34, 36, 42), 2)
-        pen.text((24, side - 32), "1 m", (34, 36, 42), font)
+                    pen.polygon(line, (*tone, 120), (*ink, 110))
+        taken: list[tuple[float, float, float, float]] = []
+        for i in sorted(order, key=lambda i: -shown[i].area_m2):
+            if shown[i].area_m2 < NAMED_M2:
+                continue
+            text, (a, b) = f"{shown[i].label} {shown[i].area_m2:.1f} m2", middles[i]
+            box = pen.textbbox((float(a), float(b)), text, font, anchor="mm", stroke_width=2)
+            if not any(box[0] < t[2] and t[0] < box[2] and box[1] < t[3] and t[1] < box[3] for t in taken):
+                pen.text(
+                    (float(a), float(b)), text, ink, font, anchor="mm", stroke_width=2, stroke_fill=(250, 250, 250)
+                )
+                taken.append(box)
+        pen.line((20, side - 44, 20 + scale, side - 44), ink, 2)
+        pen.text((24, side - 62), "1 m", ink, font)
+        self._legend(pen, tones, side)
         return canvas
+
+    def _legend(self, pen: ImageDraw.ImageDraw, tones: Mapping[str, tuple[int, int, int]], side: int) -> None:
+        """The colours of the classes that are there, in one row at the bottom."""
+        font, at = ImageFont.load_default(12), 20.0
+        for name in dict.fromkeys(s.label for s in self.surfaces if s.label != "ceiling"):
+            if at + 30 + font.getlength(name) > side:
+                return
+            pen.rectangle((at, side - 26, at + 12, side - 14), tones[name])
+            pen.text((at + 17, side - 20), name, (34, 36, 42), font, anchor="lm")
+            at += 30 + font.getlength(name)
+
+
+def _ends(polygon: Float64[np.ndarray, "n 2"]) -> list[tuple[float, float]]:
+    """The stroke that an upright plane is from above: its extent along its longer axis."""
+    middle = polygon.mean(0)
+    axis = np.linalg.svd(polygon - middle, full_matrices=False)[2][0]
+    along = (polygon - middle) @ axis
+    return [(float(a), float(b)) for a, b in (middle + axis * along.min(), middle + axis * along.max())]
+
+
+def upwards(surfaces: Sequence[Surface], about: Float64[np.ndarray, " 3"]) -> tuple[float, float, float]:
+    """The direction upwards that most of the planes agree with: floors and tables lie, walls stand.
+
+    Args:
+        surfaces: planes of the scene.
+        about: what is up by the cameras; the answer is within 40 degrees of it, and it is the answer where no plane
+            that lies flat is there.
+    """
+    about = about / np.linalg.norm(about)
+    lying = [s.normal * np.sign(s.normal @ about) for s in surfaces if abs(s.normal @ about) > np.cos(np.radians(40))]
+    near = np.radians(8)
+
+    def agreed(up: np.ndarray) -> float:
+        angle = np.array([np.arccos(np.clip(abs(s.normal @ up), 0, 1)) for s in surfaces])
+        return float(sum(s.area_m2 for s, a in zip(surfaces, angle, strict=True) if a < near or a > np.pi / 2 - near))
+
+    best = max(lying, key=agreed, default=about)
+    parallel = [n for n in lying if n @ best > np.cos(near)]
+    mean = np.sum(parallel, 0) if parallel else about
+    x, y, z = mean / np.linalg.norm(mean)
+    return float(x), float(y), float(z)
 
 
 def glb(places: np.ndarray, triangles: np.ndarray, colours: np.ndarray) -> bytes:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from percepta.errors import InputError
-from percepta.files import write_atomically
+from percepta.files import write_atomically, writing
+from percepta.formats import field, map_array, read_arrays, read_json
 from percepta.geometry.camera import Intrinsics
 from percepta.systems.planes.pairs import MAX_TRUE_PLANES, Pair, PairSource, largest_planes
 
@@ -61,7 +62,8 @@ def write(
             progress(row + 1, n)
     for array in (image, sources, depth, segments):
         array.flush()
-    np.savez(folder / "truth.npz", planes=planes, labels=labels, moves=moves, matrices=matrices, groups=groups)
+    with writing(folder / "truth.npz") as file:
+        np.savez(file, planes=planes, labels=labels, moves=moves, matrices=matrices, groups=groups)
     text = json.dumps({"format": 1, "pairs": n, "width": w, "height": h})
     return write_atomically(folder / "pairs.json", text + "\n")
 
@@ -89,29 +91,43 @@ class KeptPairs:
 
 class _Folder:
     def __init__(self, folder: Path) -> None:
-        about = json.loads((folder / "pairs.json").read_text())
-        if about.get("format") != 1:
-            raise InputError(f"{folder / 'pairs.json'}: format {about.get('format')}, this percepta reads 1")
-        self.count = int(about["pairs"])
-        self.arrays = {
-            name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("image", "sources", "depth", "segments")
-        }
-        with np.load(folder / "truth.npz", allow_pickle=False) as file:
-            self.truth = {name: file[name] for name in file.files}
+        self.folder, path = folder, folder / "pairs.json"
+        about = read_json(path)
+        if (form := field(about, "format", int, str(path))) != 1:
+            raise InputError(f"{path}: format {form}, this percepta reads 1")
+        self.count = field(about, "pairs", int, str(path))
+        h, w = (field(about, side, int, str(path)) for side in ("height", "width"))
+        most = MAX_TRUE_PLANES
+        shapes = {"image": (h, w, 3), "sources": (h, w, 3), "depth": (h, w), "segments": (h, w)}
+        self.arrays = {name: map_array(folder / f"{name}.npy", "iu") for name in shapes}
+        shapes |= {"planes": (most, 3), "labels": (most,), "moves": (4, 4), "matrices": (3, 3), "groups": ()}
+        self.truth = read_arrays(folder / "truth.npz", {name: "fiu" for name in shapes if name not in self.arrays})
+        for name, array in self.truth.items():
+            if not np.isfinite(array).all():
+                raise InputError(f"{folder / 'truth.npz'}: {name} has values that are not finite; write it again")
         self.groups = self.truth["groups"]
         for name, array in {**self.arrays, **self.truth}.items():
-            if len(array) != self.count:
-                raise InputError(f"{folder}: {name} has {len(array)} rows, not {self.count}; write the folder again")
+            if array.ndim == 0 or len(array) != self.count:
+                rows = len(array) if array.ndim else "no"
+                raise InputError(f"{folder}: {name} has {rows} rows, not {self.count}; write the folder again")
+            if array.shape != (wanted := (self.count, *shapes[name])):
+                raise InputError(f"{folder}: {name} has the shape {array.shape}, not {wanted}; write the folder again")
 
     def __getitem__(self, i: int) -> Pair:
         depth = self.arrays["depth"][i]
         h, w = depth.shape
         labels = self.truth["labels"][i].astype(np.int64)
         segments = np.asarray(self.arrays["segments"][i], np.int32)
-        count = int(segments.max()) + 1
+        count = int(segments.max(initial=-1)) + 1
+        if count > MAX_TRUE_PLANES or segments.min(initial=-1) < -1:
+            raise InputError(f"{self.folder}: pair {i} names plane {count - 1}; there are {MAX_TRUE_PLANES} at most")
+        try:
+            camera = Intrinsics.of(self.truth["matrices"][i], w, h)
+        except InputError as error:
+            raise InputError(f"{self.folder / 'truth.npz'}: pair {i}: {error}") from None
         return Pair(
             np.asarray(self.arrays["image"][i]), np.asarray(self.arrays["sources"][i])[None],
-            Intrinsics.of(self.truth["matrices"][i], w, h), self.truth["moves"][i][None],
+            camera, self.truth["moves"][i][None],
             (depth * np.float32(0.001)).astype(np.float32), segments,
             self.truth["planes"][i, :count].astype(np.float64),
             labels[:count], int(self.groups[i]),

@@ -15,16 +15,16 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional
 
-from percepta.contract import Evaluate, weights_hash
+from percepta.contract import Evaluate, OpenStream, described, weights_hash
 from percepta.datasets.nyu40 import PLANEMVS_NAMES
-from percepta.errors import InputError
+from percepta.errors import InputError, InputTypeError, check_between
 from percepta.files import write_atomically
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics, unit_plane
 from percepta.media import draw, image
 from percepta.media.image import Source
 from percepta.systems.planes import MAX_PLANES, SCENE_SCORE_THRESHOLD, SCORE_THRESHOLD, Config, sweep
-from percepta.systems.planes.fusion import FusedScene, Fusion
+from percepta.systems.planes.fusion import FusedScene, Fusion, upwards
 from percepta.systems.planes.head import detect
 from percepta.systems.planes.model import Output, PlaneNet, run
 
@@ -48,7 +48,7 @@ class View:
 
 @dataclass(frozen=True)
 class Result:
-    """The planes of a picture, the highest score first. There may be none: then `message` says so.
+    """The planes of a picture, the highest score first. There may be none: then `text` says so.
 
     Attributes:
         normal: n of each plane n·x + d = 0 in the reference camera's coordinates, unit length, towards the camera.
@@ -82,8 +82,14 @@ class Result:
     classes: tuple[str, ...] = PLANEMVS_NAMES
     weights: str = ""
 
+    def __repr__(self) -> str:
+        return f"Result({self.text})"
+
+    def _repr_png_(self) -> bytes:
+        return draw.png(self.draw())
+
     @property
-    def message(self) -> str:
+    def text(self) -> str:
         """What was found, in a sentence."""
         if not len(self.label):
             return "no plane found: the depth is that of pixel planes; try a larger baseline or a lower score_threshold"
@@ -118,15 +124,18 @@ class Result:
             for i, (k, s, n, d) in enumerate(zip(self.label, self.score, self.normal, self.offset_m, strict=True))
         ]  # fmt: skip
         pose = self.world_from_camera.tolist()
-        return {"message": self.message, "planes": rows, "world_from_camera": pose, "weights": self.weights}
+        return {"message": self.text, "planes": rows, "world_from_camera": pose, "weights": self.weights}
 
-    def save(self, path: Path | str) -> None:
-        """The drawing; beside it, of the same name, `to_dict` as .json and depth with plane numbers as .npz."""
+    def save(self, path: Path | str) -> Path:
+        """The drawing; beside it, of the same name, `to_dict` as .json and depth with plane numbers as .npz.
+
+        Returns where the drawing is.
+        """
         path = Path(path)
         arrays = io.BytesIO()
         np.savez_compressed(arrays, depth_m=self.depth_m, index=self.index, matrix=self.matrix)
         write_atomically(path.with_suffix(".npz"), arrays.getvalue())
-        draw.write_picture(path, self.draw(), self.to_dict())
+        return draw.write_picture(path, self.draw(), self.to_dict())
 
 
 @dataclass(frozen=True)
@@ -138,13 +147,23 @@ class Planes:
         model: the network, in eval mode.
         licence: of code and weights, and the terms of the data behind the weights.
         evaluate: its numbers on a folder of data; without one, on its synthetic world.
+        open_stream: opens whatever `stream` is given; handed in by `percepta.load`.
     """
 
     config: Config
     model: PlaneNet
     licence: str
     evaluate: Evaluate
+    open_stream: OpenStream
     name: ClassVar[str] = "planes"
+
+    def __repr__(self) -> str:
+        return described(self)
+
+    @staticmethod
+    def dtypes(config: Config) -> tuple[str, ...]:
+        """What the network computes in; see `contract.HasDtypes`."""
+        return ("float32", "float64")
 
     @torch.inference_mode()
     def predict(
@@ -170,6 +189,8 @@ class Planes:
             InputError: no source; pictures of several sizes; intrinsics of another size; a pose that is no rigid
                 motion; cameras at one place; pictures that do not overlap. Says which.
         """
+        check_between("score_threshold", score_threshold, 0, 1)
+        check_between("max_planes", max_planes, 0, 10_000)
         batch, parallax = prepare(self.config, reference, sources)
         weight = self.model.uncertainty
         moved = {key: value.to(weight.device, weight.dtype) for key, value in batch.items()}
@@ -227,6 +248,7 @@ class Session:
         scene_score_threshold: lowest score of a plane that joins the scene.
         fusion: what has joined the scene.
         views: the last key frames.
+        camera_up: sum of what was up in their pictures, in the world.
     """
 
     planes: Planes
@@ -237,6 +259,7 @@ class Session:
     scene_score_threshold: float
     fusion: Fusion = field(default_factory=Fusion)
     views: list[View] = field(default_factory=list)
+    camera_up: Float64[np.ndarray, " 3"] = field(default_factory=lambda: np.zeros(3))
 
     @property
     def frames(self) -> int:
@@ -254,6 +277,7 @@ class Session:
             return None
         sources = [other for other in reversed(self.views) if self._is_source(view, other)][: self.max_sources]
         self.views = [*self.views[-5:], view]
+        self.camera_up = self.camera_up - view.world_from_camera[:3, 1]  # a camera's y goes down
         if not sources:
             return None
         result = self.planes.predict(view, *sources, score_threshold=self.score_threshold, max_planes=self.max_planes)
@@ -269,7 +293,9 @@ class Session:
 
     def scene(self, min_area_m2: float = 0.05, min_frames: int = 1) -> FusedScene:
         """The planes of all key frames so far: those of at least this area, seen in at least so many key frames."""
-        return replace(self.fusion.scene(min_area_m2, min_frames), weights=weights_hash(self.planes.model))
+        found = self.fusion.scene(min_area_m2, min_frames)
+        up = upwards(found.surfaces, self.camera_up) if self.camera_up.any() else found.up
+        return replace(found, weights=weights_hash(self.planes.model), up=up)
 
     def _is_source(self, view: View, other: View) -> bool:
         if not MIN_BASELINE_M < _distance_m(view, other) <= 2 * self.baseline_m[1]:
@@ -296,9 +322,15 @@ def prepare(config: Config, reference: View, sources: Sequence[View]) -> tuple[d
     Raises:
         InputError: see `Planes.predict`.
     """
-    if not sources:
+    if not sources and isinstance(reference, View):
         raise InputError("planes need at least one source picture beside the reference: one view has no parallax")
     views = [reference, *sources]
+    for view in views:
+        if not isinstance(view, View):
+            raise InputTypeError(
+                "planes need posed pictures: View(picture, intrinsics, world_from_camera); for a folder use "
+                f"`percepta predict planes FOLDER`; got {type(view).__name__}"
+            )
     names = ["the reference", *(f"source {i + 1}" for i in range(len(sources)))]
     pixels = [image.read(view.picture) for view in views]
     sizes = [(p.shape[2], p.shape[1]) for p in pixels]

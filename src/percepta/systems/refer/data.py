@@ -17,11 +17,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from percepta.contract import Dataset
 from percepta.datasets import layouts
+from percepta.datasets.layouts import Found
+from percepta.datasets.problem import Problem, noting, problem_of, tell
 from percepta.datasets.scene import PngMask, Scene, of_split, stride
 from percepta.errors import InputError
 from percepta.media import image as pictures
@@ -61,34 +63,61 @@ def data(config: Config, split: str, root: Path | None = None) -> Dataset:
     """
     if root is None:
         return Shapes(config, split, config.train.seed)
-    found = scenes(Path(root), split)
+    strict = config.train.strict
+    found = scenes(Path(root), split, strict=strict)
     if split == "train":
         return Pictures(config, found, config.train.seed)
-    return Questions(config, questions(found, every=split.startswith("test")))
+    return Questions(config, questions(readable(found, str(root), strict), every=split.startswith("test")))
 
 
-def scenes(root: Path, split: str) -> list[Scene]:
+def readable(found: Sequence[Scene], what: str, strict: bool = False) -> list[Scene]:
+    """The scenes whose picture and masks can be decoded; a warning counts the others.
+
+    Args:
+        found: the scenes.
+        what: where they come from, for the message.
+        strict: the first that cannot be decoded is an error.
+    """
+    problems: list[Problem] = []
+    out = []
+    for scene in found:
+        with noting(problems, scene.image):
+            if wrong := pictures.broken(scene.image):
+                raise InputError(wrong)
+            for region in scene.regions:
+                region.mask.read()
+            out.append(scene)
+    tell(problems, what, strict=strict)
+    return out
+
+
+def scenes(root: Path, split: str, *, strict: bool = False) -> list[Scene]:
     """The labelled pictures of a folder for a split: "train", "val", "test", or "all".
 
     Sets without official splits are cut by the checksum of each group's name; their "test" is everything. Of a
     collection (a folder with several sets in it) "val" and "tune" are a half each of what training leaves out, so that
     what is chosen on the one can be reported on the other. Where it has the folder TEST_VIDEOS, "test" is every fifth
-    frame of these videos, which "val" holds too.
+    frame of these videos, which "val" holds too. What is wrong with single pictures is left out; a warning counts it.
+
+    Args:
+        root: the folder.
+        split: see above.
+        strict: what is wrong is an error.
 
     Raises:
         MissingFileError, InputError: no set that is known, which says what was looked for; no such split.
     """
     found = layouts.find(root, Scene)
     if [one.root for one in found] == [root.expanduser()]:
-        return part(found[0].read(root.expanduser()), split)
+        return part(_read(found[0], strict), split)
     videos = [one for one in found if one.root.name == TEST_VIDEOS]
-    out = [s for one in videos if split in ("val", "test") for s in stride(one.read(one.root), TEST_STRIDE)]
+    out = [s for one in videos if split in ("val", "test") for s in stride(_read(one, strict), TEST_STRIDE)]
     if videos and split == "test":
         return out
     order = [*REPEATS]
     others = [one for one in found if one not in videos]
     for one in sorted(others, key=lambda one: order.index(one.root.name) if one.root.name in order else len(order)):
-        some = part(one.read(one.root), "val" if split == TUNE else split)
+        some = part(_read(one, strict), "val" if split == TUNE else split)
         if split in ("val", TUNE):
             some = [s for s in some if bool(s.split) or (crc(s) // HELD_OUT % 2 == 0) is (split == "val")]
         if split == "train":  # whole copies, then the part that is left
@@ -96,6 +125,15 @@ def scenes(root: Path, split: str) -> list[Scene]:
             some = [s for copy in range(ceil(times)) for s in some[: round(len(some) * min(1.0, times - copy))]]
         out += some
     return out
+
+
+def _read(one: Found[list[Scene]], strict: bool) -> list[Scene]:
+    problems: list[Problem] = []
+    found = one.read(one.root, problems)
+    if not found and problems:
+        raise InputError(problems[0])
+    tell(problems, str(one.root), strict=strict)
+    return found
 
 
 def part(found: list[Scene], split: str) -> list[Scene]:
@@ -171,7 +209,13 @@ class Pictures:
         epoch, index = key
         rng = np.random.default_rng((self.seed, epoch, index))
         for _ in range(10):
-            seen = self._view(index, rng)
+            try:
+                seen = self._view(index, rng)
+            except (OSError, ValueError) as error:
+                # A file that can be listed and not decoded is found here only; another picture stands in for it.
+                tell([problem_of(self.found[index].image, error)], "this epoch", strict=self.config.train.strict)
+                index = int(rng.integers(len(self.found)))
+                continue
             asks = compose(
                 seen.things, seen.pixels, seen.vocabulary, rng, self.config.sentences, tainted=seen.tainted,
                 denied=(*seen.denied, *self._stranger(index, rng)), frame=seen.frame,
@@ -305,10 +349,9 @@ def view(scene: Scene, rng: np.random.Generator, width: int, height: int, *, who
     Raises:
         InputError: a mask of another shape than its picture.
     """
-    with Image.open(scene.image) as file:
-        if max(file.size) > 4 * max(width, height):  # JPEG files are then decoded at a fraction of their size
-            file.draft("RGB", (2 * width, 2 * height))
-        picture = ImageOps.exif_transpose(file).convert("RGB")
+    large = max(pictures.size(scene.image)) > 4 * max(width, height)
+    least = (2 * width, 2 * height) if large else None  # JPEG files are then decoded at a fraction of their size
+    picture = pictures.load(scene.image, at_least=least, upright=True).convert("RGB")
     window = Window.draw(picture.size, width, height, rng, whole)
     things: list[Thing] = []
     denied: list[str] = []

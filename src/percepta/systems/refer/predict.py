@@ -15,8 +15,8 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional
 
-from percepta.contract import Evaluate, weights_hash
-from percepta.errors import InputError, InputTypeError
+from percepta.contract import Answers, Evaluate, OpenStream, described, weights_hash
+from percepta.errors import InputError, InputTypeError, check_between
 from percepta.media import draw
 from percepta.media import image as pictures
 from percepta.media.image import Source
@@ -57,24 +57,48 @@ class Result:
     picture: UInt8[np.ndarray, "h w 3"]
     weights: str = ""
 
+    def __repr__(self) -> str:
+        return f"Result({self.text})"
+
+    def _repr_png_(self) -> bytes:
+        return draw.png(self.draw())
+
+    @property
+    def text(self) -> str:
+        """The answer in words: "the red skirt 93 %", or "the dog: not found (8 %)"."""
+        return f"{self.sentence} {self.score:.0%}" if self.found else f"{self.sentence}: not found ({self.score:.0%})"
+
+    @property
+    def box(self) -> tuple[int, int, int, int] | None:
+        """Left, top, width and height of the mask in pixels, as COCO has them; None where nothing was found."""
+        if not self.mask.any():
+            return None
+        rows, columns = np.flatnonzero(self.mask.any(1)), np.flatnonzero(self.mask.any(0))
+        left, top = int(columns[0]), int(rows[0])
+        return left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1
+
     def draw(self) -> Image.Image:
         """The picture with the mask on it, below it the sentence and the score."""
         text = self.sentence if self.found else f"{self.sentence}: not found"
-        return draw.overlay(self.picture, self.mask, text, draw.colours(2)[1], score=self.score)
+        return draw.overlay(self.picture, self.mask, text, draw.colours(2)[1], score=self.score, dim=0.4)
 
-    def save(self, path: Path | str) -> None:
-        """Writes the mask as a PNG (0 and 255), and beside it a JSON with sentence, score and the mask as COCO RLE."""
-        path = Path(path)
-        if path.suffix.lower() != ".png":
-            path = path.with_name(f"{path.name}.png")
-        row = {
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON: sentence, score, found, box (left, top, width, height), mask as COCO run lengths, weights."""
+        return {
             "sentence": self.sentence,
             "score": self.score,
             "found": self.found,
+            "box": self.box,
             "segmentation": coco_rle_encode(self.mask),
             "weights": self.weights,
         }
-        draw.write_picture(path, Image.fromarray(self.mask.astype(np.uint8) * 255), row)
+
+    def save(self, path: Path | str) -> Path:
+        """Writes the mask as a PNG (0 and 255), and beside it `to_dict` as JSON; returns where the mask is."""
+        path = Path(path)
+        if path.suffix.lower() != ".png":
+            path = path.with_name(f"{path.name}.png")
+        return draw.write_picture(path, Image.fromarray(self.mask.astype(np.uint8) * 255), self.to_dict())
 
 
 class Session:
@@ -95,9 +119,11 @@ class Session:
         score_threshold: float | None = None,
         mask_threshold: float | None = None,
     ) -> None:
-        self.image = pictures.read(picture)
         self.score_threshold = SCORE_THRESHOLD[config.design] if score_threshold is None else score_threshold
         self.mask_threshold = MASK_THRESHOLD[config.design] if mask_threshold is None else mask_threshold
+        check_between("score_threshold", self.score_threshold, 0, 1)
+        check_between("mask_threshold", self.mask_threshold, 0, 1)
+        self.image = pictures.read(picture)
         self.weights = weights_hash(model)
         self._model = model
         self._pixels = np.array(pictures.to_pil(self.image))
@@ -128,14 +154,9 @@ class Session:
         """
         if every:
             single = isinstance(sentence, str)
-            things = [self._every(text) for text in ([sentence] if isinstance(sentence, str) else sentence)]
+            things = [self._every(text) for text in check_sentences(sentence)]
             return things[0] if single else things
-        sentences = [sentence] if isinstance(sentence, str) else list(sentence)
-        for text in sentences:
-            if not isinstance(text, str) or not text.strip():
-                raise InputError(f"expected a sentence that names something, such as 'the red skirt'; got {text!r}")
-        if not sentences:
-            return []
+        sentences = check_sentences(sentence)
         probabilities, scores = self.answer(sentences)
         results = []
         for text, probability, score in zip(sentences, probabilities.cpu().numpy(), scores.tolist(), strict=True):
@@ -233,6 +254,21 @@ class CrisSession(Session):
         return probability, (probability * inside).sum((1, 2)) / inside.sum((1, 2)).clamp_min(1)
 
 
+def check_sentences(given: Any) -> list[str]:
+    """The sentences that a user gave, one or several.
+
+    Raises:
+        InputError: there is none, one is empty, or one is no text.
+    """
+    sentences = [given] if isinstance(given, str) else list(given) if isinstance(given, list | tuple) else [given]
+    if not sentences:
+        raise InputError("expected a sentence, or a list with at least one; got an empty list")
+    for text in sentences:
+        if not isinstance(text, str) or not text.strip():
+            raise InputError(f"expected a sentence that names something, such as 'the red skirt'; got {text!r}")
+    return sentences
+
+
 def open_session(
     model: nn.Module,
     config: Config,
@@ -302,13 +338,23 @@ class Refer:
         model: the network, in eval mode.
         licence: of code and weights, and the terms of the data behind the weights.
         evaluate: its numbers on a folder of data.
+        open_stream: opens whatever `stream` is given; handed in by `percepta.load`.
     """
 
     config: Config
     model: nn.Module
     licence: str
     evaluate: Evaluate
+    open_stream: OpenStream
     name: ClassVar[str] = "refer"
+
+    def __repr__(self) -> str:
+        return described(self)
+
+    @staticmethod
+    def dtypes(config: Config) -> tuple[str, ...]:
+        """What the network computes in; see `contract.HasDtypes`."""
+        return ("float32", "bfloat16", "float16", "float64") if config.design == "cris" else ("float32",)
 
     @overload
     def predict(
@@ -377,8 +423,49 @@ class Refer:
         Raises:
             MissingFileError, InputError: no picture (a video, a damaged file), or an empty sentence.
         """
+        check_sentences(sentence)
         session = self.session(picture, score_threshold=score_threshold, mask_threshold=mask_threshold)
         return session.predict(sentence, every=True) if every else session.predict(sentence)
+
+    def stream(
+        self,
+        source: Any,
+        sentence: str | list[str] | tuple[str, ...],
+        *,
+        batch_size: int = 1,
+        recursive: bool = False,
+        fps: float | None = None,
+        score_threshold: float | None = None,
+        mask_threshold: float | None = None,
+    ) -> Answers[Result]:
+        """Every sentence for every picture of a folder, a video, a camera ..., one picture after the other.
+
+        Each picture is encoded once. One that cannot be read gives an answer with an error; the others go on.
+
+        Args:
+            source: a path, folder, pattern, picture, bytes, video, "camera:0", or a list or generator of these.
+            sentence: one, or several.
+            batch_size: pictures that are read before the first of them is answered.
+            recursive: also the sub-folders of folders.
+            fps: at most so many frames a second of a video; None for all.
+            score_threshold: as in `predict`.
+            mask_threshold: as in `predict`.
+
+        Returns:
+            An iterable of answers, whose `results` are one for each sentence.
+
+        Raises:
+            InputError: an argument out of its range, or an empty sentence.
+        """
+        sentences = check_sentences(sentence)
+
+        def answer(several: list[Source]) -> list[list[Result]]:
+            opened = (
+                self.session(one, score_threshold=score_threshold, mask_threshold=mask_threshold) for one in several
+            )
+            return [session.predict(sentences) for session in opened]
+
+        return self.open_stream(source, answer, batch_size=batch_size, recursive=recursive, fps=fps)
 
     def session(
         self,

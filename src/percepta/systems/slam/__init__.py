@@ -8,12 +8,14 @@ sees enough new becomes a keyframe: known points are found again in it, new ones
 keyframes and points is adjusted together by Gauss-Newton steps with the Schur complement (Triggs et al. 2000). Depth is
 a third residual, the inverse depth, whose noise is constant for stereo and structured light. Places that are seen again
 close a loop by a pose graph over SE(3), for one camera Sim(3) (Strasdat et al. 2010).
-What differs: one thread and decisions by frame number only, so the same input gives the same trajectory bit by bit.
+Candidates for a place are found by pooled features of EfficientNet-Lite0 through a fixed projection. What differs:
+decisions go by frame number only, so the same input gives the same trajectory bit by bit; nothing is learnt by steps.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -64,15 +66,38 @@ class Config:
     """In how many earlier keyframes points are looked for that were lost on the way."""
     loops: bool = True
     """Whether places that are seen again close loops."""
+    world: Literal["flat", "room"] = "flat"
+    """Synthetic world without data: a flat of several rooms with a way round, or one room (fast)."""
+    world_frames: int = 600
+    """Frames of a synthetic sequence."""
+    world_width: int = 320
+    """Width of its pictures, pixels."""
+    places: Literal["features", "thumbnail"] = "features"
+    """What places are compared by: features of a network, projected, or small blurred pictures."""
+    place_numbers: int = 128
+    """How many numbers describe a place by its features."""
+    adjust_all: bool = True
+    """Whether all keyframes are adjusted together when a loop is closed; it takes a second for each hundred."""
     candidates: int = 4
     """How many keyframes that look alike are tried when a place may be seen again."""
     lost_frames: int = 5
     """After so many frames without a place a new part of the map begins."""
     max_keyframes: int = 500
     """Older keyframes are dropped beyond this number, so that memory is bounded."""
+    max_frames: int = 200_000
+    """Of so many frames the poses are kept; beyond it, every other one of the older half is dropped."""
 
 
 PRESETS: dict[str, Config] = {
-    "tiny": Config(corners=120, window=5, iterations=4, cells=(6, 4)),
+    "tiny": Config(
+        corners=120,
+        window=5,
+        iterations=4,
+        cells=(6, 4),
+        place_numbers=32,
+        world="room",
+        world_frames=14,
+        world_width=240,
+    ),
     "small": Config(),
 }

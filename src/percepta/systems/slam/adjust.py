@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int
+from scipy import sparse
 
 from percepta.geometry.camera import Intrinsics
 from percepta.geometry.pose import angle, inverse
@@ -85,9 +87,7 @@ class _Links:
         residual = self.residual(poses)
         return float(np.einsum("mi,mij,mj->", residual, self.information, residual))
 
-    def add_to(
-        self, poses: np.ndarray, slot: np.ndarray, h_pp: np.ndarray, g_p: np.ndarray, between: np.ndarray
-    ) -> None:
+    def add_to(self, poses: np.ndarray, slot: np.ndarray, h_pp: np.ndarray, g_p: np.ndarray, between: Any) -> None:
         """Adds to the normal equations: d residual is d second − Ad(second_from_first) · d first."""
         pull = (self.information @ self.residual(poses)[..., None])[..., 0]
         by_first = -adjoint(poses[self.second] @ inverse(poses[self.first]))
@@ -104,6 +104,31 @@ class _Links:
             if a >= 0 and b >= 0:
                 between[6 * a : 6 * a + 6, 6 * b : 6 * b + 6] += mixed[m]
                 between[6 * b : 6 * b + 6, 6 * a : 6 * a + 6] += mixed[m].T
+
+
+def linked_cost(links: Sequence[Link], poses: Float64[np.ndarray, "c 4 4"]) -> float:
+    """Of all links, weighed."""
+    return _Links(links).cost(poses)
+
+
+def linked_equations(
+    links: Sequence[Link],
+    poses: Float64[np.ndarray, "c 4 4"],
+    slot: Int[np.ndarray, " c"],
+    h_pp: Float64[np.ndarray, "f 6 6"],
+    g_p: Float64[np.ndarray, "f 6"],
+) -> sparse.csr_matrix:
+    """Adds links to the cameras' own equations, and gives what they say between cameras.
+
+    Args:
+        links: between cameras.
+        poses: of all cameras.
+        slot: place of each camera among the free ones, −1 for fixed ones.
+        h_pp, g_p: of the free cameras; changed.
+    """
+    between = sparse.lil_matrix((6 * len(h_pp), 6 * len(h_pp)))
+    _Links(links).add_to(poses, slot, h_pp, g_p, between)
+    return sparse.csr_matrix(between)
 
 
 @dataclass

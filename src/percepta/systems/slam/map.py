@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, UInt8
+from scipy import sparse
 
-from percepta import files
-from percepta.errors import InputError, MissingFileError
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics
 from percepta.systems.slam import Config
@@ -20,11 +16,12 @@ from percepta.systems.slam.places import Look, Seen
 from percepta.systems.slam.posegraph import Similarities, optimise
 from percepta.systems.slam.surface import Surface
 from percepta.systems.slam.twoview import bearing, pixels, triangulate
+from percepta.systems.slam.wholemap import adjust_whole
 
 
 @dataclass
 class Keyframe:
-    """A frame that is kept, and what it sees.
+    """A frame that is kept, and what it sees. Arrays are replaced, never changed, so that a journal sees what is new.
 
     Attributes:
         number: of the keyframe; they count up and are never used twice.
@@ -38,7 +35,7 @@ class Keyframe:
         part: of the map: after a loss a new part begins, until a place is seen again that joins them.
         surface: what its depth shows; None without depth.
         look: what it looks like, to see the place again.
-        look_ids: the points of the corners that `look` numbers.
+        look_ids: the points of the corners that `look` numbers; −1 for those that are forgotten.
         grey: the picture; None once it is too old to find points in it again.
     """
 
@@ -58,8 +55,9 @@ class Keyframe:
 
     def keep(self, kept: Bool[np.ndarray, " n"]) -> None:
         """Forgets all other observations."""
-        self.ids, self.uv, self.pixel = self.ids[kept], self.uv[kept], self.pixel[kept]
-        self.inverse_depth = self.inverse_depth[kept]
+        if not kept.all():
+            self.ids, self.uv, self.pixel = self.ids[kept], self.uv[kept], self.pixel[kept]
+            self.inverse_depth = self.inverse_depth[kept]
 
     def add(
         self,
@@ -72,9 +70,9 @@ class Keyframe:
 
         Args:
             ids: numbers of the points.
-            uv: where they are seen, normalised coordinates.
-            pixel: the same in pixels.
-            inverse_depth: measured, 1/m; 0: none.
+            uv: where they are seen, pixels, as if all rows were read at once.
+            pixel: where they are in the picture.
+            inverse_depth: measured, 1/m; NaN: none.
         """
         both = np.r_[self.ids, ids]
         order = np.argsort(both, kind="stable")
@@ -82,6 +80,22 @@ class Keyframe:
         self.uv = np.concatenate([self.uv, uv])[order]
         self.pixel = np.concatenate([self.pixel, pixel])[order]
         self.inverse_depth = np.r_[self.inverse_depth, inverse_depth][order]
+
+    def renumber(self, number: Int64[np.ndarray, " p"]) -> None:
+        """Gives points other numbers: `number[old]`, −1 for forgotten ones. Those that get one number become one."""
+        ids = number[self.ids]
+        _, once = np.unique(ids, return_index=True)
+        once = once[ids[once] >= 0]
+        self.ids, self.uv, self.pixel = ids[once], self.uv[once], self.pixel[once]
+        self.inverse_depth = self.inverse_depth[once]
+        self.look_ids = np.where(self.look_ids >= 0, number[np.maximum(self.look_ids, 0)], -1)
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What a closed loop or a join did to lengths: {number of a keyframe: factor of lengths in its coordinates}."""
+
+    factor: dict[int, float]
 
 
 @dataclass
@@ -92,29 +106,41 @@ class Map:
         camera: pinhole intrinsics.
         config: the settings.
         keyframes: those that are kept.
-        xyz: of each point that ever was, in the world; NaN where it is not known (yet, or any more).
+        xyz: of each point, in the world; NaN where it is not known (yet, or any more).
+        colour: of each point, RGB.
         links: what is known of pairs of keyframes besides the points they share.
         made: how many keyframes were ever made.
-        moved_to: {keyframe that was dropped: (the one that stands for it, dropped_from_other)}.
     """
 
     camera: Intrinsics
     config: Config
     keyframes: list[Keyframe] = field(default_factory=list)
     xyz: Float64[np.ndarray, "p 3"] = field(default_factory=lambda: np.zeros((0, 3)))
+    colour: UInt8[np.ndarray, "p 3"] = field(default_factory=lambda: np.zeros((0, 3), np.uint8))
     links: list[Link] = field(default_factory=list)
     made: int = 0
-    moved_to: dict[int, tuple[int, Float64[np.ndarray, "4 4"]]] = field(default_factory=dict)
 
-    def new_points(self, xyz: Float64[np.ndarray, "n 3"]) -> Int64[np.ndarray, " n"]:
+    def new_points(self, xyz: Float64[np.ndarray, "n 3"], colour: UInt8[np.ndarray, "n 3"]) -> Int64[np.ndarray, " n"]:
         """Numbers for new points; NaN where a point's place is not known yet."""
         first = len(self.xyz)
-        self.xyz = np.concatenate([self.xyz, xyz])
+        self.xyz, self.colour = np.concatenate([self.xyz, xyz]), np.concatenate([self.colour, colour])
         return np.arange(first, len(self.xyz))
 
     def known(self, ids: Int64[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
         """Whether the places of points are known."""
         return np.isfinite(self.xyz[ids, 0])
+
+    def places_of(self, ids: Int64[np.ndarray, " n"]) -> Float64[np.ndarray, "n 3"]:
+        """Places of points; NaN where one is not known or forgotten (−1)."""
+        if not len(self.xyz):
+            return np.full((len(ids), 3), np.nan)
+        return np.where((ids >= 0)[:, None], self.xyz[np.maximum(ids, 0)], np.nan)
+
+    def shared(self, ids: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " k"]:
+        """How many of some points each keyframe sees."""
+        mark = np.zeros(len(self.xyz), bool)
+        mark[ids] = True
+        return np.array([int(mark[k.ids].sum()) for k in self.keyframes], np.int64)
 
     def neighbours(self, keyframe: Keyframe, most: int, least_shared: int = 15) -> list[Keyframe]:
         """Keyframes that see the same points, those with the most first.
@@ -124,13 +150,9 @@ class Map:
             most: how many at most.
             least_shared: points that both have to see.
         """
-        shared = [
-            (np.isin(other.ids, keyframe.ids, assume_unique=True).sum(), other.number, other)
-            for other in self.keyframes
-            if other is not keyframe
-        ]
-        good = sorted((s for s in shared if s[0] >= least_shared), key=lambda s: (-s[0], -s[1]))
-        return [other for _, _, other in good[:most]]
+        counts = zip(self.shared(keyframe.ids).tolist(), self.keyframes, strict=True)
+        good = [(n, k.number, k) for n, k in counts if k is not keyframe and n >= least_shared]
+        return [other for _, _, other in sorted(good, key=lambda s: (-s[0], -s[1]))[:most]]
 
     def triangulate(self, keyframe: Keyframe) -> int:
         """Finds the places of points that the keyframe and an earlier one see with enough parallax; how many."""
@@ -144,8 +166,8 @@ class Map:
         self.xyz[ids[measured]] = poses.transform(world_from_camera, own)
         # Without, the earliest view has the widest angle.
         waiting = ids[~measured]
-        for other in self.keyframes:
-            if other is keyframe or not len(waiting):
+        for other, count in zip(self.keyframes, self.shared(waiting).tolist(), strict=True):
+            if other is keyframe or not count or not len(waiting):
                 continue
             _, mine, theirs = np.intersect1d(waiting, other.ids, assume_unique=True, return_indices=True)
             if not len(mine):
@@ -165,18 +187,16 @@ class Map:
             waiting = np.setdiff1d(waiting, ids[mine[good]], assume_unique=True)
         return int(unknown.sum() - len(waiting))
 
-    def adjust(self, free: list[Keyframe], fixed: list[Keyframe], iterations: int) -> float:
-        """Adjusts keyframes with all points that they see; others hold the points in place. Drops outliers.
+    # ------------------------------------------------------------------------------------------------- adjustment
+
+    def problem(self, free: list[Keyframe], fixed: list[Keyframe]) -> tuple[Problem, Int64[np.ndarray, " p"]] | None:
+        """Some keyframes with all points that the free ones see, and these points' numbers; None for too few.
 
         Args:
             free: keyframes that move.
             fixed: keyframes that hold the points in place.
-            iterations: steps of the solver.
-
-        Returns:
-            The root mean square reprojection error of the observations that were kept, pixels.
         """
-        config, views = self.config, [*free, *fixed]
+        views = [*free, *fixed]
         ids = np.unique(np.concatenate([k.ids for k in free]))
         ids = ids[self.known(ids)]
         parts = []
@@ -189,7 +209,7 @@ class Map:
         useful = (count[np.searchsorted(ids, point)] > 1) | np.isfinite(inverse_depth)
         camera_of, point, uv, inverse_depth = (a[useful] for a in (camera_of, point, uv, inverse_depth))
         if len(point) < 10:
-            return float("nan")
+            return None
         ids = np.unique(point)
         problem = Problem(
             np.stack([k.camera_from_world for k in views]),
@@ -201,6 +221,24 @@ class Map:
             inverse_depth,
             self._links_between(views),
         )
+        return problem, ids
+
+    def adjust(self, free: list[Keyframe], fixed: list[Keyframe], iterations: int) -> float:
+        """Adjusts keyframes with all points that they see; others hold the points in place. Drops outliers.
+
+        Args:
+            free: keyframes that move.
+            fixed: keyframes that hold the points in place.
+            iterations: steps of the solver.
+
+        Returns:
+            The root mean square reprojection error of the observations that were kept, pixels.
+        """
+        config, views = self.config, [*free, *fixed]
+        made = self.problem(free, fixed) if free else None
+        if made is None:
+            return float("nan")
+        problem, ids = made
         answer = adjust(
             problem,
             self.camera,
@@ -211,12 +249,36 @@ class Map:
         for k, pose in zip(free, answer.poses[: len(free)], strict=True):
             k.camera_from_world = pose
         self.xyz[ids] = answer.xyz
-        bad = answer.error_px > config.outlier_px * 1.5
+        bad, point = answer.error_px > config.outlier_px * 1.5, ids[problem.point_of]
         for i, k in enumerate(views):
-            wrong = point[bad & (camera_of == i)]
+            wrong = point[bad & (problem.camera_of == i)]
             if len(wrong):
                 k.keep(~np.isin(k.ids, wrong, assume_unique=True))
         return float(np.sqrt((answer.error_px[~bad] ** 2).mean())) if (~bad).any() else float("nan")
+
+    def adjust_all(self, part: int, iterations: int = 6) -> None:
+        """Adjusts all keyframes of a part together, as after a closed loop; the first one, or two, hold the frame.
+
+        Args:
+            part: of the map.
+            iterations: most steps.
+        """
+        mine = [k for k in self.keyframes if k.part == part]
+        made = self.problem(mine, []) if len(mine) > 2 else None
+        if made is None:
+            return
+        held = 1 if np.isfinite(made[0].inverse_depth).any() else 2
+        problem = replace(made[0], fixed=np.arange(len(mine)) < held)
+        answer = adjust_whole(
+            problem,
+            self.camera,
+            sigma=self.config.inverse_depth_sigma,
+            robust_px=self.config.outlier_px / 2,
+            iterations=iterations,
+        )
+        for k, pose in zip(mine, answer.poses, strict=True):
+            k.camera_from_world = pose
+        self.xyz[made[1]] = answer.xyz
 
     def _links_between(self, views: list[Keyframe]) -> list[Link]:
         """The links of which both keyframes are among some, by place in the list."""
@@ -233,12 +295,10 @@ class Map:
         near = self.neighbours(keyframe, config.window - 1)
         free = [keyframe, *near]
         oldest = next(k for k in self.keyframes if k.part == keyframe.part)
-        ids = np.unique(np.concatenate([k.ids for k in free]))
         chosen = {k.number for k in free}
-        shared = [
-            (int(np.isin(k.ids, ids, assume_unique=True).sum()), k) for k in self.keyframes if k.number not in chosen
-        ]
-        fixed = [k for n, k in sorted(shared, key=lambda s: (-s[0], -s[1].number)) if n >= 5][: config.window]
+        counts = self.shared(np.unique(np.concatenate([k.ids for k in free]))).tolist()
+        shared = [(n, k) for n, k in zip(counts, self.keyframes, strict=True) if k.number not in chosen and n >= 5]
+        fixed = [k for _, k in sorted(shared, key=lambda s: (-s[0], -s[1].number))][: config.window]
         # The frame of reference has to be held: by the first keyframe, or by the oldest two for one camera.
         anchors = sorted(free, key=lambda k: k.number)
         need = 1 if np.isfinite(keyframe.inverse_depth).any() else 2
@@ -250,7 +310,7 @@ class Map:
 
     # ------------------------------------------------------------------------------------------- places seen again
 
-    def join(self, new: Keyframe, seen: Seen, *, with_scale: bool) -> None:
+    def join(self, new: Keyframe, seen: Seen, *, with_scale: bool) -> Moved:
         """Moves the newest keyframe's part of the map to where an older part says that the keyframe is.
 
         Args:
@@ -271,8 +331,9 @@ class Map:
             relative[:3, 3] *= scale
             k.camera_from_world, k.part = relative @ there, joined
         self._merge(new, seen)
+        return Moved({k.number: scale for k in part})
 
-    def close_loop(self, new: Keyframe, seen: Seen, *, with_scale: bool) -> None:
+    def close_loop(self, new: Keyframe, seen: Seen, *, with_scale: bool) -> Moved:
         """Spreads what a loop is off over all keyframes by a pose graph, and moves the points along.
 
         Args:
@@ -283,15 +344,16 @@ class Map:
         scale = self._scale_of(new, seen) if with_scale else 1.0
         nodes = [k for k in self.keyframes if k.part == new.part]
         before = Similarities.of(np.stack([k.camera_from_world for k in nodes]))
-        first, second, weight = [], [], []
-        for j, k in enumerate(nodes):
-            for i in range(j):
-                shared = int(np.isin(nodes[i].ids, k.ids, assume_unique=True).sum())
-                if shared >= 50 or i == j - 1:
-                    first.append(i)
-                    second.append(j)
-                    weight.append(max(shared, 10))
-        a, b = np.array(first), np.array(second)
+        rows = np.repeat(np.arange(len(nodes)), [len(k.ids) for k in nodes])
+        sees = sparse.csr_matrix(
+            (np.ones(len(rows), np.int32), (rows, np.concatenate([k.ids for k in nodes]))), (len(nodes), len(self.xyz))
+        )
+        both = np.asarray((sees @ sees.T).todense())
+        first, second = (a.copy() for a in np.triu_indices(len(nodes), 1))
+        kept = (both[first, second] >= 50) | (second == first + 1)
+        order = np.lexsort((first[kept], second[kept]))
+        a, b = first[kept][order], second[kept][order]
+        weight = np.maximum(both[a, b], 10).astype(float)
         measured = before[b] @ before[a].inverse()
         # The loop: where the newest keyframe is by the old points, against the keyframe that sees most of them.
         counts = [int(np.isin(k.ids, seen.points).sum()) if k is not new else 0 for k in nodes]
@@ -304,7 +366,7 @@ class Map:
             np.concatenate([measured.scale, loop.scale]),
         )
         ends = np.r_[a, old], np.r_[b, nodes.index(new)]
-        weights = np.r_[weight, max(weight)].astype(float)
+        weights = np.r_[weight, weight.max()]
         after = optimise(before, *ends, measured, weights, with_scale=with_scale)
         # A point moves with the first keyframe that sees it.
         done = np.zeros(len(self.xyz), bool)
@@ -316,12 +378,30 @@ class Map:
         for i, k in enumerate(nodes):
             k.camera_from_world = poses.compose(after.rotation[i], after.translation[i] / after.scale[i])
         self._merge(new, seen)
+        return Moved({k.number: 1 / float(after.scale[i]) for i, k in enumerate(nodes)})
+
+    def turn_and_scale(self, part: int, turn: Float64[np.ndarray, "3 3"], scale: float) -> Moved:
+        """Turns a part of the map and changes its size, as gravity and an inertial sensor say.
+
+        Args:
+            part: of the map.
+            turn: new world from old.
+            scale: new lengths of one old one.
+        """
+        mine = [k for k in self.keyframes if k.part == part]
+        ids = np.unique(np.concatenate([k.ids for k in mine]))
+        self.xyz[ids] = scale * self.xyz[ids] @ turn.T
+        for k in mine:
+            before = k.camera_from_world
+            k.camera_from_world = poses.compose(before[:3, :3] @ turn.T, scale * before[:3, 3])
+        return Moved({k.number: scale for k in mine})
 
     def _scale_of(self, new: Keyframe, seen: Seen) -> float:
         """How much longer lengths are by the old points than by the keyframe's own."""
-        place = np.searchsorted(new.ids, new.look_ids[seen.query])
-        own = new.ids[np.minimum(place, len(new.ids) - 1)]
-        good = (own == new.look_ids[seen.query]) & self.known(own)
+        wanted = new.look_ids[seen.query]
+        place = np.minimum(np.searchsorted(new.ids, wanted), len(new.ids) - 1)
+        own = new.ids[place]
+        good = (own == wanted) & self.known(own)
         if good.sum() < 5:
             return 1.0
         mine = poses.transform(new.camera_from_world, self.xyz[own[good]])
@@ -331,26 +411,34 @@ class Map:
     def _merge(self, new: Keyframe, seen: Seen) -> None:
         """One number for points that turned out to be the same."""
         number = np.arange(len(self.xyz))
-        number[new.look_ids[seen.query]] = seen.points
+        mine = new.look_ids[seen.query]
+        number[mine[mine >= 0]] = seen.points[mine >= 0]
         for k in self.keyframes:
-            ids = number[k.ids]
-            _, once = np.unique(ids, return_index=True)
-            k.ids, k.uv, k.pixel, k.inverse_depth = ids[once], k.uv[once], k.pixel[once], k.inverse_depth[once]
-            k.look_ids = number[k.look_ids]
+            k.renumber(number)
 
-    def drop_oldest(self) -> None:
-        """Keeps the map bounded: of all keyframes but the last ten, the one that adds least is dropped."""
+    # ------------------------------------------------------------------------------------------------ staying small
+
+    def drop_oldest(self) -> tuple[int, int, Float64[np.ndarray, "4 4"]] | None:
+        """Keeps the map bounded: of all keyframes but the last ten, the one that adds least is dropped.
+
+        Returns:
+            (the keyframe that was dropped, the one of the same part that stands for it, dropped_from_other); None where
+            the map is small.
+        """
         if len(self.keyframes) <= self.config.max_keyframes:
-            return
+            return None
         count = np.bincount(np.concatenate([k.ids for k in self.keyframes]), minlength=len(self.xyz))
-        old = self.keyframes[1:-10]
+        parts = [k.part for k in self.keyframes]
+        # The first of a part holds its place in the world; it has nobody before it to stand for it either.
+        old = [k for i, k in enumerate(self.keyframes[:-10]) if k.part in parts[:i]]
+        if not old:
+            return None
         share = [float((count[k.ids] > 3).mean()) if len(k.ids) else 1.0 for k in old]
         gone = old[int(np.argmax(share))]
-        at = self.keyframes.index(gone)
-        heir = self.keyframes[at - 1]
-        self.moved_to[gone.number] = (heir.number, gone.camera_from_world @ poses.inverse(heir.camera_from_world))
+        heir = [k for k in self.keyframes[: self.keyframes.index(gone)] if k.part == gone.part][-1]
         self.keyframes.remove(gone)
         self.links = [a for a in self.links if gone.number not in (a.first, a.second)]
+        return gone.number, heir.number, gone.camera_from_world @ poses.inverse(heir.camera_from_world)
 
     def remove_unseen(self, newest: Keyframe) -> None:
         """Forgets points that too few keyframes see, once the newest keyframe does not see them any more."""
@@ -364,72 +452,28 @@ class Map:
             k.keep(~np.isin(k.ids, gone, assume_unique=True))
         self.xyz[gone] = np.nan
 
-    # ------------------------------------------------------------------------------------------------------- files
-
-    def save(self, path: Path | str) -> Path:
-        """Writes keyframes with their looks, points and links as one .npz; pictures and surfaces are left out."""
-        rows: dict[str, np.ndarray] = {"xyz": self.xyz, "made": np.array(self.made)}
-        for k in self.keyframes:
-            look = k.look or Look(np.zeros(0, np.float32), np.zeros((0, 32), np.uint8), np.zeros(0, np.int64))
-            for name, value in (
-                ("head", np.array([k.number, k.frame, k.part], np.int64)),
-                ("time_s", np.array(k.time_s)),
-                ("camera_from_world", k.camera_from_world),
-                ("ids", k.ids),
-                ("uv", k.uv),
-                ("pixel", k.pixel),
-                ("inverse_depth", k.inverse_depth),
-                ("small", look.small),
-                ("descriptors", look.descriptors),
-                ("corner", look.corner),
-                ("look_ids", k.look_ids),
-            ):
-                rows[f"{k.number}/{name}"] = value
-        content = io.BytesIO()
-        np.savez_compressed(content, **rows)  # pyright: ignore[reportArgumentType]
-        return files.write_atomically(path, content.getvalue())
-
-    @classmethod
-    def load(cls, path: Path | str, camera: Intrinsics, config: Config) -> Map:
-        """Reads what `save` wrote.
+    def compact(self, used: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " p"] | None:
+        """Gives points new numbers without gaps, once more than half of them are forgotten, so that memory is bounded.
 
         Args:
-            path: of the file.
-            camera: intrinsics of the pictures to come.
-            config: settings.
+            used: points that are needed although no keyframe sees them.
 
-        Raises:
-            InputError: it is no map.
+        Returns:
+            number[old], −1 for forgotten points; None where nothing was done.
         """
-        try:
-            with np.load(path, allow_pickle=False) as rows:
-                table = {name: rows[name] for name in rows.files}
-            numbers = sorted(int(name.split("/")[0]) for name in table if name.endswith("/head"))
-            out = cls(camera, config, xyz=table["xyz"], made=int(table["made"]))
-            for n in numbers:
-                get = {name.split("/")[1]: value for name, value in table.items() if name.startswith(f"{n}/")}
-                number, frame, part = get["head"].tolist()
-                seen = get["ids"], get["uv"], get["pixel"], get["inverse_depth"]
-                look = Look(get["small"], get["descriptors"], get["corner"])
-                out.keyframes.append(
-                    Keyframe(
-                        number,
-                        frame,
-                        float(get["time_s"]),
-                        get["camera_from_world"],
-                        *seen,
-                        part=part,
-                        look=look if len(look.small) else None,
-                        look_ids=get["look_ids"],
-                    )
-                )
-        except FileNotFoundError:
-            raise MissingFileError(f"{path}: no such file; a map that a session saved was expected") from None
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path}: this is no map of slam ({error})") from None
-        return out
+        seen = np.zeros(len(self.xyz), bool)
+        for k in self.keyframes:
+            seen[k.ids] = True
+        seen[used] = True
+        if len(seen) < 4096 or seen.sum() > len(seen) / 2:
+            return None
+        number = np.where(seen, np.cumsum(seen) - 1, -1)
+        self.xyz, self.colour = self.xyz[seen], self.colour[seen]
+        for k in self.keyframes:
+            k.renumber(number)
+        return number
 
     def seen_points(self) -> Int64[np.ndarray, " n"]:
         """Numbers of all points with a known place that a keyframe sees."""
-        ids = np.unique(np.concatenate([k.ids for k in self.keyframes]))
+        ids = np.unique(np.concatenate([k.ids for k in self.keyframes])) if self.keyframes else np.zeros(0, np.int64)
         return ids[self.known(ids)]

@@ -1,11 +1,13 @@
 """Places that are seen again: which keyframe a picture resembles, and the camera's pose there, checked by geometry.
 
-Candidates are ranked by small blurred pictures (Klein and Murray 2008); corners are then matched by ORB descriptors
-(Rublee et al. 2011) and a pose is fitted to the keyframe's points.
+Candidates are ranked by a description of the whole picture: pooled features (`model.PlaceNet`) or a small blurred
+picture (Klein and Murray 2008). Corners are then matched by ORB descriptors (Rublee et al. 2011) and a pose is fitted
+to the keyframe's points.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,12 +26,12 @@ class Look:
     """What a picture looks like.
 
     Attributes:
-        small: blurred and small, with mean 0 and length 1.
+        whole: description of the whole picture, of length 1.
         descriptors: ORB, of some corners.
         corner: which corners these are.
     """
 
-    small: Float32[np.ndarray, " s"]
+    whole: Float32[np.ndarray, " s"]
     descriptors: UInt8[np.ndarray, "n 32"]
     corner: Int64[np.ndarray, " n"]
 
@@ -48,12 +50,28 @@ class Seen:
     points: Int64[np.ndarray, " n"]
 
 
-def look_of(grey: UInt8[np.ndarray, "h w"], uv: Float64[np.ndarray, "n 2"]) -> Look:
-    """What a picture looks like, with corners at given places."""
+def thumbnail(grey: UInt8[np.ndarray, "h w"]) -> Float32[np.ndarray, " s"]:
+    """A small blurred picture with mean 0 and length 1."""
     cv = opencv()
     small = cv.GaussianBlur(cv.resize(grey, (40, 30), interpolation=cv.INTER_AREA), (0, 0), 1.5).astype(np.float32)
     small = small.reshape(-1) - small.mean()
-    small /= max(float(np.linalg.norm(small)), 1e-6)
+    return small / max(float(np.linalg.norm(small)), 1e-6)
+
+
+def look_of(
+    grey: UInt8[np.ndarray, "h w"],
+    uv: Float64[np.ndarray, "n 2"],
+    describe: Callable[[UInt8[np.ndarray, "h w"]], Float32[np.ndarray, " s"]] = thumbnail,
+) -> Look:
+    """What a picture looks like.
+
+    Args:
+        grey: the picture.
+        uv: its corners.
+        describe: what describes the whole picture.
+    """
+    cv = opencv()
+    whole = describe(grey)
     turn = _turn(grey, uv)
     points = [
         cv.KeyPoint(float(u), float(v), 31.0, float(a), 0.0, 0, i)
@@ -61,8 +79,8 @@ def look_of(grey: UInt8[np.ndarray, "h w"], uv: Float64[np.ndarray, "n 2"]) -> L
     ]
     kept, descriptors = cv.ORB_create(nlevels=1).compute(grey, points)
     if descriptors is None:
-        return Look(small, np.zeros((0, 32), np.uint8), np.zeros(0, np.int64))
-    return Look(small, descriptors, np.array([k.class_id for k in kept], np.int64))
+        return Look(whole, np.zeros((0, 32), np.uint8), np.zeros(0, np.int64))
+    return Look(whole, descriptors, np.array([k.class_id for k in kept], np.int64))
 
 
 def _turn(grey: UInt8[np.ndarray, "h w"], uv: Float64[np.ndarray, "n 2"]) -> Float64[np.ndarray, " n"]:
@@ -78,8 +96,11 @@ def _turn(grey: UInt8[np.ndarray, "h w"], uv: Float64[np.ndarray, "n 2"]) -> Flo
 
 
 def resemblance(look: Look, others: list[Look]) -> Float64[np.ndarray, " n"]:
-    """Correlation of small pictures, -1..1."""
-    return np.array([float(look.small @ other.small) for other in others], np.float64)
+    """How alike whole pictures are: the cosine of their descriptions, -1..1."""
+    if not others:
+        return np.zeros(0)
+    # Summed row by row: a matrix product's last bits may depend on the number of threads.
+    return (np.stack([other.whole for other in others]) * look.whole).sum(1).astype(np.float64)
 
 
 def see_again(
@@ -129,6 +150,12 @@ def see_again(
     guess = poses.compose(poses.from_vector(turn[:, 0]), shift[:, 0])
     nothing = np.full(len(mine), np.nan)
     pose, inlier = fit_pose(camera, guess, xyz[theirs], uv[mine], nothing, 1.0, outlier_px)
-    if inlier.sum() < least:
+    if inlier.sum() < least or not _spread(uv[mine[inlier]], camera):
         return None
     return Seen(pose, mine[inlier], ids[theirs[inlier]])
+
+
+def _spread(uv: Float64[np.ndarray, "n 2"], camera: Intrinsics) -> bool:
+    """Whether points do not all lie on one thing, such as one of two equal chairs: they cover a tenth each way."""
+    low, high = np.quantile(uv, (0.1, 0.9), axis=0)
+    return bool(((high - low) > (0.1 * camera.width, 0.1 * camera.height)).all())

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int64, UInt8
+from jaxtyping import Bool, Float, Float32, Float64, Int64, UInt8
 
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics
 from percepta.systems.slam import Config
 from percepta.systems.slam.adjust import Link
 from percepta.systems.slam.features import depth_at, find_corners, follow, opencv
-from percepta.systems.slam.map import Keyframe, Map
-from percepta.systems.slam.places import Look, Seen, look_of, resemblance, see_again
+from percepta.systems.slam.inertial import Start
+from percepta.systems.slam.map import Keyframe, Map, Moved
+from percepta.systems.slam.places import Look, Seen, look_of, resemblance, see_again, thumbnail
 from percepta.systems.slam.reprojection import fit_pose, moved
 from percepta.systems.slam.surface import normal_equations, surface_of
-from percepta.systems.slam.twoview import pixels, two_views
+from percepta.systems.slam.twoview import bearing, pixels, two_views
+from percepta.systems.slam.ways import Way
+
+_PATIENCE = 45  # frames after which a single camera that has not started says why
+_WAITING = 300  # frames whose poses are filled in once a single camera has started
 
 
 @dataclass
@@ -39,16 +45,6 @@ class Tracks:
         self.ids, self.uv, self.origin = self.ids[kept], self.uv[kept], self.origin[kept]
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a frame is: its pose against a keyframe, so that it moves with the map."""
-
-    frame: int
-    time_s: float
-    keyframe: int
-    camera_from_keyframe: Float64[np.ndarray, "4 4"]
-
-
 @dataclass
 class Tracker:
     """The state of SLAM between two frames.
@@ -60,6 +56,10 @@ class Tracker:
         state: "starting", "tracking", "lost"; "relocalised" and "loop closed" for one frame.
         pose: camera_from_world of the last frame.
         speed: camera_from_world of the last frame against the one before.
+        describe: says what a picture looks like, to see places again.
+        mapping: whether the map grows; else frames are only placed in it.
+        way: where each tracked frame is.
+        trouble: what is odd about the last frame, in words; "" for nothing.
     """
 
     camera: Intrinsics
@@ -68,30 +68,53 @@ class Tracker:
     state: str = "starting"
     pose: Float64[np.ndarray, "4 4"] = field(default_factory=lambda: np.eye(4))
     speed: Float64[np.ndarray, "4 4"] = field(default_factory=lambda: np.eye(4))
-    places: list[Place] = field(default_factory=list)
+    describe: Callable[[UInt8[np.ndarray, "h w"]], Float32[np.ndarray, " s"]] = thumbnail
+    mapping: bool = True
+    way: Way = field(init=False)
     frame: int = -1
     milliseconds: dict[str, float] = field(default_factory=dict)
     made_keyframe: bool = False
     inliers: int = 0
+    trouble: str = ""
 
     def __post_init__(self) -> None:
-        self.map = Map(self.camera, self.config)
+        self.map, self.way = Map(self.camera, self.config), Way(self.config.max_frames)
+        self.reference: Keyframe | None = None  # what corners are followed from: the last keyframe
+        self.rgb: np.ndarray | None = None
+        self.turn: np.ndarray | None = None
+        self.metric: set[int] = set()  # parts of the map whose lengths a sensor made metres
+        self.is_upright: set[int] = set()  # parts whose z points up
         self.scale = self.camera.width / 640
         self.tracks = Tracks(np.zeros(0, int), np.zeros((0, 2)), np.zeros((0, 2)))
         self.waiting: list[tuple[int, float, np.ndarray, np.ndarray]] = []
         self.grey: np.ndarray | None = None
         self.flow = np.zeros((6, 2))
+        self.shutter_seen = self.shutter_size = 0.0
+        self.shutter_frames = 0
         self.lost = 0  # frames since
         self.part = 0  # of the map
         self.with_depth = False
 
-    def go_on_in(self, given: Map) -> None:
-        """Takes a map that was saved; the next frame looks for its place in it."""
-        self.map, self.state, self.lost = given, "lost", 0
+    def go_on_in(self, given: Map, way: Way, *, metric: bool) -> None:
+        """Takes a map that was saved; the next frame looks for its place in it.
+
+        Args:
+            given: the map.
+            way: where its frames are.
+            metric: whether its lengths are metres.
+        """
+        self.map, self.way, self.with_depth = given, way, metric
+        self.state, self.lost = "lost", 0
         self.part = given.keyframes[-1].part if given.keyframes else 0
+        self.frame = int(way.frame[: way.count].max()) if way.count else -1  # frame numbers go on
 
     def step(
-        self, grey: UInt8[np.ndarray, "h w"], time_s: float, depth_m: Float[np.ndarray, "h w"] | None = None
+        self,
+        grey: UInt8[np.ndarray, "h w"],
+        time_s: float,
+        depth_m: Float[np.ndarray, "h w"] | None = None,
+        rgb: UInt8[np.ndarray, "h w 3"] | None = None,
+        turn: Float64[np.ndarray, "3 3"] | None = None,
     ) -> None:
         """Takes one frame.
 
@@ -99,13 +122,17 @@ class Tracker:
             grey: the picture.
             time_s: when it was taken, seconds.
             depth_m: registered to the picture, 0 where there is no reading; None: one camera.
+            rgb: the picture in colour, for the points' colours.
+            turn: this frame's camera from the last one's, as a gyroscope says.
         """
         self.frame += 1
-        self.made_keyframe, self.milliseconds, self.inliers = False, {}, 0
+        self.rgb, self.turn = rgb, turn
+        self.made_keyframe, self.milliseconds, self.inliers, self.trouble = False, {}, 0, ""
         self.with_depth = self.with_depth or depth_m is not None
         clock = _Clock(self.milliseconds)
         if not self.map.keyframes:
-            self._first_keyframe(grey, time_s, depth_m)
+            if self.mapping:
+                self._first_keyframe(grey, time_s, depth_m)
             clock("keyframe")
         elif self.state == "starting":
             self._follow(grey)
@@ -119,31 +146,59 @@ class Tracker:
             clock("follow")
             self._locate(depth_m)
             clock("locate")
-            if self.state == "tracking":
+            if self.state == "lost":  # the place may be known all the same
+                self._relocalise(grey, time_s, depth_m, clock)
+            elif self.state == "tracking":
                 self._remember(time_s)
                 if self._needs_keyframe():
-                    self._keyframe(grey, time_s, depth_m, clock)
+                    if self.mapping:
+                        self._keyframe(grey, time_s, depth_m, clock)
+                    else:
+                        self._look_around(grey, depth_m)
+                        clock("relocalise")
         self.grey = grey
 
     # ------------------------------------------------------------------------------------------------- tracking
 
     def _follow(self, grey: UInt8[np.ndarray, "h w"]) -> None:
-        """Corners from the last frame to this one, then exactly from the last keyframe to this one."""
-        config, tracks = self.config, self.tracks
-        last = self.map.keyframes[-1].grey
-        assert self.grey is not None and last is not None
-        there, found = follow(
-            self.grey, grey, tracks.uv, patch_px=config.patch_px, levels=config.levels, both_ways=False
-        )
-        before = tracks.uv[found]
-        tracks.uv = there
-        tracks.keep(found)
-        there, found = follow(last, grey, tracks.origin, tracks.uv, patch_px=config.patch_px, levels=2)
-        found &= np.abs(there - tracks.uv).max(1) < 4 * self.scale
-        velocity = tracks.uv - before
+        """Corners from the last frame to this one, then exactly from the last keyframe to this one.
+
+        They are looked for where the gyroscope says; without one, where they were, and if that fails for most of them
+        where they would be if the camera turned on as before.
+        """
+        tracks = self.tracks
+        there, found, velocity = self._followed(grey, None if self.turn is None else self._turned(tracks.uv, self.turn))
+        if self.turn is None and found.sum() < 0.5 * len(found):
+            other = self._followed(grey, self._turned(tracks.uv, self.speed[:3, :3]))
+            if other[1].sum() > found.sum():
+                there, found, velocity = other
         tracks.uv = there
         tracks.keep(found)
         self.flow = fit_flow(tracks.uv, velocity[found])
+
+    def _followed(
+        self, grey: UInt8[np.ndarray, "h w"], guess: Float64[np.ndarray, "n 2"] | None
+    ) -> tuple[Float64[np.ndarray, "n 2"], Bool[np.ndarray, " n"], Float64[np.ndarray, "n 2"]]:
+        """(places, whether each corner was found, its way since the last frame)."""
+        config, tracks = self.config, self.tracks
+        assert self.grey is not None and self.reference is not None and self.reference.grey is not None
+        rough, found = follow(
+            self.grey, grey, tracks.uv, guess, patch_px=config.patch_px, levels=config.levels, both_ways=False
+        )
+        there, good = np.zeros_like(tracks.uv), np.zeros(len(tracks.uv), bool)
+        there[found], good[found] = follow(
+            self.reference.grey, grey, tracks.origin[found], rough[found], patch_px=config.patch_px, levels=2
+        )
+        good &= np.abs(there - rough).max(1) < 4 * self.scale
+        return there, good, there - tracks.uv
+
+    def _turned(self, uv: Float64[np.ndarray, "n 2"], turn: Float64[np.ndarray, "3 3"]) -> Float64[np.ndarray, "n 2"]:
+        """Where far points would be after a turn of the camera; those that leave the picture stay where they were."""
+        ray = bearing(self.camera, uv) @ turn.T
+        ahead = ray[:, 2] > 0.1
+        out = pixels(self.camera, np.where(ahead[:, None], ray, (0.0, 0.0, 1.0)))
+        inside = ahead & ((out > 0) & (out < (self.camera.width - 1, self.camera.height - 1))).all(1)
+        return np.where(inside[:, None], out, uv)
 
     def _locate(self, depth_m: Float[np.ndarray, "h w"] | None) -> None:
         """The frame's pose from the known points that are followed; those that do not fit are dropped."""
@@ -152,6 +207,8 @@ class Tracker:
         xyz, uv = self.map.xyz[tracks.ids[known]], self._at_once(tracks.uv[known])
         inverse_depth = self._depth(depth_m, tracks.uv[known])
         guess = self.speed @ self.pose
+        if self.turn is not None:
+            guess = poses.compose(self.turn, self.speed[:3, 3]) @ self.pose
         inlier = np.zeros(len(xyz), bool)
         if len(xyz) >= config.min_inliers:
             pose, inlier = self._fit(guess, xyz, uv, inverse_depth, depth_m)
@@ -164,9 +221,11 @@ class Tracker:
         self.inliers = int(inlier.sum())
         if self.inliers < config.min_inliers:
             self.state, self.lost = "lost", 0
+            self.trouble = f"lost: {len(xyz)} points were followed, {self.inliers} of them fit one motion"
             return
         self.speed = pose @ poses.inverse(self.pose)
         self.pose, self.state = pose, "tracking"
+        self._note_shutter(xyz[inlier], tracks.uv[known][inlier])
         kept = ~known
         kept[known] = inlier
         tracks.keep(kept)
@@ -180,7 +239,8 @@ class Tracker:
         depth_m: Float[np.ndarray, "h w"] | None = None,
     ) -> tuple[Float64[np.ndarray, "4 4"], Bool[np.ndarray, " n"]]:
         """The pose that fits the points, and with depth the surface of the last keyframe."""
-        config, last = self.config, self.map.keyframes[-1]
+        config, last = self.config, self.reference
+        assert last is not None
         surface, world_from_last = last.surface, poses.inverse(last.camera_from_world)
 
         def by_surface(pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -220,18 +280,41 @@ class Tracker:
         late = self.config.rolling_shutter * (pixel[:, 1:] / self.camera.height - 0.5)
         return pixel - late * (quadratic(pixel) @ self.flow)
 
+    def _note_shutter(self, xyz: Float64[np.ndarray, "n 3"], pixel: Float64[np.ndarray, "n 2"]) -> None:
+        """Compares errors of reprojection with those of pictures whose rows are read one after the other."""
+        if self.config.rolling_shutter != 0:
+            return
+        late = (pixel[:, 1:] / self.camera.height - 0.5) * (quadratic(pixel) @ self.flow)
+        error = pixel - pixels(self.camera, poses.transform(self.pose, xyz))
+        good = np.isfinite(error).all(1)
+        self.shutter_seen += float((error[good] * late[good]).sum())
+        self.shutter_size += float((late[good] ** 2).sum())
+        self.shutter_frames += 1
+
+    @property
+    def shutter(self) -> float:
+        """How large a share of the time between frames the rows seem to take; 0 while too little has moved."""
+        enough = self.shutter_frames > 60 and self.shutter_size > 1e4 * self.scale**2
+        return self.shutter_seen / self.shutter_size if enough else 0.0
+
     def _remember(self, time_s: float) -> None:
-        last = self.map.keyframes[-1]
-        relative = self.pose @ poses.inverse(last.camera_from_world)
-        self.places.append(Place(self.frame, time_s, last.number, relative))
+        """Notes where the frame is, against the last keyframe of the map that it can be told from."""
+        last = self.reference
+        assert last is not None
+        if last.number < 0:  # only placed in the map: against the keyframe that sees most of the same points
+            last = self.map.keyframes[int(np.argmax(self.map.shared(last.ids)))]
+        self.way.add(self.frame, time_s, last.number, self.pose @ poses.inverse(last.camera_from_world))
 
     # -------------------------------------------------------------------------------------------------- mapping
 
     def _needs_keyframe(self) -> bool:
-        config, last = self.config, self.map.keyframes[-1]
+        config, last = self.config, self.reference
+        assert last is not None
         known = self.map.known(self.tracks.ids)
         there = self.map.known(last.ids).sum()
         motion = np.abs(self.tracks.uv - self.tracks.origin)[known].max(1)
+        if not len(motion):
+            return True
         return bool(
             known.sum() < config.keyframe_share * there or np.median(motion) > config.keyframe_motion_px * self.scale
         )
@@ -271,12 +354,18 @@ class Tracker:
         self.map.remove_unseen(new)
         self._add_corners(new, depth_m)
         self.map.triangulate(new)
-        self.map.drop_oldest()
+        self.reference = new
+        gone = self.map.drop_oldest()
+        if gone is not None:
+            self.way.stand_on(*gone)
         clock("new corners")
         if self.config.loops:
             self._recognise(new)
             clock("places")
         self.pose = new.camera_from_world
+        self.way.stand_alone(self.frame, new.number)
+        if not self.waiting:
+            self.map.compact(new.ids)
         self.tracks = Tracks(new.ids, new.pixel, new.pixel)
         for old in self.map.keyframes[:-30]:
             old.grey = None
@@ -333,14 +422,19 @@ class Tracker:
         config = self.config
         assert new.grey is not None
         uv = find_corners(new.grey, new.pixel, config.corners, config.cells, config.corner_distance_px * self.scale)
-        ids = self.map.new_points(np.full((len(uv), 3), np.nan))
+        u, v = np.round(uv).astype(int).T
+        colour = np.repeat(new.grey[v, u][:, None], 3, 1) if self.rgb is None else self.rgb[v, u]
+        ids = self.map.new_points(np.full((len(uv), 3), np.nan), colour)
         new.add(ids, self._at_once(uv), uv, self._depth(depth_m, uv))
-        new.look, new.look_ids = look_of(new.grey, new.pixel), new.ids.copy()
+        if len(new.ids) < max(2 * config.min_inliers, 0.15 * config.corners):
+            self.trouble = f"hardly any texture: {len(new.ids)} corners (darkness, blur, a bare wall, a covered lens?)"
+        new.look, new.look_ids = look_of(new.grey, new.pixel, self.describe), new.ids.copy()
 
     # ------------------------------------------------------------------------------------------- places seen again
 
     def _recognise(self, new: Keyframe) -> None:
         """Looks for the keyframe's place among old ones; joins parts of the map or closes a loop."""
+        config = self.config
         if self.map.made % 2 and self.part == 0:  # every other keyframe is enough where nothing is broken
             return
         near = {k.number for k in self.map.neighbours(new, len(self.map.keyframes), 5)}
@@ -351,14 +445,15 @@ class Tracker:
             return
         other = next(k for k in old if np.isin(k.ids, seen.points).any())
         if other.part != new.part:
-            self.map.join(new, seen, with_scale=not self.with_depth)
+            moved_map = self.map.join(new, seen, with_scale=not self.with_depth)
             self.part = new.part
         else:
-            gap = np.linalg.norm((poses.inverse(seen.camera_from_world) - poses.inverse(new.camera_from_world))[:3, 3])
-            if not np.isfinite(gap):
-                return
-            self.map.close_loop(new, seen, with_scale=not self.with_depth)
+            moved_map = self.map.close_loop(new, seen, with_scale=not self.with_depth)
+        self.way.scale(moved_map.factor)
+        self.speed = np.eye(4)
         self.map.adjust_around(new)
+        if config.adjust_all:
+            self.map.adjust_all(new.part)
         self.state = "loop closed"
 
     def _see_again(
@@ -384,7 +479,7 @@ class Tracker:
                 self._at_once(pixel),
                 other.look,
                 other.look_ids,
-                self.map.xyz[other.look_ids],
+                self.map.places_of(other.look_ids),
                 outlier_px=self.config.outlier_px * self.scale,
                 least=least,
             )
@@ -404,10 +499,13 @@ class Tracker:
         self.lost += 1
         self.flow = np.zeros((6, 2))
         uv = find_corners(grey, np.zeros((0, 2)), config.corners, config.cells, config.corner_distance_px * self.scale)
-        seen = self._see_again(look_of(grey, uv), uv, self.map.keyframes[::-1], config.min_inliers, -1.0)
+        look = look_of(grey, uv, self.describe)
+        seen = self._see_again(look, uv, self.map.keyframes[::-1], config.min_inliers, -1.0)
         clock("relocalise")
         if seen is None:
-            if self.lost >= config.lost_frames:
+            if self.turn is not None:  # so that a new part begins as it is turned
+                self.pose = poses.compose(self.turn, np.zeros(3)) @ self.pose
+            if self.lost > config.lost_frames and self.mapping:
                 self.part = 1 + max(k.part for k in self.map.keyframes)
                 self.state = "starting"
                 self._first_keyframe(grey, time_s, depth_m)
@@ -418,9 +516,40 @@ class Tracker:
         self.pose, self.speed, self.inliers = seen.camera_from_world, np.eye(4), len(ids)
         self.part = next(k.part for k in self.map.keyframes if np.isin(k.ids, ids).any())
         self.tracks = Tracks(ids, places, places)
-        self._keyframe(grey, time_s, depth_m, clock)
+        if self.mapping:
+            self._keyframe(grey, time_s, depth_m, clock)
+        else:
+            self._refer(grey, depth_m)
         self.state = "relocalised"
         self._remember(time_s)
+
+    def _refer(self, grey: UInt8[np.ndarray, "h w"], depth_m: Float[np.ndarray, "h w"] | None) -> None:
+        """Follows corners from this frame on, which does not become part of the map."""
+        tracks = self.tracks
+        uv = self._at_once(tracks.uv)
+        none = np.full(len(uv), np.nan)
+        self.reference = Keyframe(
+            -1, self.frame, 0.0, self.pose, tracks.ids, uv, tracks.uv, none, grey, part=self.part
+        )  # fmt: skip
+        self.tracks = Tracks(tracks.ids, tracks.uv, tracks.uv)
+
+    def _look_around(self, grey: UInt8[np.ndarray, "h w"], depth_m: Float[np.ndarray, "h w"] | None) -> None:
+        """Only placed in the map: looks for further points of it in this frame, and follows from here on."""
+        config = self.config
+        known = self.map.known(self.tracks.ids)
+        self.tracks.keep(known)
+        uv = find_corners(grey, np.zeros((0, 2)), config.corners, config.cells, config.corner_distance_px * self.scale)
+        order = np.argsort(-self.map.shared(self.tracks.ids), kind="stable")[: config.candidates]
+        near = [self.map.keyframes[int(i)] for i in order]
+        seen = self._see_again(look_of(grey, uv, self.describe), uv, near, config.min_inliers, -1.0)
+        if seen is not None:
+            fresh = ~np.isin(seen.points, self.tracks.ids)
+            ids, once = np.unique(seen.points[fresh], return_index=True)
+            both = np.r_[self.tracks.ids, ids]
+            order = np.argsort(both, kind="stable")
+            places = np.concatenate([self.tracks.uv, uv[seen.query[fresh][once]]])[order]
+            self.tracks = Tracks(both[order], places, places)
+        self._refer(grey, depth_m)
 
     # ------------------------------------------------------------------------------------------------- starting
 
@@ -445,8 +574,10 @@ class Tracker:
             first.surface = surface_of(depth_m, self.camera, self.config.surface_points, self.config.max_depth_m)
         self._add_corners(first, depth_m)
         self.map.keyframes.append(first)
+        self.reference = first
         self.map.made += 1
         self.map.triangulate(first)
+        self.map.compact(first.ids)
         self.tracks = Tracks(first.ids, first.pixel, first.pixel)
         self.pose, self.speed, self.waiting = start, np.eye(4), []
         self.made_keyframe = True
@@ -459,10 +590,10 @@ class Tracker:
         """One camera: the motion between the first keyframe and this frame, once there is parallax."""
         config, tracks, first = self.config, self.tracks, self.map.keyframes[-1]
         if depth_m is not None or len(tracks.ids) < max(40, 0.3 * len(first.ids)):
-            self.map.keyframes.pop()  # too little is left to see: begin anew with this frame
+            self.map.keyframes.pop()  # too little is left to see, or depth has come: begin anew with this frame
             self._first_keyframe(grey, time_s, depth_m)
             return
-        self.waiting.append((self.frame, time_s, tracks.ids, self._at_once(tracks.uv)))
+        self.waiting = [*self.waiting[-_WAITING:], (self.frame, time_s, tracks.ids, self._at_once(tracks.uv))]
         motion = np.abs(tracks.uv - tracks.origin).max(1)
         if np.median(motion) < config.start_parallax_px * self.scale:
             return
@@ -474,6 +605,8 @@ class Tracker:
             outlier_px=config.outlier_px * self.scale,
         )
         if views is None:
+            if len(self.waiting) > _PATIENCE:
+                self.trouble = "one camera starts when it is moved sideways: until now it only turns, or hardly moves"
             return
         size = np.median(views.xyz[views.good, 2])  # the unit of length: the median depth is 1
         self.map.xyz[tracks.ids[views.good]] = views.xyz[views.good] / size
@@ -489,45 +622,54 @@ class Tracker:
     def _fill_start(self) -> None:
         """Poses of the frames before the start, now that their points are known."""
         first, second = self.map.keyframes[-2:]
-        self.places.append(Place(first.frame, first.time_s, first.number, np.eye(4)))
+        self.way.add(first.frame, first.time_s, first.number, np.eye(4))
         pose = np.eye(4)
         for frame, time_s, ids, uv in self.waiting[:-1]:
             known = self.map.known(ids)
             none = np.full(known.sum(), np.nan)
             pose, inlier = self._fit(pose, self.map.xyz[ids[known]], uv[known], none)
             if inlier.sum() >= self.config.min_inliers:
-                relative = pose @ poses.inverse(first.camera_from_world)
-                self.places.append(Place(frame, time_s, first.number, relative))
+                self.way.add(frame, time_s, first.number, pose @ poses.inverse(first.camera_from_world))
         self.speed = np.eye(4)
-        self.places.append(Place(second.frame, second.time_s, second.number, np.eye(4)))
+        self.way.add(second.frame, second.time_s, second.number, np.eye(4))
         self.waiting = []
+
+    def weigh(self, found: Start) -> None:
+        """Turns the current part of the map so that z points up, and gives a single camera's part its size.
+
+        Args:
+            found: gravity and scale in the map's world.
+        """
+        scale = 1.0 if self.with_depth else found.scale
+        self._apply(self.map.turn_and_scale(self.part, found.upright, scale), found.upright, scale)
+        self.is_upright.add(self.part)
+        self.metric.add(self.part)
+
+    def _apply(self, changed: Moved, turn: Float64[np.ndarray, "3 3"], scale: float) -> None:
+        self.way.scale(changed.factor)
+        self.pose = poses.compose(self.pose[:3, :3] @ turn.T, scale * self.pose[:3, 3])
+        self.speed = poses.compose(self.speed[:3, :3], scale * self.speed[:3, 3])
+        if self.reference is not None and self.reference.number < 0:
+            before = self.reference.camera_from_world
+            self.reference.camera_from_world = poses.compose(before[:3, :3] @ turn.T, scale * before[:3, 3])
+
+    @property
+    def lengths_are_metres(self) -> bool:
+        """Whether all parts of the map are of true size."""
+        return self.with_depth or (bool(self.metric) and {k.part for k in self.map.keyframes} <= self.metric)
 
     # --------------------------------------------------------------------------------------------------- answers
 
-    def trajectory(self) -> tuple[Int64[np.ndarray, " n"], Float64[np.ndarray, " n"], Float64[np.ndarray, "n 4 4"]]:
-        """(frame numbers, times, world_from_camera) of all frames that were tracked, as the map says now."""
-        at = {k.number: k.camera_from_world for k in self.map.keyframes}
-        rows = []
-        for place in self.places:
-            number, relative = place.keyframe, place.camera_from_keyframe
-            while number not in at:
-                number, step = self.map.moved_to[number]
-                relative = relative @ step
-            rows.append(poses.inverse(relative @ at[number]))
-        frames = np.array([p.frame for p in self.places], int)
-        times = np.array([p.time_s for p in self.places], float)
-        return frames, times, np.stack(rows) if rows else np.zeros((0, 4, 4))
-
-    def parts(self) -> Int64[np.ndarray, " n"]:
-        """The part of the map of each frame of the trajectory."""
-        at = {k.number: k.part for k in self.map.keyframes}
-        out = []
-        for place in self.places:
-            number = place.keyframe
-            while number not in at:
-                number, _ = self.map.moved_to[number]
-            out.append(at[number])
-        return np.array(out, np.int64)
+    def trajectory(
+        self,
+    ) -> tuple[
+        Int64[np.ndarray, " n"], Float64[np.ndarray, " n"], Float64[np.ndarray, "n 4 4"], Int64[np.ndarray, " n"]
+    ]:
+        """(frame numbers, times, world_from_camera, parts of the map) of all tracked frames, as the map says now."""
+        rows, matrices = self.way.world_from_camera({k.number: k.camera_from_world for k in self.map.keyframes})
+        part = {k.number: k.part for k in self.map.keyframes}
+        parts = np.array([part[int(n)] for n in self.way.keyframe[rows]], np.int64)
+        return self.way.frame[rows], self.way.time_s[rows], matrices, parts
 
 
 def quadratic(uv: Float64[np.ndarray, "n 2"]) -> Float64[np.ndarray, "n 6"]:

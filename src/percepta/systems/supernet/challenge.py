@@ -16,6 +16,7 @@ from jaxtyping import Float
 
 from percepta.errors import InputError, MissingFileError
 from percepta.files import write_atomically
+from percepta.formats import field, read_json, short
 from percepta.systems.supernet.predictor import fit
 from percepta.systems.supernet.space import CodeError, ResNet48
 
@@ -47,23 +48,18 @@ def read(path: Path | str, space: ResNet48 | None = None) -> Entries:
     path, space = Path(path), space or ResNet48()
     if not path.is_file():
         raise MissingFileError(f"{path}: no such file; expected the challenge's JSON of architectures")
-    try:
-        content = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not JSON ({error})") from None
+    content = read_json(path)
     if not isinstance(content, Mapping) or not content:
         raise InputError(f'{path}: expected an object of entries such as "arch1": {{"acc": 0.0, "arch": "1..."}}')
     codes, accuracy = [], []
     for name, entry in content.items():
-        code = entry.get("arch") if isinstance(entry, Mapping) else None
-        value = entry.get("acc", 0.0) if isinstance(entry, Mapping) else None
-        if not isinstance(code, str) or not isinstance(value, int | float):
-            raise InputError(f'{path}: {name}: expected "acc" (a number) and "arch" (text), got {entry!r}')
+        where = f"{path}: {short(name)}"
+        code, value = field(entry, "arch", str, where), field(entry, "acc", float, where, 0.0)
         try:
             codes.append(space.validate(code))
         except CodeError as error:
-            raise InputError(f"{path}: {name}: {error}") from None
-        accuracy.append(float(value))
+            raise InputError(f"{where}: {error}") from None
+        accuracy.append(value)
     return Entries(tuple(content), tuple(codes), np.array(accuracy))
 
 

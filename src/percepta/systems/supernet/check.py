@@ -10,7 +10,7 @@ import numpy as np
 
 from percepta.datasets import classified, layouts, nasbench
 from percepta.datasets.classified import Classified, Report
-from percepta.datasets.problem import Problem
+from percepta.datasets.problem import Problem, problem_of
 from percepta.systems.supernet.space import Macro
 
 
@@ -27,9 +27,11 @@ def check(root: Path | str, *, examples: int = 12, progress: Callable[[int, int]
         InputError: a folder that is no set of classified pictures, or holds several. What is wrong inside is in the
             report.
     """
-    found, problems = layouts.find_one(root, Classified), []
-    pictures = found.read(found.root, problems)
-    report = classified.check(found.root, found.set.NAME, pictures, problems, examples=examples, progress=progress)
+    found, problems, warnings = layouts.find_one(root, Classified), [], []
+    pictures = found.read(found.root, problems, warnings)
+    report = classified.check(
+        found.root, found.set.NAME, pictures, problems, warnings, examples=examples, progress=progress
+    )
     table = nasbench.find(Path(root))
     if table is None:
         text = "no NAS-Bench-Macro table beside the pictures: rankings have no truth"
@@ -46,7 +48,7 @@ def _check_table(path: Path) -> tuple[int, Problem | None]:
         table.rows(space.codes())
         parameters, flops = space.costs([space.validate(code) for code in table.codes])
     except (OSError, ValueError) as error:
-        return 0, classified.problem_of(path, error)
+        return 0, problem_of(path, error)
     wrong = np.flatnonzero((parameters != table.parameters) | (flops != table.flops))
     if not len(wrong):
         return len(table.codes), None

@@ -15,6 +15,7 @@ from rich.markup import escape
 from percepta import shell
 from percepta.errors import InputError
 from percepta.files import write_atomically
+from percepta.formats import checked, field, read_json, short
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,16 +102,18 @@ class Predict(shell.Which):
 
 def predict(options: Predict, screen: Console) -> None:
     """Prints a line for each code."""
-    system = shell.load("supernet", options)
+    from percepta.contract import weights_hash
+    from percepta.predictions import entry
+
+    system, rows = shell.load("supernet", options), []
     for code in options.codes:
         result = system.predict(code)
-        screen.print(
-            f"{code}: {result.parameters:,} parameters, {result.flops:,} multiply-adds, {result.blocks} blocks, "
-            f"expected to beat {result.quantile:.0%} of the space",
-            soft_wrap=True,
-        )
+        screen.print(escape(result.text), soft_wrap=True)
         if options.out is not None:
-            result.save(options.out / f"{result.code}.png")
+            written = result.save(options.out / f"{result.code}.png")
+            rows.append(entry(code, result, written, written.with_suffix(".json")))
+    if options.out is not None:
+        shell.write_predictions(options.out, "supernet", weights_hash(system.model), rows)
 
 
 def rank(options: Rank, screen: Console) -> None:
@@ -223,11 +226,12 @@ def _row(space: Any, code: str) -> dict[str, Any]:
 
 def _read_scores(path: Path) -> dict[str, float]:
     """Scores by code."""
-    try:
-        content = json.loads(path.read_text())
-        return dict(zip(content["codes"], content["score"], strict=True))
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: expected scores.json of `percepta supernet rank` ({error})") from None
+    content, where = read_json(path), f"{path}: expected scores.json of `percepta supernet rank`"
+    codes, scores = (field(content, key, list, where) for key in ("codes", "score"))
+    if len(codes) != len(scores):
+        raise InputError(f"{where}: {len(codes)} codes, but {len(scores)} scores")
+    rows = zip(codes, scores, strict=True)
+    return {checked(code, str, f"{where}: a code"): checked(value, float, f"{where}: a score") for code, value in rows}
 
 
 def _scores_of(table: dict[str, float], codes: Sequence[str], path: Path | None) -> Any:
@@ -285,10 +289,9 @@ def submit(options: Submit, screen: Console) -> None:
     entries = challenge.read(options.file)
     known = None
     if options.known is not None:
-        try:
-            known = {str(code): float(value) for code, value in json.loads(options.known.read_text()).items()}
-        except (json.JSONDecodeError, AttributeError, TypeError, ValueError) as error:
-            raise InputError(f"{options.known}: expected JSON {{code: accuracy}} ({error})") from None
+        where = f"{options.known}: expected JSON {{code: accuracy}}"
+        content = checked(read_json(options.known), dict, where)
+        known = {code: checked(value, float, f"{where}: {short(code)}") for code, value in content.items()}
     path = challenge.write(options.out, entries, challenge.score(entries, known))
     how = "multiply-adds alone" if known is None else f"a predictor fitted on {len(known):,} known accuracies"
     screen.print(escape(f"{len(entries.codes):,} architectures are valid; scored by {how}\n{path}"), soft_wrap=True)

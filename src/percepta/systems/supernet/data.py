@@ -17,8 +17,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from percepta.contract import Batch, Key
-from percepta.datasets import layouts, nasbench
+from percepta.datasets import nasbench
+from percepta.datasets.classes import open_set
 from percepta.datasets.classified import Classified
+from percepta.datasets.problem import Problem, tell
 from percepta.errors import InputError
 from percepta.media import image
 from percepta.systems.supernet import Config, world
@@ -66,12 +68,11 @@ def classified(config: Config, root: Path | None) -> Classified:
     """The set of pictures in a folder; without one, the synthetic world.
 
     Raises:
-        MissingFileError, InputError: no data, several sets, or what the reader of the set finds wrong.
+        MissingFileError, InputError: no data, several sets, or what makes a set unusable as a whole.
     """
     if root is None:
         return world.classified(config.side)
-    found = layouts.find_one(root, Classified)
-    return found.read(found.root)
+    return open_set(root, strict=config.train.strict)
 
 
 def pool(config: Config, split: str, root: Path | None) -> Pool:
@@ -98,7 +99,10 @@ def pool(config: Config, split: str, root: Path | None) -> Pool:
         )
     part = found.part(official)
     places = choose(config, split, len(part), found.has_val)
-    pixels = smaller(part.pixels(places, config.side), config.side)
+    problems: list[Problem] = []
+    read, places = part.read(places, config.side, problems)
+    tell(problems, f"the {split} pictures of {root}", strict=config.train.strict)
+    pixels = smaller(read, config.side)
     return Pool(pixels, torch.from_numpy(part.labels[places]), None if root is None else nasbench.find(root))
 
 

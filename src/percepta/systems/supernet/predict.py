@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,8 +12,9 @@ from jaxtyping import Float, Num
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from percepta.contract import Evaluate, weights_hash
-from percepta.media.draw import write_picture
+from percepta.contract import Evaluate, OpenStream, described, weights_hash
+from percepta.errors import InputTypeError
+from percepta.media.draw import png, write_picture
 from percepta.media.image import Source, crop_square, to_bytes
 from percepta.systems.supernet import Config, ledger
 from percepta.systems.supernet.model import SupernetNetwork
@@ -51,6 +52,21 @@ class Result:
     probability: Float[np.ndarray, " k"] | None = None
     weights: str = ""
 
+    def __repr__(self) -> str:
+        return f"Result({self.text})"
+
+    def _repr_png_(self) -> bytes:
+        return png(self.draw())
+
+    @property
+    def text(self) -> str:
+        """What is known, in words."""
+        picture = f", calls the picture {self.label}" if self.label else ""
+        return (
+            f"{self.code}: {self.parameters:,} parameters, {self.flops:,} multiply-adds, {self.blocks} blocks, "
+            f"expected to beat {self.quantile:.0%} of the space{picture}"
+        )
+
     def draw(self, side: int = 240) -> Image.Image:
         """The chain as coloured bars (tall: many weights), with what it costs and where it stands.
 
@@ -75,9 +91,14 @@ class Result:
             pen.text((12, 0.6 * side + row * 20), text, (34, 36, 42), font)
         return canvas
 
-    def save(self, path: Path | str) -> None:
-        """The drawing as a picture, and beside it the numbers as JSON of the same name."""
-        write_picture(path, self.draw(), {key: value for key, value in vars(self).items() if key != "probability"})
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON: every attribute; `probability` only where a picture was given."""
+        row = {**vars(self), "probability": None if self.probability is None else self.probability.tolist()}
+        return {key: value for key, value in row.items() if value is not None}
+
+    def save(self, path: Path | str) -> Path:
+        """The drawing as a picture, and beside it `to_dict` as JSON of the same name; returns where the drawing is."""
+        return write_picture(path, self.draw(), self.to_dict())
 
 
 def describe(
@@ -95,6 +116,8 @@ def describe(
         calibration: pictures that set the batch norms; None: inherited ones.
     """
     space, target = model.space, model.config.target_space()
+    if not isinstance(code, str):
+        raise InputTypeError(f"expected a code, such as {space.largest()!r}; got {type(code).__name__}")
     code = space.canonical(space.validate(code))
     own, deviation = ledger.expected(model, [code])
     every = ledger.expected(model, _reference(space))[0]
@@ -138,13 +161,23 @@ class Supernet:
         model: the weight-sharing network, in eval mode.
         licence: of code and weights, and the terms of the data behind the weights.
         evaluate: how well it ranks, on a folder of data; without one, on its synthetic world.
+        open_stream: opens whatever `stream` is given; handed in by `percepta.load`.
     """
 
     config: Config
     model: SupernetNetwork
     licence: str
     evaluate: Evaluate
+    open_stream: OpenStream
     name: ClassVar[str] = "supernet"
+
+    def __repr__(self) -> str:
+        return described(self)
+
+    @staticmethod
+    def dtypes(config: Config) -> tuple[str, ...]:
+        """What the network computes in; see `contract.HasDtypes`."""
+        return ("float32", "float64")
 
     def predict(
         self, code: str, picture: Source | None = None, *, calibration: Num[Tensor, "n 3 s s"] | None = None

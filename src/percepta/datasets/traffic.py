@@ -1,0 +1,58 @@
+"""Every set of recordings of moving agents, and what a folder or a file holds of them."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from percepta.datasets import argoverse1, argoverse2, eth_ucy, interaction, scenarionet, tracks_csv
+from percepta.datasets.problem import Problem
+from percepta.datasets.tracks import Recordings, Tracks
+from percepta.errors import InputError, MissingFileError
+
+# In the order in which a folder is asked; one folder may hold several of them.
+SETS = (argoverse2, argoverse1, scenarionet, interaction, eth_ucy, tracks_csv)
+
+
+def read(root: Path | str, problems: list[Problem] | None = None) -> Recordings:
+    """The recordings of all sets in a folder, or those of one file; each is read when it is asked for.
+
+    Args:
+        root: a folder or a file.
+        problems: what is wrong with a file is added here; None: raised.
+
+    Raises:
+        MissingFileError: there is no such path.
+        InputError: nothing that is known; lists what every set needs.
+    """
+    root = Path(root).expanduser()
+    if not root.exists():
+        raise MissingFileError(f"{root}: no such file or folder")
+    parts = [one.read(root, problems) for one in found(root)]
+    return Recordings(
+        tuple(name for part in parts for name in part.names),
+        tuple(group for part in parts for group in part.groups),
+        partial(_open, tuple(parts)),
+    )
+
+
+def found(root: Path) -> list[Any]:
+    """The sets that a folder or a file holds.
+
+    Raises:
+        InputError: none.
+    """
+    sets = [one for one in SETS if one.is_one(root)]
+    if not sets:
+        looked = "".join(f"\n  {one.NAME}: {one.FILES}" for one in SETS)
+        raise InputError(f"{root}: no recordings of moving agents that are known. Looked for{looked}")
+    return sets
+
+
+def _open(parts: tuple[Recordings, ...], place: int) -> Tracks:
+    for part in parts:
+        if place < len(part):
+            return part.open(place)
+        place -= len(part)
+    raise IndexError(place)

@@ -1,0 +1,1 @@
+"""Programs of several systems, which are handed in by whoever runs them; each says SYSTEMS."""

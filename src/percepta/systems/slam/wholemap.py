@@ -1,0 +1,105 @@
+"""Bundle adjustment of a whole map: as `adjust`, for many cameras, with sparse matrices.
+
+After a loop is closed the pose graph has spread the error by what pairs of keyframes said of each other; this says it
+again by all observations. A point is seen by few of the cameras, so the reduced system over the poses is sparse.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float64, Int64
+from scipy import sparse
+from scipy.sparse.linalg import spsolve
+
+from percepta.geometry.camera import Intrinsics
+from percepta.systems.slam.adjust import Adjusted, Problem, linked_cost, linked_equations
+from percepta.systems.slam.reprojection import huber, moved, reproject
+
+
+def adjust_whole(problem: Problem, camera: Intrinsics, *, sigma: float, robust_px: float, iterations: int) -> Adjusted:
+    """Levenberg's damped Gauss-Newton steps on Huber's loss of all reprojection errors; arguments as `adjust`.
+
+    Args:
+        problem: cameras, points and observations; where no depth is measured, two cameras have to be fixed.
+        camera: pinhole intrinsics.
+        sigma: inverse depth (1/m) that weighs as much as one pixel.
+        robust_px: where Huber's loss becomes linear.
+        iterations: most steps.
+    """
+    order = np.argsort(problem.point_of, kind="stable")
+    camera_of, point_of = problem.camera_of[order], problem.point_of[order]
+    uv, inverse_depth = problem.uv[order], problem.inverse_depth[order]
+    free = np.flatnonzero(~problem.fixed)
+    slot = np.full(len(problem.poses), -1)
+    slot[free] = np.arange(len(free))
+    first = np.flatnonzero(np.r_[True, point_of[1:] != point_of[:-1]])
+    seen = point_of[first]
+    row = np.repeat(np.arange(len(seen)), np.diff(np.r_[first, len(point_of)]))
+    moving = np.flatnonzero(slot[camera_of] >= 0)
+    poses_now, xyz = problem.poses.copy(), problem.xyz.copy()
+
+    def linearise(poses: np.ndarray, xyz: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        turn, shift = poses[camera_of, :3, :3], poses[camera_of, :3, 3]
+        return reproject(camera, turn, shift, xyz[point_of], uv, inverse_depth, sigma)
+
+    residual, by_pose, by_point = linearise(poses_now, xyz)
+    weight, cost = huber(residual, robust_px)
+    cost += linked_cost(problem.links, poses_now)
+    damping = 1e-4
+    for _ in range(iterations):
+        left_pose = np.swapaxes(by_pose * weight[:, None, None], 1, 2)
+        left_point = np.swapaxes(by_point * weight[:, None, None], 1, 2)
+        h_xx = np.add.reduceat(left_point @ by_point, first)
+        g_x = np.add.reduceat((left_point @ residual[..., None])[..., 0], first)
+        h_pp, g_p = np.zeros((len(free), 6, 6)), np.zeros((len(free), 6))
+        np.add.at(h_pp, slot[camera_of[moving]], (left_pose @ by_pose)[moving])
+        np.add.at(g_p, slot[camera_of[moving]], (left_pose @ residual[..., None])[moving, :, 0])
+        between = linked_equations(problem.links, poses_now, slot, h_pp, g_p)
+        inverse_xx = np.linalg.inv(h_xx + damping * (h_xx * np.eye(3)) + 1e-9 * np.eye(3))
+        h_px = _blocks(slot[camera_of[moving]], row[moving], left_pose[moving] @ by_point[moving], len(free), len(seen))
+        points = np.arange(len(seen))
+        reduced = h_px @ _blocks(points, points, inverse_xx, len(seen), len(seen))
+        damped = h_pp + damping * (h_pp * np.eye(6)) + 1e-9 * np.eye(6)
+        cameras = np.arange(len(free))
+        system = _blocks(cameras, cameras, damped, len(free), len(free)) + between - reduced @ h_px.T
+        step_p = np.asarray(spsolve(system.tocsc(), reduced @ g_x.reshape(-1) - g_p.reshape(-1)))
+        back = g_x + (h_px.T @ step_p).reshape(-1, 3)
+        step_x = -(inverse_xx @ back[..., None])[..., 0]
+        tried_poses, tried_xyz = poses_now.copy(), xyz.copy()
+        tried_poses[free] = moved(poses_now[free], step_p.reshape(-1, 6))
+        tried_xyz[seen] += step_x
+        tried = linearise(tried_poses, tried_xyz)
+        tried_weight, tried_cost = huber(tried[0], robust_px)
+        tried_cost += linked_cost(problem.links, tried_poses)
+        if tried_cost < cost:
+            done = cost - tried_cost < 1e-4 * cost
+            poses_now, xyz, cost, weight = tried_poses, tried_xyz, tried_cost, tried_weight
+            residual, by_pose, by_point = tried
+            damping = max(damping / 10, 1e-9)
+            if done:
+                break
+        else:
+            damping *= 10
+    error = np.empty(len(order))
+    error[order] = np.sqrt((residual * residual).sum(1))
+    return Adjusted(poses_now, xyz, error, cost)
+
+
+def _blocks(
+    rows: Int64[np.ndarray, " n"],
+    columns: Int64[np.ndarray, " n"],
+    values: Float64[np.ndarray, "n a b"],
+    count_rows: int,
+    count_columns: int,
+) -> sparse.csr_matrix:
+    """A sparse matrix of dense blocks.
+
+    Args:
+        rows, columns: of the blocks.
+        values: the blocks.
+        count_rows, count_columns: how many blocks there are each way.
+    """
+    a, b = values.shape[1:]
+    r = np.repeat(a * rows[:, None] + np.arange(a), b, 1).reshape(-1)
+    c = np.tile(b * columns[:, None] + np.arange(b), (1, a)).reshape(-1)
+    return sparse.csr_matrix((values.reshape(-1), (r, c)), (a * count_rows, b * count_columns))

@@ -1,0 +1,98 @@
+"""A scenario of Argoverse 2 made small, and the commands of forecasting on it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from percepta.__main__ import main
+from percepta.systems.forecast import PRESETS
+from percepta.systems.forecast.model import build
+
+
+def scenario_files(folder: Path, name: str = "s1") -> Path:
+    """The folder of a scenario: two cars and a walker, and one lane."""
+    pyarrow = pytest.importorskip("pyarrow", reason="the extra percepta[data]")
+    from pyarrow import parquet
+
+    rows: dict[str, list[Any]] = {}
+    for agent, (kind, category, speed) in {
+        "7": ("vehicle", 3, 0.5),
+        "AV": ("vehicle", 1, 0.4),
+        "9": ("pedestrian", 2, 0.1),
+    }.items():
+        for t in range(110):
+            row = {
+                "observed": t < 50, "track_id": agent, "object_type": kind, "object_category": category, "timestep": t,
+                "position_x": t * speed, "position_y": {"7": 0.0, "AV": 8.0, "9": -6.0}[agent], "heading": 0.0,
+                "velocity_x": speed * 10, "velocity_y": 0.0, "scenario_id": name, "focal_track_id": "7",
+            }  # fmt: skip
+            for key, value in row.items():
+                rows.setdefault(key, []).append(value)
+    folder.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(pyarrow.table(rows), folder / f"scenario_{name}.parquet")
+
+    def line(y: float) -> list[dict[str, float]]:
+        return [{"x": -10.0, "y": y, "z": 0.0}, {"x": 90.0, "y": y, "z": 0.0}]
+
+    lane = {"id": 5, "is_intersection": False, "lane_type": "VEHICLE", "left_lane_boundary": line(2.0),
+            "right_lane_boundary": line(-2.0), "predecessors": [], "successors": []}  # fmt: skip
+    content = {"lane_segments": {"5": lane}, "drivable_areas": {}, "pedestrian_crossings": {}}
+    (folder / f"log_map_archive_{name}.json").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained network that predicts 6 s."""
+    from dataclasses import replace
+
+    import torch
+
+    from percepta import checkpoint
+
+    torch.manual_seed(0)
+    config = replace(PRESETS["tiny"], future_steps=60, windows=((10, 60),), modes=6)
+    path = tmp_path_factory.mktemp("weights") / "net.safetensors"
+    return checkpoint.save(path, build(config), system="forecast", preset="custom", config=config)
+
+
+def run(*words: object) -> int:
+    return main([str(word) for word in words])
+
+
+def test_a_scenario_becomes_a_picture_and_a_submission(tmp_path: Path, weights: Path, capsys: Any) -> None:
+    folder = scenario_files(tmp_path / "val" / "s1")
+    file = folder / "scenario_s1.parquet"
+    assert run("predict", "forecast", file, "--weights", weights, "--out", tmp_path / "out", "--modes", 2) == 0
+    content = json.loads((tmp_path / "out" / "s1.json").read_text())
+    assert {agent["id"] for agent in content["agents"]} == {"7", "AV", "9"} and len(content["time_s"]) == 60
+    assert len(content["agents"][0]["futures"]) == 2 and (tmp_path / "out" / "s1.png").is_file()
+    submission = tmp_path / "x.parquet"
+    assert run("predict", "forecast", tmp_path / "val", "--weights", weights, "--submission", submission) == 0
+    assert run("evaluate", "forecast", "--predictions", submission, "--truth", folder, "--out", tmp_path / "e") == 0
+    metrics = json.loads((tmp_path / "e" / "metrics.json").read_text())
+    assert metrics["minFDE"]["n"] == 2, "the focal track and the scored one"
+    assert "constant velocity" in capsys.readouterr().out
+    assert run("evaluate", "forecast", "--predictions", submission) == 2
+    assert run("predict", "forecast", tmp_path / "none.csv", "--weights", weights) == 2
+
+
+def test_tracks_of_a_camera_by_a_homography(tmp_path: Path, weights: Path) -> None:
+    """Pixels of a camera that looks along the ground: 50 pixels a metre, shifted."""
+    rows = "\n".join(f"{t / 10:.1f},a,{100 + 5 * t},{400},pedestrian" for t in range(30))
+    (tmp_path / "t.csv").write_text(f"time,id,x,y,type\n{rows}\n")
+    (tmp_path / "h.txt").write_text("0.02 0 -2\n0 -0.02 8\n0 0 1\n")
+    words = ("predict", "forecast", tmp_path / "t.csv", "--weights", weights, "--out", tmp_path / "o")
+    assert run(*words, "--homography", tmp_path / "h.txt") == 0
+    now = json.loads((tmp_path / "o" / "t.json").read_text())["agents"][0]["now_m"]
+    assert now == pytest.approx([(100 + 5 * 29) * 0.02 - 2, 0.0])
+    (tmp_path / "h.txt").write_text("1 2 3")
+    assert run(*words, "--homography", tmp_path / "h.txt") == 2
+
+
+def test_a_network_is_evaluated_as_every_other(tmp_path: Path, weights: Path) -> None:
+    assert run("evaluate", "forecast", "--weights", weights, "--out", tmp_path / "e", "--batch-size", 4) in (0, 2)

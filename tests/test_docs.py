@@ -1,0 +1,470 @@
+"""README and docs run as they stand: every command is read by the real parser and run, every Python block executed.
+
+Each page is gone through from top to bottom in a folder that holds what its reader is said to have. Commands run in
+this process; trainings are cut to one step, and local pages are opened once. What is not run at all stands in NOT_RUN.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shlex
+import time
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+
+import percepta
+from percepta import __main__ as cli
+from percepta import shell
+from percepta import train as training
+from percepta.media import video
+from percepta.systems import SHORT, TABLE
+from test_new_system import tint  # noqa: F401 (a fixture)
+
+ROOT = Path(__file__).parents[1]
+PAGES = {path.name: path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+
+# What is read by the parser but not run: (page, command) and why. This table may only shrink.
+NOT_RUN: dict[tuple[str, str], str] = {
+    (
+        "online3d.md",
+        "percepta evaluate online3d --weights runs/mine",
+    ): "renders rooms for a minute",
+    ("README.md", "percepta export refer --weights runs/mine --out onnx"): "24 s; a test of the contract",
+    ("distill.md", "percepta export distill --weights runs/pets --out onnx"): "10 s; a test of the contract",
+}
+MOST_NOT_RUN = 3
+# Python blocks that another test runs.
+ELSEWHERE = {"new-system.md": "tests/test_new_system.py builds its system"}
+# Options that make a command short, put in the place of what the page says: (the command begins with, words).
+CUTS = (
+    ("percepta train ", "--train.steps 1"),
+    ("percepta train refer ", "--train.batch-size 2"),
+    ("percepta train planes ", "--train.batch-size 1"),
+    ("percepta train supernet ", "--train.batch-size 8"),
+    ("percepta train online3d ", "--rooms 1"),
+    ("percepta planes keep runs/planes-data/0 ", "--rooms 2"),
+    ("percepta planes keep runs/planes-data/1 ", "--rooms 2"),
+    ("percepta supernet rank ", "--pictures 2"),
+    ("percepta supernet search ", "--epochs 1 --samples 4"),
+)
+PLACEHOLDER = re.compile(r"\b(SYSTEM|VERB|INPUT)\b|\.\.\.|…")
+
+
+# ---------------------------------------------------------------------------------------------- what a page holds
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block.
+
+    Attributes:
+        language: "sh", "python", "text", ...; "" for none.
+        text: its lines.
+        line: number of its first line in the file.
+    """
+
+    language: str
+    text: str
+    line: int
+
+
+def blocks(text: str) -> list[Block]:
+    return [
+        Block(found[1], found[2], text.count("\n", 0, found.start()) + 2)
+        for found in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    ]
+
+
+def prose(text: str) -> str:
+    """A page without its fenced blocks."""
+    return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def commands(block: Block) -> list[str]:
+    """The lines of a block of shell, without comments; a line that ends with a backslash goes on in the next."""
+    lines = block.text.replace("\\\n", " ").splitlines()
+    found = (shlex.join(shlex.split(line.removesuffix("&").strip(), comments=True)) for line in lines)
+    return [line for line in found if line]
+
+
+def inline(text: str) -> list[str]:
+    """What stands between backticks outside blocks."""
+    return [" ".join(found.split()) for found in re.findall(r"`([^`]+)`", prose(text))]
+
+
+def of_pages(kind: Callable[[str], Sequence[str]]) -> list[Any]:
+    """(page, one) for everything that a function finds in a page."""
+    return [
+        pytest.param(page, one, id=f"{page}: {one}")
+        for page, path in PAGES.items()
+        for one in dict.fromkeys(kind(path.read_text(encoding="utf-8")))
+    ]
+
+
+def shell_lines(text: str) -> list[str]:
+    return [line for block in blocks(text) if block.language == "sh" for line in commands(block)]
+
+
+def inline_commands(text: str) -> list[str]:
+    return [one for one in inline(text) if one.startswith("percepta ") and not PLACEHOLDER.search(one)]
+
+
+# ---------------------------------------------------------------------------------------------------- it can be read
+
+
+class _ReadError(Exception):
+    """Ends a command once its options are read."""
+
+
+def read_only(line: str) -> None:
+    """Lets the real parser read a command: system, verb, and every option with its value.
+
+    Raises:
+        AssertionError: it does not.
+    """
+
+    def parse(*given: Any, **rest: Any) -> NoReturn:
+        shell.parse(*given, **rest)
+        raise _ReadError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli, "parse", parse)
+        try:
+            cli._run(shlex.split(line)[1:], Console(file=io.StringIO()))
+        except _ReadError:
+            return
+        except SystemExit as end:
+            assert end.code in (0, None), f"{line}: a value that its option does not take"
+        except percepta.InputError as error:
+            raise AssertionError(f"{line}: {error}") from None
+
+
+@pytest.mark.parametrize(("page", "line"), of_pages(shell_lines))
+def test_a_line_of_shell_can_be_read(page: str, line: str, request: pytest.FixtureRequest) -> None:
+    if page == "new-system.md":
+        request.getfixturevalue("tint")
+    first, *rest = shlex.split(line)
+    if first == "percepta":
+        read_only(line)
+    elif first == "make":
+        targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        assert rest and set(rest) <= set(targets)
+    elif first == "pip":
+        assert rest[0] == "install" and rest[1:] in (["torch"], ["."])
+    elif first == "python":
+        source = (ROOT / rest[0]).read_text()
+        assert all(f'"{word}"' in source for word in rest[1:] if word.startswith("--"))
+    else:
+        raise AssertionError(f"{page}: {first} is no command that this test knows")
+
+
+@pytest.mark.parametrize(("page", "line"), of_pages(inline_commands))
+def test_a_command_in_a_sentence_can_be_read(page: str, line: str, request: pytest.FixtureRequest) -> None:
+    """One that is only named, such as `percepta rate`, has to have a help."""
+    if page == "new-system.md":
+        request.getfixturevalue("tint")
+    names = {
+        *TABLE,
+        *SHORT,
+        *cli.GENERAL,
+        *cli.PLAIN,
+        *(verb for system in TABLE for verb in shell.commands_of(system)),
+    }
+    only_named = set(line.split()[1:]) <= {*names, "tint"}
+    read_only(f"{line} --help" if only_named else line)
+
+
+def test_no_command_hides_from_these_tests() -> None:
+    for page, path in PAGES.items():
+        text = path.read_text(encoding="utf-8")
+        for block in blocks(text):
+            if block.language in ("", "text"):
+                assert not re.search(r"^(percepta|make|pip|python) ", block.text, re.MULTILINE), f"{page}:{block.line}"
+        assert not re.search(r"^ {4,}(percepta|make|pip) ", prose(text), re.MULTILINE), page
+        assert {block.language for block in blocks(text)} <= {"", "sh", "python", "text", "json", "csv"}, page
+
+
+def test_options_that_are_named_in_sentences_exist() -> None:
+    known = {"--help", "--debug", "--version"}
+    kinds: list[Any] = [cli.Evaluate, cli.Predict, cli.Export, cli.Data, cli.Card, cli.Demo, cli.Samples]
+    for system in TABLE:
+        kinds += [cli.train_options(system, "small"), *(kind for kind, _ in shell.commands_of(system).values())]
+    for name in (name for kind in kinds for name in shell.option_names(kind)):
+        known |= {f"--{name}", f"--no-{name}"}
+    for page, path in PAGES.items():
+        for one in inline(path.read_text(encoding="utf-8")):
+            words = {word.partition("=")[0] for word in one.split() if re.match(r"--\w", word)}
+            if not one.startswith("python ") and not PLACEHOLDER.search(one):
+                assert words <= known, f"{page}: {one}"
+
+
+def test_extras_exist_and_all_are_listed() -> None:
+    extras = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+    for page, path in PAGES.items():
+        named = re.findall(r"(?:percepta|\.)\[([\w,]+)\]", path.read_text(encoding="utf-8"))
+        assert {extra for names in named for extra in names.split(",")} <= extras, page
+    table = re.search(r"\| extra \|.*?\n\n", PAGES["README.md"].read_text(encoding="utf-8"), re.DOTALL)
+    assert table is not None and set(re.findall(r"^\| `(\w+)`", table[0], re.MULTILINE)) == extras
+    assert extras - {"parity"} == set(cli.EXTRAS)
+
+
+def test_links_lead_to_files() -> None:
+    for page, path in PAGES.items():
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", prose(path.read_text(encoding="utf-8"))):
+            assert (path.parent / target).exists(), f"{page}: {target}"
+
+
+def test_the_table_of_what_is_not_run_only_shrinks() -> None:
+    lines = {page: shell_lines(path.read_text(encoding="utf-8")) for page, path in PAGES.items()}
+    assert len(NOT_RUN) <= MOST_NOT_RUN and all(line in lines[page] for page, line in NOT_RUN)
+    for start, *_ in CUTS:
+        assert any(line.startswith(start) for some in lines.values() for line in some), start
+
+
+# ------------------------------------------------------------------------------------- what a reader is said to have
+
+
+def photographs(folder: str, *names: str) -> None:
+    """The photographs that ship, under other names where some are given."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for name, one in zip(names or [f"{one}.jpg" for one in percepta.SAMPLES], percepta.SAMPLES * 3, strict=False):
+        Image.open(percepta.sample(one)).save(Path(folder, name))
+
+
+def clip(path: str, frames: int = 8) -> None:
+    """A second of a camera that moves over the cat."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    whole = np.asarray(Image.open(percepta.sample("cat")).resize((240, 160)))
+    video.write(path, (np.ascontiguousarray(whole[:, 8 * i : 8 * i + 160]) for i in range(frames)), 8)
+
+
+def own_pictures(folder: str) -> None:
+    """Pictures of a yellow thing, with masks and sentences, for `refer`."""
+    for kind in ("images", "masks"):
+        Path(folder, kind).mkdir(parents=True)
+    rows = ["image,sentence"]
+    for number in range(24):
+        box = (10 + 2 * number, 20, 50 + 2 * number, 60)
+        for kind, ground, tone in (("images", (10 * number, 90, 160), (255, 200, 0)), ("masks", 0, 255)):
+            picture = Image.new("RGB" if kind == "images" else "L", (120, 90), ground)
+            picture.paste(tone, box)
+            picture.save(Path(folder, kind, f"{number}.png"))
+        rows.append(f"{number}.png,the yellow thing")
+    Path(folder, "sentences.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+
+def classes(folder: str, *names: str) -> None:
+    """Twelve small pictures of each of some classes."""
+    rng = np.random.default_rng(0)
+    for name in names:
+        Path(folder, name).mkdir(parents=True)
+        for number in range(12):
+            Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(Path(folder, name, f"{number}.png"))
+
+
+def recording(folder: str, frames: int) -> None:
+    """A walk through a rendered room, with depth."""
+    from percepta.geometry.camera import Intrinsics
+    from percepta.worlds import rooms
+
+    world, camera = rooms.room(4), Intrinsics.field_of_view(96, 72, 58.0)
+    for kind in ("color", "depth", "pose"):
+        Path(folder, kind).mkdir(parents=True)
+    np.savetxt(Path(folder, "intrinsics.txt"), camera.matrix)
+    for number, pose in enumerate(rooms.walk(world, 0, frames=frames, fps=3)):
+        view = rooms.render(world, pose, camera)
+        Image.fromarray(view.colour).save(Path(folder, "color", f"{number}.png"))
+        Image.fromarray((view.depth_m * 1000).astype(np.uint16)).save(Path(folder, "depth", f"{number}.png"))
+        np.savetxt(Path(folder, "pose", f"{number}.txt"), pose)
+
+
+def readme() -> None:
+    clip("clip.mp4")
+    own_pictures("my-data")
+
+
+def aesthetics() -> None:
+    photographs("holidays", "beach.jpg", "dunes.jpg", "写真.png", "harbour.jpg")
+    Path("holidays", "ratings.csv").write_text("file,score\nbeach.jpg,4.5\n写真.png,2\n", encoding="utf-8")
+
+
+def distill() -> None:
+    classes("pets", "cat", "dog")
+    photographs("photos")
+    photographs(".", "photo.jpg")
+
+
+def refer() -> None:
+    own_pictures("dogs")
+    photographs("photos")
+    photographs(".", "photo.jpg")
+
+
+def index() -> None:
+    home, summer = str(Path.home()), time.mktime((2023, 7, 1, 12, 0, 0, 0, 0, -1))
+    photographs(f"{home}/Pictures")
+    photographs(f"{home}/Pictures/old", "beach.jpg")
+    photographs(".", "goal.jpg")
+    for path in (f"{home}/Videos/2023/hurdles.mp4", "clip.mp4"):
+        clip(path)
+        os.utime(path, (summer, summer))
+
+
+def online3d() -> None:
+    from percepta.geometry import ply
+    from percepta.systems.online3d import world
+
+    recording("FOLDER", 6)
+    Path("SCANS").mkdir()
+    for seed, name in enumerate(("room_a", "room_b")):
+        scan = world.synthetic(seed, 0.08, 6, 48)
+        arrays = {"xyz": scan.xyz, "rgb": scan.rgb, "nyu40": scan.label, "instance": scan.instance}
+        np.savez(f"SCANS/{name}.npz", **arrays)
+    columns = {name: scan.xyz[:, i] for i, name in enumerate("xyz")}
+    columns |= {name: scan.rgb[:, i] for i, name in enumerate(("red", "green", "blue"))}
+    ply.write(Path("scan.ply"), columns)
+
+
+def planes() -> None:
+    recording("FOLDER", 5)
+    recording("RECORDING", 24)
+
+
+def supernet() -> None:
+    from percepta.systems.supernet.space import ResNet48
+
+    classes("DATA", "cat", "dog")
+    space, rng = ResNet48(), np.random.default_rng(0)
+    rows = {f"arch{number + 1}": {"acc": 0.0, "arch": space.sample(rng)} for number in range(45_000)}
+    Path("test.json").write_text(json.dumps(rows), encoding="utf-8")
+    known = {space.sample(rng): float(rng.random()) for _ in range(20)}
+    Path("inherited.json").write_text(json.dumps(known), encoding="utf-8")
+
+
+HAS: dict[str, Callable[[], None]] = {
+    "README.md": readme,
+    "aesthetics-your-album.md": aesthetics,
+    "distill.md": distill,
+    "index-your-videos.md": index,
+    "online3d.md": online3d,
+    "planes.md": planes,
+    "predict.md": lambda: clip("clip.mp4"),
+    "refer-your-data.md": refer,
+    "supernet.md": supernet,
+}
+
+
+# --------------------------------------------------------------------------------------------------------- it runs
+
+
+@pytest.fixture
+def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of a reader who has a home of their own, no screen and a video in the camera's place."""
+    from percepta.web import local
+
+    folder, home = tmp_path / "here", tmp_path / "home"
+    folder.mkdir()
+    home.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("XDG_CACHE_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(training, "keep_memory", lambda: True)  # is for a process that only trains
+    monkeypatch.setattr(local, "serve", visit)
+    monkeypatch.setattr(video, "_camera", lambda name: video.every_frame(Path("clip.mp4")))
+    monkeypatch.setattr(Image.Image, "show", lambda picture: picture.load())
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield folder
+    torch.set_num_threads(threads)
+
+
+def visit(web: Any, port: int = 0, open_browser: bool = True, on_ready: Callable[[str], None] | None = None) -> None:
+    """In the place of a server that runs until Ctrl-C: says where it is, and one browser comes once."""
+    from fastapi.testclient import TestClient
+
+    url = "http://127.0.0.1:8765"
+    if on_ready:
+        on_ready(url)
+    client = TestClient(web, base_url=url)
+    assert client.get("/").status_code == 200
+    if client.get("/answer").status_code == 200:  # the live page: wait until a picture has come
+        while not (told := client.get("/answer").json())["number"] and not told["error"]:
+            time.sleep(0.01)
+        assert told["texts"], told["error"]
+
+
+def cut(line: str) -> list[str]:
+    """The words of a command, with ~ expanded, made short where CUTS says so."""
+    words = [os.path.expanduser(word) if word.startswith("~") else word for word in shlex.split(line)]  # noqa: PTH111
+    for start, options in CUTS:
+        if line.startswith(start):
+            for option, value in zip(options.split()[::2], options.split()[1::2], strict=True):
+                place = words.index(option) if option in words else len(words)
+                words[place : place + 2] = [option, value]
+    return words
+
+
+def run(page: str, line: str) -> None:
+    """Runs one command of a page, as far as it is one of ours; it has to end well."""
+    if line.startswith("percepta ") and (page, line) not in NOT_RUN:
+        assert cli.main(cut(line)[1:]) == 0, f"{page}: {line}"
+
+
+def alike(shown: str, printed: str) -> bool:
+    """Whether a text is what was printed, but for a few percent of its numbers: other machines round otherwise."""
+    number = re.compile(r"\d+(?:\.\d+)?")
+    near = zip(map(float, number.findall(shown)), map(float, number.findall(printed)), strict=False)
+    same = number.sub("#", shown.strip()) == number.sub("#", printed.strip())
+    return same and all(abs(a - b) <= max(2.0, 0.03 * a) for a, b in near)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_runs_from_top_to_bottom(
+    page: str, reader: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("fastapi", reason="pages are served with fastapi: pip install 'percepta[web]'")
+    pytest.importorskip("httpx2", reason="the test client needs httpx2: pip install 'percepta[dev]'")
+    if page == "new-system.md":
+        request.getfixturevalue("tint")
+    HAS.get(page, lambda: None)()
+    names: dict[str, Any] = {"__name__": "page"}
+    capsys.readouterr()
+    for block in blocks(PAGES[page].read_text(encoding="utf-8")):
+        if block.language == "sh":
+            capsys.readouterr()
+            for line in commands(block):
+                run(page, line)
+        elif block.language == "python" and page not in ELSEWHERE:
+            capsys.readouterr()
+            # Empty lines before it: a traceback then names the line of the page.
+            exec(compile("\n" * (block.line - 1) + block.text, str(PAGES[page]), "exec"), names)
+        elif block.language == "text":  # what the block before it prints
+            printed = capsys.readouterr().out
+            assert alike(block.text, printed), f"{page}:{block.line} shows\n{block.text}but it is\n{printed}"
+
+
+def test_the_form_of_predictions_is_as_described(reader: Path) -> None:
+    text = PAGES["predict.md"].read_text(encoding="utf-8")
+    (shown,) = (json.loads(block.text) for block in blocks(text) if block.language == "json")
+    rows = dict(re.findall(r"^\| `(refer|distill|hashing)` \| (.*) \|$", text, re.MULTILINE))
+    for system, row in rows.items():
+        words = [] if system == "distill" else ["the cat"]
+        assert cli.main(["predict", system, "sample:cat", *words, "--out", system]) == 0
+        written = json.loads(Path(system, "predictions.json").read_text(encoding="utf-8"))
+        assert list(written) == list(shown) and written["version"] == shown["version"]
+        common = {key for key in shown["predictions"][0] if key != "..."} | {"weights"}
+        assert set(re.findall(r"`(\w+)`", row)) == set(written["predictions"][0]) - common, system
+    assert set(rows) == {"refer", "distill", "hashing"} and not set(rows) & set(SHORT)

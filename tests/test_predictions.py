@@ -1,0 +1,186 @@
+"""What a prediction leaves on disk, the sound of videos, and the live page."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from percepta.contract import Answer
+from percepta.errors import InputError
+from percepta.media import image, sound, video
+from percepta.media.source import answers
+from percepta.predictions import Predictions
+
+SOUND_HZ = 8000
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean colour of a picture: a system small enough to be checked by eye."""
+
+    picture: np.ndarray
+
+    @property
+    def text(self) -> str:
+        return f"mean {self.picture.mean():.0f}"
+
+    def draw(self) -> Image.Image:
+        return Image.fromarray(self.picture)
+
+    def to_dict(self) -> dict[str, Any]:
+        height, width = self.picture.shape[:2]
+        box = (0, 0, width, height) if self.picture.mean() > 100 else None
+        return {"label": "bright", "score": 0.5, "found": box is not None, "box": box}
+
+    def save(self, path: Path) -> Path:
+        self.draw().save(path)
+        return path
+
+
+def means(pictures: list[Any]) -> list[list[Mean]]:
+    return [[Mean((image.read(one).permute(1, 2, 0) * 255).round().byte().numpy())] for one in pictures]
+
+
+def clip(path: Path, frames: int = 12, fps: int = 12, with_sound: bool = True) -> Path:
+    """Grey frames that get brighter, with a tone."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=fps)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        tone = container.add_stream("aac", rate=SOUND_HZ, layout="mono") if with_sound else None
+        for number in range(frames):
+            pixels = np.full((48, 64, 3), 15 * number + 40, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
+        container.mux(stream.encode())
+        if tone is not None:
+            times = np.arange(frames * SOUND_HZ // fps) / SOUND_HZ
+            wave = (0.4 * np.sin(2 * np.pi * 440 * times)).astype(np.float32)
+            frame = av.AudioFrame.from_ndarray(wave[None], "fltp", "mono")
+            frame.sample_rate = SOUND_HZ
+            container.mux(tone.encode(frame))
+            container.mux(tone.encode())
+    return path
+
+
+def heard(path: Path) -> np.ndarray:
+    """The sound of a video, mono."""
+    with av.open(str(path)) as container:
+        parts = [frame.to_ndarray().mean(0) for frame in container.decode(audio=0)]
+    return np.concatenate(parts)
+
+
+def run(source: Any, out: Path, **options: Any) -> Predictions:
+    written = Predictions(out, "mean", version="0", weights="abc", **options)
+    with written:
+        stream = answers(source, means)
+        for answer in stream:
+            written.add(answer)
+        written.left_out = stream.left_out
+    return written
+
+
+def test_a_video_gives_a_video_with_its_sound_and_a_line_a_frame(tmp_path: Path) -> None:
+    source = clip(tmp_path / "a.mp4")
+    run([source], tmp_path / "out")
+    back = list(video.every_frame(tmp_path / "out" / "a.mp4"))
+    before = list(video.every_frame(source))
+    assert [round(s.time_s, 3) for s in back] == [round(s.time_s, 3) for s in before]
+    assert np.allclose([s.frame.mean() for s in back], [s.frame.mean() for s in before], atol=3)
+    assert np.array_equal(heard(tmp_path / "out" / "a.mp4"), heard(source)), "nothing is encoded again"
+    lines = [json.loads(line) for line in (tmp_path / "out" / "a.jsonl").read_text().splitlines()]
+    assert len(lines) == 12 and lines[3]["time_s"] == pytest.approx(0.25, abs=1e-3)
+    assert lines[11]["results"][0]["found"] and not lines[0]["results"][0]["found"]
+    row = json.loads((tmp_path / "out" / "predictions.json").read_text())["predictions"]
+    assert [(one["drawing"], one["file"], one["frames"]) for one in row] == [("a.mp4", "a.jsonl", 12)]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jsonl", "a.mp4", "predictions.json"]
+
+
+def test_a_video_without_sound_and_one_that_is_cut_off(tmp_path: Path) -> None:
+    silent = clip(tmp_path / "silent.mp4", with_sound=False)
+    run([silent], tmp_path / "one")
+    assert not video.info(tmp_path / "one" / "silent.mp4").has_audio
+    whole = video.write(tmp_path / "whole.mkv", [np.full((48, 64, 3), 9 * i, np.uint8) for i in range(20)], 10)
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 3 // 4])
+    written = run([cut, silent], tmp_path / "two")
+    assert list(written.failed) == [str(cut)], "what could be decoded is kept, and the others go on"
+    assert (tmp_path / "two" / "silent.mp4").is_file() and (tmp_path / "two" / "cut.mp4").is_file()
+
+
+def test_sound_that_a_container_cannot_hold_is_left_out(tmp_path: Path) -> None:
+    source = clip(tmp_path / "a.mp4")
+    silent = video.write(tmp_path / "s.webm", [np.zeros((48, 64, 3), np.uint8)] * 5, 10)
+    out = sound.copy_sound(silent, source, tmp_path / "out.webm")  # webm takes no AAC
+    assert not video.info(out).has_audio
+    assert not list(tmp_path.glob(".*")), "no temporary file stays"
+
+
+def test_the_table_the_results_for_coco_and_the_page(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, value in (("a.png", 200), ("b.png", 20), ("c.png", 150)):
+        Image.fromarray(np.full((20, 30, 3), value, np.uint8)).save(folder / name)
+    (folder / "bad.png").write_bytes(b"nothing")
+    written = run(folder, tmp_path / "out")
+    rows = list(csv.DictReader(written.write_csv().read_text().splitlines()))
+    assert [(Path(row["source"]).name, row["width_px"]) for row in rows] == [
+        ("a.png", "30"),
+        ("b.png", ""),
+        ("c.png", "30"),
+    ]
+    coco = json.loads(written.write_coco().read_text())
+    assert [(one["image_id"], one["bbox"]) for one in coco] == [(1, [0, 0, 30, 20]), (3, [0, 0, 30, 20])]
+    assert {one["category_name"] for one in coco} == {"bright"}
+    page = written.write_page("a <title>").read_text()
+    assert page.count("<img") == 3 and "bad.png" in page and "a &lt;title&gt;" in page
+
+
+def test_one_name_twice_and_a_folder_that_is_a_file(tmp_path: Path) -> None:
+    written = Predictions(tmp_path / "out")
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    with written:
+        files = [
+            written.add(Answer(name, i, (Mean(pixels),), path=tmp_path / f"{i}" / name))[0]["file"]
+            for i, name in enumerate(["a.jpg", "a.jpg", "a.png", "a.jpg"])
+        ]
+    assert len(set(files)) == 4 and all((tmp_path / "out" / file).is_file() for file in files)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="is a file"), Predictions(tmp_path / "file"):
+        pass
+
+
+def test_what_was_answered_before_a_crash_is_listed(tmp_path: Path) -> None:
+    written = Predictions(tmp_path / "out")
+    with pytest.raises(ZeroDivisionError), written:
+        written.add(Answer("a.jpg", 0, (Mean(np.zeros((8, 8, 3), np.uint8)),)))
+        raise ZeroDivisionError
+    assert len(json.loads((tmp_path / "out" / "predictions.json").read_text())["predictions"]) == 1
+
+
+def test_the_live_page_shows_the_newest_answer(tmp_path: Path) -> None:
+    pytest.importorskip("fastapi", reason="the page needs fastapi: pip install 'percepta[web]'")
+    from fastapi.testclient import TestClient
+
+    from percepta.web import live
+
+    newest = live.Newest()
+    source = clip(tmp_path / "a.mp4")  # in the camera's place
+    newest.follow(answers(source, means))
+    assert newest.number == 12 and newest.error == "the stream has ended"
+    client = TestClient(live.app(newest, "the <cup>"), base_url="http://127.0.0.1:8000")
+    assert "the &lt;cup&gt;" in client.get("/").text
+    (text,) = client.get("/answer").json()["texts"]
+    assert abs(int(text.removeprefix("mean ")) - (15 * 11 + 40)) <= 3
+    frames = client.get("/frames")
+    assert frames.headers["content-type"].startswith("multipart/x-mixed-replace")
+    jpeg = frames.content.split(b"\r\n\r\n", 1)[1].rpartition(b"\r\n")[0]
+    (tmp_path / "frame.jpg").write_bytes(jpeg)
+    assert image.read(tmp_path / "frame.jpg").shape == (3, 48, 64)
+    assert client.get("/answer", headers={"host": "evil.example"}).status_code == 403
