@@ -634,8 +634,9 @@ def data(system: str, words: list[str], screen: Console) -> int:
         found = check.check(options.folder, progress=lambda done, total: bar(done, total, ""))
     screen.print(escape(found.text()), soft_wrap=True)
     if options.sheet is not None:
-        options.sheet.parent.mkdir(parents=True, exist_ok=True)
-        found.sheet().convert("RGB").save(options.sheet)
+        from percepta.media.draw import write_image
+
+        write_image(options.sheet, found.sheet())
         screen.print(f"contact sheet: {options.sheet}", soft_wrap=True)
     return 0 if found.ok else 1
 
@@ -822,9 +823,8 @@ def demo(words: list[str], screen: Console) -> int:
 
         from percepta.media import draw
 
-        options.picture.parent.mkdir(parents=True, exist_ok=True)
         rows = [np.asarray(draw.sheet(row, SHOWN, 1200)) for row in shown]  # a row each, however many it has
-        Image.fromarray(np.concatenate(rows)).save(options.picture, "JPEG", quality=85)
+        draw.write_image(options.picture, Image.fromarray(np.concatenate(rows)))
     screen.print(f"{path.resolve()}\n{ran} systems in {time.perf_counter() - began:.1f} s", soft_wrap=True)
     return 0
 

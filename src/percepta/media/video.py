@@ -25,7 +25,7 @@ from av.stream import Disposition
 from jaxtyping import Float32, UInt8
 
 from percepta.errors import FolderError, InputError
-from percepta.files import check_regular
+from percepta.files import check_regular, naming_writes
 
 Frame = UInt8[np.ndarray, "h w 3"]
 Real = int | float
@@ -351,7 +351,7 @@ class Writer:
             raise InputError(f"frame {self._count} at {time_s} s comes no later than the one before")
         picture = av.VideoFrame.from_ndarray(frame, "rgb24")
         picture.pts, picture.time_base = ticks, _TICK
-        with _written(self.path):
+        with naming_writes(self.path):
             self._container.mux(stream.encode(picture))
         self._count, self._last = self._count + 1, ticks
 
@@ -359,7 +359,7 @@ class Writer:
         """Finishes the file. Raises InputError where no frame was added."""
         if self._container is None or self._stream is None:
             raise InputError(f"{self.path}: a video needs at least one frame")
-        with _written(self.path):
+        with naming_writes(self.path):
             self._container.mux(self._stream.encode())
             self._container.close()
             with self._temporary.open("r+b") as file:
@@ -643,17 +643,6 @@ def _turned(frame: Any) -> tuple[int, bool]:
     mirrored = a * d - b * c < 0
     turn = math.degrees(math.atan2(-b, -a)) if mirrored else math.degrees(math.atan2(b, a))  # clockwise
     return round(-turn / 90) % 4, mirrored
-
-
-@contextlib.contextmanager
-def _written(path: Path) -> Iterator[None]:
-    """Names the file in errors of writing, such as a full disk."""
-    try:
-        yield
-    except OSError as error:  # FFmpeg's are such too
-        if error.errno is None or isinstance(error, InputError):
-            raise
-        raise OSError(error.errno, f"cannot be written ({error.strerror})", str(path)) from error
 
 
 def _created(container: Any) -> float | None:
