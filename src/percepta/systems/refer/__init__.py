@@ -117,7 +117,7 @@ PRESETS: dict[str, Config] = {
         late=Late(
             "conv", "words", width=64, layers=2, heads=4, feedforward=128, mask_channels=(32, 16), frozen_blocks=0,
         ),
-        train=TrainConfig(steps=480, batch_size=16, lr=3e-3, warmup=20, clip_norm=1.0),
+        train=TrainConfig(steps=900, batch_size=16, lr=2e-3, warmup=20, clip_norm=1.0),
     ),
     "small": Config(
         prediction_size=448,
