@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test learn bench clean
+.PHONY: demo test learn bench floors clean
 
 demo: $(STAMP)  ## every system on sample input: one HTML page, offline
 	$(BIN)/percepta demo
@@ -22,8 +22,17 @@ learn: $(STAMP)  ## every system learns its synthetic world within a minute
 bench: $(STAMP)  ## ratios against what a user would pick instead, into benchmarks/results; wants an idle machine
 	@set -e; for file in $$(grep -l __main__ benchmarks/*.py); do echo "== $$file"; $(BIN)/python $$file; done
 
+# uv alone can choose the lowest versions. Not in CI: it needs the network and half an hour.
+floors:  ## the lowest versions that pyproject.toml allows, in an environment of its own, hold what users meet
+	$(PYTHON) -m venv .venv-floors
+	.venv-floors/bin/pip install --quiet uv
+	.venv-floors/bin/uv pip install --quiet --python .venv-floors/bin/python --resolution lowest-direct \
+		-e ".[data,demo,export,search,slam,web]" "pytest>=8.3" "hypothesis>=6.100" "beartype>=0.20" "httpx2>=2.0"
+	OMP_NUM_THREADS=1 .venv-floors/bin/python -m pytest -q \
+		tests/test_cli.py tests/test_media.py tests/test_video.py tests/test_export.py tests/test_contract.py
+
 clean:  ## removes what can be made again; leaves runs/ and out/ alone
-	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-floors build dist .pytest_cache .ruff_cache .hypothesis
 	find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch goes first and alone: pip then takes a CPU build where one is at hand, and nothing later replaces it.

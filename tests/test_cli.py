@@ -390,7 +390,7 @@ def test_evaluate_prints_writes_and_fills_the_card(
     page = (out / "report.html").read_text()
     assert "1.000 to 3.000" in page and "the blobs were looked at" in page
     text = (tmp_path / SYSTEM / "CARD.md").read_text()
-    assert "| mean | 2.000 | 1.000 to 3.000 | 5 | 0.000 |" in text
+    assert "| mean | 2.000 | 1.000 to 3.000 | 5 (few) | 0.000 |" in text
     assert "there is nothing to export" in text and f"`percepta evaluate {SYSTEM} --batch-size 2 --card`" in text
     assert text.startswith("# Blobs\n") and text.endswith("End.\n")
     found = cards.read(published / f"{SYSTEM}-evaluate.json")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import io
 import os
 import sys
 import time
@@ -191,6 +192,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words or bool(os.environ.get("PERCEPTA_DEBUG"))
     words = [word for word in words if word != "--debug"]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a letter that the terminal's encoding lacks ends no command
+            stream.reconfigure(errors="backslashreplace")
     screen = Console(highlight=False)
     errors = Console(stderr=True, highlight=False)
     if not debug:
