@@ -632,7 +632,7 @@ def data(system: str, words: list[str], screen: Console) -> int:
         words: the words after it.
         screen: where is printed.
     """
-    options = parse(Data, words, f"percepta data {system}")
+    options = parse(Data, words, f"percepta data {system} check")
     check = import_module(f"percepta.systems.{system}.check")
     with progress_bar(screen, f"reading {options.folder}") as bar:
         found = check.check(options.folder, progress=lambda done, total: bar(done, total, ""))
