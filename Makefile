@@ -31,5 +31,5 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 	@echo "Setting up .venv (once, a few minutes where torch has to be downloaded)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet -c constraints.txt torch==2.13.0
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev,data,demo,export,search,slam,web]"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev,data,demo,export,scale,search,slam,web]"
 	@touch $@

@@ -635,7 +635,7 @@ def _recordings() -> list[Reader]:
         Reader("scannet frames", make_frames, frames(scannet_frames.read), {"intrinsic/intrinsic_depth.txt": "text"}),
         Reader("tum", make_tum, frames(tum_rgbd.read), {"rgb.txt": "text", "groundtruth.txt": "text"}),
         Reader(
-            "kitti", make_kitti, lambda root: list(kitti_odometry.read(root).frames()),
+            "kitti", make_kitti, lambda root: list(kitti_odometry.read(root)),
             {"calib.txt": "text", "times.txt": "text", "poses.txt": "text", "image_0/000001.png": "bytes"},
         ),
         Reader(

@@ -372,6 +372,39 @@ def slam() -> None:
     video.write("board.mp4", seen, 30)
 
 
+def forecast() -> None:
+    """Tracks as CSV with lanes beside them, and a scenario of Argoverse 2 with its map."""
+    import pyarrow
+    from pyarrow import parquet
+
+    Path("recordings").mkdir()
+    for path, steps in (("crossing.csv", 24), ("tracks.csv", 240), ("recordings/yard.csv", 60)):
+        rows = [f"{t / 10:.1f},{k},{0.4 * k * t:.2f},{4 * k},vehicle" for t in range(steps) for k in (1, 2, 3)]
+        Path(path).write_text("\n".join(["time,id,x,y,type", *rows]) + "\n")
+    line = {"type": "LineString", "coordinates": [[-10, 4], [120, 4]]}
+    lanes = {"type": "FeatureCollection", "features": [{"type": "Feature", "geometry": line}]}
+    Path("crossing.geojson").write_text(json.dumps(lanes))
+    columns: dict[str, list[Any]] = {}
+    for agent, category in (("7", 3), ("AV", 1)):
+        for t in range(110):
+            row = {
+                "observed": t < 50, "track_id": agent, "object_type": "vehicle", "object_category": category,
+                "timestep": t, "position_x": 0.5 * t, "position_y": 4.0 * category, "heading": 0.0, "velocity_x": 5.0,
+                "velocity_y": 0.0, "scenario_id": "s1", "focal_track_id": "7",
+            }  # fmt: skip
+            for key, value in row.items():
+                columns.setdefault(key, []).append(value)
+    Path("val/s1").mkdir(parents=True)
+    parquet.write_table(pyarrow.table(columns), "val/s1/scenario_s1.parquet")
+    sides = {
+        f"{side}_lane_boundary": [{"x": x, "y": y, "z": 0.0} for x in (-10.0, 90.0)]
+        for side, y in (("left", 14.0), ("right", 10.0))
+    }
+    lane = {"id": 5, "is_intersection": False, "lane_type": "VEHICLE", "predecessors": [], "successors": [], **sides}
+    ground = {"lane_segments": {"5": lane}, "drivable_areas": {}, "pedestrian_crossings": {}}
+    Path("val/s1/log_map_archive_s1.json").write_text(json.dumps(ground))
+
+
 def supernet() -> None:
     from percepta.systems.supernet.space import ResNet48
 
@@ -387,6 +420,7 @@ HAS: dict[str, Callable[[], None]] = {
     "README.md": readme,
     "aesthetics-your-album.md": aesthetics,
     "distill.md": distill,
+    "forecast.md": forecast,
     "index-your-videos.md": index,
     "online3d.md": online3d,
     "planes.md": planes,

@@ -130,6 +130,19 @@ def test_planes(tmp_path: Path, capsys: pytest.CaptureFixture[str], answers_of: 
     assert "poses in metres?" in capsys.readouterr().out and not (tmp_path / "none").exists()
 
 
+def test_vos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from percepta.media import video
+    from percepta.systems.vos.world import clip
+
+    pixels, labels, _ = clip(1, 96, 160, 6, 2)
+    Image.fromarray(labels[0]).save(tmp_path / "first.png")
+    example("vos").main(
+        video.write(tmp_path / "clip.mp4", pixels, 12), tmp_path / "first.png", tmp_path / "out", "small"
+    )
+    assert "frame 5: object 1" in capsys.readouterr().out
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"cutout.webm", "last.png", "last.json"}
+
+
 def test_slam(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if "slam" not in TABLE:
         pytest.skip("slam is not in the table of systems yet")

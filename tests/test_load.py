@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import pickle
 import subprocess
 import sys
@@ -151,3 +152,20 @@ def test_sample_pictures_come_with_the_package() -> None:
     assert sum(percepta.sample(name).stat().st_size for name in percepta.SAMPLES) < 400_000
     with pytest.raises(InputError, match="astronaut, cat, coffee, rocket"):
         percepta.sample("dog")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_process_that_is_forked_after_a_prediction_answers() -> None:
+    """It would wait for ever for threads that only its parent has."""
+    script = """
+import multiprocessing, torch, percepta
+torch.set_num_threads(2)
+system = percepta.load("distill")
+def answer(_=0):
+    return system.predict(percepta.sample("cat")).label
+print(answer(), flush=True)
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    print(pool.map_async(answer, range(2)).get(60))
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["cat", "['cat', 'cat']"]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -184,3 +187,38 @@ def test_the_live_page_shows_the_newest_answer(tmp_path: Path) -> None:
     (tmp_path / "frame.jpg").write_bytes(jpeg)
     assert image.read(tmp_path / "frame.jpg").shape == (3, 48, 64)
     assert client.get("/answer", headers={"host": "evil.example"}).status_code == 403
+
+
+@pytest.mark.skipif(os.name == "nt", reason="limits of the size of files are those of Unix")
+@pytest.mark.parametrize("source", ["picture", "video"])
+def test_a_full_disk_is_an_error_that_names_the_file(source: str, tmp_path: Path) -> None:
+    """Imitated by a limit on the size of a file, a byte less than the drawing needs, in a process of its own."""
+    script = """
+import resource, signal, sys
+from pathlib import Path
+from percepta.__main__ import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+words, largest = sys.argv[1:-1], int(sys.argv[-1])
+if largest:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
+sys.exit(main(words))
+"""
+    given = tmp_path / ("a.png" if source == "picture" else "a.mp4")
+    rng = np.random.default_rng(0)
+    frames = [rng.integers(0, 255, (64, 64, 3), np.uint8) for _ in range(6)]
+    if source == "picture":
+        Image.fromarray(frames[0]).save(given)
+    else:
+        video.write(given, frames, 5)
+
+    def run(out: str, largest: int) -> subprocess.CompletedProcess[str]:
+        words = ["predict", "distill", str(given), "--out", str(tmp_path / out), str(largest)]
+        return subprocess.run([sys.executable, "-c", script, *words], text=True, capture_output=True, check=False)
+
+    assert run("whole", 0).returncode == 0
+    drawing = max((tmp_path / "whole").iterdir(), key=lambda file: file.stat().st_size)
+    done = run("cut", drawing.stat().st_size - 1)
+    assert done.returncode != 0 and "cannot be written" in done.stderr and "Traceback" not in done.stderr, done.stderr
+    for file in (tmp_path / "cut").glob("*.jpg"):  # what is there is whole
+        Image.open(file).load()
+    assert not [file for file in (tmp_path / "cut").glob("*.mp4") if not file.name.startswith(".")]

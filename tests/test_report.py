@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from percepta import report
-from percepta.metrics import Metric
+from percepta.metrics import Metric, interval
 from percepta.report import (
     Code,
     Curves,
@@ -129,8 +129,19 @@ def test_metric_table_has_a_column_for_every_baseline() -> None:
         }
     )
     assert columns == ["metric", "value", "95 % interval", "n", "ellipse", "blind"]
-    assert rows[0] == ["mIoU", "0.700", "0.600 to 0.800", "12", "0.210", ""]
+    assert rows[0] == ["mIoU", "0.700", "0.600 to 0.800", "12 (few)", "0.210", ""]
     assert rows[1] == ["oIoU", "0.650", "", "", "0.200", "0.400"]
+
+
+def test_few_samples_are_marked_and_few_groups_have_no_interval() -> None:
+    """Of two groups nobody can say how a third one would be; NaN is no end of an interval."""
+    values = np.arange(60.0)
+    for groups in (["a"] * 60, ["a", "b"] * 30):
+        metric = Metric(1.0, *interval(values, groups), 60)
+        assert metric.low is None and metric.high is None and report.interval_text(metric) == ""
+    low, high = interval(values, ["a", "b", "c"] * 20)
+    assert low <= values.mean() <= high
+    assert [report.count_text(Metric(1.0, n=n)) for n in (0, 1, 29, 30)] == ["", "1 (few)", "29 (few)", "30"]
 
 
 @pytest.mark.parametrize(

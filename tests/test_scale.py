@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -135,3 +136,38 @@ def test_actors_without_ray_say_what_is_missing(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(scale, "available", lambda: False)
     with pytest.raises(ModuleNotFoundError, match=r"percepta\[scale\]"):
         scale.Workers(Counter, [(0,)], remote=True)
+
+
+def dies_once(given: tuple[int, str]) -> int:
+    """The square of a number; the process that is first asked for 3 is killed."""
+    number, marker = given
+    if number == 3 and not Path(marker).exists():
+        Path(marker).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number * number
+
+
+def test_what_a_killed_process_was_at_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    need_ray(monkeypatch)
+    items = [(number, str(tmp_path / "killed")) for number in range(6)]
+    assert scale.map(dies_once, items, processes=2) == [number * number for number in range(6)]
+    assert (tmp_path / "killed").exists()
+
+
+class Mortal(Counter):
+    def end(self) -> int:
+        if self.count > 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.count
+
+
+def test_a_worker_that_is_killed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it held is gone, so nothing is answered in its place."""
+    need_ray(monkeypatch)
+    with scale.Workers(Mortal, [(0,), (10,)], remote=True) as workers:
+        with pytest.raises(ChildProcessError, match="has ended"):
+            workers.call("end")
+        with pytest.raises(ChildProcessError, match="has ended"):
+            workers.call("add", 1)
+    with scale.Workers(Mortal, [(0,), (1,)], remote=True) as workers:
+        assert workers.call("end") == [0, 1]

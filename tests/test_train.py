@@ -214,6 +214,43 @@ def test_two_processes_agree_with_one(tmp_path: Path, task: ModuleType) -> None:
         assert a.get("val", {}) == pytest.approx(b.get("val", {}), rel=1e-5)
 
 
+KILLED = """
+import os, signal, sys
+from dataclasses import replace
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import fake_system
+from percepta.train import train
+rank, out = os.environ["RANK"], Path({out!r})
+task = fake_system.install(out / f"assets{{rank}}-{{os.getpid()}}")
+config = fake_system.Config()
+config = replace(config, train=replace(config.train, **{fields!r}))
+plain = task.loss
+def loss(model, batch, step):
+    if step.number == 4 and rank == "1" and not (out / "killed").exists():
+        (out / "killed").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return plain(model, batch, step)
+task.loss = loss
+train("fake", config, out=out / "two", device="cpu")
+"""
+
+
+def test_a_killed_process_of_two_ends_in_the_same_weights(tmp_path: Path, task: ModuleType) -> None:
+    """torchrun ends the other one and says so; the same command goes on from what was stored last."""
+    fields = {"steps": 6, "lr": 0.05, "checkpoint_every": 2, "log_every": 1}
+    program = tmp_path / "program.py"
+    program.write_text(KILLED.format(tests=str(Path(__file__).parent), out=str(tmp_path), fields=fields))
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(program)]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    first, second = (subprocess.run(words, capture_output=True, text=True, env=env, timeout=100) for _ in range(2))
+    assert first.returncode != 0 and (tmp_path / "killed").exists()
+    assert second.returncode == 0, second.stderr[-3000:]
+    one, two = run(tmp_path / "one", settings(**fields)), checkpoint.read(tmp_path / "two" / "model.safetensors")[1]
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], rtol=1e-5, atol=1e-8)
+
+
 # What the loop does
 
 

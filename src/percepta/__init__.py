@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from percepta.contract import System
     from percepta.systems.aesthetics.predict import Aesthetics
     from percepta.systems.distill.predict import Distill
+    from percepta.systems.forecast.predict import Forecast
     from percepta.systems.hashing.predict import Hashing
     from percepta.systems.online3d.predict import Online3d
     from percepta.systems.planes.predict import Planes
     from percepta.systems.refer.predict import Refer
     from percepta.systems.slam.predict import Slam
     from percepta.systems.supernet.predict import Supernet
+    from percepta.systems.vos.predict import Vos
 
 __all__ = ["InputError", "__version__", "load", "sample", "systems"]
 __version__ = "0.1.0"
@@ -80,6 +82,10 @@ def load(name_or_path: Literal["distill"], **options: Unpack[Options]) -> Distil
 @overload
 def load(name_or_path: str | Path, *, system: Literal["distill"], **options: Unpack[Options]) -> Distill: ...
 @overload
+def load(name_or_path: Literal["forecast"], **options: Unpack[Options]) -> Forecast: ...
+@overload
+def load(name_or_path: str | Path, *, system: Literal["forecast"], **options: Unpack[Options]) -> Forecast: ...
+@overload
 def load(name_or_path: Literal["hashing"], **options: Unpack[Options]) -> Hashing: ...
 @overload
 def load(name_or_path: str | Path, *, system: Literal["hashing"], **options: Unpack[Options]) -> Hashing: ...
@@ -103,6 +109,10 @@ def load(name_or_path: str | Path, *, system: Literal["slam"], **options: Unpack
 def load(name_or_path: Literal["supernet"], **options: Unpack[Options]) -> Supernet: ...
 @overload
 def load(name_or_path: str | Path, *, system: Literal["supernet"], **options: Unpack[Options]) -> Supernet: ...
+@overload
+def load(name_or_path: Literal["vos"], **options: Unpack[Options]) -> Vos: ...
+@overload
+def load(name_or_path: str | Path, *, system: Literal["vos"], **options: Unpack[Options]) -> Vos: ...
 @overload
 def load(name_or_path: str | Path, *, system: str | None = None, **options: Unpack[Options]) -> System: ...
 # fmt: on
@@ -145,6 +155,7 @@ def load(
         raise InputTypeError(
             f"expected a system ({', '.join(systems.TABLE)}) or a checkpoint's path; got {name_or_path!r}"
         )
+    checkpoint.survive_forks()
     where = checkpoint.choose_device(device)
     name = str(name_or_path)
     given = {key: Path(path) for key, path in weights.items()} if isinstance(weights, Mapping) else {}

@@ -634,8 +634,9 @@ def data(system: str, words: list[str], screen: Console) -> int:
         found = check.check(options.folder, progress=lambda done, total: bar(done, total, ""))
     screen.print(escape(found.text()), soft_wrap=True)
     if options.sheet is not None:
-        options.sheet.parent.mkdir(parents=True, exist_ok=True)
-        found.sheet().convert("RGB").save(options.sheet)
+        from percepta.media.draw import write_image
+
+        write_image(options.sheet, found.sheet())
         screen.print(f"contact sheet: {options.sheet}", soft_wrap=True)
     return 0 if found.ok else 1
 
@@ -791,6 +792,64 @@ def scan(words: list[str], screen: Console) -> int:
     return 0
 
 
+@dataclass(frozen=True)
+class Cutout:
+    """A thing cut out of a film by a sentence: found by refer, followed by vos, written with transparency."""
+
+    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO|FOLDER")]
+    """A video, or a folder of pictures that are its frames."""
+    sentence: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SENTENCE")]
+    """What is cut out, such as "the dog"."""
+    out: Path = Path("out/cutout.webm")
+    """dog.webm (VP9 with transparency), dog.mov (ProRes 4444, for editors), or a folder of PNGs. Masks are written into
+    dog-masks beside it."""
+    every_s: float = 1.0
+    """Seconds between two frames in which refer is asked."""
+    overlay: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Also the film with the mask on it, with its sound."""
+    fps: float | None = None
+    """Frames a second of a folder of pictures. Left out: 24."""
+    resume: bool = True
+    """Go on where a run was stopped; --no-resume starts anew."""
+
+
+def cutout(words: list[str], screen: Console) -> int:
+    """A thing cut out of a film by a sentence; 1 where it is not found."""
+    options = parse(Cutout, words, "percepta cutout", Cutout.__doc__)
+    from percepta.flows import cutout as flow
+    from percepta.media import cutouts
+    from percepta.media.frames import Frames
+    from percepta.systems.vos import writers
+
+    if options.out.suffix and options.out.suffix.lower() not in cutouts.KINDS:
+        raise UsageError(f"--out ends in {' or '.join(cutouts.KINDS)}, or is a folder of PNGs (no ending)")
+    frames = Frames.open(options.source, options.fps)
+    folder = options.out.with_name(f"{options.out.stem}-masks")
+    systems = {"refer": percepta.load("refer"), "vos": percepta.load("vos")}
+    with progress_bar(screen, f"cutting out of {frames.name}") as bar:
+        tell = lambda text, done, total: bar(done, total, text)  # noqa: E731
+        found = flow.cutout(
+            frames,
+            options.sentence,
+            **systems,  # type: ignore[arg-type]
+            folder=folder,
+            every_s=options.every_s,
+            resume=options.resume,
+            tell=tell,
+        )
+        made: list[Path] = []
+        if found.followed is not None:
+            made += writers.cut_outs(frames, found.followed, [options.out], tell=tell)
+            if options.overlay:
+                made.append(writers.overlay(frames, found.followed, folder / "overlay.mp4", tell))
+    screen.print(escape(found.text), soft_wrap=True)
+    for line in found.lines():
+        screen.print(escape(line), soft_wrap=True)
+    if made:
+        screen.print(escape(", ".join(str(path) for path in (*made, folder))), soft_wrap=True)
+    return 0 if found.found else 1
+
+
 SHOWN = 4  # results of each system in the demo's one picture
 
 
@@ -822,9 +881,8 @@ def demo(words: list[str], screen: Console) -> int:
 
         from percepta.media import draw
 
-        options.picture.parent.mkdir(parents=True, exist_ok=True)
         rows = [np.asarray(draw.sheet(row, SHOWN, 1200)) for row in shown]  # a row each, however many it has
-        Image.fromarray(np.concatenate(rows)).save(options.picture, "JPEG", quality=85)
+        draw.write_image(options.picture, Image.fromarray(np.concatenate(rows)))
     screen.print(f"{path.resolve()}\n{ran} systems in {time.perf_counter() - began:.1f} s", soft_wrap=True)
     return 0
 
@@ -858,6 +916,7 @@ PLAIN: dict[str, Callable[[list[str], Console], int]] = {
     "samples": samples,
     "doctor": doctor,
     "scan": scan,
+    "cutout": cutout,
 }
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -341,6 +343,17 @@ def preset_of(system: str, config: Any) -> str:
         if {**configs.to_json(preset), "train": None} == model_settings:
             return name
     return "custom"
+
+
+@cache
+def survive_forks() -> None:
+    """From now on a forked child computes in one thread: it has none of its parent's, for which it would wait for ever.
+
+    A program that loads a system, predicts, and then starts processes by fork (the default of Python before 3.14 on
+    Linux) gets its answers this way. Where there is no fork, nothing is done.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 def choose_device(name: str = "auto") -> torch.device:

@@ -62,7 +62,7 @@ def writing(path: Path | str) -> Iterator[BinaryIO]:
         OSError: it could not be written (no place, no permission): names the file. What was there before is as it was.
     """
     path = Path(path)
-    try:
+    with naming_writes(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
         try:
@@ -75,6 +75,13 @@ def writing(path: Path | str) -> Iterator[BinaryIO]:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming_writes(path: Path | str) -> Iterator[None]:
+    """Names the file in errors of writing, such as a full disk; FFmpeg's are OSErrors too."""
+    try:
+        yield
     except OSError as error:
         if error.errno is None or isinstance(error, InputError):
             raise

@@ -18,6 +18,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,7 @@ from PIL import Image
 
 from percepta.contract import Answer
 from percepta.errors import InputError
-from percepta.files import write_atomically
+from percepta.files import naming_writes, write_atomically
 from percepta.media import sound, video
 from percepta.report import Gallery, Page, Picture, Table, Text
 
@@ -154,13 +155,17 @@ class Predictions:
         for writer, drawing in zip(film.writers, drawings, strict=True):
             writer.add(_fitted(drawing, film.size), time_s)
         row = {"time_s": round(time_s, 4), "results": [result.to_dict() for result in answer.results]}
-        film.lines.write(json.dumps(row, ensure_ascii=False) + "\n")
+        with naming_writes(self.out / f"{film.name}.jsonl"):
+            film.lines.write(json.dumps(row, ensure_ascii=False) + "\n")
         film.count += 1
 
     def _end_film(self) -> None:
         film, self._film = self._film, None
         if film is None:
             return
+        with naming_writes(self.out / f"{film.name}.jsonl"):
+            film.lines.flush()
+            os.fsync(film.lines.fileno())  # a full disk may show only here
         film.lines.close()
         for writer in film.writers:
             writer.close()

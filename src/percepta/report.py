@@ -26,7 +26,7 @@ from percepta.contract import Block
 from percepta.errors import InputError, MissingFileError
 from percepta.files import read_lines, write_atomically
 from percepta.formats import parse_json
-from percepta.metrics import Metric
+from percepta.metrics import FEW, Metric
 
 Real = int | float
 Point = tuple[Real, Real]
@@ -111,6 +111,11 @@ def interval_text(metric: Metric) -> str:
     return f"{number(metric.low)} to {number(metric.high)}"
 
 
+def count_text(metric: Metric) -> str:
+    """How many samples a number stands on, "12 (few)" below FEW of them; "" where that is not known."""
+    return "" if not metric.n else f"{metric.n} (few)" if metric.n < FEW else str(metric.n)
+
+
 def metric_rows(metrics: Mapping[str, Metric]) -> tuple[list[str], list[list[str]]]:
     """Columns and rows of a table of metrics: name, value, interval, n, then one for each baseline."""
     baselines: list[str] = []
@@ -120,7 +125,7 @@ def metric_rows(metrics: Mapping[str, Metric]) -> tuple[list[str], list[list[str
     for name, metric in metrics.items():
         value = f"{number(metric.value)} {metric.unit}".strip()
         others = [number(metric.baselines[b]) if b in metric.baselines else "" for b in baselines]
-        rows.append([name, value, interval_text(metric), str(metric.n) if metric.n else "", *others])
+        rows.append([name, value, interval_text(metric), count_text(metric), *others])
     return ["metric", "value", "95 % interval", "n", *baselines], rows
 
 

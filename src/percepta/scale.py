@@ -54,7 +54,8 @@ def stream(function: Callable[[In], Out], items: Iterable[In], *, processes: int
     Args:
         function: a pure function; with `processes` it and the items have to be picklable.
         items: read as they are needed.
-        processes: how many items are worked on at a time in Ray's processes; 0, or no Ray: one by one, here.
+        processes: how many items are worked on at a time in Ray's processes; 0, or no Ray: one by one, here. An item
+            whose process is killed is worked on again, three times at most.
     """
     if processes <= 0 or not available():
         for item in items:
@@ -123,13 +124,22 @@ class Workers:
             raise
 
     def call(self, method: str, *arguments: Any) -> list[Any]:
-        """object.method(*arguments) of every object, at the same time where they have processes; in their order."""
+        """object.method(*arguments) of every object, at the same time where they have processes; in their order.
+
+        Raises:
+            ChildProcessError: a process has ended, with the object that lived in it.
+        """
         if not self._remote:
             return [getattr(item, method)(*arguments) for item in self._objects]
         import ray  # type: ignore[import-not-found]
 
         sent = [ray.put(argument) for argument in arguments]  # once, not once for every object
-        return ray.get([held.call.remote(method, *sent) for held in self._objects])
+        try:
+            return ray.get([held.call.remote(method, *sent) for held in self._objects])
+        except ray.exceptions.RayActorError as error:  # type: ignore[attr-defined]
+            raise ChildProcessError(
+                "a process has ended (killed, or out of memory) and what its worker held is lost; make the workers anew"
+            ) from error
 
     def close(self) -> None:
         """Ends the objects' processes, and Ray where it was started here."""

@@ -89,6 +89,18 @@ TABLE: dict[str, Weight] = {
         data="as minilm-l6-v2",
         assets=("concepts.safetensors",),
     ),
+    "forecast-small": Weight(
+        source="forecast, preset small, trained by percepta",
+        code="Apache-2.0",
+        data="nuScenes, Waymo, Argoverse 2, INTERACTION, each under its own terms: non-commercial research",
+        assets=("forecast-small.safetensors",),
+    ),
+    "forecast-people": Weight(
+        source="forecast, preset people, trained by percepta",
+        code="Apache-2.0",
+        data="ETH and UCY, which have no licence of their own: research use",
+        assets=("forecast-people.safetensors",),
+    ),
     "supernet-small": Weight(
         source="supernet, preset small, trained by percepta",
         code="Apache-2.0",
@@ -124,6 +136,12 @@ TABLE: dict[str, Weight] = {
         code="Apache-2.0",
         data="COCO, PASCAL VOC, Clothing Co-Parsing, Flickr8k, OASIS, Weizmann horses, DAVIS: research use",
         assets=("refer-small.safetensors",),
+    ),
+    "vos-small": Weight(
+        source="vos, preset small, trained by percepta",
+        code="Apache-2.0",
+        data="ImageNet, COCO, PASCAL VOC, Clothing Co-Parsing, Flickr8k, OASIS, Weizmann horses, DAVIS: research use",
+        assets=("vos-small.safetensors",),
     ),
     "clip-rn50": Weight(
         source="OpenAI CLIP, ResNet-50 (RN50.pt)",

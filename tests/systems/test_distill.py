@@ -227,8 +227,9 @@ class Known(Classifier):
 
 
 def batches(pixels: torch.Tensor, labels: np.ndarray, size: int = 7) -> list[dict[str, Any]]:
-    rows = zip(pixels.split(size), torch.from_numpy(labels).split(size), strict=True)
-    return [{"image": image, "label": label} for image, label in rows]
+    places = torch.arange(len(labels)).split(size)
+    rows = zip(pixels.split(size), torch.from_numpy(labels).split(size), places, strict=True)
+    return [{"image": image, "label": label, "name": [f"{i}.png" for i in place]} for image, label, place in rows]
 
 
 @pytest.mark.parametrize("classes", [("a", "b"), tuple(f"class {i}" for i in range(40))])
@@ -246,7 +247,7 @@ def test_the_page_shows_mistakes(tmp_path: Path, classes: tuple[str, ...]) -> No
     name = classes[int(probabilities[surest].argmax())]
     last = blocks[-1]
     assert isinstance(last, Gallery) and len(last.pictures) == 5
-    assert last.pictures[0][1].startswith(f"{name} ("), "the surest mistake comes first"
+    assert last.pictures[0][1].startswith(f"{surest}.png: {name} ("), "the surest mistake comes first"
     assert torch.equal(found.mistakes[0].pixels, pixels[surest]), "with its own picture"
     perfect = evaluate.answers(Known(np.eye(2)), batches(pixels[:2], np.array([0, 1])), 5)
     assert "Most frequent mistakes" not in Page("t", evaluate.blocks(perfect, ("a", "b"), 5)).html()

@@ -49,6 +49,14 @@ def write_picture(path: Path | str, picture: Image.Image, numbers: Mapping[str, 
     return write_atomically(path, png(picture))
 
 
+def write_image(path: Path | str, picture: Image.Image) -> Path:
+    """A picture in the format of its ending (JPEG where that is none), whole or not at all."""
+    path, content = Path(path), io.BytesIO()
+    kind = Image.registered_extensions().get(path.suffix.lower(), "JPEG")
+    picture.convert("RGB").save(content, kind, **({"quality": 85} if kind == "JPEG" else {}))
+    return write_atomically(path, content.getvalue())
+
+
 def png(picture: Image.Image) -> bytes:
     """A drawing as the bytes of a PNG file; notebooks show results by it."""
     content = io.BytesIO()

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 from typing import Any
 
 import av
 
+from percepta.files import naming_writes
 from percepta.media.video import VideoError
 
 TAIL_S = 0.5  # of sound after the last picture
+NO_SPACE = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)  # without its sound a video would not fit either
 
 
 def copy_sound(silent: Path | str, source: Path | str, out: Path | str) -> Path:
@@ -29,15 +32,21 @@ def copy_sound(silent: Path | str, source: Path | str, out: Path | str) -> Path:
 
     Raises:
         VideoError: a file that cannot be read.
+        OSError: there is no place for the result; names it.
     """
     silent, source, out = Path(silent), Path(source), Path(out)
     for with_sound in (True, False):
         temporary = out.with_name(f".{os.getpid()}.tmp.{out.name}")
         try:
-            _mux(silent, source if with_sound else None, temporary)
+            with naming_writes(out):
+                _mux(silent, source if with_sound else None, temporary)
+                with temporary.open("rb") as file:
+                    os.fsync(file.fileno())  # a full disk may show only here
             temporary.replace(out)
             return out
-        except (av.FFmpegError, ValueError) as error:
+        except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno in NO_SPACE:
+                raise
             if not with_sound:
                 raise VideoError(silent, f"cannot be copied ({error})") from None
         finally:

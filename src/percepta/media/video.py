@@ -25,7 +25,7 @@ from av.stream import Disposition
 from jaxtyping import Float32, UInt8
 
 from percepta.errors import FolderError, InputError
-from percepta.files import check_regular
+from percepta.files import check_regular, naming_writes
 
 Frame = UInt8[np.ndarray, "h w 3"]
 Real = int | float
@@ -36,6 +36,7 @@ _JUMP_S = 4 * 3600.0  # and those that go on by more are damaged
 _TICK = Fraction(1, 90_000)  # time base of what is written: exact at every usual frame rate
 _HALF_TICK_S = 5e-6
 _PLANAR = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p")
+TRANSPARENT = (".webm", ".mov")  # videos with transparency
 _BINS, _HIGH, _WIDE = 8, 24, 32  # of a signature: bins a channel, pixels looked at
 
 
@@ -319,12 +320,17 @@ class Writer:
         fps: frames a second.
         crf: quality of H.264, 0 (lossless) to 51.
         keyframe_s: at most so many seconds between two frames that a player can start from.
+        alpha: frames are RGBA, and stay transparent: VP9 in .webm, ProRes 4444 in .mov.
     """
 
-    def __init__(self, path: str | Path, fps: Real, *, crf: int = 20, keyframe_s: Real = 2.0) -> None:
+    def __init__(
+        self, path: str | Path, fps: Real, *, crf: int = 20, keyframe_s: Real = 2.0, alpha: bool = False
+    ) -> None:
         if not fps > 0:
             raise InputError(f"fps must be positive, not {fps}")
-        self.path, self.fps = Path(path), fps
+        self.path, self.fps, self.alpha = Path(path), fps, alpha
+        if alpha and self.path.suffix.lower() not in TRANSPARENT:
+            raise InputError(f"{path}: transparent videos end in {' or '.join(TRANSPARENT)}")
         self._rate = Fraction(fps).limit_denominator(1001)
         self._crf, self._gap = crf, max(1, round(keyframe_s * fps))
         self._temporary = self.path.with_name(f".{os.getpid()}.tmp.{self.path.name}")
@@ -332,15 +338,15 @@ class Writer:
         self._stream: Any = None
         self._count, self._last = 0, -1
 
-    def add(self, frame: Frame, time_s: Real | None = None) -> None:
-        """Appends a frame, RGB. All have one size; an odd side gets one row or column more, as H.264 asks for.
+    def add(self, frame: UInt8[np.ndarray, "h w c"], time_s: Real | None = None) -> None:
+        """Appends a frame, RGB (or RGBA). All have one size; an odd side gets a row or column more, as H.264 asks for.
 
         Args:
             time_s: when it comes on show, later than the frame before; None: by the frame rate.
         """
-        frame = np.ascontiguousarray(frame)
-        if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or 0 in frame.shape:
-            raise InputError(f"a frame is uint8, h w 3, not {frame.dtype} {frame.shape}")
+        frame, channels = np.ascontiguousarray(frame), 4 if self.alpha else 3
+        if frame.ndim != 3 or frame.shape[2] != channels or frame.dtype != np.uint8 or 0 in frame.shape:
+            raise InputError(f"a frame is uint8, h w {channels}, not {frame.dtype} {frame.shape}")
         frame = np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), mode="edge")
         stream = self._stream or self._open(*frame.shape[:2])
         if (stream.height, stream.width) != frame.shape[:2]:
@@ -349,9 +355,9 @@ class Writer:
         ticks = round((self._count / self._rate if time_s is None else Fraction(time_s)) / _TICK)
         if ticks <= self._last:
             raise InputError(f"frame {self._count} at {time_s} s comes no later than the one before")
-        picture = av.VideoFrame.from_ndarray(frame, "rgb24")
+        picture = av.VideoFrame.from_ndarray(frame, "rgba" if self.alpha else "rgb24")
         picture.pts, picture.time_base = ticks, _TICK
-        with _written(self.path):
+        with naming_writes(self.path):
             self._container.mux(stream.encode(picture))
         self._count, self._last = self._count + 1, ticks
 
@@ -359,7 +365,7 @@ class Writer:
         """Finishes the file. Raises InputError where no frame was added."""
         if self._container is None or self._stream is None:
             raise InputError(f"{self.path}: a video needs at least one frame")
-        with _written(self.path):
+        with naming_writes(self.path):
             self._container.mux(self._stream.encode())
             self._container.close()
             with self._temporary.open("r+b") as file:
@@ -382,6 +388,7 @@ class Writer:
     def _open(self, height: int, width: int) -> Any:
         suffix = self.path.suffix.lower()
         codec = "libvpx-vp9" if suffix == ".webm" else "libx264" if "libx264" in av.codecs_available else "mpeg4"
+        codec = "prores_ks" if self.alpha and suffix == ".mov" else codec
         self.path.parent.mkdir(parents=True, exist_ok=True)
         fast = {"movflags": "+faststart"} if suffix in (".mp4", ".m4v", ".mov") else {}
         self._container = av.open(f"file:{self._temporary}", "w", options=fast)
@@ -390,9 +397,13 @@ class Writer:
             "libx264": {"crf": str(self._crf), "preset": "fast", "threads": "1"},
             "libvpx-vp9": {"crf": str(self._crf), "b": "0", "deadline": "realtime", "cpu-used": "8"},
             "mpeg4": {"qscale": "4"},
+            "prores_ks": {"profile": "4444", "alpha_bits": "16", "vendor": "apl0"},
         }[codec]
+        if self.alpha and codec == "libvpx-vp9":
+            options["auto-alt-ref"] = "0"  # with alpha the encoder knows no frames that are not shown
         self._stream = self._container.add_stream(codec, rate=self._rate, options=options)
-        self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
+        kind = {"libvpx-vp9": "yuva420p", "prores_ks": "yuva444p10le"}[codec] if self.alpha else "yuv420p"
+        self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, kind
         self._stream.codec_context.gop_size = self._gap
         # MPEG-4's clock is coarse, and AVI has a place for a frame at every tick.
         coarse = codec == "mpeg4" or suffix == ".avi"
@@ -643,17 +654,6 @@ def _turned(frame: Any) -> tuple[int, bool]:
     mirrored = a * d - b * c < 0
     turn = math.degrees(math.atan2(-b, -a)) if mirrored else math.degrees(math.atan2(b, a))  # clockwise
     return round(-turn / 90) % 4, mirrored
-
-
-@contextlib.contextmanager
-def _written(path: Path) -> Iterator[None]:
-    """Names the file in errors of writing, such as a full disk."""
-    try:
-        yield
-    except OSError as error:  # FFmpeg's are such too
-        if error.errno is None or isinstance(error, InputError):
-            raise
-        raise OSError(error.errno, f"cannot be written ({error.strerror})", str(path)) from error
 
 
 def _created(container: Any) -> float | None:

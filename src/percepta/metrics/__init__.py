@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+
+FEW = 30
+"""A number that stands on fewer samples is marked where it is printed."""
+MIN_GROUPS = 3
+"""An interval needs as many groups of samples."""
 
 
 @dataclass(frozen=True)
@@ -14,7 +20,7 @@ class Metric:
 
     Attributes:
         value: the number.
-        low, high: ends of its 95 % interval; None where there is none.
+        low, high: ends of its 95 % interval; None where there is none, which NaN becomes too.
         n: how many samples it stands on.
         unit: "" for shares and scores, else "s", "ms", "m", "px", ...
         baselines: what trivial answers reach on the same samples, by name.
@@ -26,6 +32,12 @@ class Metric:
     n: int = 0
     unit: str = ""
     baselines: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("low", "high"):
+            end = getattr(self, name)
+            if end is not None and math.isnan(end):
+                object.__setattr__(self, name, None)
 
 
 def interval(
@@ -46,12 +58,12 @@ def interval(
         groups: n names; samples that share one are drawn together. Each sample is its own group when None.
 
     Returns:
-        (low, high); (nan, nan) for no values.
+        (low, high); (nan, nan) for fewer than MIN_GROUPS groups, which say nothing about others.
     """
     data = np.asarray(values, dtype=np.float64)
-    if data.size == 0:
-        return float("nan"), float("nan")
     keys = np.arange(data.size) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    if np.unique(keys).size < MIN_GROUPS:
+        return float("nan"), float("nan")
     total = np.bincount(keys, weights=data)
     count = np.bincount(keys).astype(np.float64)
     rng = np.random.default_rng(seed)

@@ -4,7 +4,7 @@ A training batch holds n pictures: {first, second: n 3 s s, uint8, two independe
 index: n, place in the training set; count: its length}, and for CS-KD {partner: a view of another picture of the same
 given label}. That mini-batches overlap by half, as DLB wants it, is not made here: a step takes `first` of its own
 batch and `second` of the batch before, which `step.memory` keeps (`nn/selfdistill.py`). So all methods get the same
-pictures, in the same views, in the same order. An evaluation's batch: {image, label, index}.
+pictures, in the same views, in the same order. An evaluation's batch: {image, label, index, name}.
 """
 
 from __future__ import annotations
@@ -247,6 +247,7 @@ class EvaluationSet:
             "image": self.pool.pixels[samples].contiguous(memory_format=torch.channels_last),
             "label": torch.from_numpy(self.pool.labels[samples]),
             "index": torch.tensor(samples),
+            "name": [self.pool.names[i] for i in samples],
         }
 
 

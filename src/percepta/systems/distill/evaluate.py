@@ -47,6 +47,7 @@ class Mistake:
         place: of the picture in the data.
         answer, label: numbers of classes.
         pixels: the picture, RGB.
+        name: of its file, or its number.
     """
 
     score: float
@@ -54,6 +55,7 @@ class Mistake:
     answer: int
     label: int
     pixels: UInt8[Tensor, "3 h w"]
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,9 @@ def answers(model: Classifier, batches: Iterable[Batch], mistakes: int = 0) -> A
         label, answer = batch["label"].cpu().numpy(), probability.argmax(1)
         for i in np.flatnonzero(answer != label) if mistakes else ():
             pixels = batch["image"][i].cpu()
-            kept.append(Mistake(float(probability[i].max()), seen + int(i), int(answer[i]), int(label[i]), pixels))
+            score, place = float(probability[i].max()), seen + int(i)
+            name = batch["name"][i] if "name" in batch else str(place)
+            kept.append(Mistake(score, place, int(answer[i]), int(label[i]), pixels, name))
         kept = sorted(kept, key=lambda mistake: (-mistake.score, mistake.place))[:mistakes]
         probabilities.append(probability)
         labels.append(label)
@@ -203,7 +207,7 @@ def _picture(mistake: Mistake) -> Image.Image:
 
 
 def _caption(mistake: Mistake, classes: tuple[str, ...]) -> str:
-    return f"{classes[mistake.answer]} ({mistake.score:.0%}), labelled {classes[mistake.label]}"
+    return f"{mistake.name}: {classes[mistake.answer]} ({mistake.score:.0%}), labelled {classes[mistake.label]}"
 
 
 def confusion(pairs: Int64[np.ndarray, "k k"], classes: tuple[str, ...]) -> Image.Image:

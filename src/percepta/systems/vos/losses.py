@@ -32,9 +32,10 @@ def loss(model: nn.Module, batch: Batch, step: Step) -> dict[str, Tensor]:
         raise InputError("the published networks are read, not trained: use xmem and cutie with their own weights")
     config, pictures, labels = model.config, batch["pictures"], batch["labels"]
     b, t = labels.shape[:2]
-    n = batch["known"].shape[1]
+    known = batch["known"]
+    n = max(1, int((known * torch.arange(1, known.shape[1] + 1, device=known.device)).max()))  # no clip has more
     masks = torch.stack([labels == i + 1 for i in range(n)], 2)
-    known = batch["known"] & masks[:, 0].flatten(2).any(2)
+    known = known[:, :n] & masks[:, 0].flatten(2).any(2)
     drawn = torch.rand(b, t, generator=step.generator, device=step.generator.device).to(pictures.device)
     out = model(pictures, masks[:, 0].to(pictures.dtype), known, drawn >= config.carried_dropout)
     share = narrowed(step.number / config.train.steps, config.bootstrap)

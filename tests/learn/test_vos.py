@@ -1,0 +1,69 @@
+"""The world of shapes that hide is learnt, and a network that only knows the last mask does not find them again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import percepta
+from percepta.systems.vos import PRESETS
+from percepta.systems.vos.memory import Memory
+from percepta.systems.vos.model import Network
+from percepta.train import train
+
+SEEDS = (0, 1, 2)
+STEPS = 300
+
+
+def without_memory(patch: pytest.MonkeyPatch) -> None:
+    """Nothing is read from frames before the last one: only its masks are carried on."""
+
+    def no_values(self: Network, key: Any, shrinkage: Any, values: torch.Tensor, now: Any) -> torch.Tensor:
+        return now.key.new_zeros(*values.shape[:3], *now.key.shape[2:])
+
+    def nothing(self: Memory, query: torch.Tensor, selection: torch.Tensor) -> dict[int, torch.Tensor]:
+        return {
+            one: query.new_zeros(group.values.shape[2], query.shape[1]) for group in self.groups for one in group.ids
+        }
+
+    recall = Network.recall
+    patch.setattr(Network, "read", no_values)
+    patch.setattr(Memory, "read", nothing)
+    patch.setattr(Network, "recall", lambda *given: 0 * recall(*given))
+
+
+def run(seed: int, out: Any) -> dict[str, float]:
+    tiny = PRESETS["tiny"]
+    config = replace(tiny, train=replace(tiny.train, steps=STEPS, seed=seed, checkpoint_every=STEPS))
+    system = percepta.load(train("vos", config, out=out, device="cpu"), system="vos", device="cpu")
+    return {key: metric.value for key, metric in system.evaluate(split="test").metrics.items()}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, float]]:
+    """Means over the seeds."""
+    out = {}
+    for name in ("whole", "without"):
+        with pytest.MonkeyPatch.context() as patch:
+            if name == "without":
+                without_memory(patch)
+            rows = [run(seed, tmp_path_factory.mktemp(f"{name}-{seed}")) for seed in SEEDS]
+        print(name, rows)
+        out[name] = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+    print(out)
+    return out
+
+
+@pytest.mark.learn
+def test_the_world_is_learnt(runs: dict[str, dict[str, float]]) -> None:
+    assert runs["whole"]["J&F world"] > 0.6
+
+
+@pytest.mark.learn
+def test_what_was_hidden_is_found_again_by_memory_only(runs: dict[str, dict[str, float]]) -> None:
+    whole, without = (runs[name]["J&F world, found again"] for name in ("whole", "without"))
+    assert whole > without + 0.15
