@@ -265,7 +265,7 @@ def _true_poses(
     return {frame_at[float(time)]: pose for time, pose in zip(ours.time_s, moved, strict=True)}
 
 
-def differences(scene: FusedScene, true: FusedScene) -> dict[str, float]:
+def differences(scene: FusedScene, true: FusedScene) -> dict[str, float | int]:
     """How two floor plans differ: surfaces that have a partner, how far these are turned and apart, and areas.
 
     Args:
