@@ -326,11 +326,14 @@ def _logs(rows: Rows, chosen: np.ndarray, values: dict[str, Metric], tables: lis
         for key in keys:
             part = np.array(rows.values[key + end])[chosen]
             label = f"argoverse 2 logs {name} {key}"
-            low, high = grouped_interval(part.tolist(), ["a"] * len(part), np.array(rows.units())[chosen].tolist())
+            units = np.array(rows.units())[chosen].tolist()
+            some = len(set(units)) > 1  # of a single stretch there is no interval
+            low, high = grouped_interval(part.tolist(), ["a"] * len(part), units) if some else (None, None)
             values[label] = Metric(float(part.mean()), low, high, len(part))
-            line.append(cell(label, ".2f"))
+            line.append(cell(label, ".2f", bounds=some))
         lines.append(line)
-    tables.append(Table(["", *keys], lines, "5 s to 6 s, moving vehicles of held-out Argoverse 2 logs"))
+    count = f"{int(chosen.sum())} windows of vehicles"
+    tables.append(Table(["", *keys], lines, f"5 s to 6 s, moving vehicles of held-out Argoverse 2 logs, {count}"))
 
 
 def _car(lanes: bool, fold: int, seed: int) -> str:
