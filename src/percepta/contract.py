@@ -317,6 +317,13 @@ class FitsConfig(Protocol):
 
 
 @runtime_checkable
+class HasExportFiles(Protocol):
+    """A system whose graphs need a file beside them, such as a tokenizer: {name of the file: its text}."""
+
+    def export_files(self, model: Any, /) -> Mapping[str, str]: ...
+
+
+@runtime_checkable
 class HasStream(Protocol):
     """A loaded system that looks at pictures one at a time, and so at many of them one after the other."""
 

@@ -21,7 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from percepta.checkpoint import find_task
+from percepta.contract import HasExportFiles
 from percepta.errors import InputError, MissingExtraError
+from percepta.files import write_atomically
 
 if TYPE_CHECKING:
     from percepta.contract import System
@@ -67,7 +69,8 @@ def export(system: System, path: Path, parts: Sequence[str] | None = None) -> li
         MissingExtraError: the extra is not installed.
         InputError: no part of that name.
     """
-    table = find_task(system.name).EXPORTS
+    task = find_task(system.name)
+    table = task.EXPORTS
     if unknown := [part for part in parts or () if part not in table]:
         raise InputError(f"{system.name} has no part {', '.join(unknown)}; it has: {', '.join(table)}")
     if missing := [name for name in NEEDED if find_spec(name) is None]:
@@ -85,6 +88,9 @@ def export(system: System, path: Path, parts: Sequence[str] | None = None) -> li
         file = path / f"{system.name}-{part}.onnx"
         to_onnx(module, inputs, outputs, axes, file)
         results.append(Exported(part, file, "", *parity(file, module, inputs, axes)))
+    if isinstance(task, HasExportFiles):
+        for name, text in task.export_files(model).items():
+            write_atomically(path / name, text)
     return results
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,16 @@ import pytest
 import percepta
 from percepta.metrics.masks import iou
 from percepta.systems.refer import PRESETS
-from percepta.systems.refer.evaluate import NEUTRAL
 from percepta.systems.refer.predict import Refer
-from percepta.systems.refer.world import KINDS, SIDES, Shapes
+from percepta.systems.refer.world import KINDS, SIDES, WRONG, Shapes
 from percepta.train import train
 
 CONFIG = PRESETS["tiny"]
 PICTURES = 80
+# Share of what is not there that may be found: over all kinds of sentences, and for each. Over three seeds the mean was
+# 0.17 to 0.32 and the worst kind 0.69; a network that only looks for known words finds all of it.
+LIMIT, WORST = 0.45, 0.85
+NEUTRAL = "the thing"  # a sentence that says nothing
 
 
 class Blind(Shapes):
@@ -36,7 +40,8 @@ def seeing(tmp_path_factory: pytest.TempPathFactory) -> Refer:
 def blind(tmp_path_factory: pytest.TempPathFactory) -> Refer:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("percepta.systems.refer.data.Shapes", Blind)
-        return percepta.load(train("refer", CONFIG, out=tmp_path_factory.mktemp("blind")), system="refer")
+        few = replace(CONFIG, train=replace(CONFIG.train, steps=CONFIG.train.steps // 2))  # it has little to learn
+        return percepta.load(train("refer", few, out=tmp_path_factory.mktemp("blind")), system="refer")
 
 
 def without_relation(sentence: str) -> str:
@@ -59,11 +64,34 @@ def ious(system: Refer, said: Any = lambda sentence: sentence) -> dict[str, floa
     return {kind: float(np.mean(values)) for kind, values in rows.items()}
 
 
+def found(system: Refer) -> dict[str, float]:
+    """How often something is found, by kind of sentence, on worlds that training has not seen."""
+    world = Shapes(CONFIG, "test")
+    rows: dict[str, list[float]] = {}
+    for index in range(PICTURES):
+        sample = world[(0, index)]
+        answers = system.session(sample["image"]).predict([ask.sentence for ask in sample["asks"]])
+        for ask, answer in zip(sample["asks"], answers, strict=True):
+            rows.setdefault(ask.kind if not ask.present else "present", []).append(answer.found)
+    return {kind: float(np.mean(values)) for kind, values in rows.items()}
+
+
+@pytest.mark.learn
+def test_what_is_not_there_is_not_found_however_it_is_asked(seeing: Refer) -> None:
+    """A network that only looks for known words finds what is there and what is not alike."""
+    measured = found(seeing)
+    print(measured)
+    assert set(measured) == {"present", *WRONG}
+    assert measured["present"] > 0.8
+    assert np.mean([measured[kind] for kind in WRONG]) < LIMIT
+    assert {kind: share for kind, share in measured.items() if kind != "present" and share > WORST} == {}
+
+
 @pytest.mark.learn
 def test_every_kind_of_sentence_is_understood(seeing: Refer) -> None:
     """Two things fit all but the asked attribute: choosing by chance, or both, is at most a half.
 
-    The least of five kinds over three seeds was 0.62; another processor's rounding is as good as another seed.
+    The least of five kinds over three seeds was 0.65; another processor's rounding is as good as another seed.
     """
     measured = ious(seeing)
     print(measured)

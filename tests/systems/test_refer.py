@@ -18,21 +18,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 
 from percepta.contract import Step
 from percepta.datasets.scene import PngMask, Region, Scene
 from percepta.errors import InputError
+from percepta.export import to_onnx
 from percepta.media.source import answers
 from percepta.metrics.masks import coco_rle_decode
+from percepta.nn.text import tokenise
 from percepta.report import Gallery
-from percepta.systems.refer import PRESETS, Config, Cris, data, exports, sentences, task
+from percepta.systems.refer import PRESETS, Config, Cris, claims, data, exports, sentences, task
 from percepta.systems.refer import world as shapes
 from percepta.systems.refer.cris import tokenize
 from percepta.systems.refer.evaluate import collect, summary
-from percepta.systems.refer.model import Answer, LateText, fit, project
-from percepta.systems.refer.predict import Refer, Result
+from percepta.systems.refer.model import MOST_IDS, Answer, LateText, Words, fit, project
+from percepta.systems.refer.predict import Refer, Result, apart
 from percepta.systems.refer.world import Shapes, world
 from percepta.train import Evaluator
 
@@ -119,9 +122,16 @@ class Fixed(nn.Module):
 
 def test_loss_is_the_loop() -> None:
     rng = np.random.default_rng(0)
-    logits, coarse, presence = rng.normal(0, 2, (3, 8, 8)), rng.normal(0, 2, (3, 2, 2)), np.array([1.0, -2.0, 0.5])
-    mask, present = rng.random((3, 8, 8)), np.array([1.0, 0.0, 1.0])
+    coarse, presence, centres = (
+        rng.normal(0, 2, (4, 2, 2)),
+        np.array([1.0, -2.0, 0.5, 0.2]),
+        rng.normal(0, 2, (4, 2, 2)),
+    )
+    mask, present = rng.random((4, 8, 8)), np.array([1.0, 0.0, 1.0, 1.0])
     mask[1] = 0
+    masked, logits = np.array([True, False, True, False]), rng.normal(0, 2, (2, 8, 8))  # of those with a mask alone
+    bumps, counted = rng.random((4, 2, 2)), np.array([1.0, 1.0, 1.0, 0.0])
+    bumps[0, 0, 1] = bumps[2, 1, 1] = bumps[2, 0, 0] = bumps[3, 0, 0] = 1
 
     def entropy(x: np.ndarray, y: np.ndarray) -> float:
         p = 1 / (1 + np.exp(-x))
@@ -131,20 +141,68 @@ def test_loss_is_the_loop() -> None:
         p = 1 / (1 + np.exp(-x))
         return 1 - (2 * float((p * y).sum()) + 1) / (float(p.sum()) + float(y.sum()) + 1)
 
-    total = 0.0
-    for i in range(3):
+    rough = 0.0
+    for i in range(4):
         small = mask[i].reshape(2, 4, 2, 4).mean((1, 3))
-        total += entropy(logits[i], mask[i]) + 0.5 * entropy(coarse[i], small)
+        rough += entropy(coarse[i], small)
         if present[i]:  # what is absent has no outline to overlap with
-            total += dice(logits[i], mask[i]) + 0.5 * dice(coarse[i], small)
-    there = entropy(presence, present)
-    model = Fixed(Answer(*(torch.tensor(x).float() for x in (logits, coarse, presence))))
-    batch = {"mask": torch.tensor(mask).float(), "present": torch.tensor(present).float(), "image": None}
-    found = task.loss(model, {**batch, "sentences": [], "owner": None}, STEP)
-    assert float(found["loss"]) == pytest.approx(total / 3 + 0.25 * there, rel=1e-4)
-    assert float(found["presence_right"]) == 1
-    both = [((logits[i] > 0) & (mask[i] > 0.5)).sum() / ((logits[i] > 0) | (mask[i] > 0.5)).sum() for i in (0, 2)]
+            rough += dice(coarse[i], small)
+    fine = [entropy(x, mask[i]) + dice(x, mask[i]) for x, i in zip(logits, (0, 2), strict=True)]
+    there, middle = entropy(presence, present), 0.0
+    for i in range(3):
+        for place in np.ndindex(2, 2):
+            p, y = 1 / (1 + math.exp(-centres[i][place])), bumps[i][place]
+            middle -= (1 - p) ** 2 * math.log(p) if y == 1 else (1 - y) ** 4 * p**2 * math.log(1 - p)
+    model = Fixed(Answer(*(torch.tensor(x).float() for x in (logits, coarse, presence, centres))))
+    batch = {"mask": mask, "present": present, "centres": bumps, "counted": counted}
+    tensors = {name: torch.tensor(value).float() for name, value in batch.items()}
+    others = {"masked": torch.tensor(masked), "image": None, "sentences": [], "owner": None}
+    found = task.loss(model, {**tensors, **others}, STEP)
+    total = 0.75 * np.mean(fine) + 0.5 * rough / 4 + there + 0.1 * middle / 3
+    assert float(found["loss"]) == pytest.approx(total, rel=1e-4)
+    assert float(found["present_right"]) == 1 and float(found["absent_right"]) == 1
+    both = [
+        ((x > 0) & (mask[i] > 0.5)).sum() / ((x > 0) | (mask[i] > 0.5)).sum()
+        for x, i in zip(logits, (0, 2), strict=True)
+    ]
     assert float(found["iou"]) == pytest.approx(np.mean(both), rel=1e-4)
+
+
+@torch.no_grad()
+def test_masks_of_some_are_those_of_all(model: LateText) -> None:
+    image, owner = torch.rand(2, 3, 96, 96), torch.tensor([0, 1, 1, 0])
+    every = model(image, ASKED, owner)
+    for chosen in ([True, False, True, False], [False] * 4):
+        some = model(image, ASKED, owner, torch.tensor(chosen))
+        close(some.logits, every.logits[torch.tensor(chosen)])
+        for name in ("coarse", "presence", "centres"):
+            close(getattr(some, name), getattr(every, name))
+
+
+def test_bumps_are_one_at_the_middle_and_fall_off() -> None:
+    found = sentences.bumps([(0.3, 0.8), (0.99, 0.0)], 10).numpy()
+    assert (found == 1).sum() == 2 and found[8, 3] == found[0, 9] == 1
+    for row, column in np.ndindex(10, 10):
+        near = min((row - r) ** 2 + (column - c) ** 2 for r, c in ((8, 3), (0, 9)))
+        assert found[row, column] == pytest.approx(math.exp(-near / (2 * sentences.SPREAD**2)), rel=1e-5)
+    assert not sentences.bumps([], 4).any()
+
+
+def test_the_presence_head_adds_nothing_at_first_and_then_reads_where_things_stand(model: LateText) -> None:
+    torch.manual_seed(0)
+    head = LateText(TINY.late).presence_at
+    seen, asked, coarse, fits = torch.randn(2, 36, 64), torch.randn(2, 64), torch.randn(2, 6, 6), torch.randn(2, 6, 6)
+    words_ = Words(torch.randn(2, 5, 64), torch.arange(5) < torch.tensor([[5], [3]]), torch.randn(2, 64), fits)
+    assert head(seen, asked, words_, coarse, fits).tolist() == [0, 0]
+    nn.init.normal_(head.out[2].weight)
+    padded = words_.tokens.clone()
+    padded[1, 3:] = 9  # padding says nothing
+    close(head(seen, asked, words_, coarse, fits), head(seen, asked, words_._replace(tokens=padded), coarse, fits))
+    same = torch.zeros(2, 36, 64), asked[:1].expand(2, -1), Words(*(v[:1].expand(2, *v.shape[1:]) for v in words_))
+    left = torch.zeros(1, 6, 6)
+    left[:, :, 0] = 9
+    beside = head(*same, torch.cat((left, left.flip(2))), torch.zeros(2, 6, 6))
+    assert abs((beside[0] - beside[1]).item()) > 1e-3  # all that differs is the side
 
 
 def test_every_part_learns(model: LateText) -> None:
@@ -268,7 +326,7 @@ def test_sentences_are_mirrored_with_their_picture(tmp_path: Path) -> None:
         seen = data.view(scene(tmp_path, "one"), np.random.default_rng(seed), 64, 64)
         dogs, kites = ([t for t in seen.things if t.name == n] for n in ("dog", "kite"))
         for dog, kite in zip(dogs, kites, strict=False):
-            side = "right" if sentences.centre(kite.mask)[0] > sentences.centre(dog.mask)[0] else "left"
+            side = "right" if claims.centre(kite.mask)[0] > claims.centre(dog.mask)[0] else "left"
             assert kite.sentences == (f"the thing on the {side},",)
             said[side] += 1
     assert min(said["left"], said["right"]) > 3
@@ -311,7 +369,7 @@ def test_what_may_be_there_is_never_called_absent() -> None:
     image, tainted = np.zeros((8, 8, 3), np.uint8), frozenset(sentences.UNLIKELY[1:])
     for seed in range(30):
         asks = sentences.compose([thing], image, frozenset(), np.random.default_rng(seed), 4, tainted=tainted)
-        assert all(sentences.UNLIKELY[0] in a.sentence for a in asks if not a.present)
+        assert all(sentences.UNLIKELY[0] in a.sentence for a in asks if a.kind == "absent")
 
 
 # Training samples
@@ -407,12 +465,16 @@ def test_questions_are_answered_by_the_masks(tmp_path: Path) -> None:
     samples = data.Questions(TINY, items)
     batch = samples.collate([samples[0, i] for i in range(4)])
     # Where people wrote something, that is asked and no more.
-    assert batch["sentences"][0] == ["the thing on the right,", "the zebra"]
-    assert batch["kinds"][2] == ["toy class", "toy absent"]
+    plainly = [[s for s, k in zip(*both, strict=True) if not k.startswith(data.FOUND)]
+               for both in zip(batch["sentences"], batch["kinds"], strict=True)]  # fmt: skip
+    assert plainly[0] == ["the thing on the right,", "the zebra"]
+    assert batch["kinds"][2][:2] == ["toy class", "toy absent"]
     assert batch["sentences"][3] == ["the dog", "the kite", "the zebra"]
     for i in range(4):
         pixels = (batch["pictures"][i].permute(1, 2, 0).numpy() * 255).round()
-        for sentence, mask in zip(batch["sentences"][i], batch["masks"][i], strict=True):
+        for sentence, mask, kind in zip(batch["sentences"][i], batch["masks"][i], batch["kinds"][i], strict=True):
+            if kind.startswith(data.FOUND):
+                continue
             value = DOG if "dog" in sentence else (1, 2, 3) if "zebra" in sentence else KITE
             np.testing.assert_array_equal(mask, is_colour(pixels, value))
 
@@ -423,7 +485,41 @@ def test_left_and_right_of_two(tmp_path: Path) -> None:
     Image.fromarray(values).save(tmp_path / "m.png")
     cups = tuple(Region(PngMask(tmp_path / "m.png", (v,)), "cup") for v in (1, 2))
     ((_, asked),) = data.questions([Scene(tmp_path / "m.png", cups, "toy", "toy/m")])
-    assert [(q.sentence, q.regions) for q in asked] == [("the left cup", (1,)), ("the right cup", (0,))]
+    sides = [(q.sentence, q.regions, q.bare) for q in asked]
+    assert sides == [("the left cup", (1,), "the cup"), ("the right cup", (0,), "the cup")]
+
+
+def test_left_and_right_of_a_mask_of_everything(tmp_path: Path) -> None:
+    values = np.zeros((80, 120), np.uint8)
+    values[10:50, 70:110], values[20:60, 10:40] = 1, 1
+    Image.fromarray(values).save(tmp_path / "m.png")
+    dogs = Region(PngMask(tmp_path / "m.png", (1,)), "dog", every=True)
+    ((scene, asked),) = data.questions([Scene(tmp_path / "m.png", (dogs,), "toy", "toy/m")])
+    row = data.Questions(TINY, [(scene, asked)])[0, 0]
+    found = {q.sentence: mask for q, mask in zip(row["questions"], row["masks"], strict=True)}
+    np.testing.assert_array_equal(found["the left dog"], (values == 1) & (np.arange(120) < 60))
+    np.testing.assert_array_equal(found["the right dog"], (values == 1) & (np.arange(120) >= 60))
+    np.testing.assert_array_equal(found["the dog"], values == 1)
+
+
+def test_what_is_promised_is_asked(tmp_path: Path) -> None:
+    """Presence: every form for what is not there; sides, size and colour of what is, true and false."""
+    one = replace(scene(tmp_path, "a"), vocabulary=frozenset({"dog", "kite", "zebra", "cup", "sofa", "bus"}))
+    asked = data.promises(one)
+    absent = [q for q in asked if q.kind.startswith(f"{data.FOUND}absent: ")]
+    assert len(absent) == data.MISSING * len(data.ABSENT) and all(not q.regions for q in absent)
+    assert not any("dog" in q.sentence or "kite" in q.sentence for q in absent)
+    rest: dict[str, list[data.Question]] = {}
+    for q in asked:
+        if q not in absent:
+            rest.setdefault(q.kind.removeprefix(f"{data.FOUND}present: "), []).append(q)
+    assert [(q.sentence, q.count, len(q.regions)) for q in rest["bare"]] == [("the dog", 2, 2), ("the kite", 1, 1)]
+    assert {q.sentence for q in rest["true side"]} == {"the right kite", "the kite on the right"}
+    assert {q.sentence for q in rest["wrong side"]} == {"the left kite", "the kite on the left"}
+    assert [q.sentence for q in rest["true colour"]] == ["the blue kite"]
+    ((wrong, regions),) = ((q.sentence, q.regions) for q in rest["wrong colour"])
+    assert not regions and wrong.split()[1] not in ("blue", *claims.NEAR["blue"])
+    assert data.promises(scene(tmp_path, "b", every=True)) == data.promises(replace(one, vocabulary=frozenset())) == []
 
 
 # Sentences from what is known
@@ -469,61 +565,134 @@ def place(mask: np.ndarray) -> tuple[float, float]:
     return float(x), float(y)
 
 
-SIDES = {"left": (0, 1), "right": (0, -1), "top": (1, 1), "bottom": (1, -1)}  # axis, sign of what comes first
+def side_of(sentence: str) -> tuple[int, int] | None:
+    """(axis, sign of what comes first) of the side that a sentence names; None for none or the middle."""
+    words = set(sentence.replace("-", " ").split())
+    table = {(0, 1): {"left", "leftmost"}, (0, -1): {"right", "rightmost"}, (1, 1): {"upper", "top", "topmost"},
+             (1, -1): {"lower", "bottom", "lowest"}}  # fmt: skip
+    return next((key for key, some in table.items() if words & some), None)
 
 
-def read_side(sentence: str, forms: dict[str, tuple[str, ...]], *names: str) -> str:
-    (side,) = (side for side, some in forms.items() if sentence in [form.format(*names) for form in some])
-    return side
+def holds(ask: sentences.Ask, mask: np.ndarray, rivals: list[np.ndarray], others: list[np.ndarray]) -> bool:
+    """Whether a claim is true of a thing, by a plain reading of its words, without the margins of `claims`."""
+    words, (x, y), area = set(ask.sentence.split()), place(mask), int(mask.sum())
+    if words & {"first", "second", "third", "fourth", "fifth"}:
+        order = sorted([place(m)[0] for m in (mask, *rivals)], reverse="right" in words)
+        number = next(i for i, word in enumerate(claims.NUMBERS) if word in words)
+        return number < len(order) and order[number] == x
+    if words & {"middle", "center"}:
+        between = len(rivals) == 2 and sorted([x, *(place(m)[0] for m in rivals)])[1] == x
+        return between or abs(x - 0.5) < 0.13
+    if (side := side_of(ask.sentence)) is not None:
+        axis, sign = side
+        if rivals:
+            return all(sign * (place(m)[axis] - (x, y)[axis]) > 0 for m in rivals)
+        return sign * (0.5 - (x, y)[axis]) > 0
+    if words & {"big", "biggest", "large", "larger", "largest"}:
+        return all(area > m.sum() for m in rivals) if rivals else area > 0.1 * mask.size
+    if words & {"small", "smallest", "smaller", "little", "tiny"}:
+        return all(area < m.sum() for m in rivals) if rivals else area < 0.02 * mask.size
+    bottom = np.nonzero(mask.any(1))[0].max()
+    bottoms = [np.nonzero(m.any(1))[0].max() for m in rivals or others]
+    if words & {"background", "back", "far"}:
+        return bool(bottoms) and bottom < (min(bottoms) if rivals else max(bottoms))
+    assert words & {"foreground", "front"}, ask.sentence
+    return bottom > max(bottoms) if rivals else bottom > 0.8 * len(mask)
 
 
-def test_every_sentence_is_true_of_its_picture() -> None:
+def check_claim(ask: sentences.Ask, things: list[sentences.Thing], colours: list[str]) -> str:
+    """Checks a sentence about one class against the picture; what it speaks of."""
+    named = words(ask.sentence)
+    of = {id(t.mask): c for t, c in zip(things, colours, strict=True)}
+    if len(named) == 2:
+        name = first_named(ask.sentence, named)
+        (other,) = named - {name}
+        (anchor,) = (t.mask for t in things if t.name == other)
+        side = side_of(ask.sentence)
+        axis, sign = side or (1, 1 if {"above", "over"} & set(ask.sentence.split()) else -1)
+        fits = [t.mask for t in things if t.name == name and sign * (place(anchor)[axis] - place(t.mask)[axis]) > 0.1]
+        assert [id(m) for m in fits] == ([id(ask.mask)] if ask.present else []), ask.sentence
+        return "relation"
+    (name,) = named
+    own = [t for t in things if t.name == name]
+    word = next((w for w in claims.NEAR if ask.sentence == f"the {w} {name}"), "")
+    if word:
+        fits = [t for t in own if of[id(t.mask)] == word]
+        assert [id(t.mask) for t in fits] == ([id(ask.mask)] if ask.present else []), ask.sentence
+        return "colour"
+    others = [t.mask for t in things if t.name not in ("", name)]
+    true = [t for t in own if holds(ask, t.mask, [o.mask for o in own if o is not t], others)]
+    if ask.present:
+        assert any(t.mask is ask.mask for t in true), ask.sentence
+    else:
+        assert not true, ask.sentence
+    return "claim"
+
+
+def test_every_sentence_is_true_of_its_picture_or_of_nothing_in_it() -> None:
     kinds: Counter[str] = Counter()
-    for seed in range(100):
+    for seed in range(150):
         things, colours, image, tainted = furnished(seed)
-        asks = sentences.compose(things, image, KNOWN, np.random.default_rng(seed), 10, tainted=tainted)
-        assert len(asks) == 10
+        denied = ["what nobody sees"] if seed % 2 else []
+        rng = np.random.default_rng(seed)
+        asks = sentences.compose(things, image, KNOWN, rng, 10, tainted=tainted, denied=denied)
+        if not asks:  # nothing is certain
+            assert {t.name for t in things} <= {*tainted, ""}
+            continue
+        assert len(asks) == 10 and [a.present for a in asks] == [True, False] * 5
         for ask in asks:
             kinds[ask.kind] += 1
             named = words(ask.sentence)
-            assert ask.present == (ask.kind != "absent") == bool(ask.mask.any())
+            assert ask.present == (ask.kind not in ("absent", "false")) == bool(ask.mask.any())
             assert not named & tainted, ask.sentence
-            if ask.kind in ("human", "salient"):
+            if ask.kind in ("human", "salient") or ask.sentence in denied:
+                kinds["denied"] += ask.sentence in denied
                 continue
+            there = {t.name for t in things}
             if ask.kind == "absent":
-                assert not named & {t.name for t in things}
-                assert (named and named <= KNOWN) or not KNOWN - tainted - {t.name for t in things}
+                asked = first_named(ask.sentence, {*KNOWN, *sentences.UNLIKELY})
+                assert asked not in there
+                assert asked in KNOWN or not KNOWN - tainted - there
                 continue
             own = {n: [t for t in things if t.name == n] for n in named}
             if ask.kind == "class":
                 ((_, some),) = own.items()
                 np.testing.assert_array_equal(ask.mask, np.logical_or.reduce([t.mask for t in some]))
+                if ask.middles is not None:
+                    np.testing.assert_allclose(
+                        sorted(ask.middles), sorted(place(t.mask) for t in some), atol=1 / 64, err_msg=ask.sentence
+                    )
                 continue
-            (answer,) = (t for t in things if t.mask is ask.mask)
-            rivals = [t for t in own[answer.name] if t is not answer]
-            x, y = place(answer.mask)
-            if ask.kind == "place":
-                axis, sign = SIDES[read_side(ask.sentence, sentences.PLACES, answer.name)]
-                gaps = [sign * (place(t.mask)[axis] - (x, y)[axis]) for t in rivals]
-                assert gaps and min(gaps) > 0.08
-            elif ask.kind == "size":
-                area, areas = int(ask.mask.sum()), [int(t.mask.sum()) for t in rivals]
-                big = any(word in ask.sentence for word in ("big", "larg"))
-                assert areas and (area > 1.7 * max(areas) if big else 1.7 * area < min(areas))
-            elif ask.kind == "colour":
-                of = {id(t.mask): c for t, c in zip(things, colours, strict=True)}
-                assert ask.sentence == f"the {of[id(ask.mask)]} {answer.name}"
-                assert of[id(ask.mask)] not in [of[id(t.mask)] for t in rivals]
-            else:
-                assert ask.kind == "relation"
-                (other,) = named - {answer.name}
-                (anchor,) = own[other]
-                axis, sign = SIDES[read_side(ask.sentence, sentences.BESIDE, answer.name, other)]
-                there = place(anchor.mask)[axis]
-                assert sign * (there - (x, y)[axis]) > 0.1
-                assert all(sign * (there - place(t.mask)[axis]) < -0.1 for t in rivals)  # clearly on the other side
-    every = ("class", "place", "size", "colour", "relation", "human", "salient", "absent")
-    assert min(kinds[k] for k in every) > 5, kinds
+            if not any(t.every for t in own[first_named(ask.sentence, named)]):
+                kinds[check_claim(ask, things, colours)] += 1
+    every = ("class", "place", "size", "depth", "colour", "relation", "human", "salient", "absent", "false", "denied")
+    assert min(kinds[k] for k in every) > 1, kinds
+
+
+def first_named(sentence: str, names: set[str]) -> str:
+    """The class that a sentence is about: the first of some that it names, by any of its words."""
+    at = {}
+    for name in names:
+        forms = (name, sentences.plural(name), *sentences.SYNONYMS.get(name, ()))
+        places = [sentence.find(form) for form in forms if form in sentence]
+        if places:
+            at[name] = min(places), -len(name)
+    return min(at, key=lambda name: at[name])
+
+
+def test_no_form_says_whether_the_thing_is_there() -> None:
+    """Of sentences with a side, a colour, ..., about half are true: the form alone tells nothing."""
+    counts: dict[str, list[bool]] = {}
+    for seed in range(400):
+        things, _, image, tainted = furnished(seed)
+        for ask in sentences.compose(things, image, KNOWN, np.random.default_rng(seed), 6, tainted=tainted):
+            if ask.form:
+                counts.setdefault("bare" if "{s}" not in ask.form and ask.kind == "class" else ask.form, []).append(
+                    ask.present
+                )
+    for words_ in ("the {} on the left", "the right {}", "the small {}", "the black {}", "the {} in the middle"):
+        share = float(np.mean(counts[words_]))
+        assert len(counts[words_]) > 8 and share < 0.75, (words_, share)
 
 
 def test_nothing_in_sight_is_nothing_to_ask() -> None:
@@ -538,20 +707,20 @@ def test_nothing_in_sight_is_nothing_to_ask() -> None:
 )  # fmt: skip
 def test_colours_of_patches(rgb: tuple[int, int, int], word: str) -> None:
     patch = np.tile(np.array(rgb, np.uint8), (2500, 1))
-    assert sentences.colour(patch) == word
+    assert claims.colour(patch) == word
 
 
 def test_a_colour_needs_its_share() -> None:
     patch = np.zeros((3000, 3), np.uint8)
     patch[:1600], patch[1600:] = (0, 200, 0), (20, 40, 250)
-    assert sentences.colour(patch) == "green" and sentences.colour(patch, share=0.6) == ""
-    assert sentences.colour(patch[800:], share=0.6) == "blue"
-    assert sentences.colour(patch[:0]) == ""
+    assert claims.colour(patch) == "green" and claims.colour(patch, share=0.6) == ""
+    assert claims.colour(patch[800:], share=0.6) == "blue"
+    assert claims.colour(patch[:0]) == ""
 
 
 @given(st.integers(0, 255))
 def test_greys_have_no_hue(level: int) -> None:
-    found = sentences.colour(np.full((9, 3), level, np.uint8))
+    found = claims.colour(np.full((9, 3), level, np.uint8))
     assert found == ("black" if level < 64 else "grey" if level < 192 else "white")
 
 
@@ -560,7 +729,7 @@ def test_greys_have_no_hue(level: int) -> None:
 def test_turning_the_channels_turns_the_hue(rgb: tuple[int, int, int]) -> None:
     """What is red, green or blue as RGB keeps being saturated or plain when the channels go round."""
     plain = {"black", "grey", "white"}
-    found = [sentences.colour(np.array([np.roll(rgb, k)], np.uint8)) for k in range(3)]
+    found = [claims.colour(np.array([np.roll(rgb, k)], np.uint8)) for k in range(3)]
     assert len({w in plain for w in found}) == 1
     if found[0] in plain:
         assert len(set(found)) == 1
@@ -586,9 +755,11 @@ def form(mask: np.ndarray) -> str:
 def test_two_shapes_differ_in_what_the_sentence_tells(kind: str) -> None:
     axes = set()
     for seed in range(10):
-        pixels, (a, b, other, absent) = world(160, np.random.default_rng(seed), kind)
-        assert (a.kind, b.kind, other.kind, absent.kind) == (kind, kind, "plain", "absent")
-        assert not absent.present and not absent.mask.any()
+        pixels, (a, b, other, *false) = world(160, np.random.default_rng(seed), kind)
+        assert (a.kind, b.kind, other.kind) == (kind, kind, "plain")
+        assert all(ask.kind in shapes.WRONG and not ask.present and not ask.mask.any() for ask in false)
+        assert {"wrong colour", "wrong size", "absent", "absent size", "absent side"} <= {ask.kind for ask in false}
+        absent = next(ask for ask in false if ask.kind == "absent")
         # Masks are what was drawn: outside of them there is ground, inside the colour.
         ground = np.median(pixels[~(a.mask | b.mask | other.mask)], 0)
         assert np.abs(pixels[~(a.mask | b.mask | other.mask)] - ground).max() < 45
@@ -645,7 +816,37 @@ def test_a_batch_of_the_world() -> None:
     assert batch["owner"].tolist() == [i for i in range(4) for _ in range(3)]
     judged = Shapes(replace(TINY, size=32), "val")
     asked = judged.collate([judged[0, 0]])
-    assert asked["kinds"] == [["colour", "colour", "plain", "absent"]] and len(asked["masks"][0]) == 4
+    assert asked["kinds"][0][:3] == ["colour", "colour", "plain"] and set(asked["kinds"][0][3:]) <= set(shapes.WRONG)
+    assert len(asked["masks"][0]) == len(asked["sentences"][0]) == len(asked["kinds"][0])
+
+
+def test_what_is_untrue_of_shapes_is_true_of_none() -> None:
+    seen: Counter[str] = Counter()
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        colours, sizes = list(shapes.COLOURS), list(shapes.SIZES)
+        made = [
+            shapes.Shape(
+                str(rng.choice(colours[:4])), str(rng.choice(shapes.FORMS)), str(rng.choice(sizes)), *rng.random(2)
+            )
+            for _ in range(3)
+        ]
+        made[1] = replace(made[0], x=made[1].x, y=made[1].y) if seed % 2 else made[1]
+        if any((m.colour, m.form) == (made[2].colour, made[2].form) for m in made[:2]):
+            continue  # the third differs from the pair
+        for kind, sentence in shapes.untrue(made, colours[4], rng):
+            seen[kind] += 1
+            said = [side for pair in shapes.SIDES for side in pair if f" {side} " in sentence]
+            what, *anchor = sentence.split(f" {said[0]} ") if said else [sentence]
+            fits = [m for m in made if set(what.split()) - {"the"} <= {m.colour, m.form, m.size}]
+            if anchor:
+                third = made[2]
+                assert anchor == [f"the {third.colour} {third.form}"]
+                axis = next(i for i, pair in enumerate(shapes.SIDES) if said[0] in pair)
+                sign = 1 if said[0] == shapes.SIDES[axis][0] else -1
+                fits = [m for m in fits if sign * ((third.x, third.y)[axis] - (m.x, m.y)[axis]) > -0.15]
+            assert not fits, sentence
+    assert set(seen) == set(shapes.WRONG)
 
 
 # Numbers
@@ -657,8 +858,8 @@ class Oracle:
     def __init__(self, picture: np.ndarray) -> None:
         self.picture = picture
 
-    def predict(self, asked: list[str]) -> list[Any]:
-        return [self.one(s) for s in asked]
+    def predict(self, asked: Any, *, every: bool = False) -> list[Any]:
+        return [0] * (len(asked) % 4) if every else [self.one(s) for s in asked]
 
     def one(self, sentence: str) -> Any:
         rng = np.random.default_rng((zlib.crc32(sentence.encode()), int(self.picture[0, 0])))
@@ -666,7 +867,8 @@ class Oracle:
         probability = ndimage.gaussian_filter(rng.random(self.picture.shape), 2)
         probability = (probability - probability.min()) / np.ptp(probability)
         found = score > 0.3
-        return SimpleNamespace(probability=probability, score=score, found=found, mask=(probability > 0.4) & found)
+        mask = (probability > 0.4) & found
+        return SimpleNamespace(sentence=sentence, probability=probability, score=score, found=found, mask=mask)
 
     def activation_map(self, sentence: str) -> np.ndarray | None:
         return self.one(sentence).probability - 0.3
@@ -721,7 +923,6 @@ def test_numbers_are_the_loops() -> None:
                 row["counts"] = overlap(answer.mask, truth)
                 row["iou"] = iou(answer.mask, truth)
                 row["swapped"] = iou(session.one(other).mask, truth)
-                row["the thing"] = iou(session.one("the thing").probability > 0.5, truth)
                 fits = session.activation_map(sentence)
                 row["activation map"] = iou(fits > (fits.max() + fits.min()) / 2, truth)
                 h, w = truth.shape
@@ -743,9 +944,7 @@ def test_numbers_are_the_loops() -> None:
     ):
         found = table[f"mIoU{name}"]
         assert found.value == pytest.approx(mean(some, "iou")) and found.n == len(some)
-        assert found.baselines == pytest.approx(
-            {k: mean(some, k) for k in ("ellipse", "the thing", "activation map", "swapped")}
-        )
+        assert found.baselines == pytest.approx({k: mean(some, k) for k in ("ellipse", "activation map", "swapped")})
         both, either = (sum(r["counts"][i] for r in some) for i in (0, 1))
         assert table[f"oIoU{name}"].value == pytest.approx(both / either)
     assert table["oIoU"].value != pytest.approx(table["mIoU"].value, rel=1e-3)
@@ -769,6 +968,35 @@ def test_numbers_are_the_loops() -> None:
         if metric.low is not None and metric.high is not None:
             assert metric.low <= metric.value <= metric.high, name
             assert metric.low < metric.high, name
+
+
+def test_what_is_found_is_counted_by_form_and_scores_are_held_against_shares() -> None:
+    batches = judged(30)
+    names = ("found, present: bare", "found, absent: the X", "found, absent: the X")
+    for batch in batches:
+        batch["kinds"] = [list(names) for _ in batch["kinds"]]
+        batch["masks"] = [[m, np.zeros_like(m), np.zeros_like(m)] for m, *_ in batch["masks"]]
+        batch["counts"] = [[2 + i % 2, 0, 0] for i, _ in enumerate(batch["kinds"])]
+    rows = collect(Oracle, batches)[0]
+    table = summary(rows)
+    assert not any(name.startswith("mIoU") for name in table)  # they ask for presence alone
+    for name in set(names):
+        some = [r for r in rows if r.kind == name]
+        assert table[name].value == pytest.approx(sum(r.found for r in some) / len(some)) and table[name].n == len(some)
+    there, rest = [r for r in rows if r.present], [r for r in rows if not r.present]
+    chance = (sum(r.found for r in there) / len(there) + sum(r.found for r in rest) / len(rest)) / 2
+    assert table[names[1]].baselines["by chance"] == pytest.approx(chance)
+    error = 0.0
+    for low in range(10):
+        here = [(r.score, r.present, 0.5 / len(there if r.present else rest)) for r in rows if int(10 * r.score) == low]
+        if here:
+            error += abs(sum(w * s for s, _, w in here) - sum(w * p for _, p, w in here))
+    assert table["calibration error"].value == pytest.approx(error)
+    off = [abs(r.counted - r.things) for r in there]
+    assert table["count error"].value == pytest.approx(np.mean(off))
+    assert table["count error"].baselines == pytest.approx(
+        {"always one": np.mean([r.things - 1 for r in there]), "always two": np.mean([r.things - 2 for r in there])}
+    )
 
 
 def test_an_interval_draws_whole_groups() -> None:
@@ -893,13 +1121,72 @@ def test_what_is_no_picture_is_refused(model: LateText, tmp_path: Path) -> None:
         refer(foreign).session(pixels())
 
 
+# Things apart
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6))
+def test_things_apart_share_no_pixel_and_lose_few(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    mask = ndimage.binary_dilation(rng.random((24, 31)) < 0.02, iterations=2)
+    mask[0, 0] = True
+    middles = [(float(x), float(y)) for x, y in rng.uniform(-2, 33, (int(rng.integers(4)), 2))]
+    things = apart(mask, middles)
+    assert things and all(thing.any() for thing in things)
+    assert sum(things).max() == 1 and not (np.logical_or.reduce(things) & ~mask).any()  # type: ignore[union-attr]
+    labels, count = ndimage.label(mask)  # type: ignore[misc]
+    for label in range(1, count + 1):
+        piece, largest = labels == label, max(int(t.sum()) for t in things)
+        assert (piece & np.logical_or.reduce(things)).any() or piece.sum() <= 0.1 * largest * 1.001 or middles
+    assert len(things) <= count + len(middles)
+
+
+def test_two_middles_cut_a_piece_between_them() -> None:
+    mask = np.zeros((20, 40), bool)
+    mask[5:15, 4:36] = True
+    left, right = apart(mask, [(10.0, 10.0), (30.0, 10.0)])
+    np.testing.assert_array_equal(left, mask & (np.arange(40) <= 20))
+    np.testing.assert_array_equal(right, mask & (np.arange(40) > 20))
+    (whole,) = apart(mask, [])
+    np.testing.assert_array_equal(whole, mask)
+
+
+def test_every_thing_is_an_answer_of_its_own() -> None:
+    system = refer(biased(9.0, 9.0))
+    session = system.session(pixels())
+    for given_ in ("the disc", ["the disc", "the square"]):
+        found = session.predict(given_, every=True)
+        assert found == [] or isinstance(found[0], (list, Result))
+    (one,) = session.predict("the disc", every=True)
+    whole = session.predict("the disc")
+    np.testing.assert_array_equal(one.mask, whole.mask)
+    assert one.score == pytest.approx(whole.score * whole.probability[whole.mask].mean(), rel=1e-5)
+    assert refer(biased(-9.0, 9.0)).predict(pixels(), "the disc", every=True) == []
+    paper = task.build(SMALL)
+    with pytest.raises(ValueError, match="every=True needs the light network"):
+        refer(paper.eval()).predict(pixels(), "the disc", every=True, mask_threshold=0.0)
+
+
+def test_middles_are_at_their_place_in_the_picture(model: LateText, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network whose middles are where its square is brightest gives them back in pixels of the picture."""
+    session = refer(model).session(np.zeros((60, 120, 3), np.uint8))
+
+    def answer(pixels: Any, words: Any, owner: Any, masked: Any) -> Answer:
+        centres = torch.full((1, 6, 6), -9.0)
+        centres[0, 2, 4] = 9.0  # of the square of 96: x = 72, y = 40; the picture lies from row 24 on
+        return Answer(torch.zeros(0, 24, 24), centres, torch.zeros(1), centres)
+
+    monkeypatch.setattr(model, "answer", answer)
+    assert session.middles("a") == [pytest.approx((72 * 120 / 96, (40 - 24) * 60 / 48))]
+
+
 def biased(presence: float, mask: float) -> nn.Module:
     """A network whose answers are set: the logit of presence, and of every pixel."""
     torch.manual_seed(0)
     made = task.build(TINY).eval()
     assert isinstance(made, LateText)
     with torch.no_grad():
-        for layer, bias in ((made.presence[2], presence), (made.kernel, 0.0)):
+        for layer, bias in ((made.presence[2], presence), (made.kernel, 0.0), (made.centres, -9.0)):
             assert isinstance(layer, nn.Linear)
             layer.weight.zero_()
             layer.bias.fill_(bias)
@@ -938,7 +1225,7 @@ def test_the_parts_that_are_exported_say_what_the_whole_says(model: LateText) ->
     parts = {name: make(model) for name, make in task.EXPORTS.items()}
     ids = kept_ids(model, ASKED)
     kept = parts["picture"][0](square[None])
-    logits, presence = parts["reply"][0](*kept, *parts["sentence"][0](ids), ids)
+    logits, presence, _ = parts["reply"][0](*kept, *parts["sentence"][0](ids), ids)
     probability = place.back(logits).sigmoid()
     for i, answer in enumerate(refer(model).predict(pixels(50, 80), ASKED)):  # type: ignore[arg-type]
         close(probability[i], answer.probability)
@@ -946,6 +1233,34 @@ def test_the_parts_that_are_exported_say_what_the_whole_says(model: LateText) ->
     for module, inputs, names, axes in parts.values():
         out = module(*inputs.values())
         assert len(out) == len(names) and set(axes) <= set(inputs)
+
+
+def test_the_tokenizer_beside_the_graphs_gives_the_networks_ids() -> None:
+    model = LateText(replace(TINY.late, text="minilm"))
+    ((name, text),) = task.export_files(model).items()
+    assert name == "refer-tokenizer.json" and task.export_files(task.build(TINY)) == {}
+    tokenizer = Tokenizer.from_str(text)
+    asked = ["dog", "the réd dress, on the left", "a " * 50 + "dog", "x"]
+    ids, mask = tokenise(asked, MOST_IDS)
+    encoded = tokenizer.encode_batch(asked)
+    assert [e.ids for e in encoded] == ids.tolist() and [e.attention_mask for e in encoded] == mask.int().tolist()
+    assert ids.shape[1] == MOST_IDS
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("length", [2, 3, 13, MOST_IDS])
+def test_the_sentence_graph_takes_any_number_of_ids(model: LateText, length: int, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    module, inputs, outputs, axes = exports.sentence(model)
+    assert axes == {"ids": {0: "n", 1: "l"}}
+    path = tmp_path / "sentence.onnx"
+    to_onnx(module, inputs, outputs, axes, path)
+    ids = torch.randint(1, 500, (3, length))
+    ids[1, length // 2 + 1 :] = 0
+    found = runtime.InferenceSession(path).run(None, {"ids": ids.numpy()})
+    for ours, theirs in zip(module(ids), found, strict=True):
+        close(theirs, ours, 1e-4)
 
 
 # The paper's network, small
@@ -1052,8 +1367,8 @@ def test_folders_in_a_folder_are_read_one_after_the_other(tmp_path: Path) -> Non
     both = data.scenes(tmp_path, "all")
     assert both == data.scenes(tmp_path / "cats", "all") + data.scenes(tmp_path / "dogs", "all") and len(both) == 26
     assert data.scenes(tmp_path, "test") == both
-    train, val = (data.scenes(tmp_path, split) for split in ("train", "val"))
-    assert val and train + val == sorted(both, key=lambda s: (s in val, both.index(s)))
+    train, tune, val = (data.scenes(tmp_path, split) for split in ("train", data.TUNE, "val"))
+    assert val and sorted([*train, *tune, *val], key=both.index) == both  # what is reported is not what is chosen on
 
 
 def test_official_splits_of_videos_are_kept(tmp_path: Path) -> None:

@@ -88,7 +88,9 @@ class Config:
     prediction_size: int = 0
     """The same for predictions; 0: as in training. A little more than in training finds small things better."""
     sentences: int = 4
-    """Sentences per picture and training step."""
+    """Sentences per picture and training step; every second one is true of nothing in the picture."""
+    masks: int = 8
+    """How many of the true ones among them are trained at full resolution, the costliest part; the others coarsely."""
     augment: bool = True
     """Train on random views (crops, mirrored, two pictures side by side); the paper takes whole pictures."""
     late: Late = field(default_factory=Late)
@@ -115,10 +117,12 @@ PRESETS: dict[str, Config] = {
         late=Late(
             "conv", "words", width=64, layers=2, heads=4, feedforward=128, mask_channels=(32, 16), frozen_blocks=0,
         ),
-        train=TrainConfig(steps=480, batch_size=16, lr=3e-3, warmup=20, clip_norm=1.0),
+        train=TrainConfig(steps=900, batch_size=16, lr=2e-3, warmup=20, clip_norm=1.0),
     ),
     "small": Config(
         prediction_size=448,
+        sentences=6,
+        masks=1,
         train=TrainConfig(
             steps=3800, batch_size=8, lr=6e-4, lr_scale=(("image", 0.15), ("align", 0.15)), weight_decay=0.02,
             warmup=200, clip_norm=1.0, ema=0.998, checkpoint_every=200,

@@ -1,4 +1,5 @@
-"""Numbers of an evaluation: mIoU, oIoU and Pr@50..90 by kind of sentence, beside answers that cost nothing.
+"""Numbers of an evaluation: mIoU, oIoU and Pr@50..90 by kind of sentence, beside answers that cost nothing; how often
+what is there and what is not there is found; how well scores are shares of right answers; how well things are counted.
 
 CRIS and the work before it report the mean of the samples' IoUs ("IoU", here mIoU), LAVT and later work the overall one
 (all intersections over all unions, oIoU, cIoU). The two cannot be compared, so both are printed.
@@ -18,11 +19,12 @@ from torch import nn
 from percepta.contract import Batch, Evaluation, Loader
 from percepta.metrics import Metric, interval
 from percepta.metrics.masks import intersection_union, iou, overall_iou, precision_at
-from percepta.report import Block, Dots, Gallery, Heading
+from percepta.report import Block, Dots, Gallery, Heading, Table
 from percepta.systems.refer.model import config_of
 from percepta.systems.refer.predict import Result, open_session
 
-NEUTRAL = "the thing"  # a sentence that says nothing: what the network takes when it is not told
+FOUND = "found, "  # what the kinds of `data.promises` begin with
+BINS = 10  # of scores, for the reliability
 KEPT = 0.9  # share of the present things whose score the threshold for "not found" keeps
 
 
@@ -40,6 +42,9 @@ class Row:
         union: pixels in either.
         trivial: IoU of every trivial answer by its name.
         choice: whether the picture has two or more things to choose from.
+        fit: highest fit of the sentence with a place by the encoders alone; none for the paper's network.
+        things: how many things fit; 0: not known.
+        counted: how many things the network marks apart, where it was asked to.
     """
 
     kind: str
@@ -51,6 +56,9 @@ class Row:
     union: int
     trivial: dict[str, float]
     choice: bool
+    fit: float = float("nan")
+    things: int = 0
+    counted: int = 0
 
     @property
     def iou(self) -> float:
@@ -75,6 +83,8 @@ def evaluate(model: nn.Module, loader: Loader, *, examples: int = 0) -> Evaluati
     blocks: list[Block] = []
     if examples and kinds:
         blocks.append(Dots("mIoU by kind of sentence, beside answers that cost nothing", kinds))
+    if examples and (promised := [r for r in rows if r.kind.startswith(FOUND)]):
+        blocks += [Heading("Scores and shares of right answers"), Table(RELIABILITY, reliability(promised))]
     if answers:
         blocks += [Heading("Answers"), Gallery(answers)]
     return Evaluation(metrics, blocks)
@@ -114,25 +124,33 @@ def collect(
 def _picture(session: Any, batch: Batch, i: int, other: str) -> tuple[list[Row], list[Any]]:
     """The rows of one picture, and its answers."""
     sentences, masks = batch["sentences"][i], batch["masks"][i]
-    *answers, neutral, swapped = session.predict([*sentences, NEUTRAL, other])
+    none = [""] * len(sentences)
+    things, bare = (batch[name][i] if name in batch else none for name in ("counts", "bare"))
+    asked = list(dict.fromkeys([*sentences, *filter(None, bare), other]))
+    # a few at a time: the network's memory grows with them
+    answers = {a.sentence: a for at in range(0, len(asked), 8) for a in session.predict(asked[at : at + 8])}
     different = {mask.tobytes() for mask in masks if mask.any()}
     rows = []
-    for sentence, kind, truth, answer in zip(sentences, batch["kinds"][i], masks, answers, strict=True):
-        present = bool(truth.any())
+    for j, (sentence, kind, truth) in enumerate(zip(sentences, batch["kinds"][i], masks, strict=True)):
+        answer, present = answers[sentence], bool(truth.any())
+        activation = session.activation_map(sentence)
         trivial: dict[str, float] = {}
-        if present:
-            trivial = {
-                "ellipse": iou(ellipse(*truth.shape), truth),
-                "the thing": iou(neutral.probability > 0.5, truth),
-                "swapped": iou(swapped.mask, truth),
-            }
-            activation = session.activation_map(sentence)
+        if present and not kind.startswith(FOUND):
+            trivial = {"ellipse": iou(ellipse(*truth.shape), truth), "swapped": iou(answers[other].mask, truth)}
             if activation is not None:
                 trivial["activation map"] = iou(activation > (activation.max() + activation.min()) / 2, truth)
+            if bare[j]:
+                trivial["without the side"] = iou(answers[bare[j]].mask, truth)
         overlap, union = intersection_union(answer.mask, truth)
-        group, score = batch["groups"][i], float(answer.score)
-        rows.append(Row(kind, group, present, score, answer.found, overlap, union, trivial, len(different) > 1))
-    return rows, answers
+        count = int(things[j] or 0)
+        rows.append(
+            Row(
+                kind, batch["groups"][i], present, float(answer.score), answer.found, overlap, union, trivial,
+                len(different) > 1, float("nan") if activation is None else float(activation.max()), count,
+                len(session.predict(sentence, every=True)) if 2 <= count <= 5 else 0,
+            )
+        )  # fmt: skip
+    return rows, [answers[sentence] for sentence in sentences]
 
 
 def ellipse(height: int, width: int) -> Bool[np.ndarray, "h w"]:
@@ -146,37 +164,101 @@ def summary(rows: list[Row]) -> dict[str, Metric]:
 
     Returns:
         "mIoU <kind>" with an interval over groups (pictures or videos) and, as baselines, the IoU of a centred ellipse,
-        of the network asked for "the thing", of a class-activation map, and of the network given another picture's
-        sentence ("swapped"; on pictures with two or more things to choose from it is also a row of its own: "mIoU lost
-        when swapped"); "oIoU <kind>"; over all present things "mIoU", "oIoU" and "Pr@50" … "Pr@90"; "not found"
-        (share of absent things answered so at the network's own threshold, with the share of present ones kept as its
-        baseline) and "not found at 90 % kept".
+        of a class-activation map, and of the network given another picture's sentence ("swapped"; on pictures with two
+        or more things to choose from it is also a row of its own: "mIoU lost when swapped"), for sides also of the
+        network that is not told the side; "oIoU <kind>"; over all present things "mIoU", "oIoU" and "Pr@50" … "Pr@90";
+        "not found" (share of absent things answered so at the network's own threshold, with the share of present ones
+        kept as its baseline) and "not found at 90 % kept"; and what `promised` gives.
     """
     out: dict[str, Metric] = {}
-    present = [r for r in rows if r.present]
+    plain = [r for r in rows if not r.kind.startswith(FOUND)]
+    present = [r for r in plain if r.present]
     if present:
         out["mIoU"] = _mean([r.iou for r in present], present, _trivial(present))
         out["oIoU"] = Metric(_overall(present), n=len(present))
         shares = precision_at([r.iou for r in present])
         out |= {f"Pr@{round(100 * at)}": Metric(value, n=len(present)) for at, value in shares.items()}
     kinds: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
+    for row in plain:
         kinds[row.kind].append(row)
     for kind, some in sorted(kinds.items()):
         here = [r for r in some if r.present]
         if here:
             out[f"mIoU {kind}"] = _mean([r.iou for r in here], here, _trivial(here))
             out[f"oIoU {kind}"] = Metric(_overall(here), n=len(here))
+    sides = [r for r in present if "without the side" in r.trivial]
+    if sides:
+        gain = [r.iou - r.trivial["without the side"] for r in sides]
+        out["mIoU gained by the side"] = _mean(gain, sides, {})
     choice = [r for r in present if r.choice]
     if choice:
         lost = [r.iou - r.trivial["swapped"] for r in choice]
         out["mIoU lost when swapped"] = _mean(lost, choice, {})
-    absent = [r for r in rows if not r.present]
+    absent = [r for r in plain if not r.present]
     if absent and present:
         kept = float(np.mean([r.found for r in present]))
         out["not found"] = _mean([float(not r.found) for r in absent], absent, {"present kept": kept})
         limit = np.quantile([r.score for r in present], 1 - KEPT)
         out["not found at 90 % kept"] = _mean([float(r.score < limit) for r in absent], absent, {"chance": 1 - KEPT})
+    return out | promised([r for r in rows if r.kind.startswith(FOUND)])
+
+
+def promised(rows: list[Row]) -> dict[str, Metric]:
+    """How often what is there, and what is not, is found, how far scores are from shares, and how far counts are off.
+
+    Args:
+        rows: of the kinds of `data.promises`.
+
+    Returns:
+        "<kind>", the share found, beside answers that find as often whatever is asked ("by chance") and the
+        class-activation map with a threshold that finds as much of what is there; "calibration error" (mean distance
+        of scores from shares of `reliability`); "count error"
+        on pictures with two to five of a class, beside always answering one, and always two.
+    """
+    if not rows:
+        return {}
+    out: dict[str, Metric] = {}
+    there = np.array([r.present for r in rows])
+    found, fit = np.array([r.found for r in rows]), np.array([r.fit for r in rows])
+    chance = float((found[there].mean() if there.any() else 0) + (found[~there].mean() if (~there).any() else 0)) / 2
+    limit = np.quantile(fit[there], 1 - found[there].mean()) if there.any() else np.nan
+    for kind in sorted({r.kind for r in rows}):
+        some = [r for r in rows if r.kind == kind]
+        baselines = {"by chance": chance}
+        if np.isfinite(limit):
+            baselines["activation map"] = float(np.mean([r.fit >= limit for r in some]))
+        out[kind] = _mean([float(r.found) for r in some], some, baselines)
+    if there.any() and not there.all():
+        bins = reliability(rows)
+        error = sum(weight * abs(score - share) for _, weight, score, share in bins)
+        out["calibration error"] = Metric(float(error), n=len(rows))
+    several = [r for r in rows if 2 <= r.things <= 5]
+    if several:
+        off = {n: float(np.mean([abs(r.things - n) for r in several])) for n in (1, 2)}
+        values = [float(abs(r.counted - r.things)) for r in several]
+        out["count error"] = _mean(values, several, {"always one": off[1], "always two": off[2]})
+    return out
+
+
+RELIABILITY = ["score", "share of the answers", "mean score", "share of right answers"]
+
+
+def reliability(rows: list[Row]) -> list[tuple[str, float, float, float]]:
+    """Of the answers with scores in each tenth: how many they are, their mean score, and how often the thing is there.
+
+    What is there counts as much as what is not, as if half of all sentences were true.
+    """
+    there = np.array([r.present for r in rows])
+    score = np.array([r.score for r in rows])
+    weight = np.where(there, 0.5 / max(there.sum(), 1), 0.5 / max((~there).sum(), 1))
+    place = np.minimum((score * BINS).astype(int), BINS - 1)
+    out = []
+    for i in range(BINS):
+        here = place == i
+        if here.any():
+            total = float(weight[here].sum())
+            mean, share = (float((weight[here] * x[here]).sum()) / total for x in (score, there))
+            out.append((f"{i / BINS:.1f} to {(i + 1) / BINS:.1f}", total / float(weight.sum()), mean, share))
     return out
 
 
@@ -186,8 +268,9 @@ def _overall(rows: list[Row]) -> float:
 
 def _trivial(rows: list[Row]) -> dict[str, float]:
     names = {name for r in rows for name in r.trivial}
-    order = [n for n in ("ellipse", "the thing", "activation map", "swapped") if n in names]
-    return {name: float(np.mean([r.trivial[name] for r in rows])) for name in order}
+    order = [n for n in ("ellipse", "activation map", "swapped", "without the side") if n in names]
+    some = {name: [r.trivial[name] for r in rows if name in r.trivial] for name in order}
+    return {name: float(np.mean(values)) for name, values in some.items() if len(values) == len(rows)}
 
 
 def _mean(values: list[float] | Float[np.ndarray, " n"], rows: list[Row], baselines: dict[str, float]) -> Metric:

@@ -1,6 +1,7 @@
 """The networks cut into parts that have an ONNX graph: picture, sentence, and the answer to both.
 
-The tokenizers stay outside: graphs take word ids.
+The tokenizer stays outside: graphs take word ids. That of `small` is written beside them as a file that the package
+`tokenizers` reads (`Tokenizer.from_file`).
 """
 
 from __future__ import annotations
@@ -8,11 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from percepta.contract import Graph
+from percepta.nn.text import TextEncoder, tokenizer
 from percepta.systems.refer.cris import CRIS
-from percepta.systems.refer.model import LateText, Pixels
+from percepta.systems.refer.model import MOST_IDS, LateText, Pixels
 
 
 class Picture(nn.Module):
@@ -29,7 +32,7 @@ class Picture(nn.Module):
 
 
 class Sentence(nn.Module):
-    """Word ids (n l, 0 pads) to word vectors and a sentence vector."""
+    """Word ids (n l, 0 pads; l from 2 to 32) to word vectors and a sentence vector."""
 
     def __init__(self, model: LateText | CRIS) -> None:
         super().__init__()
@@ -42,7 +45,10 @@ class Sentence(nn.Module):
 
 
 class Reply(nn.Module):
-    """What is kept of one picture, and n sentences, to n masks' logits at a quarter of the picture, and presence."""
+    """What is kept of one picture, and n sentences, to n masks' logits at a quarter of it, presence, and middles.
+
+    Middles are logits of places at a sixteenth of the picture.
+    """
 
     def __init__(self, model: LateText) -> None:
         super().__init__()
@@ -50,8 +56,8 @@ class Reply(nn.Module):
 
     def forward(
         self, s16: Tensor, s8: Tensor, s4: Tensor, places: Tensor, tokens: Tensor, sentence: Tensor, ids: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Logits of the mask and of the thing being there.
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits of the mask, of the thing being there, and of middles.
 
         Args:
             s16: features at stride 16.
@@ -64,7 +70,7 @@ class Reply(nn.Module):
         """
         owner = torch.zeros_like(ids[:, 0])
         said = self.model.answer(Pixels(s16, s8, s4, places), self.model.adapt(tokens, ids > 0, sentence), owner)
-        return said.logits, said.presence
+        return said.logits, said.presence, said.centres
 
 
 class CrisReply(nn.Module):
@@ -98,7 +104,7 @@ def picture(model: Any) -> Graph:
 def sentence(model: Any) -> Graph:
     """The graph of `Sentence`."""
     # CLIP's attention writes the number of sentences into the graph: the paper's network takes one at a time.
-    free = {} if isinstance(model, CRIS) else {"ids": {0: "n"}}
+    free = {} if isinstance(model, CRIS) else {"ids": {0: "n", 1: "l"}}
     return Sentence(model), {"ids": ids(model)}, ["tokens", "sentence"], free
 
 
@@ -110,8 +116,8 @@ def reply(model: Any) -> Graph:
     example = {**dict(zip(names, kept, strict=True)), "tokens": tokens, "sentence": state, "ids": words}
     if isinstance(model, CRIS):
         return CrisReply(model), example, ["logits"], {}
-    free = {name: {0: "n"} for name in ("tokens", "sentence", "ids")}
-    return Reply(model), example, ["logits", "presence"], free
+    free = {"tokens": {0: "n", 1: "l"}, "sentence": {0: "n"}, "ids": {0: "n", 1: "l"}}
+    return Reply(model), example, ["logits", "presence", "centres"], free
 
 
 def ids(model: Any) -> Tensor:
@@ -120,6 +126,16 @@ def ids(model: Any) -> Tensor:
         end = model.backbone.token_embedding.num_embeddings - 1
         return torch.tensor([[3, 5, 7, end, 0, 0, 0]])
     return torch.tensor([[3, 5, 7, 9, 11, 13, 15], [3, 5, 7, 9, 0, 0, 0]])
+
+
+def export_files(model: Any) -> dict[str, str]:
+    """What stands beside the graphs, by name: the tokenizer of MiniLM, which pads with 0 and cuts at 32 word pieces."""
+    if isinstance(model, CRIS) or not isinstance(model.text, TextEncoder):
+        return {}
+    made = Tokenizer.from_str(tokenizer().to_str())
+    made.enable_truncation(MOST_IDS)
+    made.enable_padding(pad_id=0, pad_token="[PAD]")
+    return {"refer-tokenizer.json": made.to_str(pretty=False)}
 
 
 EXPORTS = {"picture": picture, "sentence": sentence, "reply": reply}

@@ -15,8 +15,9 @@ from percepta.systems.refer.cris import CRIS, tokenize
 def loss(model: nn.Module, batch: Batch, step: Step) -> dict[str, Tensor]:
     """Binary cross-entropy of every pixel at a quarter of the input size.
 
-    The light network adds Dice, both on the decoder's coarse answer, and cross-entropy of the thing being there at all.
-    What is absent has no Dice: its mask is pushed to empty by cross-entropy alone.
+    The light network adds Dice, both on the decoder's coarse answer, cross-entropy of the thing being there at all, and
+    the focal loss of the places where things have their middle. What is absent has a coarse mask only, which is pushed
+    to empty by cross-entropy: whether the thing is there is for the presence to say.
 
     Args:
         model: either network.
@@ -32,26 +33,54 @@ def loss(model: nn.Module, batch: Batch, step: Step) -> dict[str, Tensor]:
         words = tokenize(batch["sentences"], model.word_len).to(target.device)
         logits = model(clip.normalise(batch["image"])[batch["owner"]], words)
         return {"loss": text_to_pixel(logits, (target[:, None] > 0.5).float())}
-    answer = model(batch["image"], batch["sentences"], batch["owner"])
+    masked = batch["masked"]
+    answer = model(batch["image"], batch["sentences"], batch["owner"], masked)
     logits, coarse = answer.logits.float(), answer.coarse.float()
     small = functional.adaptive_avg_pool2d(target[:, None], coarse.shape[-2:])[:, 0]
-    pixel = functional.binary_cross_entropy_with_logits(logits, target, reduction="none").mean((1, 2))
+    full = target[masked]
+    pixel = functional.binary_cross_entropy_with_logits(logits, full, reduction="none").mean((1, 2))
     rough = functional.binary_cross_entropy_with_logits(coarse, small, reduction="none").mean((1, 2))
-    shape, outline = dice(logits.sigmoid(), target), dice(coarse.sigmoid(), small)
-    there = functional.binary_cross_entropy_with_logits(answer.presence.float(), present)
-    mask = (pixel + present * shape + 0.5 * rough + 0.5 * present * outline).mean()
+    shape, outline = dice(logits.sigmoid(), full), dice(coarse.sigmoid(), small)
+    # Of what is there only some have a mask, which stand for the others.
+    share = present.mean()
+    mask = share * _mean(pixel + shape) + 0.5 * (rough + present * outline).mean()
+    found = functional.binary_cross_entropy_with_logits(answer.presence.float(), present)
+    middle = focal(answer.centres.float(), batch["centres"], batch["counted"])
     with torch.no_grad():
-        both = ((logits > 0) & (target > 0.5)).sum((1, 2))
-        either = ((logits > 0) | (target > 0.5)).sum((1, 2)).clamp_min(1)
-        iou = (both / either * present).sum() / present.sum().clamp_min(1)
-        right = ((answer.presence > 0).float() == present).float().mean()
+        both = ((logits > 0) & (full > 0.5)).sum((1, 2))
+        either = ((logits > 0) | (full > 0.5)).sum((1, 2)).clamp_min(1)
+        right = ((answer.presence > 0).float() == present).float()
     return {
-        "loss": mask + 0.25 * there,
-        "pixel": pixel.mean(),
-        "iou": iou,
-        "presence": there,
-        "presence_right": right,
+        "loss": mask + found + 0.1 * middle,
+        "pixel": _mean(pixel),
+        "iou": _mean(both / either),
+        "presence": found,
+        "middle": middle,
+        "present_right": (right * present).sum() / present.sum().clamp_min(1),
+        "absent_right": (right * (1 - present)).sum() / (1 - present).sum().clamp_min(1),
     }
+
+
+def _mean(values: Float[Tensor, " n"]) -> Float[Tensor, ""]:
+    """The mean; 0 of nothing."""
+    return values.sum() / max(len(values), 1)
+
+
+def focal(
+    logits: Float[Tensor, "n h w"], target: Float[Tensor, "n h w"], weight: Float[Tensor, " n"]
+) -> Float[Tensor, ""]:
+    """The focal loss of bumps, over the number of their tops (CenterNet, Zhou et al. 2019, equation 1).
+
+    Args:
+        logits: of a middle.
+        target: 1 at middles, less around them.
+        weight: 0 for maps whose middles are not known.
+    """
+    p = logits.sigmoid()
+    top = (target == 1).float()
+    there = top * (1 - p) ** 2 * functional.logsigmoid(logits)
+    around = (1 - top) * (1 - target) ** 4 * p**2 * functional.logsigmoid(-logits)
+    return -((there + around).sum((1, 2)) * weight).sum() / (top.sum((1, 2)) * weight).sum().clamp_min(1)
 
 
 def text_to_pixel(logits: Float[Tensor, "b 1 h w"], mask: Float[Tensor, "b 1 H W"]) -> Float[Tensor, ""]:

@@ -2,7 +2,8 @@
 
 A picture is encoded once (`encode_image`: encoder and neck), a sentence once (`encode_text`), and only `answer` sees
 both. Beyond the paper: the neck's text guidance also holds the fit of sentence and place in the image-text space (a
-class-activation map for any words), and one token of the decoder answers whether the thing is there at all.
+class-activation map for any words); whether the thing is there at all is answered from one token of the decoder and
+from what stands, and where, at the places that fit best; each place says whether it is the middle of a thing.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from percepta.nn.transformer import DecoderLayer, EncoderLayer, sine_grid, sine_
 from percepta.systems.refer import Config, Late
 from percepta.systems.refer.cris import CRIS
 
+MOST_IDS = 32  # word pieces of a sentence, start and end included; what is longer is cut
 GREY = 127  # what surrounds a picture that is no square: exactly 0 behind the encoder's normalisation
 
 
@@ -52,14 +54,16 @@ class Answer(NamedTuple):
     """What the network says to n sentences.
 
     Attributes:
-        logits: of the mask, at a quarter of the input size.
+        logits: of the mask, at a quarter of the input size; of m sentences where masks of m were asked for.
         coarse: of the mask, at a sixteenth, from the decoder alone.
         presence: logit of the sentence's thing being in the picture.
+        centres: logit, at a sixteenth, of one of the things that fit having its middle there.
     """
 
-    logits: Float[Tensor, "n h4 w4"]
+    logits: Float[Tensor, "m h4 w4"]
     coarse: Float[Tensor, "n h16 w16"]
     presence: Float[Tensor, " n"]
+    centres: Float[Tensor, "n h16 w16"]
 
 
 class ConvEncoder(nn.Module):
@@ -105,7 +109,7 @@ class WordEncoder(nn.Module):
     ) -> tuple[Float[Tensor, "b l 384"], Float[Tensor, "b 384"]]:
         """Word vectors and sentence vectors, as `nn.text.TextEncoder` gives them."""
         x = self.embedding(ids)
-        place = sine_line(ids.shape[1], x.shape[-1], device=x.device)[None]
+        place = sine_line(MOST_IDS, x.shape[-1], device=x.device)[None, : ids.shape[1]]
         for layer in self.layers:
             x = layer(x, place, mask)
         x = self.out(x)
@@ -164,6 +168,76 @@ class Neck(nn.Module):
         return Pixels(s16, s8, s4, f.head)
 
 
+class Presence(nn.Module):
+    """What the places that fit best add to the logit of the thing being there: what they look like and where they are.
+
+    Side, size and depth words can only be judged against a place, so the numbers of `MEASURES` are multiplied with the
+    sentence, and with the words that matter for it: in the vector of a whole sentence "left" and "right" are nearly
+    the same. The last layer starts at zero: an untrained head adds nothing.
+    """
+
+    MEASURES = ("x", "y", "spread of x", "spread of y", "area", "highest logit", "fit", "highest fit")
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.measures = nn.Linear(len(self.MEASURES), width)
+        self.look, self.where = nn.Linear(width, width), nn.Linear(width, width)
+        self.pick, self.which = nn.Linear(width, 1), nn.Linear(width, width)
+        self.out = nn.Sequential(nn.Linear(5 * width, width), nn.ReLU(), nn.Linear(width, 1))
+        for value in (self.out[2].weight, self.out[2].bias, self.which.weight, self.which.bias):
+            nn.init.zeros_(value)  # type: ignore[arg-type]
+
+    def forward(
+        self,
+        seen: Float[Tensor, "n p c"],
+        asked: Float[Tensor, "n c"],
+        words: Words,
+        coarse: Float[Tensor, "n h w"],
+        fit: Float[Tensor, "n h w"],
+    ) -> Float[Tensor, " n"]:
+        """The logit's second part.
+
+        Args:
+            seen: what the decoder made of each place, row by row.
+            asked: its token of the question.
+            words: the sentence.
+            coarse: logits of the mask.
+            fit: of sentence and place in the image-text space.
+        """
+        h, w = coarse.shape[1:]
+        state, logits = words.state, coarse.detach()
+        matters = self.pick(words.tokens)[..., 0]
+        if words.mask is not None:
+            matters = matters.masked_fill(~words.mask, -1e4)
+        word = (matters.softmax(1)[..., None] * words.tokens).sum(1)
+        weight = logits.flatten(1).softmax(1)
+        x = ((torch.arange(w, device=seen.device, dtype=seen.dtype) + 0.5) / w * 2 - 1).repeat(h)
+        y = ((torch.arange(h, device=seen.device, dtype=seen.dtype) + 0.5) / h * 2 - 1).repeat_interleave(w)
+        mean_x, mean_y = (weight * x).sum(1), (weight * y).sum(1)
+        numbers = torch.stack(
+            (
+                mean_x,
+                mean_y,
+                (weight * (x - mean_x[:, None]) ** 2).sum(1),
+                (weight * (y - mean_y[:, None]) ** 2).sum(1),
+                logits.sigmoid().mean((1, 2)),
+                logits.amax((1, 2)) / 4,
+                (weight * fit.flatten(1)).sum(1),
+                fit.amax((1, 2)),
+            ),
+            1,
+        )
+        look = (weight[..., None] * seen).sum(1)
+        parts = (
+            asked,
+            state,
+            look,
+            look * self.look(state),
+            self.measures(numbers) * (self.where(state) + self.which(word)),
+        )
+        return self.out(torch.cat(parts, 1))[:, 0]
+
+
 class LateText(nn.Module):
     """The whole network."""
 
@@ -191,6 +265,9 @@ class LateText(nn.Module):
         self.norm = nn.LayerNorm(c)
         self.coarse = nn.Linear(c, 1)
         self.presence = nn.Sequential(nn.Linear(2 * c, c), nn.ReLU(), nn.Linear(c, 1))
+        self.presence_at = Presence(c)
+        self.centres = nn.Linear(c, 1)
+        nn.init.constant_(self.centres.bias, -4.0)  # few places are the middle of a thing
         # Projector: pixel features and the kernel that the sentence becomes.
         self.to8, self.to4 = nn.Conv2d(c, c8, 1), nn.Conv2d(c8, c4, 1)
         self.mix8, self.mix4 = refine(c8), refine(c4)
@@ -202,7 +279,7 @@ class LateText(nn.Module):
 
     def encode_text(self, sentences: Sequence[str]) -> Words:
         """n sentences; those beyond 32 word pieces are cut."""
-        tokens, mask, sentence = self.text.encode(sentences, 32)
+        tokens, mask, sentence = self.text.encode(sentences, MOST_IDS)
         # One sentence has no padding, and attention without a mask is faster.
         return self.adapt(tokens, mask if len(sentences) > 1 else None, sentence)
 
@@ -218,13 +295,16 @@ class LateText(nn.Module):
         """
         return Words(self.words(tokens), mask, self.sentence(sentence), self.align.text(sentence))
 
-    def answer(self, pixels: Pixels, words: Words, owner: Int[Tensor, " n"]) -> Answer:
+    def answer(
+        self, pixels: Pixels, words: Words, owner: Int[Tensor, " n"], masked: Bool[Tensor, " n"] | None = None
+    ) -> Answer:
         """Sentence i is asked of picture `owner[i]`.
 
         Args:
             pixels: what `encode_image` gave.
             words: what `encode_text` gave.
             owner: the picture of each sentence.
+            masked: which sentences get a mask, the costliest part of an answer; None: all.
         """
         n, (h, w) = owner.shape[0], pixels.s16.shape[-2:]
         scale, shift = self.guide(words.state).chunk(2, -1)
@@ -240,21 +320,34 @@ class LateText(nn.Module):
             x = layer(x, position, words.tokens, words.mask)
         x = self.norm(x)
         asked, seen = x[:, 0], x[:, 1:]
-        coarse = self.coarse(seen).view(n, h, w)
+        coarse, centres = self.coarse(seen).view(n, h, w), self.centres(seen).view(n, h, w)
         both = torch.cat((asked, words.state), -1)
+        presence = self.presence(both)[:, 0]
+        presence = presence + self.presence_at(seen, asked, words, coarse, up(fit, s16)[:, 0] / self.fit_scale)
+        if masked is not None:
+            seen, both, owner = seen[masked], both[masked], owner[masked]
+            if not len(owner):
+                return Answer(coarse.new_zeros(0, *pixels.s4.shape[-2:]), coarse, presence, centres)
         s8 = self.mix8(up(self.to8(seen.unflatten(1, (h, w)).movedim(-1, 1)), pixels.s8) + each(pixels.s8, owner))
         s4 = self.mix4(up(self.to4(s8), pixels.s4) + each(pixels.s4, owner))
-        return Answer(project(s4, self.kernel(both)), coarse, self.presence(both)[:, 0])
+        return Answer(project(s4, self.kernel(both)), coarse, presence, centres)
 
-    def forward(self, image: Float[Tensor, "b 3 h w"], sentences: Sequence[str], owner: Int[Tensor, " n"]) -> Answer:
+    def forward(
+        self,
+        image: Float[Tensor, "b 3 h w"],
+        sentences: Sequence[str],
+        owner: Int[Tensor, " n"],
+        masked: Bool[Tensor, " n"] | None = None,
+    ) -> Answer:
         """Sentence i is asked of picture `owner[i]`.
 
         Args:
             image: RGB 0..1.
             sentences: n of them.
             owner: the picture of each sentence.
+            masked: which sentences get a mask; None: all.
         """
-        return self.answer(self.encode_image(image), self.encode_text(sentences), owner)
+        return self.answer(self.encode_image(image), self.encode_text(sentences), owner, masked)
 
 
 def project(pixels: Float[Tensor, "n c h w"], kernel: Float[Tensor, "n k"]) -> Float[Tensor, "n h w"]:

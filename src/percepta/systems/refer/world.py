@@ -2,7 +2,8 @@
 
 Every picture holds two shapes that differ in exactly what its kind of sentence tells apart (colour, size, shape, or the
 side of a third shape on which they stand), so that a model which ignores that part of the sentence is right half of the
-time at best.
+time at best. Every picture is also asked for what is not in it, in every form: a shape that is there with a colour,
+size or side that it has not, and one that is not there at all.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ KINDS = ("colour", "size", "shape", "relation")
 # Relations and shapes are the hardest, and come twice.
 TURNS = ("colour", "relation", "size", "shape", "relation", "shape")
 SIDES = (("left of", "right of"), ("above", "below"))
+# Kinds of sentences that are true of nothing: what is wrong about them.
+WRONG = ("wrong colour", "wrong size", "wrong side", "absent", "absent size", "absent side")
 LENGTH = {"train": 4096, "val": 256, "test": 256}
 
 
@@ -88,8 +91,11 @@ class Shapes:
         train = self.split == "train"
         rng = np.random.default_rng((self.seed, epoch, index) if train else (2**31, len(self.split), index))
         pixels, asks = world(self.config.size, rng, TURNS[index % len(TURNS)])
-        if train:  # the pair first, what else is there and what is not in turn
-            asks = [*asks[:2], *(asks[2:] if rng.random() < 0.5 else asks[:1:-1])][: self.config.sentences]
+        if train:  # the pair first, then two of what is not there, or one and what else is there
+            false = [a for a in asks if not a.present]
+            false = [false[i] for i in rng.permutation(len(false))]
+            rest = [asks[2], *false] if rng.random() < 0.5 else false
+            asks = [*asks[:2], *rest][: self.config.sentences]
         return {
             "image": torch.from_numpy(pixels).permute(2, 0, 1).float() / 255,
             "asks": asks,
@@ -98,7 +104,7 @@ class Shapes:
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
         if self.split == "train":
-            return training_batch(samples)
+            return training_batch(samples, self.config.masks)
         return {
             "pictures": [s["image"] for s in samples],
             "sentences": [[a.sentence for a in s["asks"]] for s in samples],
@@ -109,7 +115,7 @@ class Shapes:
 
 
 def world(side: int, rng: np.random.Generator, kind: str) -> tuple[np.ndarray, list[Ask]]:
-    """A picture (side side 3, uint8) and its sentences: two of the kind, one for what else is there, one absent.
+    """A picture (side side 3, uint8) and its sentences: two of the kind, one for what else is there, and false ones.
 
     Args:
         side: of the picture, in pixels.
@@ -149,8 +155,36 @@ def world(side: int, rng: np.random.Generator, kind: str) -> tuple[np.ndarray, l
         below &= ~masks[2]
     asks = [Ask(word, mask, kind) for word, mask in zip(words, masks, strict=False)]
     asks.append(Ask(f"the {other['colour']} {other['form']}", masks[2], "plain"))
-    asks.append(Ask(f"the {colours[3]} {rng.choice(FORMS)}", np.zeros((side, side), bool), "absent", False))
-    return pixels, asks
+    empty = np.zeros((side, side), bool)
+    return pixels, asks + [Ask(words, empty, wrong, False) for wrong, words in untrue(shapes, colours[3], rng)]
+
+
+def untrue(shapes: list[Shape], colour: str, rng: np.random.Generator) -> list[tuple[str, str]]:
+    """(kind of WRONG, sentence) of what is true of nothing in a picture.
+
+    Args:
+        shapes: the pair, then the third.
+        colour: one that no shape has.
+        rng: where the draws come from.
+    """
+    one, third = shapes[int(rng.integers(2))], shapes[2]
+    form, size, (first, second) = str(rng.choice(FORMS)), str(rng.choice(list(SIZES))), SIDES[int(rng.integers(2))]
+    side = first if rng.random() < 0.5 else second
+    out = [
+        ("wrong colour", f"the {colour} {one.form}"),
+        ("absent", f"the {colour} {form}"),
+        ("absent size", f"the {size} {colour} {form}"),
+        ("absent side", f"the {colour} {form} {side} the {third.colour} {third.form}"),
+    ]
+    other = next(s for s in SIZES if s != third.size)
+    out.append(("wrong size", f"the {other} {third.colour} {third.form}"))
+    alike = [s for s in shapes[:2] if (s.colour, s.form) == (one.colour, one.form)]
+    for axis, pair in enumerate(SIDES):
+        gaps = [(s.x, s.y)[axis] - (third.x, third.y)[axis] for s in alike]
+        for word, no in zip(pair, (min(gaps) > 0.15, max(gaps) < -0.15), strict=True):
+            if no:  # all of them stand clearly on the other side
+                out.append(("wrong side", f"the {one.colour} {one.form} {word} the {third.colour} {third.form}"))
+    return out
 
 
 def _apart(rng: np.random.Generator) -> list[tuple[float, float]]:
