@@ -1,15 +1,15 @@
 """Numbers of motion forecasting on real recordings. Each part can be run alone and goes on where it was stopped.
 
-    python benchmarks/forecast.py --data DATA --part levels                      what needs no learning
-    python benchmarks/forecast.py --data DATA --part people --out runs/forecast  five scenes left out, three seeds each
-    python benchmarks/forecast.py --data DATA --part cars --out runs/forecast    three folds, three seeds, with lanes
-    and without python benchmarks/forecast.py --data DATA --part ship --out runs/forecast    trained on everything, for
-    the weights that ship python benchmarks/forecast.py --part speed                                   a session of 50
-    agents
+    python benchmarks/forecast.py --data DATA --part levels     what needs no learning
+    python benchmarks/forecast.py --data DATA --part people     five scenes left out, a network for each and each seed
+    python benchmarks/forecast.py --data DATA --part cars       three folds, with lanes and without, for each seed
+    python benchmarks/forecast.py --data DATA --part ship       trained on everything, for the weights that ship
+    python benchmarks/forecast.py --part speed                  a session of 50 agents
+    python benchmarks/forecast.py --data DATA --part train --runs people-eth-0 cars-lanes-2-1 ship-small    only these
 
-DATA is the folder with the recordings (`forecast`). `--jobs I N` trains only every N-th run, so that N processes share
-the work; run the part again without it to gather the table. Nothing is chosen by what is reported: settings are those
-of the presets.
+DATA is the folder with the recordings (`forecast`). Runs are kept in --out; `--jobs I N` trains only every N-th run, so
+that N processes share the work; run the part again without it to gather the table. Nothing is chosen by what is
+reported: settings are those of the presets.
 """
 
 from __future__ import annotations
@@ -101,23 +101,40 @@ def levels(args: argparse.Namespace) -> None:
 # ---------------------------------------------------------------------------------------------------------- training
 
 
-def trained(name: str, config: Config, args: argparse.Namespace) -> tuple[Any, float]:
-    """The system of a run, which is trained where that was not done; and the seconds that its training took."""
+def config_of(name: str) -> Config:
+    """The settings of a run: people-SCENE-SEED, cars-lanes-FOLD-SEED, cars-none-FOLD-SEED, ship-PRESET."""
+    kind, what, *rest = name.split("-")
+    if kind == "ship":
+        return replace(PRESETS[what], fold=-1)
+    base = PRESETS["people" if kind == "people" else "small"]
+    base = replace(base, train=replace(base.train, seed=int(rest[-1])))
+    if kind == "people":
+        return replace(base, fold=eth_ucy.SCENES.index(what))
+    return replace(base, fold=int(rest[0]), lanes=what == "lanes")
+
+
+def trained(name: str, args: argparse.Namespace) -> Any:
+    """The system of a run, which is trained where that was not done."""
     out = args.out / name
+    if name.startswith("published-"):
+        file = args.published / name.removeprefix("published-") / "val_best.pth"
+        return percepta.load("forecast", preset="social-stgcnn", weights=file, device="cpu")
     if not (out / "done").is_file():
-        began = time.perf_counter()
         print(f"{name}: training", flush=True)
-        training.train("forecast", config, root=args.data, out=out, device="cpu", progress=_told(name, began))
-        write_atomically(out / "done", f"{time.perf_counter() - began:.0f}")
-    return percepta.load(out, system="forecast", device="cpu"), float((out / "done").read_text())
+        tell = _told(name, out / "seconds")
+        training.train("forecast", config_of(name), root=args.data, out=out, device="cpu", progress=tell)
+        write_atomically(out / "done", "")
+    return percepta.load(out, system="forecast", device="cpu")
 
 
-def scored(name: str, config: Config, args: argparse.Namespace) -> dict[int, Rows]:
+def scored(name: str, args: argparse.Namespace) -> dict[int, Rows]:
     """The numbers of every held-out agent of a run, kept beside it."""
     kept = args.out / name / "rows.json"
-    system, _ = trained(name, config, args)
     if not kept.is_file():
-        test = samples.data(system.config, "test", args.data)
+        system, config = trained(name, args), None
+        if name.startswith("published-"):
+            config = replace(system.config, fold=eth_ucy.SCENES.index(name.removeprefix("published-")))
+        test = samples.data(config or system.config, "test", args.data)
         assert test is not None
         with torch.inference_mode():
             found = collect(system.model, batches(test, 16))
@@ -128,10 +145,15 @@ def scored(name: str, config: Config, args: argparse.Namespace) -> dict[int, Row
     return {int(k): Rows(**v) for k, v in json.loads(kept.read_text()).items()}
 
 
-def _told(name: str, began: float) -> Any:
+def _told(name: str, seconds: Path) -> Any:
+    """Says how far a training is, and keeps how long it took, in seconds of one core."""
+    before, began = float(seconds.read_text()) if seconds.is_file() else 0.0, time.process_time()
+
     def tell(done: int, total: int, values: Mapping[str, float]) -> None:
-        if done % 200 == 0:
-            print(f"{name}: {done}/{total}, loss {values['loss']:.3f}, {time.perf_counter() - began:.0f} s", flush=True)
+        if done % 100 == 0 or done == total:
+            took = before + time.process_time() - began
+            write_atomically(seconds, f"{took:.0f}")
+            print(f"{name}: {done}/{total}, loss {values['loss']:.3f}, {took:.0f} s of a core", flush=True)
 
     return tell
 
@@ -146,51 +168,80 @@ def mine(args: argparse.Namespace, runs: Sequence[Any]) -> list[Any]:
 
 
 def people(args: argparse.Namespace) -> None:
-    """Leave one scene out, 8 steps to 12: five scenes, three seeds."""
-    base = PRESETS["people"]
-    runs = [(f"people-{scene}-{seed}", scene, seed) for seed in args.seeds for scene in eth_ucy.SCENES]
-    for name, scene, seed in mine(args, runs):
-        config = replace(base, fold=eth_ucy.SCENES.index(scene), train=replace(base.train, seed=seed))
-        scored(name, config, args)
+    """Leave one scene out, 8 steps to 12: five scenes, three seeds; beside them the published Social-STGCNN."""
+    names = [f"people-{scene}-{seed}" for seed in args.seeds for scene in eth_ucy.SCENES]
+    names += [f"published-{scene}" for scene in eth_ucy.SCENES if args.published is not None]
+    for name in () if args.finished else mine(args, names):
+        scored(name, args)
     if args.jobs[1] > 1:
         return
     values: dict[str, Metric] = {}
     tables = []
     for title, least in (("all walkers", 1), ("windows of two and more", 2)):
-        means: dict[str, list[float]] = {key: [] for key in PEOPLE}
         lines = []
-        every = Rows()
-        for scene in eth_ucy.SCENES:
-            line = [scene]
-            for key in PEOPLE:
-                per_seed = []
-                for seed in args.seeds:
-                    (rows,) = scored(f"people-{scene}-{seed}", base, args).values()
-                    keep = np.array(rows.values["in the window"]) >= least
-                    per_seed.append(float(np.array(rows.values[key])[keep].mean()))
-                label = f"{scene} {key} {title}"
-                values[label] = Metric(float(np.mean(per_seed)), min(per_seed), max(per_seed), int(keep.sum()))
-                means[key].append(float(np.mean(per_seed)))
-                line.append(cell(label, bounds=False))
-            lines.append(line)
-            seeds = [scored(f"people-{scene}-{seed}", base, args)[base.future_steps] for seed in args.seeds]
-            keep = np.flatnonzero(np.array(seeds[0].values["in the window"]) >= least)
-            for key in seeds[0].values:
-                mean = np.mean([np.array(rows.values[key])[keep] for rows in seeds], 0)
-                every.values.setdefault(key, []).extend(mean.tolist())
-            every.groups += [scene] * len(keep)
-            places = np.array(seeds[0].values["last step"])[keep].astype(int) // BLOCK
-            every.recordings += [f"{seeds[0].recordings[i]} {p}" for i, p in zip(keep, places, strict=True)]
-        line = ["mean"]
-        for key, unit in PEOPLE.items():
-            label = f"mean {key} {title}"
-            baselines = {one: f"{key} {end}" for one, end in (("constant velocity", "cv"), ("fan", "fan"))}
-            there = {one: name for one, name in baselines.items() if name in every.values}
-            values[label] = every.metric(key, unit, there)
-            line.append(cell(label))
-        tables.append(Table(["", *PEOPLE], [*lines, line], f"{title}, mean of {len(args.seeds)} seeds"))
-        print(title, {key: round(values[f"mean {key} {title}"].value, 3) for key in PEOPLE})
+        for who, ends in (("small", [f"-{seed}" for seed in args.seeds]), ("Social-STGCNN", [""])):
+            kind = "people" if who == "small" else "published"
+            lines += _scenes(
+                args, who, title, least, {s: [f"{kind}-{s}{e}" for e in ends] for s in eth_ucy.SCENES}, values
+            )
+        caption = f"ETH/UCY, {title}; each scene by networks that were trained without it, all of them that are done."
+        tables.append(Table(["", "networks", *PEOPLE], lines, caption))
     record("forecast", "people", values, tables=tables)
+
+
+def _scenes(
+    args: argparse.Namespace, who: str, title: str, least: int, runs: Mapping[str, list[str]], values: dict[str, Metric]
+) -> list[list[str]]:
+    """Adds the numbers of every scene and their mean; returns the lines of a table.
+
+    Args:
+        args: of the command.
+        who: of the network, for names.
+        title: which windows.
+        least: walkers of a window that counts.
+        runs: of each scene.
+        values: to be added to.
+    """
+    lines, every, done = [], Rows(), 0
+    for scene, names in runs.items():
+        seeds = [scored(name, args)[PRESETS["people"].future_steps] for name in names if _is_done(name, args)]
+        if not seeds:
+            continue
+        done += 1
+        keep = np.flatnonzero(np.array(seeds[0].values["in the window"]) >= least)
+        for key in seeds[0].values:
+            mean = np.mean([np.array(rows.values[key])[keep] for rows in seeds], 0)
+            every.values.setdefault(key, []).extend(mean.tolist())
+        every.groups += [scene] * len(keep)
+        places = np.array(seeds[0].values["last step"])[keep].astype(int) // BLOCK
+        every.recordings += [f"{seeds[0].recordings[i]} {p}" for i, p in zip(keep, places, strict=True)]
+        for key, unit in PEOPLE.items():
+            each = [float(np.array(rows.values[key])[keep].mean()) for rows in seeds]
+            label = f"{who} {scene} {key} {title}"
+            values[label] = Metric(float(np.mean(each)), min(each), max(each), len(keep), unit)
+        cells = [cell(f"{who} {scene} {key} {title}", bounds=False) for key in PEOPLE]
+        lines.append([f"{who}, {scene}", str(len(seeds)), *cells])
+    if not done:
+        return []
+    mean = "mean" if done == len(runs) else f"mean of {done}"
+    for other, end in ((who, ""), ("constant velocity", " cv"), ("fan", " fan")):
+        if other != who and who != "small":
+            continue
+        line = [f"{other}, {mean}", ""]
+        for key, unit in PEOPLE.items():
+            label = f"{other} {mean} {key} {title}"
+            if f"{key}{end}" in every.values:
+                values[label] = every.metric(f"{key}{end}", unit, {})
+                line.append(cell(label))
+            else:
+                line.append("")
+        lines.append(line)
+    print(title, who, done, {key: round(every.mean(key), 3) for key in PEOPLE})
+    return lines
+
+
+def _is_done(name: str, args: argparse.Namespace) -> bool:
+    return not args.finished or (args.out / name / "rows.json").is_file()
 
 
 # -------------------------------------------------------------------------------------------------------------- cars
@@ -199,44 +250,71 @@ def people(args: argparse.Namespace) -> None:
 def cars(args: argparse.Namespace) -> None:
     """All recordings with lane maps, split by recording: three folds, three seeds, with lanes and without."""
     base = PRESETS["small"]
-    runs = [(lanes, seed, fold) for seed in args.seeds for fold in range(samples.FOLDS) for lanes in (True, False)]
-    for lanes, seed, fold in mine(args, runs):
-        config = replace(base, fold=fold, lanes=lanes, train=replace(base.train, seed=seed))
-        scored(_car(lanes, fold, seed), config, args)
+    runs = [(lanes, fold, seed) for seed in args.seeds for fold in range(samples.FOLDS) for lanes in (True, False)]
+    for run in () if args.finished else mine(args, runs):
+        scored(_car(*run), args)
     if args.jobs[1] > 1:
         return
+    done = [run for run in runs if _is_done(_car(*run), args)]
+    lanes = {(fold, seed) for with_lanes, fold, seed in done if with_lanes}
+    none = {(fold, seed) for with_lanes, fold, seed in done if not with_lanes}
+    folds = sorted({fold for fold, _ in lanes})
     values: dict[str, Metric] = {}
     tables = []
     for future in (30, 60):
-        pooled = {lanes: _pooled(args, base, lanes, future) for lanes in (True, False)}
+        time_s = f"{future * base.step_s:g} s"
+        rows = _pooled(args, True, lanes, future)
         lines = []
-        for lanes, rows in pooled.items():
-            title = f"{future * base.step_s:g} s {'with lanes' if lanes else 'without lanes'}"
-            for key, unit in CARS.items():
-                names = {one: f"{key} {end}" for one, end in (("constant velocity", "cv"), ("fan", "fan"))}
-                there = {one: name for one, name in names.items() if name in rows.values}
-                values[f"{title} {key}"] = rows.metric(key, unit, there)
-            for group in dict.fromkeys(rows.groups):
-                for key in CARS:
-                    values[f"{title} {group} {key}"] = Metric(rows.by_group(key)[group], n=rows.groups.count(group))
-            lines.append([title, *(cell(f"{title} {key}", ".2f") for key in CARS)])
-            print(title, {key: round(rows.mean(key), 3) for key in CARS}, rows.by_group("minFDE"))
-        one, other = pooled[True], pooled[False]
-        line = ["lanes less no lanes"]
-        for key in CARS:
-            difference = np.array(one.values[key]) - np.array(other.values[key])
-            low, high = grouped_interval(difference.tolist(), one.groups, one.recordings)
-            label = f"{future * base.step_s:g} s lanes less no lanes {key}"
-            values[label] = Metric(one.mean(key) - other.mean(key), low, high, len(difference))
-            line.append(cell(label, "+.2f"))
-        lines.append(line)
-        tables.append(Table(["", *CARS], lines, f"{future * base.step_s:g} s, mean of {len(args.seeds)} seeds"))
-        logs = np.array(one.groups) == "argoverse2"
+        for who, end in (("with lanes", ""), ("fan", " fan"), ("constant velocity", " cv")):
+            _line(f"{time_s} {who}", rows, end, values, lines, {"": str(len(lanes))}.get(end, ""))
+        for group in dict.fromkeys(rows.groups):
+            line = [f"with lanes, {group}", ""]
+            for key in CARS:
+                label = f"{time_s} with lanes {group} {key}"
+                values[label] = Metric(rows.by_group(key)[group], n=rows.groups.count(group))
+                line.append(cell(label, ".2f", bounds=False))
+            lines.append(line)
+        if both := lanes & none:  # equal folds, seeds and steps
+            one, other = (_pooled(args, with_lanes, both, future) for with_lanes in (True, False))
+            _line(f"{time_s} without lanes", other, "", values, lines, str(len(both)))
+            line = ["with lanes less without", str(len(both))]
+            for key in CARS:
+                difference = (np.array(one.values[key]) - np.array(other.values[key])).tolist()
+                low, high = grouped_interval(difference, one.groups, one.units())
+                label = f"{time_s} lanes less no lanes {key}"
+                values[label] = Metric(one.mean(key) - other.mean(key), low, high, len(difference))
+                line.append(cell(label, "+.2f"))
+            lines.append(line)
+        caption = (
+            f"{time_s} ahead, moving vehicles, means over {', '.join(dict.fromkeys(rows.groups))}; held out: "
+            f"{len(folds)} of {samples.FOLDS} thirds of the recordings."
+        )
+        tables.append(Table(["", "networks", *CARS], lines, caption))
+        logs = np.array(rows.groups) == "argoverse2"
         if future == 60 and logs.any():
-            _logs(one, logs, values, tables)
-    seconds = [float(path.read_text()) for path in args.out.glob("cars-*/done")]
-    values["seconds of a training"] = Metric(float(np.mean(seconds)), n=len(seconds), unit="s")
+            _logs(rows, logs, values, tables)
+    seconds = [float(path.read_text()) for path in args.out.glob("*/seconds")]
+    values["seconds of a core for a training"] = Metric(float(np.mean(seconds)), n=len(seconds), unit="s")
     record("forecast", "cars", values, tables=tables)
+
+
+def _line(name: str, rows: Rows, end: str, values: dict[str, Metric], lines: list[list[str]], networks: str) -> None:
+    """Adds a line of a table and its values.
+
+    Args:
+        name: of the line.
+        rows: of the agents.
+        end: of the names of the values: "" ours, " fan", " cv".
+        values, lines: to be added to.
+        networks: how many were trained.
+    """
+    line = [name, networks]
+    for key, unit in CARS.items():
+        known = f"{key}{end}" in rows.values
+        if known:
+            values[f"{name} {key}"] = rows.metric(f"{key}{end}", unit, {})
+        line.append(cell(f"{name} {key}", ".2f", bounds=key == "minFDE") if known else "")
+    lines.append(line)
 
 
 def _logs(rows: Rows, chosen: np.ndarray, values: dict[str, Metric], tables: list[Table]) -> None:
@@ -259,11 +337,18 @@ def _car(lanes: bool, fold: int, seed: int) -> str:
     return f"cars-{'lanes' if lanes else 'none'}-{fold}-{seed}"
 
 
-def _pooled(args: argparse.Namespace, base: Config, lanes: bool, future: int) -> Rows:
-    """Every recording by the networks that did not see it: the mean over seeds of each agent's numbers."""
+def _pooled(args: argparse.Namespace, lanes: bool, runs: set[tuple[int, int]], future: int) -> Rows:
+    """Every recording by the networks that did not see it: the mean over seeds of each agent's numbers.
+
+    Args:
+        args: of the command.
+        lanes: whether the networks saw them.
+        runs: (fold, seed) of each network.
+        future: steps.
+    """
     every = Rows()
-    for fold in range(samples.FOLDS):
-        seeds = [scored(_car(lanes, fold, seed), base, args) for seed in args.seeds]
+    for fold in sorted({fold for fold, _ in runs}):
+        seeds = [scored(_car(lanes, fold, seed), args) for own, seed in sorted(runs) if own == fold]
         rows = [one[future] for one in seeds if future in one]
         if rows:
             mean = {key: np.mean([one.values[key] for one in rows], 0).tolist() for key in rows[0].values}
@@ -281,8 +366,17 @@ def ship(args: argparse.Namespace) -> None:
     """Networks trained on every recording, none held out: those that ship. `people` and `cars` say what they reach."""
     for preset in ("small", "people"):
         if preset in args.presets:
-            trained(f"ship-{preset}", replace(PRESETS[preset], fold=-1), args)
+            trained(f"ship-{preset}", args)
             print(f"percepta.checkpoint.ship(Path('{args.out}/ship-{preset}/model.safetensors'), 'forecast-{preset}')")
+
+
+def train(args: argparse.Namespace) -> None:
+    """Trains the runs that are named, in their order, and scores those that hold something out."""
+    for name in args.runs:
+        if name.startswith("ship-"):
+            trained(name, args)
+        else:
+            scored(name, args)
 
 
 def speed(args: argparse.Namespace) -> None:
@@ -308,15 +402,19 @@ def speed(args: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=["levels", "people", "cars", "ship", "speed"], required=True)
+    parser.add_argument("--part", choices=["levels", "people", "cars", "ship", "train", "speed"], required=True)
     parser.add_argument("--data", type=Path, default=None)
     parser.add_argument("--out", type=Path, default=Path("runs/forecast"))
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     parser.add_argument("--jobs", type=int, nargs=2, default=(1, 1), metavar=("I", "N"))
     parser.add_argument("--presets", nargs="+", default=["small", "people"])
+    parser.add_argument("--runs", nargs="+", default=[], metavar="NAME")
+    parser.add_argument("--finished", action="store_true", help="gather the runs that are done, train none")
+    parser.add_argument("--published", type=Path, default=None, help="folder of Social-STGCNN's published checkpoints")
     parser.add_argument("--weights", type=Path, default=None)
     args = parser.parse_args()
-    {"levels": levels, "people": people, "cars": cars, "ship": ship, "speed": speed}[args.part](args)
+    parts = {"levels": levels, "people": people, "cars": cars, "ship": ship, "train": train, "speed": speed}
+    parts[args.part](args)
 
 
 if __name__ == "__main__":

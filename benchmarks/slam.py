@@ -1,13 +1,14 @@
 """Accuracy and speed of SLAM on real and on rendered sequences, with ablations, in one table.
 
-    python benchmarks/slam.py DATA [--only NAME] [--ablations] [--record] [--vocabulary PATH]
+    python benchmarks/slam.py DATA [--only NAME ...] [--ablations] [--record [NAME]] [--vocabulary PATH]
     python benchmarks/slam.py DATA --more head=PATH:depth --more kitchen2=PATH:mono:500-650
 
 DATA is the folder with `7scenes-redkitchen` and `kitti`; `--more NAME=PATH:SENSORS[:START-STOP]` adds sequences that
 `percepta predict slam` reads and whose truth is known. ATE is the RMSE of camera centres after alignment over SE(3),
 for one camera alone Sim(3), over all frames that were tracked; their share stands beside it. In the kitchen the depth
-camera is scored: world_from_colour · colour_from_depth. Beside each row: a camera that stands still. Milliseconds are
-of the clock, so run it on an idle machine. There are no real stereo and no inertial data here: these rows are rendered.
+camera is scored: world_from_colour · colour_from_depth. Beside each row: a camera that stands still. The scale is that
+of an alignment over Sim(3): where lengths are metres, 1 is right. Milliseconds are of the
+clock, so run it on an idle machine. There are no real stereo and no inertial data here: these rows are rendered.
 
 `--vocabulary` is ORB-SLAM3's file of 139 MB: with it and the package pyorbslam3 installed that peer runs on the same
 frames, in a process of its own, since a wrong setting ends it.
@@ -190,12 +191,17 @@ def peer(sequence: Sequence, vocabulary: Path) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--only", help="sequences whose name holds this")
+    parser.add_argument("--only", action="append", default=[], help="sequences whose name holds this; may be repeated")
     parser.add_argument("--more", action="append", default=[], metavar="NAME=PATH:SENSORS[:START-STOP]")
     parser.add_argument(
         "--ablations", action="store_true", help="also without adjustment, loops, surfaces, and the IMU"
     )
-    parser.add_argument("--record", action="store_true", help="write benchmarks/results/slam-trajectories.json")
+    parser.add_argument(
+        "--record",
+        nargs="?",
+        const="trajectories",
+        help="write benchmarks/results/slam-NAME.json; left out: trajectories",
+    )
     parser.add_argument("--vocabulary", type=Path, help="ORB-SLAM3's vocabulary, for the peer")
     options = parser.parse_args()
     system = percepta.load("slam", device="cpu")
@@ -213,7 +219,7 @@ def main() -> None:
     rows: list[list[str]] = []
     values: dict[str, Metric] = {}
     for sequence in sequences(options.data, options.more):
-        if options.only and options.only not in sequence.name:
+        if options.only and not any(part in sequence.name for part in options.only):
             continue
         for label, config in variants.items():
             if label == ", no surfaces" and sequence.mode != "depth":
@@ -234,7 +240,7 @@ def main() -> None:
     if options.record:
         values["memory"] = Metric(megabytes, unit="MB")
         caption = f"{megabytes:.0f} MB for a thousand keyframes. Milliseconds a frame: median (95th percentile)."
-        record("slam", "trajectories", values, model=system.model, tables=[Table(COLUMNS, rows, caption)])
+        record("slam", options.record, values, model=system.model, tables=[Table(COLUMNS, rows, caption)])
 
 
 if __name__ == "__main__":

@@ -69,6 +69,13 @@ def filmed() -> tuple[Any, ...]:
     return list(trip), trip.camera
 
 
+def driven() -> Any:
+    """Cars and a walker on a synthetic street."""
+    from percepta.worlds.street.traffic import traffic
+
+    return traffic(3, seconds=5.0, cars=4, people=1)
+
+
 def crossing() -> tuple[Any, ...]:
     """Five frames of a square that goes to the right, and its mask in the first."""
     frames = np.full((5, 60, 90, 3), 100, np.uint8)
@@ -79,6 +86,7 @@ def crossing() -> tuple[Any, ...]:
 
 INPUTS: dict[str, Callable[[Any], tuple[Any, ...]]] = {
     "aesthetics": lambda system: (disc(),),
+    "forecast": lambda system: (driven(),),
     "online3d": lambda system: (scanned(),),
     "planes": lambda system: posed_pair(),
     "refer": lambda system: (disc(), "the red disc"),

@@ -345,6 +345,69 @@ def planes() -> None:
     recording("RECORDING", 24)
 
 
+def slam() -> None:
+    cv2 = pytest.importorskip("cv2", reason="slam needs OpenCV: pip install 'percepta[slam]'")
+    from percepta.metrics import trajectory
+    from percepta.systems.slam.world import RoundTrip
+    from percepta.systems.slam.writers import PosedFolder
+
+    trip = RoundTrip(0, "depth", 40, 240, 0.25)
+    shots = list(trip)
+    video.write("clip.mp4", [np.repeat(shot.frame[..., None], 3, 2) for shot in shots], 30)
+    Path("walk", "pose").mkdir(parents=True)
+    posed = PosedFolder(Path("walk"), trip.camera)
+    for number, shot in enumerate(shots[:24]):
+        posed.add(number, np.repeat(shot.frame[..., None], 3, 2), shot.depth_m)
+        np.savetxt(Path("walk", "pose", f"{number:06d}.txt"), trip.path[number])
+    for name in ("mine.txt", "truth.txt"):
+        trajectory.write(Path(name), trajectory.trajectory(np.arange(40) / 30, trip.path))
+    board = np.kron(np.indices((6, 8)).sum(0) % 2, np.ones((20, 20))).astype(np.float32)
+    board = np.pad(20 + 215 * board, 20, constant_values=235)
+    height, width = board.shape
+    corners = np.array([(0, 0), (width, 0), (width, height), (0, height)], np.float32)
+    rng, seen = np.random.default_rng(0), []
+    for _ in range(12):  # tilted, and seen by a camera of 300 pixels focal length
+        turn = cv2.Rodrigues(rng.uniform(-0.5, 0.5, 3))[0]
+        xyz = np.c_[corners - corners.mean(0), np.zeros(4)] / 20 * 0.03 @ turn.T + (*rng.uniform(-0.03, 0.03, 2), 0.4)
+        there = (300 * xyz[:, :2] / xyz[:, 2:] + (159.5, 119.5)).astype(np.float32)
+        picture = cv2.warpPerspective(board, cv2.getPerspectiveTransform(corners, there), (320, 240), borderValue=130)
+        seen += [np.repeat(picture.astype(np.uint8)[..., None], 3, 2)] * 5
+    video.write("board.mp4", seen, 30)
+
+
+def forecast() -> None:
+    """Tracks as CSV with lanes beside them, and a scenario of Argoverse 2 with its map."""
+    import pyarrow
+    from pyarrow import parquet
+
+    Path("recordings").mkdir()
+    for path, steps in (("crossing.csv", 24), ("tracks.csv", 240), ("recordings/yard.csv", 60)):
+        rows = [f"{t / 10:.1f},{k},{0.4 * k * t:.2f},{4 * k},vehicle" for t in range(steps) for k in (1, 2, 3)]
+        Path(path).write_text("\n".join(["time,id,x,y,type", *rows]) + "\n")
+    line = {"type": "LineString", "coordinates": [[-10, 4], [120, 4]]}
+    lanes = {"type": "FeatureCollection", "features": [{"type": "Feature", "geometry": line}]}
+    Path("crossing.geojson").write_text(json.dumps(lanes))
+    columns: dict[str, list[Any]] = {}
+    for agent, category in (("7", 3), ("AV", 1)):
+        for t in range(110):
+            row = {
+                "observed": t < 50, "track_id": agent, "object_type": "vehicle", "object_category": category,
+                "timestep": t, "position_x": 0.5 * t, "position_y": 4.0 * category, "heading": 0.0, "velocity_x": 5.0,
+                "velocity_y": 0.0, "scenario_id": "s1", "focal_track_id": "7",
+            }  # fmt: skip
+            for key, value in row.items():
+                columns.setdefault(key, []).append(value)
+    Path("val/s1").mkdir(parents=True)
+    parquet.write_table(pyarrow.table(columns), "val/s1/scenario_s1.parquet")
+    sides = {
+        f"{side}_lane_boundary": [{"x": x, "y": y, "z": 0.0} for x in (-10.0, 90.0)]
+        for side, y in (("left", 14.0), ("right", 10.0))
+    }
+    lane = {"id": 5, "is_intersection": False, "lane_type": "VEHICLE", "predecessors": [], "successors": [], **sides}
+    ground = {"lane_segments": {"5": lane}, "drivable_areas": {}, "pedestrian_crossings": {}}
+    Path("val/s1/log_map_archive_s1.json").write_text(json.dumps(ground))
+
+
 def supernet() -> None:
     from percepta.systems.supernet.space import ResNet48
 
@@ -380,11 +443,13 @@ HAS: dict[str, Callable[[], None]] = {
     "README.md": readme,
     "aesthetics-your-album.md": aesthetics,
     "distill.md": distill,
+    "forecast.md": forecast,
     "index-your-videos.md": index,
     "online3d.md": online3d,
     "planes.md": planes,
     "predict.md": lambda: clip("clip.mp4"),
     "refer-your-data.md": refer,
+    "slam.md": slam,
     "supernet.md": supernet,
     "vos.md": vos,
 }

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from percepta import weights
+from percepta.errors import InputError
 from percepta.media import image as pictures
 from percepta.nn import text
 from percepta.nn.efficientnet import CHANNELS, Conv, EfficientNetLite0, rename
@@ -302,3 +303,13 @@ def test_folding_changes_rounding_alone() -> None:
             assert (plain - fast).abs().max() < 1e-4 * plain.abs().max()
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
+
+
+@pytest.mark.parametrize("sentence", ["?", "日本の犬", "🙂", "собака", "perro"])
+def test_a_sentence_without_a_known_word_is_refused(sentence: str) -> None:
+    with torch.device("meta"):
+        encoder = TextEncoder()
+    with pytest.raises(InputError, match="knows no word of"):
+        text.check_words(encoder, ["the dog", sentence])
+    text.check_words(encoder, ["the dog", "x", "42", f"{sentence} and a dog"])
+    text.check_words(None, [sentence])  # other encoders have no vocabulary of words

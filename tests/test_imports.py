@@ -45,6 +45,7 @@ CEILINGS: dict[str, tuple[int, int, str]] = {
     "planes": (20, 3230, "a scene from a walk needs poses, cameras, fusion and meshes beside the network"),
     "vos": (24, 4200, "three networks: ours, XMem and Cutie as published; memory, scene cuts, masks in any form"),
     "refer": (20, 3200, "two networks: ours on EfficientNet and MiniLM, and the paper's on CLIP"),
+    "slam": (34, 5000, "tracking, map, adjustment, loops, inertial samples, lenses: geometry, each part in a file"),
 }
 HEAVY = (
     "torch",

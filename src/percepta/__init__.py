@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from percepta.contract import System
     from percepta.systems.aesthetics.predict import Aesthetics
     from percepta.systems.distill.predict import Distill
+    from percepta.systems.forecast.predict import Forecast
     from percepta.systems.hashing.predict import Hashing
     from percepta.systems.online3d.predict import Online3d
     from percepta.systems.planes.predict import Planes
     from percepta.systems.refer.predict import Refer
+    from percepta.systems.slam.predict import Slam
     from percepta.systems.supernet.predict import Supernet
     from percepta.systems.vos.predict import Vos
 
@@ -80,6 +82,10 @@ def load(name_or_path: Literal["distill"], **options: Unpack[Options]) -> Distil
 @overload
 def load(name_or_path: str | Path, *, system: Literal["distill"], **options: Unpack[Options]) -> Distill: ...
 @overload
+def load(name_or_path: Literal["forecast"], **options: Unpack[Options]) -> Forecast: ...
+@overload
+def load(name_or_path: str | Path, *, system: Literal["forecast"], **options: Unpack[Options]) -> Forecast: ...
+@overload
 def load(name_or_path: Literal["hashing"], **options: Unpack[Options]) -> Hashing: ...
 @overload
 def load(name_or_path: str | Path, *, system: Literal["hashing"], **options: Unpack[Options]) -> Hashing: ...
@@ -95,6 +101,10 @@ def load(name_or_path: str | Path, *, system: Literal["planes"], **options: Unpa
 def load(name_or_path: Literal["refer"], **options: Unpack[Options]) -> Refer: ...
 @overload
 def load(name_or_path: str | Path, *, system: Literal["refer"], **options: Unpack[Options]) -> Refer: ...
+@overload
+def load(name_or_path: Literal["slam"], **options: Unpack[Options]) -> Slam: ...
+@overload
+def load(name_or_path: str | Path, *, system: Literal["slam"], **options: Unpack[Options]) -> Slam: ...
 @overload
 def load(name_or_path: Literal["supernet"], **options: Unpack[Options]) -> Supernet: ...
 @overload

@@ -136,7 +136,7 @@ class Workers:
         sent = [ray.put(argument) for argument in arguments]  # once, not once for every object
         try:
             return ray.get([held.call.remote(method, *sent) for held in self._objects])
-        except ray.exceptions.RayActorError as error:
+        except ray.exceptions.RayActorError as error:  # type: ignore[attr-defined]
             raise ChildProcessError(
                 "a process has ended (killed, or out of memory) and what its worker held is lost; make the workers anew"
             ) from error

@@ -89,6 +89,18 @@ TABLE: dict[str, Weight] = {
         data="as minilm-l6-v2",
         assets=("concepts.safetensors",),
     ),
+    "forecast-small": Weight(
+        source="forecast, preset small, trained by percepta",
+        code="Apache-2.0",
+        data="nuScenes, Waymo, Argoverse 2, INTERACTION, each under its own terms: non-commercial research",
+        assets=("forecast-small.safetensors",),
+    ),
+    "forecast-people": Weight(
+        source="forecast, preset people, trained by percepta",
+        code="Apache-2.0",
+        data="ETH and UCY, which have no licence of their own: research use",
+        assets=("forecast-people.safetensors",),
+    ),
     "supernet-small": Weight(
         source="supernet, preset small, trained by percepta",
         code="Apache-2.0",

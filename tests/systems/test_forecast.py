@@ -38,7 +38,7 @@ few = settings(max_examples=8, deadline=None)
 
 def untrained(config: Config = TINY, seed: int = 0) -> Forecast:
     torch.manual_seed(seed)
-    return Forecast(config, build(config).eval(), "", lambda *_, **__: None)  # type: ignore[arg-type]
+    return Forecast(config, build(config).eval(), "", lambda *_, **__: None, lambda *_, **__: None)  # type: ignore[arg-type]
 
 
 def street(seed: int = 5, **more: Any) -> Tracks:
@@ -257,11 +257,12 @@ def test_turned_frames_are_the_same_scene(seed: int) -> None:
 
 
 def test_augmented_scenes_are_mirrored_and_scaled_as_a_whole(windows: Windows) -> None:
-    plain = windows._sample(*windows.index[0])
+    one = windows._sample(*windows.index[0])
+    plain = {**one, "tensors": scenes.joined([one["tensors"]])}
     config = replace(TINY, turn_noise_deg=0.0, scale_range=(2.0, 2.0))
     seen = set()
     for seed in range(8):
-        made = samples.augmented(plain, config, torch.Generator().manual_seed(seed))["tensors"]
+        made = windows.collate([samples.drawn(one, config, torch.Generator().manual_seed(seed))])
         mirror = float(torch.sign((made["line"] * plain["tensors"]["line"])[..., 1].sum()))
         seen.add(mirror)
         torch.testing.assert_close(made["line"], plain["tensors"]["line"] * torch.tensor([2.0, 2.0 * mirror]))
@@ -623,3 +624,11 @@ def test_small_is_small() -> None:
         net = build(PRESETS[preset])
         assert isinstance(net, SmallNet)
         assert sum(value.numel() for value in net.parameters()) * 2 <= 2e6, "at most 2 MB in 16 bits"
+
+
+def test_a_fan_by_hand_begins_with_constant_velocity() -> None:
+    past, step = np.zeros((2, 2)), np.array([[1.0, 0.0], [0.0, 2.0]])
+    way = fans.by_hand(6, arc=True).predict(past, step, 30)
+    np.testing.assert_allclose(way[:, 0], fans.CONSTANT_VELOCITY.predict(past, step, 30)[:, 0])
+    assert way.shape == (2, 6, 30, 2) and len({tuple(end) for end in way[0, :, -1].round(3)}) == 6
+    assert sum(fans.by_hand(20, arc=False).probability) == pytest.approx(1)

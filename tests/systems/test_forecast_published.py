@@ -307,7 +307,7 @@ def test_published_networks_learn_and_predict(preset: str) -> None:
     still = [name for name, value in net.named_parameters() if value.grad is None or not value.grad.isfinite().all()]
     unused = ("prelus.4", "tpcnns.4")
     assert [name for name in still if not name.startswith(unused)] == [] and torch.isfinite(parts["loss"])
-    system = Forecast(config, net.eval(), "", lambda *a, **k: None)  # type: ignore[arg-type]
+    system = Forecast(config, net.eval(), "", lambda *a, **k: None, lambda *a, **k: None)  # type: ignore[arg-type]
     tracks = traffic(5, seconds=4.0, cars=4, people=1)
     first = system.predict(tracks, last=25)
     assert np.isfinite(first.position).all() and first.position.shape[1:] == (3, 30, 2)

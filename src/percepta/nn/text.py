@@ -9,8 +9,10 @@ rounded to 127 steps of the largest of them (cosine of sentence vectors to the p
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -45,6 +47,20 @@ def tokenise(sentences: Sequence[str], length: int = 128) -> tuple[Int[Tensor, "
     for row, ids in zip(out, rows, strict=True):
         row[: len(ids)] = torch.tensor(ids)
     return out, out != 0
+
+
+def check_words(encoder: Any, sentences: Sequence[str]) -> None:
+    """Raises InputError for a sentence of which MiniLM knows no word, as "?", an emoji, or one in Chinese letters.
+
+    Args:
+        encoder: what reads the sentences; only a TextEncoder has a vocabulary of words, others pass.
+        sentences: of a user.
+    """
+    for sentence in sentences if isinstance(encoder, TextEncoder) else ():
+        pieces = [*tokenizer().encode(sentence).tokens[1:-1], ""]
+        whole = [a for a, b in itertools.pairwise(pieces) if not a.startswith("##") and not b.startswith("##")]
+        if not any(piece.isascii() and piece.isalnum() for piece in whole):
+            raise InputError(f"the text encoder knows no word of {sentence!r}; it reads English")
 
 
 class Embeddings(nn.Module):

@@ -3,10 +3,12 @@
 TABLE: dict[str, str] = {
     "aesthetics": "Scores photographs for one person, from who they are and a few ratings (conditional PIAA).",
     "distill": "Classifies pictures, and learns it from its own answers (DLB).",
+    "forecast": "Predicts where cars and people go next, from tracks and lanes (Argoverse 2 motion forecasting).",
     "hashing": "Finds pictures and moments in videos by a sentence, by hash codes (CLIP4Hashing).",
     "online3d": "Labels surfaces and things of a room while it is being scanned (INS-Conv).",
     "planes": "Planes of a room from posed pictures: extent, pose and class (PlaneMVS).",
     "refer": "Segments what a sentence names (CRIS).",
+    "slam": "Says where a moving camera is and what it has seen: one camera, depth, stereo, inertial sensor.",
     "supernet": "Ranks network architectures with shared weights, and finds the best for a budget (NAS).",
     "vos": "Follows marked things through a video: masks of every frame, cut-outs (XMem).",
 }

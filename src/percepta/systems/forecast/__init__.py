@@ -98,7 +98,7 @@ class Config:
     """Futures of each agent, and of each scene jointly."""
     lanes: bool = True
     """Whether the map is seen."""
-    width: int = 96
+    width: int = 64
     """Channels of the network."""
     heads: int = 4
     """Heads of attention."""
@@ -142,7 +142,7 @@ class Config:
     """Only for the design hivt."""
     fan: tuple[tuple[float, float, float], ...] = ()
     """The fan that evaluations print as a baseline: (angle in degrees, factor of the speed, probability) of each mode.
-    Chosen on the training part before a training begins."""
+    Chosen on the training part before a training begins; none: one made by hand, see `fans.BY_HAND`."""
     train: TrainConfig = field(default_factory=TrainConfig)
     """How it is trained."""
 
@@ -176,8 +176,8 @@ PRESETS: dict[str, Config] = {
     ),
     "small": Config(
         train=TrainConfig(
-            steps=5000, batch_size=12, lr=1e-3, weight_decay=0.01, warmup=200, clip_norm=1.0, ema=0.998,
-            checkpoint_every=500,
+            steps=1000, batch_size=8, lr=2e-3, weight_decay=0.01, warmup=100, clip_norm=1.0, ema=0.99,
+            checkpoint_every=200,
         ),
     ),
     "social-stgcnn": Config(
@@ -200,11 +200,11 @@ PRESETS: dict[str, Config] = {
     ),
     "people": Config(
         observed_steps=8, future_steps=12, windows=((8, 12),), step_s=0.4, resample=False, modes=20, lanes=False,
-        width=64, scale_m=2.0, neighbours=10, neighbour_radius_m=10.0, groups=("eth_ucy", "csv"), scored="all",
+        scale_m=2.0, neighbours=10, neighbour_radius_m=10.0, groups=("eth_ucy", "csv"), scored="all",
         stride_s=0.4, train_stride_s=0.4, scale_range=(0.7, 1.8), turn_noise_deg=6.0,
         train=TrainConfig(
-            steps=2500, batch_size=24, lr=1e-3, weight_decay=0.01, warmup=100, clip_norm=1.0, ema=0.998,
-            checkpoint_every=500,
+            steps=1200, batch_size=16, lr=2e-3, weight_decay=0.01, warmup=100, clip_norm=1.0, ema=0.99,
+            checkpoint_every=200,
         ),
     ),
 }  # fmt: skip

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -75,11 +75,13 @@ class Windows:
             sample = self._sample(*self.index[index])
             if len(self.parts) <= MOST_IN_MEMORY:
                 self._made[index] = sample
-        return augmented(sample, self.config, _generator(epoch, index)) if self.training else sample
+        return drawn(sample, self.config, _generator(epoch, index)) if self.training else sample
 
     def collate(self, samples: list[Any]) -> Batch:
         """The agents of all scenes one after the other; `about` has a dictionary for each scene."""
         batch = scenes.joined([one["tensors"] for one in samples])
+        if draws := [one["draw"] for one in samples if "draw" in one]:
+            batch = augmented(batch, draws, [len(one["tensors"]["line_kind"]) for one in samples])
         return {**batch, "about": [one["about"] for one in samples], "extra": [one["extra"] for one in samples]}
 
     def part(self, place: int) -> Part:
@@ -154,9 +156,7 @@ class Windows:
         made["truth"] = torch.from_numpy(np.where(known[..., None], truth, 0.0).astype(np.float32))
         made["known"] = torch.from_numpy(known)
         target = np.flatnonzero(known.sum(1)) if self.training else np.flatnonzero(scored)
-        made["target"] = torch.from_numpy(target)
-        share = future / config.future_steps
-        made["horizon"] = torch.full((len(target),), share, dtype=torch.float32)
+        made = scenes.asked(made, target, future / config.future_steps)
         about = {
             "name": tracks.name, "group": tracks.group, "last": last, "window": number, "ids": moment.ids,
             "frames": frames, "past": past.position, "truth": world,
@@ -167,35 +167,66 @@ class Windows:
         return {"tensors": made, "about": about, "extra": extra}
 
 
-def augmented(sample: dict[str, Any], config: Config, generator: torch.Generator) -> dict[str, Any]:
-    """A training sample as its key gives it: mirrored, scaled, frames turned, maybe without a map, targets and horizon.
+class Draw(NamedTuple):
+    """How a training scene is changed.
+
+    Attributes:
+        factor: by which all lengths are multiplied.
+        mirror: of y: 1 or −1.
+        hidden: whether the map is not seen.
+        turn: by which each agent's frame is turned, radians.
+    """
+
+    factor: float
+    mirror: float
+    hidden: bool
+    turn: Tensor
+
+
+def drawn(sample: dict[str, Any], config: Config, generator: torch.Generator) -> dict[str, Any]:
+    """A training sample with its `Draw`, its targets and its horizon; `augmented` applies the draw to a whole batch.
 
     Args:
         sample: of `Windows`.
         config: settings.
         generator: seeded from the key.
     """
-    made: dict[str, Tensor] = dict(sample["tensors"])
-    draws = torch.rand(4, generator=generator)
+    made = sample["tensors"]
+    draws = torch.rand(4, generator=generator).tolist()
     low, high = config.scale_range
-    factor = float(low * (high / low) ** draws[0])
     mirror = -1.0 if draws[1] < 0.5 and not sample["extra"] else 1.0  # published inputs stay as they are
-    for name in ("history", "truth", "line", "world"):
-        made[name] = made[name] * factor * torch.tensor([1.0, mirror])
-    for name in ("neighbour_pose", "lane_pose"):
-        made[name] = made[name] * torch.tensor([factor, factor * mirror, mirror])
-    made["step_s"] = made["step_s"] * factor  # larger lengths at the same speeds: the same as longer steps
     noise = torch.randn(len(made["kind"]), generator=generator) * np.deg2rad(config.turn_noise_deg)
     any_way = torch.rand(len(noise), generator=generator) * 2 * np.pi
-    made["angle"] = made["angle"] * mirror
-    made = turned_frames(made, torch.where(made["directed"], noise, any_way))
-    if draws[2] < config.drop_lanes:
-        made["lane_there"] = torch.zeros_like(made["lane_there"])
+    turn = torch.where(made["directed"], noise, any_way)
     futures = [future for _, future in config.windows if made["known"][made["target"], future - 1].any()]
     horizon = futures[int(draws[3] * len(futures))] if futures else config.windows[0][1]
-    made["target"] = chosen_targets(made, horizon, config.targets, generator)
-    made["horizon"] = torch.full((len(made["target"]),), horizon / config.future_steps)
-    return {**sample, "tensors": made}
+    target = chosen_targets(made, horizon, config.targets, generator)
+    draw = Draw(low * (high / low) ** draws[0], mirror, draws[2] < config.drop_lanes, turn)
+    return {**sample, "tensors": scenes.asked(made, target, horizon / config.future_steps), "draw": draw}
+
+
+def augmented(batch: dict[str, Tensor], draws: Sequence[Draw], lines: Sequence[int]) -> dict[str, Tensor]:
+    """A batch whose scenes are mirrored, scaled, without a map and with turned frames, as their draws say.
+
+    Args:
+        batch: joined tensors.
+        draws: of its scenes.
+        lines: how many pieces of lines each scene has.
+    """
+    made, scene = dict(batch), batch["scene"]
+    factor, mirror = (torch.tensor([getattr(one, name) for one in draws]) for name in ("factor", "mirror"))
+    both = torch.stack([factor, factor * mirror], -1)
+    for name in ("history", "truth", "world"):
+        made[name] = made[name] * both[scene][:, None]
+    made["line"] = made["line"] * both.repeat_interleave(torch.tensor(lines), 0)[:, None]
+    poses = torch.cat([both, mirror[:, None]], -1)[scene][:, None]
+    for name in ("neighbour_pose", "lane_pose"):
+        made[name] = made[name] * poses
+    made["step_s"] = made["step_s"] * factor[scene]  # larger lengths at the same speeds: the same as longer steps
+    made["angle"] = made["angle"] * mirror[scene]
+    hidden = torch.tensor([one.hidden for one in draws])[scene]
+    made["lane_there"] = made["lane_there"] & ~hidden[:, None]
+    return turned_frames(made, torch.cat([one.turn for one in draws]))
 
 
 def turned_frames(made: dict[str, Tensor], angle: Tensor) -> dict[str, Tensor]:

@@ -27,7 +27,7 @@ from percepta.report import Block, Curves, Gallery, Text
 from percepta.systems.forecast import Config
 from percepta.systems.forecast import scene as scenes
 from percepta.systems.forecast.drawing import Scene
-from percepta.systems.forecast.fans import CONSTANT_VELOCITY, Fan, last_displacement
+from percepta.systems.forecast.fans import CONSTANT_VELOCITY, Fan, by_hand, last_displacement
 from percepta.systems.forecast.scene import Output, scene_mean
 
 
@@ -236,10 +236,9 @@ def scene_scores(out: Output, about: Mapping[str, Any], target: np.ndarray, futu
     alone = fc.score(one, truth)
     shared = fc.joint_score(joint, truth)
     step = last_displacement(past)
-    angle, factor, share = zip(*(config.fan or ((0.0, 1.0, 1.0),)), strict=True)
-    fan = Fan(angle, factor, config.scored == "moving vehicles", share)
+    fan = fan_of(config)
     fanned = fan.predict(past[:, -1], step, future)
-    by_fan = fc.score(fanned, truth, np.tile(share, (len(truth), 1)))
+    by_fan = fc.score(fanned, truth, np.tile(fan.probability, (len(truth), 1)))
     fan_joint = fc.joint_score(fanned, truth)
     constant = fc.score(CONSTANT_VELOCITY.predict(past[:, -1], step, future), truth)
     all_ = np.ones(len(truth))
@@ -260,6 +259,15 @@ def scene_scores(out: Output, about: Mapping[str, Any], target: np.ndarray, futu
             f"brier-minFDE{end}": one_.brier_min_fde, f"lowest ADE{end}": one_.lowest_ade,
         }  # fmt: skip
     return SceneScores(values, p, scores.best, single)
+
+
+def fan_of(config: Config) -> Fan:
+    """The fan that was chosen in training; where there is none, as of weights that ship, one made by hand."""
+    arc = config.scored == "moving vehicles"
+    if not config.fan:
+        return by_hand(config.modes, arc=arc)
+    angle, factor, share = zip(*config.fan, strict=True)
+    return Fan(angle, factor, arc, share)
 
 
 def score_submission(predictions: Path, truth: Path) -> tuple[dict[str, Metric], list[str]]:

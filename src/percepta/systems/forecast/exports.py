@@ -36,6 +36,7 @@ class Futures(nn.Module):
         line: Tensor,
         line_kind: Tensor,
         horizon: Tensor,
+        sharing: Tensor,
     ) -> tuple[Tensor, ...]:
         """The futures of all agents; the arguments are those of `SmallNet.forward`.
 
@@ -44,13 +45,13 @@ class Futures(nn.Module):
             neighbour, neighbour_there, neighbour_pose: of their neighbours.
             lane, lane_there, lane_pose: of the pieces of lines that they see.
             line, line_kind: of these pieces.
-            horizon: of the agents.
+            horizon, sharing: of the agents.
         """
         everybody = torch.arange(kind.shape[0], device=kind.device)
         return tuple(
             self.model(
                 history, seen, kind, directed, step_s, neighbour, neighbour_there, neighbour_pose, lane, lane_there,
-                lane_pose, line, line_kind, everybody, horizon,
+                lane_pose, line, line_kind, everybody, horizon, sharing,
             )
         )  # fmt: skip
 
@@ -79,6 +80,7 @@ def futures(model: Any) -> Graph:
         "line": draw(m, config.piece_points, 2),
         "line_kind": torch.arange(m) % len(LINE_KINDS),
         "horizon": torch.ones(n),
+        "sharing": torch.full((n,), float(n)),
     }
     axes = {name: {0: "lines" if name.startswith("line") else "agents"} for name in values}
     names = ["one", "single", "single_logits", "joint", "joint_logits"]

@@ -43,6 +43,25 @@ class Fan:
         return last[:, None, None] + _ways(step, np.array(self.angles_deg), np.array(self.factors), steps, self.arc)
 
 
+# (angle in degrees, factor of the speed), the plainest first: what a person would write down.
+BY_HAND = (
+    (0.0, 1.0), (0.0, 0.5), (45.0, 0.8), (-45.0, 0.8), (0.0, 1.4), (0.0, 0.1), (20.0, 1.0), (-20.0, 1.0), (20.0, 0.6),
+    (-20.0, 0.6), (90.0, 0.7), (-90.0, 0.7), (10.0, 1.2), (-10.0, 1.2), (45.0, 0.4), (-45.0, 0.4), (70.0, 1.0),
+    (-70.0, 1.0), (0.0, 0.75), (180.0, 0.5),
+)  # fmt: skip
+
+
+def by_hand(modes: int, *, arc: bool) -> Fan:
+    """A fan that looks at no data: the first so many of BY_HAND, all alike.
+
+    Args:
+        modes: how many; at most as many as there are.
+        arc: whether modes turn evenly on the way.
+    """
+    angles, factors = zip(*BY_HAND[:modes], strict=True)
+    return Fan(angles, factors, arc, (1 / len(angles),) * len(angles))
+
+
 CONSTANT_VELOCITY = Fan((0.0,), (1.0,), False, (1.0,))
 
 

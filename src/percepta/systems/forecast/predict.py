@@ -13,10 +13,10 @@ from jaxtyping import Float, Int64
 from PIL import Image
 from torch import nn
 
-from percepta.contract import Evaluate, weights_hash
+from percepta.contract import Evaluate, OpenStream, described, weights_hash
 from percepta.datasets.tracks import KINDS, StreetMap, Tracks
 from percepta.errors import InputError
-from percepta.media.draw import write_picture
+from percepta.media.draw import png, write_picture
 from percepta.systems.forecast import Config
 from percepta.systems.forecast import scene as scenes
 from percepta.systems.forecast.drawing import Scene
@@ -56,9 +56,18 @@ class Result:
     weights: str = ""
 
     def __repr__(self) -> str:
+        return f"Result({self.text})"
+
+    def _repr_png_(self) -> bytes:
+        return png(self.draw())
+
+    @property
+    def text(self) -> str:
+        """The answer in words: "12 agents, 6 futures each, 3 s"."""
         n, k = self.probability.shape
-        kind = "joint futures" if self.joint else "futures each"
-        return f"Result({n} agents, {k} {kind}, {self.time_s[-1]:g} s)"
+        kind = "of the scene" if self.joint else "each"
+        agents, futures = ("agent" if n == 1 else "agents"), ("future" if k == 1 else "futures")
+        return f"{n} {agents}, {k} {futures} {kind}, {self.time_s[-1]:g} s"
 
     @property
     def scene(self) -> Scene:
@@ -184,13 +193,18 @@ class Forecast:
         model: the network, in eval mode: ours, or a published one.
         licence: of code and weights, and the terms of the data behind the weights.
         evaluate: its numbers on recordings; without a folder, on its synthetic world.
+        open_stream: what systems that look at pictures make streams of; tracks are none, so there is no `stream`.
     """
 
     config: Config
     model: SmallNet | nn.Module
     licence: str
     evaluate: Evaluate
+    open_stream: OpenStream
     name: ClassVar[str] = "forecast"
+
+    def __repr__(self) -> str:
+        return described(self)
 
     def predict(
         self,
@@ -274,8 +288,7 @@ def _answer(
     kept = config.modes if modes is None else modes
     if len(rows):
         made, frames = scenes.tensors(past, pieces, config)
-        made["target"] = torch.from_numpy(rows)
-        made["horizon"] = torch.full((len(rows),), steps / config.future_steps)
+        made = scenes.asked(made, rows, steps / config.future_steps)
         weight = next(model.parameters())
         batch: dict[str, Any] = {
             key: value.to(weight.device, weight.dtype if value.is_floating_point() else None)

@@ -248,6 +248,21 @@ def tensors(past: Past, pieces: Pieces, config: Config) -> tuple[dict[str, Tenso
     return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in values.items()}, frames
 
 
+def asked(made: dict[str, Tensor], target: Int64[np.ndarray, " d"] | Tensor, share: float) -> dict[str, Tensor]:
+    """The tensors of one scene with what is asked for: `target`, `horizon` and `sharing` of `SmallNet.forward`.
+
+    Args:
+        made: tensors of the scene.
+        target: rows of the d agents whose futures are asked for.
+        share: of `future_steps` that are asked for.
+    """
+    rows = torch.as_tensor(target)
+    count = len(rows)
+    return {
+        **made, "target": rows, "horizon": torch.full((count,), share), "sharing": torch.full((count,), float(count)),
+    }  # fmt: skip
+
+
 def joined(scenes: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Several scenes as one: rows one after the other, with the number of its scene for each agent in `scene`."""
     agents = torch.tensor([len(one["kind"]) for one in scenes])

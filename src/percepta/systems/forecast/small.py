@@ -18,6 +18,8 @@ from percepta.nn.relative import RelativeAttention, relative_pose
 from percepta.systems.forecast import Config
 from percepta.systems.forecast.scene import LINE_KINDS, Output
 
+MOST_SHARING = 32.0  # agents of a scene: more are as many to the network
+
 
 class Layer(nn.Module):
     """Attention to lanes (where there are any), to other agents, and a feed-forward part; each adds to what came in."""
@@ -26,9 +28,7 @@ class Layer(nn.Module):
         super().__init__()
         self.lanes = RelativeAttention(width, heads, relation) if lanes else None
         self.agents = RelativeAttention(width, heads, relation)
-        self.ffn = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
-        )
+        self.ffn = feed_forward(width)
 
     def forward(
         self, x: Float[Tensor, "n q c"], agents: Float[Tensor, "a c"], lines: Float[Tensor, "m c"] | None, seen: Seen
@@ -80,11 +80,10 @@ class SmallNet(nn.Module):
         self.layers = nn.ModuleList(Layer(*shape) for _ in range(config.layers))
         self.queries = nn.Parameter(torch.randn(1 + 2 * config.modes, width))
         self.horizon = nn.Linear(1, width)
-        self.decoder = Layer(*shape)
+        self.crowd = nn.Linear(1, width)
+        self.look = RelativeAttention(width, config.heads, relation) if config.lanes else None
         self.between = RelativeAttention(width, config.heads, relation)
-        self.mix = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
-        )
+        self.mix = feed_forward(width)
         self.norm = nn.LayerNorm(width)
         basis = curves(config.future_steps)
         self.register_buffer("curves", basis, persistent=False)
@@ -108,6 +107,7 @@ class SmallNet(nn.Module):
         line_kind: Int[Tensor, " m"],
         target: Int[Tensor, " d"],
         horizon: Float[Tensor, " d"],
+        sharing: Float[Tensor, " d"],
     ) -> Output:
         """The futures of d of n agents; see `scene.tensors` for what comes in.
 
@@ -127,6 +127,8 @@ class SmallNet(nn.Module):
             line_kind: places in `scene.LINE_KINDS`.
             target: rows of the agents whose futures are asked for.
             horizon: how many steps their futures are spread for, as a share of `future_steps`.
+            sharing: how many agents' futures are asked for in its scene: the more share a joint future, the less can
+                each of these futures be far from the most probable one.
         """
         scale, steps = self.config.scale_m, self.config.future_steps
         agents = self.agent(self._known(history, seen, kind, directed, step_s))
@@ -141,14 +143,16 @@ class SmallNet(nn.Module):
             agents = layer(agents[:, None], agents, lines, view)[:, 0]
         view = Seen(*(values[target] for values in view))
         x = agents[target, None] + self.queries + self.horizon(horizon[:, None])[:, None]
-        x = self.decoder(x, agents, lines, view)
+        if self.look is not None and lines is not None:
+            x = x + self.look(x, lines, view.lane, view.lane_pose, view.lane_there)
         alone, together = x[:, : 1 + self.config.modes], x[:, 1 + self.config.modes :]
+        together = together + self.crowd((sharing / MOST_SHARING).clamp_max(1.0).log()[:, None])[:, None]
         row = torch.zeros_like(kind).index_put((target,), torch.arange(1, 1 + target.shape[0], device=target.device))
         other = row[view.neighbour]  # 1 and up among the targets; 0: its future is not asked for
         there = view.neighbour_there & (other > 0)
         together = together + self.between.between_modes(together, (other - 1).clamp_min(0), view.neighbour_pose, there)
-        together = together + self.mix(together)
-        x = self.norm(torch.cat([alone, together], 1))
+        x = torch.cat([alone, together], 1)
+        x = self.norm(x + self.mix(x))
         ahead = torch.arange(1, steps + 1, device=x.device, dtype=x.dtype)
         constant = velocity(history[target], seen[target])[:, None, None] * ahead[:, None]
         weights = self.way(x).unflatten(-1, (2, -1))
@@ -190,7 +194,7 @@ def curves(steps: int, most: int = 10) -> Float[Tensor, "c t"]:
 
 INPUTS = (
     "history", "seen", "kind", "directed", "step_s", "neighbour", "neighbour_there", "neighbour_pose", "lane",
-    "lane_there", "lane_pose", "line", "line_kind", "target", "horizon",
+    "lane_there", "lane_pose", "line", "line_kind", "target", "horizon", "sharing",
 )  # fmt: skip
 
 

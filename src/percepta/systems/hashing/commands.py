@@ -435,7 +435,7 @@ def _encoding(
         raise MissingExtraError("--ray needs Ray: pip install 'percepta[scale]'")
     import ray  # type: ignore[import-not-found]
 
-    rest = {"include_dashboard": False} if options.ray == "auto" else {"address": options.ray}
+    rest: dict[str, Any] = {"include_dashboard": False} if options.ray == "auto" else {"address": options.ray}
     ray.init(log_to_driver=False, **rest)
     work = partial(_encode_remotely, options=options, where=where, encoder=encoder, settings=settings)
     processes = options.threads or int(ray.cluster_resources().get("CPU", 1))

@@ -28,6 +28,7 @@ from torch.nn import functional
 
 from percepta.contract import weights_hash
 from percepta.errors import MissingExtraError, MissingFileError
+from percepta.nn.text import check_words
 from percepta.systems.hashing.model import Hasher
 
 KINDS = ("float32", "onnx", "int8")
@@ -89,7 +90,12 @@ class ModelEncoder:
 
     @torch.no_grad()
     def sentences(self, words: Sequence[str]) -> UInt8[np.ndarray, "b w"]:
-        """Packed codes of sentences."""
+        """Packed codes of sentences.
+
+        Raises:
+            InputError: the text encoder knows no word of one.
+        """
+        check_words(self.model.text, words)
         return np.packbits(self.model.sentence_codes(list(words)).bits.cpu().numpy(), axis=1)
 
 

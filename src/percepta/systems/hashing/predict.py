@@ -18,6 +18,7 @@ from percepta.errors import InputError
 from percepta.media import image as media
 from percepta.media.draw import png, wrapped, write_picture
 from percepta.media.image import SUFFIXES, VIDEO_SUFFIXES, Source
+from percepta.nn.text import check_words
 from percepta.systems.hashing import Config
 from percepta.systems.hashing.frames import video_frames
 from percepta.systems.hashing.model import Hasher
@@ -226,6 +227,7 @@ def _encode(model: Hasher, source: Source) -> Result:
 def _encode_sentence(model: Hasher, sentence: str) -> Result:
     if not isinstance(sentence, str) or not sentence.strip():
         raise InputError(f"expected a sentence, such as 'a dog jumps over a hurdle'; got {sentence!r}")
+    check_words(model.text, [sentence])
     vectors, bits = model.sentence_codes([sentence])
     return _result(model, sentence, "sentence", vectors, bits, None)
 

@@ -20,6 +20,7 @@ from percepta.media import image as pictures
 from percepta.media.image import Source
 from percepta.metrics.masks import coco_rle_encode
 from percepta.nn import clip
+from percepta.nn.text import check_words
 from percepta.systems.refer import Config
 from percepta.systems.refer import cris as paper
 from percepta.systems.refer.cris import CRIS, letterbox, tokenize
@@ -137,6 +138,7 @@ class Session:
             InputError: a sentence is empty, or no string.
         """
         sentences = check_sentences(sentence)
+        check_words(getattr(self._model, "text", None), sentences)
         probabilities, scores = self.answer(sentences)
         results = []
         for text, probability, score in zip(sentences, probabilities.cpu().numpy(), scores.tolist(), strict=True):
@@ -314,7 +316,7 @@ class Refer:
         Raises:
             MissingFileError, InputError: no picture (a video, a damaged file), or an empty sentence.
         """
-        check_sentences(sentence)
+        check_words(getattr(self.model, "text", None), check_sentences(sentence))
         session = self.session(picture, score_threshold=score_threshold, mask_threshold=mask_threshold)
         return session.predict(sentence)
 
@@ -349,6 +351,7 @@ class Refer:
             InputError: an argument out of its range, or an empty sentence.
         """
         sentences = check_sentences(sentence)
+        check_words(getattr(self.model, "text", None), sentences)
 
         def answer(several: list[Source]) -> list[list[Result]]:
             opened = (

@@ -81,11 +81,12 @@ def calibrate(
             "five are needed: move it to the corners of the picture and tilt it, and check its numbers"
         )
     chosen = [found[int(i)] for i in np.linspace(0, len(found) - 1, min(most, len(found))).round()]
-    objects = [np.ascontiguousarray(o[:, None], np.float32) for o, _ in chosen]
-    pixels = [np.ascontiguousarray(p[:, None], np.float32) for _, p in chosen]
+    objects = [np.ascontiguousarray(o[None], np.float32) for o, _ in chosen]
+    pixels = [np.ascontiguousarray(p[None], np.float32) for _, p in chosen]
     if model == "fisheye":
         matrix, values = np.zeros((3, 3)), np.zeros((4, 1))
-        flags = cv.fisheye.CALIB_RECOMPUTE_EXTRINSIC | cv.fisheye.CALIB_FIX_SKEW
+        names = cv.fisheye if hasattr(cv.fisheye, "CALIB_FIX_SKEW") else cv  # OpenCV 5 has them in cv2
+        flags = names.CALIB_RECOMPUTE_EXTRINSIC | names.CALIB_FIX_SKEW
         try:
             error, matrix, values, _, _ = cv.fisheye.calibrate(objects, pixels, size, matrix, values, flags=flags)
         except cv.error as reason:
@@ -114,7 +115,7 @@ def _corners(grey: np.ndarray, board: Board) -> tuple[np.ndarray, np.ndarray] | 
             return None
         v, u = np.mgrid[: board.rows, : board.columns]
         places = np.stack([u.ravel(), v.ravel(), np.zeros(u.size)], 1) * board.square_m
-        return places, pixels[:, 0]
+        return places, pixels.reshape(-1, 2)  # OpenCV 4 gives (n, 1, 2)
     name = getattr(cv.aruco, board.dictionary, None)
     if name is None:
         raise InputError(f"OpenCV has no markers {board.dictionary!r}; they are called DICT_4X4_50, DICT_5X5_100, ...")

@@ -67,6 +67,7 @@ def predict(options: Predict, screen: Console) -> int:
     """Goes through the frames; 1 where fewer than half of them were tracked."""
     import numpy as np
 
+    from percepta.predictions import entry
     from percepta.systems.slam import demo, live, writers
 
     capture = _opened(options)
@@ -113,7 +114,9 @@ def predict(options: Predict, screen: Console) -> int:
             screen.print(escape(text), soft_wrap=True)
         screen.print(f"none of {len(walk.states)} frames was tracked: see the lines above, and docs/slam.md")
         return 1
-    walk.save(options.out / "walk.png")
+    drawn = walk.save(options.out / "walk.png")
+    rows = [entry(options.source, walk, drawn, drawn.with_suffix(".json"))]
+    shell.write_predictions(options.out, "slam", walk.weights, rows)
     walk.save(options.out / "points.ply")
     writers.trajectories(options.out, walk)
     if options.colmap:

@@ -134,14 +134,14 @@ def data(config: Config, split: str, root: Path | None = None) -> Sequences:
 
 
 def synthetic(config: Config, split: str) -> tuple[Sample, ...]:
-    """Sequences of the synthetic world: two worlds with all sensors.
+    """Sequences of the synthetic world: two flats, or three rooms, with all sensors; a flat takes minutes.
 
     Args:
         config: which world.
         split: of it.
     """
     out = []
-    for number in range(2):
+    for number in range(2 if config.world == "flat" else 3):
         seed = FIRST[split] + number
         for mode in MODES if config.world == "flat" else MODES[:3]:
             count, width = config.world_frames, config.world_width

@@ -29,7 +29,7 @@ class Score:
         rpe_m: RMSE of motions over ten frames.
         still_m: the same as `ate_m` for a camera that is said to stand still.
         tracked: share of the frames.
-        scale: of the alignment; 1 where lengths are metres.
+        scale: true lengths by those of the walk, after alignment over Sim(3); 1 is right where lengths are metres.
         walk: the whole answer.
     """
 
@@ -63,9 +63,10 @@ def score(walk: Walk, capture: Capture, mode: str = "") -> Score:
     try:
         errors, alignment = trajectory.absolute(mine, truth, with_scale=not walk.metric, max_difference_s=0.01)
         shift, _ = trajectory.relative(mine, truth, frames=10, scale=alignment.scale, max_difference_s=0.01)
+        free = trajectory.absolute(mine, truth, with_scale=True, max_difference_s=0.01)[1]
     except InputError:  # nothing was tracked, or it stood still
         return Score(capture.name, mode, still, float("nan"), still, share, 1.0, walk)
-    return Score(capture.name, mode, errors.rmse, shift.rmse, still, share, alignment.scale, walk)
+    return Score(capture.name, mode, errors.rmse, shift.rmse, still, share, free.scale, walk)
 
 
 def evaluate(model: PlaceNet, loader: Loader, *, examples: int = 0) -> Evaluation:

@@ -99,7 +99,6 @@ def fit_pose(
         camera_from_world: the guess.
         xyz, uv, inverse_depth, sigma: as in `reproject`.
         outlier_px: points with a larger error at the end are outliers; the bound tightens to it from four times that.
-        more: hessian (6×6) and gradient (6) of what else the pose has to fit.
         more: hessian (6×6) and gradient (6) of what else the pose has to fit, in pixels.
 
     Returns:

@@ -160,14 +160,16 @@ class FlatWalk:
     Attributes:
         seed: of flat and walk.
         mode: what is recorded; "inertial" is one camera with an inertial sensor.
-        count: how many frames, 20 a second; 600 are one round and two metres more.
+        count: how many frames; 600 are one round and two metres more.
         width: of the pictures; they are three quarters as high.
+        every: of 20 frames a second only every n-th is rendered.
     """
 
     seed: int
     mode: Recorded
     count: int = 600
     width: int = 320
+    every: int = 1
 
     def __len__(self) -> int:
         return self.count
@@ -180,7 +182,7 @@ class FlatWalk:
     @cached_property
     def time_s(self) -> Float64[np.ndarray, " n"]:
         """Of each frame."""
-        return np.arange(self.count) / FPS
+        return np.arange(self.count) * self.every / FPS
 
     @cached_property
     def path(self) -> Float64[np.ndarray, "n 4 4"]:
@@ -207,7 +209,7 @@ class FlatWalk:
         name = f"flat {self.seed}"
         if self.mode != "inertial":
             return Capture(name, self, self.camera, "given", right=right, truth=truth)
-        at = np.arange(-0.1, self.count / FPS, 1 / IMU_HZ)
+        at = np.arange(-0.1, self.count * self.every / FPS, 1 / IMU_HZ)
         rng = np.random.default_rng([self.seed, 53])
         samples = inertial.samples(lambda t: walk_at(self.seed, t), at, IMU, rng)
         return Capture(name, self, self.camera, "given", imu=IMU, samples=samples, truth=truth)
