@@ -75,21 +75,21 @@ def measured(step: Callable[[Path, np.ndarray | None], object], video: Video, ob
 
 
 def ours(video: Video, objects: int, frames: int, path: str) -> dict:
-    session = percepta.load(path).session()
+    session = percepta.load(path, system="vos").session()
     return measured(lambda picture, masks: session.step(picture, masks), video, objects, frames)
 
 
 def peer(video: Video, objects: int, frames: int, path: str) -> dict:
     """Cutie with random weights; nothing is fetched."""
-    from hydra import compose, initialize_config_module
+    from hydra import compose, initialize_config_module  # pyright: ignore[reportMissingImports]
 
     with initialize_config_module("cutie.config", version_base="1.3.2"):
         config: Any = compose("eval_config", overrides=["model=small"])
-    import cutie.model.utils.resnet as resnet
-    from cutie.inference.inference_core import InferenceCore
-    from cutie.inference.utils.args_utils import get_dataset_cfg
-    from cutie.model.cutie import CUTIE
-    from omegaconf import open_dict
+    import cutie.model.utils.resnet as resnet  # pyright: ignore[reportMissingImports]
+    from cutie.inference.inference_core import InferenceCore  # pyright: ignore[reportMissingImports]
+    from cutie.inference.utils.args_utils import get_dataset_cfg  # pyright: ignore[reportMissingImports]
+    from cutie.model.cutie import CUTIE  # pyright: ignore[reportMissingImports]
+    from omegaconf import open_dict  # pyright: ignore[reportMissingImports]
 
     resnet.model_zoo.load_url = lambda *given, **rest: {}
     resnet.load_weights_add_extra_dim = lambda *given, **rest: None
@@ -163,7 +163,7 @@ def main() -> None:
         print(f"Cutie                {values['peer time over ours']:6.1f} times our time a frame")
         print(f"                     {values['peer memory over ours']:6.1f} times our memory after {same + 1} frames")
     if args.record:
-        record("vos", "speed", values, model=percepta.load(args.weights).model)
+        record("vos", "speed", values, model=percepta.load(args.weights, system="vos").model)
 
 
 if __name__ == "__main__":

@@ -52,6 +52,7 @@ CUTS = (
     ("percepta train ", "--train.steps 1"),
     ("percepta train refer ", "--train.batch-size 2"),
     ("percepta train planes ", "--train.batch-size 1"),
+    ("percepta train vos ", "--train.batch-size 1"),
     ("percepta train supernet ", "--train.batch-size 8"),
     ("percepta train online3d ", "--rooms 1"),
     ("percepta planes keep runs/planes-data/0 ", "--rooms 2"),
@@ -198,7 +199,9 @@ def test_no_command_hides_from_these_tests() -> None:
 
 def test_options_that_are_named_in_sentences_exist() -> None:
     known = {"--help", "--debug", "--version"}
-    kinds: list[Any] = [cli.Evaluate, cli.Predict, cli.Export, cli.Data, cli.Card, cli.Demo, cli.Samples]
+    kinds: list[Any] = [
+        cli.Evaluate, cli.Predict, cli.Export, cli.Data, cli.Card, cli.Demo, cli.Samples, cli.Scan, cli.Cutout
+    ]  # fmt: skip
     for system in TABLE:
         kinds += [cli.train_options(system, "small"), *(kind for kind, _ in shell.commands_of(system).values())]
     for name in (name for kind in kinds for name in shell.option_names(kind)):
@@ -416,6 +419,26 @@ def supernet() -> None:
     Path("inherited.json").write_text(json.dumps(known), encoding="utf-8")
 
 
+def vos() -> None:
+    from percepta.datasets.videos import write_mask
+
+    clip("clip.mp4")
+    y, x = np.mgrid[:160, :160]
+    for name in ("first", "later"):
+        write_mask(Path(f"{name}.png"), ((y - 80) ** 2 + (x - 80) ** 2 < 1600).astype(np.uint8))
+    for number, sample in enumerate(video.every_frame("clip.mp4")):
+        Path("frames").mkdir(exist_ok=True)
+        Image.fromarray(sample.frame).save(f"frames/{number}.jpg")
+    for number, name in enumerate(("a", "b", "c", "e", "horse", "k")):
+        for frame in range(4):
+            for kind, tone, ground in (("JPEGImages", (220, 60, 30), (90, 110, 100)), ("Annotations", 255, 0)):
+                picture = Image.new("RGB" if kind == "JPEGImages" else "L", (96, 64), ground)
+                picture.paste(tone, (10 + 8 * frame, 8 + 4 * number, 40 + 8 * frame, 40 + 4 * number))
+                path = Path("videos", kind, name, f"{frame:05d}.{'jpg' if kind == 'JPEGImages' else 'png'}")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                picture.save(path)
+
+
 HAS: dict[str, Callable[[], None]] = {
     "README.md": readme,
     "aesthetics-your-album.md": aesthetics,
@@ -428,6 +451,7 @@ HAS: dict[str, Callable[[], None]] = {
     "refer-your-data.md": refer,
     "slam.md": slam,
     "supernet.md": supernet,
+    "vos.md": vos,
 }
 
 

@@ -16,7 +16,7 @@ from percepta.systems.vos.model import Network
 from percepta.train import train
 
 SEEDS = (0, 1, 2)
-STEPS = 300
+STEPS = 200
 
 
 def without_memory(patch: pytest.MonkeyPatch) -> None:

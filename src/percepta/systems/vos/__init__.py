@@ -146,7 +146,7 @@ PRESETS: dict[str, Config] = {
         max_long_term=64,
         train=replace(_small.train, steps=200, lr=2e-3, warmup=10, ema=0.0),
     ),
-    "small": _small,
+    "small": replace(_small, height_at_prediction=320),
     "xmem": replace(_published, design="xmem"),
     "cutie": replace(
         _published,
