@@ -295,11 +295,12 @@ def test_a_mask_of_the_tints_colour_stands_out_where_the_rest_is_dimmed():
     mask = np.zeros((60, 60), bool)
     mask[20:40, 20:40] = True
     plain, dimmed = (
-        np.asarray(draw.overlay(blue, mask, colour=(46, 196, 255), contour=0, dim=dim)).astype(int) for dim in (0, 0.4)
+        np.asarray(draw.overlay(blue, mask, colour=(46, 196, 255), contour=0.0, dim=dim)).astype(int)
+        for dim in (0.0, 0.4)
     )
     assert abs(plain[30, 30] - plain[5, 5]).max() <= 1
     assert (dimmed[30, 30] - dimmed[5, 5]).max() > 90
-    nothing = np.asarray(draw.overlay(blue, np.zeros_like(mask), contour=0, dim=0.4))
+    nothing = np.asarray(draw.overlay(blue, np.zeros_like(mask), contour=0.0, dim=0.4))
     assert (nothing == np.asarray(blue)).all()
 
 

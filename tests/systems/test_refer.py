@@ -1196,7 +1196,8 @@ def biased(presence: float, mask: float) -> nn.Module:
 
 
 @pytest.mark.parametrize(
-    ("presence", "mask", "found"), [(3.0, 2.0, True), (-3.0, 2.0, False), (3.0, -2.0, False), (-0.1, 2.0, False)]
+    ("presence", "mask", "found"),
+    [(3.0, 2.0, True), (-3.0, 2.0, False), (3.0, -2.0, False), (-0.5, 2.0, False), (-0.3, 2.0, True)],
 )
 def test_what_is_not_found_has_an_empty_mask(presence: float, mask: float, found: bool) -> None:
     answer = refer(biased(presence, mask)).predict(pixels(), "the red disc")

@@ -213,7 +213,7 @@ class SceneScores:
     def picture(self, about: Mapping[str, Any], target: np.ndarray) -> Any:
         """The scene as a drawing."""
         lanes = (Lane(str(i), np.c_[line, np.zeros(len(line))]) for i, line in enumerate(about["lines"]))
-        past, truth = about["past"], about["truth"][target]
+        past, truth = about["past"], about["truth"][target][:, : self.way.shape[2]]  # what is known may go further
         return Scene(StreetMap(tuple(lanes)), past, target, self.way, self.probability, truth)
 
 

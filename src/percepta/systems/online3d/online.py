@@ -394,7 +394,7 @@ class Online:
             weights_hash(self.model),
         )
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Writes the state; a session loaded from it goes on bit by bit as this one would.
 
         Two files: `path`, and the stream's with ".stream" behind.

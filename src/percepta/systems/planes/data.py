@@ -119,7 +119,9 @@ def find(root: Path, *kinds: type[Any]) -> list[Found[Any]]:
         raise InputError(f"{error}\n  kept pairs: {kept.FILES}") from None
 
 
-def posed_pictures(root: Path, limit: int | None = None, problems: list[Problem] | None = None) -> list[PosedPicture]:
+def posed_pictures(
+    root: Path | str, limit: int | None = None, problems: list[Problem] | None = None
+) -> list[PosedPicture]:
     """Posed pictures of a folder, without need of depth: COLMAP, a plain posed folder, or recordings.
 
     Args:
@@ -131,7 +133,7 @@ def posed_pictures(root: Path, limit: int | None = None, problems: list[Problem]
         MissingFileError: there is no such folder.
         InputError: a layout that is not known, a damaged file.
     """
-    out: list[PosedPicture] = []
+    root, out = Path(root), list[PosedPicture]()
     wrong: list[Problem] = [] if problems is None else problems
     for one in layouts.find(root, PosedPicture, Recording):
         content = one.read(one.root, problems=wrong)
