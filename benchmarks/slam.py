@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from record import record
@@ -168,7 +169,7 @@ def peer(sequence: Sequence, vocabulary: Path) -> str:
     with tempfile.TemporaryDirectory() as folder:
         paths = [str(Path(folder) / name) for name in ("settings.yaml", "frames.npz", "way.txt")]
         Path(paths[0]).write_text(text)
-        arrays = {
+        arrays: dict[str, Any] = {
             "time_s": np.array([shot.time_s for shot in shots]),
             "frames": np.stack([shot.frame for shot in shots]),
         }
