@@ -28,7 +28,7 @@ LAYERS = (
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 # The files of a system, in the order in which they may import each other. A further part stands beside model.py.
 ORDER = (
-    "__init__", "model", "predict", "writers", "guess", "live", "world", "data", "losses", "evaluate", "check", "demo",
+    "__init__", "model", "predict", "writers", "guess", "grow", "live", "world", "data", "losses", "evaluate", "check", "demo",
     "exports", "keys", "task",
     "commands",
 )  # fmt: skip
