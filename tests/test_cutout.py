@@ -16,7 +16,7 @@ from percepta.errors import InputError
 from percepta.flows import cutout as flow
 from percepta.media import video
 from percepta.media.frames import Frames
-from percepta.systems.refer.predict import Refer, Result
+from percepta.systems.refer.predict import Result
 from percepta.systems.vos import PRESETS
 from percepta.systems.vos.model import build
 from percepta.systems.vos.predict import Vos
@@ -45,8 +45,8 @@ def vos() -> Vos:
     return Vos(config, build(config).eval(), "", lambda *_, **__: None)  # type: ignore[arg-type]
 
 
-@dataclass(eq=False)
-class Red(Refer):
+@dataclass
+class Red:
     """Finds what is red, from a frame on; surest about one; in the frames `wrong` it says another place."""
 
     sure: int

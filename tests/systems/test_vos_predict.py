@@ -329,16 +329,15 @@ def test_another_scene_is_noticed(vos: Vos) -> None:
 def test_the_size_inside(height: int, width: int, preset: str) -> None:
     config = PRESETS[preset]
     h, w = size_inside(config, height, width)
-    assert min(h, w) >= 1 and max(h, w) <= 3 * config.height + 32 and min(h, w) <= config.height
+    inside = config.height_at_prediction or config.height
+    assert min(h, w) >= 1 and max(h, w) <= 3 * inside + 32 and min(h, w) <= inside
     if preset == "xmem":
         assert h <= height and w <= width
     else:
         assert h % 16 == w % 16 == 0
     assert size_inside(config, width, height) == (w, h)
-    other = replace(config, height_at_prediction=2 * config.height)
-    assert size_inside(other, height, width)[0] >= h and size_inside(other, 2048, 2048)[0] == min(
-        2 * config.height, 2048
-    )
+    other = replace(config, height_at_prediction=2 * inside)
+    assert size_inside(other, height, width)[0] >= h and size_inside(other, 2048, 2048)[0] == min(2 * inside, 2048)
 
 
 def test_half_the_bits_give_nearly_the_same(vos: Vos) -> None:

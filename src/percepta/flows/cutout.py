@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool
@@ -18,7 +18,6 @@ from jaxtyping import Bool
 from percepta.errors import InputError
 from percepta.media.frames import Frames
 from percepta.metrics.masks import iou
-from percepta.systems.refer.predict import Refer
 from percepta.systems.refer.predict import Result as Found
 from percepta.systems.vos import writers
 from percepta.systems.vos.predict import Vos
@@ -108,11 +107,20 @@ class Cutout:
         }
 
 
+@runtime_checkable
+class Finds(Protocol):
+    """What finds a thing in a frame by a sentence, as a loaded `refer` does."""
+
+    def predict(self, picture: Any, sentence: str, /) -> Any:
+        """The answer, with `mask`, `score` and `found`."""
+        ...
+
+
 def cutout(
     frames: Frames,
     sentence: str,
     *,
-    refer: Refer,
+    refer: Finds,
     vos: Vos,
     folder: Path,
     every_s: float = EVERY_S,
@@ -145,7 +153,7 @@ def cutout(
 
 
 def _asked(
-    frames: Frames, sentence: str, refer: Refer, every_s: float, tell: Tell | None
+    frames: Frames, sentence: str, refer: Finds, every_s: float, tell: Tell | None
 ) -> tuple[list[Check], list[Bool[np.ndarray, "h w"]], int | None]:
     """(the frames that were asked about, their masks, which of them is the best; None: it is in none)."""
     checks: list[Check] = []

@@ -416,7 +416,7 @@ class Online:
         write_state(path, _FORMAT, header, {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in tensors.items()})
 
     @classmethod
-    def load(cls, path: Path, model: OnlineNet) -> Online:
+    def load(cls, path: Path | str, model: OnlineNet) -> Online:
         """A session that `save` wrote, with the same weights.
 
         Raises:
