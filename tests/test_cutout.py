@@ -109,4 +109,4 @@ def test_the_command(
 def test_wrong_arguments(film: Path, vos: Vos, tmp_path: Path) -> None:
     finder: Any = Red(sure=0)
     with pytest.raises(InputError, match="every_s is above 0"):
-        flow.cutout(Frames.open(film), "the square", refer=finder, vos=vos, folder=tmp_path, every_s=0)
+        flow.cutout(Frames.open(film), "the square", refer=finder, vos=vos, folder=tmp_path, every_s=0.0)
