@@ -11,10 +11,9 @@ from PIL import Image
 
 from percepta.contract import Progress
 from percepta.datasets import traffic
-from percepta.datasets.problem import Findings, Problem, noting
+from percepta.datasets.findings import PictureFindings
+from percepta.datasets.problem import Problem, noting
 from percepta.datasets.tracks import KINDS, VEHICLES, Tracks, known, velocity
-from percepta.errors import InputError
-from percepta.media import draw
 from percepta.systems.forecast.drawing import Scene
 
 FASTEST = {"vehicle": 70.0, "pedestrian": 12.0}  # m/s: faster is no movement but a jump
@@ -24,18 +23,10 @@ LOST_S = 1.0  # an agent that is missing for longer may be another one when it c
 KEYFRAMES = range(2, 11)  # steps between annotations that are looked for
 
 
-class Report(Findings[tuple[Image.Image, str]]):
+class Report(PictureFindings):
     """What `check` found. Its examples are recordings from above."""
 
-    def sheet(self, columns: int = 4, width: int = 1400) -> Image.Image:
-        """Contact sheet of the examples.
-
-        Raises:
-            InputError: there is no recording to show.
-        """
-        if not self.examples:
-            raise InputError(f"{self.root}: no recording to show")
-        return draw.sheet([p for p, _ in self.examples], columns, width, [text for _, text in self.examples])
+    shown = "recording"
 
 
 def check(root: Path | str, *, examples: int = 8, progress: Progress | None = None) -> Report:

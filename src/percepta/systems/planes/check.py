@@ -10,34 +10,26 @@ from PIL import Image
 
 from percepta.contract import Progress
 from percepta.datasets import posed
+from percepta.datasets.findings import PictureFindings
 from percepta.datasets.nyu40 import PLANEMVS_NAMES
 from percepta.datasets.plane_annotations import AnnotatedScene
 from percepta.datasets.posed import Recording
 from percepta.datasets.posed_folder import PosedPicture
-from percepta.datasets.problem import Findings, Problem, noting, problem_of
-from percepta.errors import InputError, MissingFileError
+from percepta.datasets.problem import Problem, noting, problem_of
+from percepta.errors import MissingFileError
 from percepta.geometry import pose as poses
-from percepta.media import draw
 from percepta.systems.planes import PRESETS, data, kept
 from percepta.systems.planes.predict import draw_planes
 
 
-class Report(Findings[tuple[Image.Image, str]]):
+class Report(PictureFindings):
     """What `check` found. Its examples are pictures with captions, with their planes where there is depth."""
+
+    shown = "good picture"
 
     @property
     def ready(self) -> str:
         return "Ready."
-
-    def sheet(self, columns: int = 4, width: int = 1400) -> Image.Image:
-        """Contact sheet of the examples.
-
-        Raises:
-            InputError: there is no good picture to show.
-        """
-        if not self.examples:
-            raise InputError(f"{self.root}: no good picture to show")
-        return draw.sheet([p for p, _ in self.examples], columns, width, [text for _, text in self.examples])
 
 
 def check(root: Path | str, *, examples: int = 8, progress: Progress | None = None) -> Report:

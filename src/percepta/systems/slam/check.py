@@ -10,30 +10,22 @@ from PIL import Image
 from percepta.contract import Progress
 from percepta.datasets import layouts
 from percepta.datasets.capture import Capture, Shot
+from percepta.datasets.findings import PictureFindings
 from percepta.datasets.posed import Recording
-from percepta.datasets.problem import Findings, Problem
-from percepta.errors import InputError, MissingFileError
+from percepta.datasets.problem import Problem
+from percepta.errors import MissingFileError
 from percepta.geometry import imu
-from percepta.media import draw
 from percepta.systems.slam.data import open_capture
 
 
-class Report(Findings[tuple[Image.Image, str]]):
+class Report(PictureFindings):
     """What `check` found. Its examples are frames with captions."""
+
+    shown = "good frame"
 
     @property
     def ready(self) -> str:
         return "Ready."
-
-    def sheet(self, columns: int = 4, width: int = 1400) -> Image.Image:
-        """Contact sheet of the examples.
-
-        Raises:
-            InputError: there is no good frame to show.
-        """
-        if not self.examples:
-            raise InputError(f"{self.root}: no good frame to show")
-        return draw.sheet([p for p, _ in self.examples], columns, width, [text for _, text in self.examples])
 
 
 def check(root: Path | str, *, examples: int = 8, progress: Progress | None = None) -> Report:

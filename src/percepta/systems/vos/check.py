@@ -9,11 +9,11 @@ import numpy as np
 from PIL import Image
 
 from percepta.datasets import layouts
-from percepta.datasets.problem import Findings, Problem, noting
+from percepta.datasets.findings import PictureFindings
+from percepta.datasets.problem import Problem, noting
 from percepta.datasets.scene import Scene
 from percepta.datasets.videos import Video, objects
-from percepta.errors import InputError
-from percepta.media import draw, image
+from percepta.media import image
 from percepta.systems.vos import MAX_OBJECTS
 from percepta.systems.vos.clips import Marked
 from percepta.systems.vos.data import marked_in
@@ -21,20 +21,10 @@ from percepta.systems.vos.predict import drawn
 from percepta.systems.vos.sequences import NEAR
 
 
-class Report(Findings[tuple[Image.Image, str]]):
+class Report(PictureFindings):
     """What `check` found. Its examples are the first frames with a mask, and single pictures, with their objects."""
 
-    def sheet(self, columns: int = 4, width: int = 1400) -> Image.Image:
-        """Contact sheet of the examples.
-
-        Raises:
-            InputError: there is no good one to show.
-        """
-        if not self.examples:
-            raise InputError(f"{self.root}: no picture with a good mask to show")
-        return draw.sheet(
-            [picture for picture, _ in self.examples], columns, width, [text for _, text in self.examples]
-        )
+    shown = "picture with a good mask"
 
 
 def check(root: Path | str, *, examples: int = 12, progress: Callable[[int, int], None] | None = None) -> Report:
