@@ -23,6 +23,7 @@ from percepta.errors import InputError
 from percepta.files import write_atomically
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics
+from percepta.media.draw import write_picture
 from percepta.metrics import trajectory
 from percepta.report import Gallery, Heading, Numbers, Page, Table, Text
 from percepta.systems.online3d.predict import Online3d
@@ -78,8 +79,7 @@ class Scanned:
         """Writes scan.glb (planes, and the labelled points as small tiles), plan.png and report.html."""
         folder = Path(folder)
         write_atomically(folder / "scan.glb", glb(*self._mesh()))
-        folder.mkdir(parents=True, exist_ok=True)
-        self.draw().save(folder / "plan.png")
+        write_picture(folder / "plan.png", self.draw())
         return Page("Scan", self.blocks()).write(folder / "report.html")
 
     def blocks(self) -> list[Block]:

@@ -231,8 +231,8 @@ def search(options: Search, screen: Console) -> int:
     fits = level is None or (bool(found) and found[0].score >= level)
     if not fits and not options.json:
         screen.print(
-            f"nothing fits: the best score is {found[0].score:.3f}; of sentences that describe a photograph of the "
-            f"index 95 % find it with {level:.3f} or more. Above are the nearest.",
+            f"nothing fits: the best score is {found[0].score:.3f}. Where a photograph fits, 95 of 100 sentences reach "
+            f"{level:.3f} or more. The table shows the nearest ones.",
             soft_wrap=True,
         )
     if options.html is not None:
