@@ -16,6 +16,7 @@ from percepta.datasets.problem import Problem
 from percepta.datasets.tracks import KINDS, Recordings, Tracks, from_rows
 from percepta.errors import InputError
 from percepta.files import check_regular, listed
+from percepta.formats import named
 
 NAME = "Argoverse 1"
 FILES = "*.csv with TIMESTAMP, TRACK_ID, OBJECT_TYPE, X, Y, CITY_NAME"
@@ -67,7 +68,8 @@ def read_file(path: Path) -> Tracks:
     if not ids:
         raise InputError(f"{path}: no rows")
     steps = np.round((np.array(times) - min(times)) / DT_S).astype(np.int64)
-    agents, position, heading = from_rows(ids, steps, np.array(where))
+    with named(path):
+        agents, position, heading = from_rows(ids, steps, np.array(where))
     kinds = np.full(len(agents), KINDS.index("vehicle"))
     last = min(OBSERVED, position.shape[1]) - 1
     size = np.full((len(agents), 2), np.nan)

@@ -294,6 +294,9 @@ def folds(recordings: Sequence[tuple[str, str]], count: int = 3) -> list[int]:
     return [place[recording] for recording in recordings]
 
 
+MOST_CELLS = 50_000_000  # agents × steps of a recording
+
+
 def from_rows(
     ids: Sequence[str],
     steps: Sequence[int] | Int64[np.ndarray, " r"],
@@ -312,10 +315,16 @@ def from_rows(
         (ids in the order of their first rows, positions, headings).
 
     Raises:
-        InputError: an agent has two rows at one step (names it).
+        InputError: an agent has two rows at one step, or a step lies too far from the others (names it).
     """
-    rows = np.asarray(steps, np.int64)
+    try:
+        rows = np.asarray(steps, np.int64)
+    except OverflowError:
+        raise InputError("a step has more than 18 digits: is its time right?") from None
     names = tuple(dict.fromkeys(ids))
+    if len(rows) and (rows.min() < 0 or int(rows.max()) * len(names) > MOST_CELLS):
+        worst = int(rows.argmin() if rows.min() < 0 else rows.argmax())
+        raise InputError(f"agent {ids[worst]} has step {rows[worst]}, far from the others: is its time right?")
     number = {name: i for i, name in enumerate(names)}
     agent = np.array([number[name] for name in ids], np.int64)
     count = int(rows.max()) + 1 if len(rows) else 0

@@ -104,7 +104,13 @@ def read_geojson(path: Path) -> StreetMap:
         InputError: not GeoJSON, or a shape without coordinates.
     """
     content = read_json(path)
-    shapes = [one.get("geometry") or {} for one in content.get("features", [])] if isinstance(content, dict) else None
+    features = content.get("features") if isinstance(content, dict) else None
+    shapes = (
+        [one.get("geometry") if isinstance(one, dict) else None for one in features or ()]
+        if isinstance(features, list)
+        else []
+    )
+    shapes = [shape for shape in shapes if isinstance(shape, dict)]
     if not shapes:
         raise InputError(f"{path}: not a GeoJSON FeatureCollection with features")
     lanes: list[Lane] = []
