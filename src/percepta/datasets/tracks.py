@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
@@ -250,6 +252,21 @@ class Recordings:
 
     def __iter__(self) -> Iterator[Tracks]:
         return (self.open(i) for i in range(len(self)))
+
+
+def of_files(paths: Sequence[Path], group: str, read: Callable[[Path], Tracks]) -> Recordings:
+    """One recording a file, named after it, read when it is asked for.
+
+    Args:
+        paths: of the files.
+        group: the name of their collection.
+        read: reads one.
+    """
+    return Recordings(tuple(path.stem for path in paths), (group,) * len(paths), partial(_read, tuple(paths), read))
+
+
+def _read(paths: tuple[Path, ...], read: Callable[[Path], Tracks], place: int) -> Tracks:
+    return read(paths[place])
 
 
 def known(points: Float[np.ndarray, "*s 2"]) -> Bool[np.ndarray, "*s"]:
