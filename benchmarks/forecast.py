@@ -43,7 +43,7 @@ SEEDS = (0, 1, 2)
 BLOCK = 50  # steps; people's windows are resampled in blocks of so many, as windows beside each other share walkers
 CARS = {
     "minADE": "m", "minFDE": "m", "miss rate": "", "brier-minFDE": "m", "one mode ADE": "m", "one mode FDE": "m",
-    "joint minADE": "m", "joint minFDE": "m", "collisions": "",
+    "joint minADE": "m", "joint minFDE": "m", "collisions": "", "off the road": "",
 }  # fmt: skip
 PEOPLE = {
     "lowest ADE": "m", "minFDE": "m", "minADE": "m", "one mode ADE": "m", "one mode FDE": "m", "joint lowest ADE": "m",
@@ -314,19 +314,21 @@ def cars(args: argparse.Namespace) -> None:
         for group in dict.fromkeys(rows.groups):
             line = [f"with lanes, {group}", ""]
             for key in CARS:
-                label = f"{time_s} with lanes {group} {key}"
-                values[label] = Metric(rows.by_group(key)[group], n=rows.groups.count(group))
-                line.append(cell(label, ".2f", bounds=False))
+                label, known = f"{time_s} with lanes {group} {key}", rows.by_group(key)
+                if group in known:
+                    values[label] = Metric(known[group], n=rows.groups.count(group))
+                line.append(cell(label, ".2f", bounds=False) if group in known else "")
             lines.append(line)
         if both := lanes & none:  # equal folds, seeds and steps
             one, other = (_pooled(args, with_lanes, both, future) for with_lanes in (True, False))
             _line(f"{time_s} without lanes", other, "", values, lines, str(len(both)))
             line = ["with lanes less without", str(len(both))]
             for key in CARS:
-                difference = (np.array(one.values[key]) - np.array(other.values[key])).tolist()
-                low, high = grouped_interval(difference, one.groups, one.units())
                 label = f"{time_s} lanes less no lanes {key}"
-                values[label] = Metric(one.mean(key) - other.mean(key), low, high, len(difference))
+                difference = (np.array(one.values[key]) - np.array(other.values[key])).tolist()
+                values[label] = Rows(one.groups, one.recordings, {**one.values, label: difference}).metric(
+                    label, "", {}
+                )
                 line.append(cell(label, "+.2f"))
             lines.append(line)
         caption = (
@@ -354,7 +356,7 @@ def _line(name: str, rows: Rows, end: str, values: dict[str, Metric], lines: lis
     """
     line = [name, networks]
     for key, unit in CARS.items():
-        known = f"{key}{end}" in rows.values
+        known = np.isfinite(rows.values.get(f"{key}{end}", [np.nan])).any()
         if known:
             values[f"{name} {key}"] = rows.metric(f"{key}{end}", unit, {})
         line.append(cell(f"{name} {key}", ".2f", bounds=key == "minFDE") if known else "")
