@@ -1,0 +1,3 @@
+"""placeholder"""
+def fused(*a):
+    raise NotImplementedError
