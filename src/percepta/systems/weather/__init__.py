@@ -134,7 +134,7 @@ _small = Config(
         feature_distance=0.0,
     ),
     train=TrainConfig(
-        steps=3600, batch_size=4, lr=1e-3, lr_scale=(("image.", 0.3),), weight_decay=0.02, warmup=100, clip_norm=1.0,
+        steps=2400, batch_size=4, lr=1e-3, lr_scale=(("image.", 0.3),), weight_decay=0.02, warmup=100, clip_norm=1.0,
         ema=0.996, checkpoint_every=200, log_every=20,
     ),
 )  # fmt: skip
