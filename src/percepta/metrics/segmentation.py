@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Int, Int64, Integer
+from jaxtyping import Bool, Float, Int, Int64, Integer
 
 from percepta.errors import InputError
 from percepta.metrics import MIN_GROUPS, Metric
@@ -102,3 +102,17 @@ def calibration_error(bins: Float[np.ndarray, "3 bins"]) -> float:
     """Expected calibration error (Guo et al. 2017): mean distance of confidence and accuracy, weighed by pixels."""
     count, sure, right = bins
     return float(np.abs(sure - right).sum() / max(count.sum(), 1))
+
+
+def flicker(
+    before: Integer[np.ndarray, "h w"], now: Integer[np.ndarray, "h w"], still: Bool[np.ndarray, "h w"]
+) -> float:
+    """The share of still pixels whose class changed from one frame to the next; 0 where nothing is still.
+
+    Args:
+        before: classes of the frame before.
+        now: classes of this frame.
+        still: pixels that show the same thing in both.
+    """
+    count = int(still.sum())
+    return float(((before != now) & still).sum() / count) if count else 0.0

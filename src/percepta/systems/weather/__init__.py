@@ -95,10 +95,14 @@ class Config:
     """Share of labelled pictures that get fog, rain, snow or a wet road."""
     labelled_conditions: tuple[str, ...] = ("day",)
     """Conditions whose label maps may be used for training; pictures of all others are target pictures."""
+    world: Literal["night", "fog", "rain", "snow"] = "night"
+    """Condition of the target pictures of the synthetic streets."""
     target_first: str = ""
     """Name of the first target picture; "" from the first on."""
     target_last: str = ""
     """Name of the last target picture; "" to the last."""
+    far_from_training: float = 0.0
+    """Distance of a picture from what training saw (`heads.Head.watched`) above which a result warns; 0: never."""
     adaptation: Adaptation = field(default_factory=Adaptation)
     """How the network is carried over to target pictures."""
     train: TrainConfig = field(default_factory=TrainConfig)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float
@@ -13,7 +14,37 @@ DROPOUT = 0.1  # of whole channels before the classifier
 DILATIONS = (1, 6, 12, 18)
 
 
-class SegFormerHead(nn.Module):
+class Head(nn.Module):
+    """What all heads have: they tell how far a picture is from those of the training."""
+
+    levels: nn.ModuleList
+
+    @contextmanager
+    def watched(self) -> Iterator[list[float]]:
+        """Collects, for each picture, the distance of what goes into the head's first batch norm.
+
+        A batch norm remembers mean and variance of every channel over the training. The distance is the mean over
+        channels of the divergence between the normal distribution of the picture's places and the remembered one:
+        ((m − M)² + v) / V − 1 − log(v / V), halved.
+        """
+        norm = next(layer for layer in self.modules() if isinstance(layer, nn.BatchNorm2d))
+        distances: list[float] = []
+
+        def note(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var") + norm.eps
+            x = inputs[0].float()
+            own_mean, own = x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0) + norm.eps
+            apart = ((own_mean - mean) ** 2 + own) / variance - 1 - torch.log(own / variance)
+            distances.append(float(apart.mean() / 2))
+
+        handle = norm.register_forward_pre_hook(note)
+        try:
+            yield distances
+        finally:
+            handle.remove()
+
+
+class SegFormerHead(Head):
     """Each level linearly to `width`, brought to a quarter, joined (deepest first), mixed, classified (section 3.2)."""
 
     def __init__(self, channels: Sequence[int], width: int, classes: int) -> None:
@@ -29,7 +60,7 @@ class SegFormerHead(nn.Module):
         return self.classify(functional.dropout2d(x, DROPOUT, self.training))
 
 
-class DAFormerHead(nn.Module):
+class DAFormerHead(Head):
     """Context-aware fusion: levels joined (shallowest first), then four branches of growing dilation (section 4.2)."""
 
     def __init__(self, channels: Sequence[int], width: int, classes: int) -> None:
@@ -72,7 +103,7 @@ class Separable(nn.Module):
         return self.pointwise(self.depthwise(x))
 
 
-class LightHead(nn.Module):
+class LightHead(Head):
     """Ours: context at the deepest level, then from level to level up to a quarter, in depthwise convolutions.
 
     The deepest map gets the picture's mean and two dilated branches; each finer level adds its own features (1×1) to

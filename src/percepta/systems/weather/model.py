@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -13,7 +14,7 @@ from torch.nn import functional
 from percepta.datasets.street_pictures import LABEL_SETS
 from percepta.nn.efficientnet import Trunk
 from percepta.systems.weather import Config
-from percepta.systems.weather.heads import ConvNorm, DAFormerHead, LightHead, SegFormerHead
+from percepta.systems.weather.heads import ConvNorm, DAFormerHead, Head, LightHead, SegFormerHead
 from percepta.systems.weather.mit import MixTransformer
 
 TRUNK_BLOCKS = 15  # of Lite0's 16: the last one holds a fifth of the weights
@@ -70,8 +71,8 @@ class Network(nn.Module):
         else:
             self.image = MixTransformer(config.encoder, config.norm_eps)
             channels = self.image.channels
-        kind = {"light": LightHead, "segformer": SegFormerHead, "daformer": DAFormerHead}[config.head]
-        self.head = kind(channels, config.channels, len(LABEL_SETS[config.label_set]))
+        kind: Any = {"light": LightHead, "segformer": SegFormerHead, "daformer": DAFormerHead}[config.head]
+        self.head: Head = kind(channels, config.channels, len(LABEL_SETS[config.label_set]))
         if config.encoder == "lite0":  # features of Lite0 vary by 4
             for layer in self.head.levels:
                 layer.weight.data.mul_(0.25)

@@ -30,6 +30,7 @@ FIELD_DEG = 66.0
 CONDITIONS = ("day", "night", "fog", "rain", "snow")
 AMBIENT, SUN = 0.45, 0.6
 LAMP_REACH_M = 30.0
+VIEWS = 10  # of one street
 BRICK, WINDOW, PLAIN = 0, 1, 2  # how a face is painted
 
 
@@ -294,21 +295,20 @@ def view(seed: int, condition: str, height: int, width: int) -> View:
     """A view of a street from a car, with its reference by day from half a metre away.
 
     Args:
-        seed: of everything random; ten views share a street.
+        seed: of everything random; VIEWS views share a street.
         condition: one of CONDITIONS.
         height: of the picture, in pixels.
         width: of the picture, in pixels.
     """
     rng = np.random.default_rng([seed, 404, CONDITIONS.index(condition)])
-    place = scene(seed // 10)
+    place = scene(seed // VIEWS)
     camera = Intrinsics.field_of_view(width, height, FIELD_DEG)
-    i = int(rng.integers(2, len(place.way) - 12))
-    eye = np.array([*place.way[i], CAMERA_M])
-    ahead = np.array([*place.way[i + 10], CAMERA_M - rng.uniform(0, 0.4)])
+    eye, ahead = _seat(place, rng)
     aside = np.array([*rng.uniform(-0.5, 0.5, 2), 0])
     sun = rng.normal(size=3)
     sun[2] = abs(sun[2]) + 0.5
-    picture, labels, depth = rendered(place, camera, poses.look_at(eye, ahead), rng, "night" * (condition == "night"), sun)
+    pose = poses.look_at(eye, ahead)
+    picture, labels, depth = rendered(place, camera, pose, rng, "night" if condition == "night" else "", sun)
     reference, _, _ = rendered(place, camera, poses.look_at(eye + aside, ahead + 0.7 * aside), rng, "", sun)
     ground, sky = np.isin(labels, (ROAD, PAVEMENT)), labels == SKY
     far = np.where(sky, weather.FAR_M, depth)
@@ -319,6 +319,19 @@ def view(seed: int, condition: str, height: int, width: int) -> View:
     elif condition == "snow":
         picture = weather.snow(picture, rng, ground, 0.9, 0.6)
     return View(picture.astype(np.float32), labels, depth, reference, condition)
+
+
+def _seat(place: Scene, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Where the camera is and where it looks, on its lane; not behind another car's window."""
+    for _ in range(10):
+        i = int(rng.integers(2, len(place.way) - 12))
+        eye = np.array([*place.way[i], CAMERA_M])
+        ahead = np.array([*place.way[i + 10], CAMERA_M - rng.uniform(0, 0.4)])
+        small = Intrinsics.field_of_view(24, 16, FIELD_DEG)
+        _, depth = rasterise(place.faces, small, poses.look_at(eye, ahead))
+        if np.median(np.where(depth > 0, depth, weather.FAR_M)[6:]) > 4:
+            break
+    return eye, ahead
 
 
 def rendered(
