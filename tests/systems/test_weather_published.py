@@ -94,7 +94,9 @@ def test_missing_odd_and_misshapen_tensors_are_named(preset: str) -> None:
 def test_a_training_of_daformer_keeps_three_copies() -> None:
     with torch.device("meta"):
         state = small_state("daformer")
-    wrapped = {f"{prefix}.{name}": value for prefix in ("model", "ema_model", "imnet_model") for name, value in state.items()}
+    wrapped = {
+        f"{prefix}.{name}": value for prefix in ("model", "ema_model", "imnet_model") for name, value in state.items()
+    }
     assert set(convert(wrapped, PRESETS["daformer"])) == set(convert(state, PRESETS["daformer"]))
 
 

@@ -4,7 +4,8 @@ Layouts: the official rgb_anon/<condition>/<split>/<drive>/<name>_rgb_anon.png w
 gt/<condition>/<split>/<drive>/<name>_gt_labelTrainIds.png (or _gt_labelIds.png), and pictures of nearly the same view
 in fair weather in rgb_anon/<condition>/<split>_ref/<drive>/<name>_rgb_ref_anon.png; and the flattened one of DAFormer
 and HRDA, rgb_anon/<split>/ and gt/<split>/ with all files of a split in one folder (or in folders by drive). There the
-condition is not told by the path; it is "" unless another folder says it.
+condition is not told by the path and is "". Both may lie in rgb_anon_trainvaltest/ and gt_trainval/, the folders of
+the archives.
 """
 
 from __future__ import annotations
@@ -23,7 +24,15 @@ SPLITS = ("train", "val", "test")
 
 def is_one(root: Path) -> bool:
     """Whether rgb_anon/ holds folders of conditions or of splits."""
-    return any((root / "rgb_anon" / name).is_dir() for name in (*WEATHER, *SPLITS))
+    return any((rgb / name).is_dir() for rgb, _ in _folders(root) for name in (*WEATHER, *SPLITS))
+
+
+def _folders(root: Path) -> list[tuple[Path, Path]]:
+    """Where pictures and label maps may lie: as they are joined, and as the two archives unpack."""
+    return [
+        (root / "rgb_anon", root / "gt"),
+        (root / "rgb_anon_trainvaltest" / "rgb_anon", root / "gt_trainval" / "gt"),
+    ]
 
 
 def read(
@@ -37,9 +46,10 @@ def read(
         warnings: a list to add to; None: they are dropped.
     """
     out: list[StreetPicture] = []
+    rgb, gt = next((pair for pair in _folders(root) if pair[0].is_dir()), _folders(root)[0])
     for condition in (*WEATHER, ""):
         for split in SPLITS:
-            folder = root / "rgb_anon" / condition / split
+            folder = rgb / condition / split
             if not folder.is_dir():
                 continue
             references = {
@@ -47,7 +57,7 @@ def read(
                 for path in pictures_below(folder.with_name(f"{split}_ref"))
                 if path.stem.endswith("_rgb_ref_anon")
             }
-            truth = pictures_below(root / "gt" / condition / split)
+            truth = pictures_below(gt / condition / split)
             labels, values = chosen_labels(truth, "_gt", "_rgb_anon")
             pictures = [path for path in pictures_below(folder) if path.stem.endswith("_rgb_anon")]
             for image, mask in with_labels(pictures, labels, problems, f"in {folder}"):

@@ -18,9 +18,7 @@ FILES = "leftImg8bit/<split>/<city>/*_leftImg8bit.png with gtFine/<split>/<city>
 # The label ids of the 19 classes, in their order; all others from −1 to 33 are void.
 LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 TRAIN_IDS = numbered(len(CITYSCAPES))
-IDS = Values(
-    {label: number for number, label in enumerate(LABEL_IDS)}, frozenset({255, *range(34)} - {*LABEL_IDS})
-)
+IDS = Values({label: number for number, label in enumerate(LABEL_IDS)}, frozenset({255, *range(34)} - {*LABEL_IDS}))
 
 
 def is_one(root: Path) -> bool:

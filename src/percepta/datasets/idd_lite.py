@@ -51,9 +51,7 @@ def read(
             labels = _labels(root / "gtFine" / split / drive.name)
             for image, mask in with_labels(pictures_below(drive), labels, problems, f"in {drive}"):
                 out.append(_picture(image, mask, split, drive.name))
-        for image, mask in with_labels(
-            pictures_in(folder), _labels(root / split / "labels"), problems, f"in {folder}"
-        ):
+        for image, mask in with_labels(pictures_in(folder), _labels(root / split / "labels"), problems, f"in {folder}"):
             out.append(_picture(image, mask, split, image.stem.partition("_")[0]))
     if {one.split for one in out} == {"train"}:
         out = [_with_split(one) for one in out]

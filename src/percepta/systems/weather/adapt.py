@@ -114,16 +114,16 @@ def mixed(mask: Bool[Tensor, "b h w"], above: Tensor, below: Tensor) -> Tensor:
 
 
 def feature_distance(
-    now: Float[Tensor, "b c h w"], then: Float[Tensor, "b c h w"], things: Bool[Tensor, "b height width"]
+    now: Float[Tensor, "b c h w"], then: Float[Tensor, "b c h w"], things: Bool[Tensor, "b t height width"]
 ) -> Float[Tensor, ""]:
-    """The mean Euclidean distance of features where three quarters of a place are things (DAFormer, equations 9-11).
+    """The mean Euclidean distance of features where three quarters of a place are one thing (DAFormer, equations 9-11).
 
     Args:
         now: features of the network's encoder.
         then: those of the encoder as it was before.
-        things: pixels of the picture that are things.
+        things: pixels of each class of things.
     """
-    share = nn.functional.adaptive_avg_pool2d(things[:, None].to(now.dtype), now.shape[-2:])[:, 0]
-    where = share >= 0.75
+    share = nn.functional.adaptive_avg_pool2d(things.to(now.dtype), now.shape[-2:])
+    where = share.amax(1) >= 0.75
     distance = (now - then).square().sum(1).clamp_min(1e-12).sqrt()
     return (distance * where).sum() / where.sum().clamp_min(1)

@@ -281,4 +281,3 @@ def ignoring(
     high = (rows >= rows_ignored[0]) & (rows < shape[0] - rows_ignored[1])
     wide = (columns >= 0) & (columns < shape[1])
     return torch.from_numpy((high[:, None] & wide).astype(np.float32))
-

@@ -82,10 +82,10 @@ def _mixed(model: Network, batch: Batch, step: Step) -> tuple[Tensor, Tensor, Te
         things = LABEL_SETS[config.label_set].things
         static = [name not in things for name in LABEL_SETS[config.label_set].classes]
         with torch.no_grad(), adapt.looking_only(model):
+            reference = exposed(batch["reference"], config.exposure)
             probability = fused(
-                probability, adapt.taught(model, teacher, batch["reference"]), target, batch["reference"],
-                batch["referenced"], model.image, torch.tensor(static, device=target.device),
-                adaptation.reference_weight,
+                probability, adapt.taught(model, teacher, reference), target, reference, batch["referenced"],
+                model.image, torch.tensor(static, device=target.device), adaptation.reference_weight,
             )  # fmt: skip
     labels, weight = adapt.pseudo_labels(probability, adaptation.pseudo_threshold, adaptation.pixel_weights)
     weight = weight * batch["weight"]
@@ -113,10 +113,12 @@ def _distance(model: Network, now: Tensor, batch: Batch, memory: dict[str, Any])
     with torch.no_grad(), adapt.looking_only(model):
         pictures = exposed(batch["image"], model.config.exposure)
         then = functional_call(model.image, memory["encoder"], (pictures,))[-1]
-    things = torch.zeros_like(batch["labels"], dtype=torch.bool)
-    for place, labels, number in zip(things, batch["labels"], batch["sets"], strict=True):
+    most = max(len(one.things) for one in LABEL_SETS.values())
+    things = torch.zeros(len(now), most, *batch["labels"].shape[1:], dtype=torch.bool, device=now.device)
+    for row, labels, number in zip(things, batch["labels"], batch["sets"], strict=True):
         known = LABEL_SETS[SETS[int(number)]]
-        place.copy_(torch.isin(labels, torch.tensor([known.number(one) for one in known.things], device=labels.device)))
+        for place, name in zip(row, known.things, strict=False):
+            place.copy_(labels == known.number(name))
     return adapt.feature_distance(now, then, things)
 
 

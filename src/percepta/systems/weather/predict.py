@@ -247,7 +247,11 @@ def answered(model: Network, picture: Float[Tensor, "3 h w"]) -> tuple[Float[Ten
 
 
 def answer(
-    asked: Asked, picture: Float[Tensor, "3 h w"], probability: Float[Tensor, "k h w"], unlike: float | None, weights: str
+    asked: Asked,
+    picture: Float[Tensor, "3 h w"],
+    probability: Float[Tensor, "k h w"],
+    unlike: float | None,
+    weights: str,
 ) -> Result:
     """A result of probabilities.
 
