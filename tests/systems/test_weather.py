@@ -18,10 +18,12 @@ from PIL import Image
 from percepta.contract import Step
 from percepta.datasets.street_pictures import CAMVID, CITYSCAPES, IDD_LITE, LABEL_SETS, MERGED, VOID, merging
 from percepta.errors import InputError
+from percepta.media.source import answers
 from percepta.systems.weather import PRESETS, Adaptation, Config, adapt, align, augment, data, losses, world
 from percepta.systems.weather.model import build, exposed
 from percepta.systems.weather.predict import Weather, bonnet_of
 from percepta.systems.weather.windows import OVERLAP, WINDOW, probabilities, starts
+from percepta.train import Evaluator
 
 TINY = PRESETS["tiny"]
 seeds = st.integers(0, 2**31 - 1)
@@ -31,7 +33,8 @@ few = settings(max_examples=15, deadline=None)
 @pytest.fixture(scope="module")
 def system() -> Weather:
     torch.manual_seed(0)
-    return Weather(TINY, build(TINY).eval(), "", None, None)  # type: ignore[arg-type]
+    network = build(TINY).eval()
+    return Weather(TINY, network, "", Evaluator("weather", TINY, network), answers)
 
 
 # --------------------------------------------------------------------------------------------------- label sets
@@ -117,9 +120,9 @@ def test_half_of_the_classes_are_pasted_whole(seed: int) -> None:
     labels[:, 0] = VOID
     mask = adapt.half_of_the_classes(labels, generator)
     for one, chosen in zip(labels, mask, strict=True):
-        inside, outside = set(one[chosen].tolist()), set(one[~chosen].tolist())
+        inside, outside = set(one[chosen].tolist()), set(one[~chosen].tolist()) - {VOID}
         assert not inside & outside and VOID not in inside
-        there = len(set(one.tolist()) - {VOID})
+        there = len(set(one.flatten().tolist()) - {VOID})
         assert len(inside) == (there + 1) // 2
     above, below = torch.rand(3, 3, 9, 9), torch.rand(3, 3, 9, 9)
     mixed = adapt.mixed(mask, above, below)
@@ -243,7 +246,7 @@ def test_picture_and_labels_are_cut_alike(seed: int, mirrored: bool, scale: floa
 def test_jitter_keeps_the_range_and_follows_from_the_generator(seed: int) -> None:
     pictures = torch.rand(2, 3, 8, 9, generator=torch.Generator().manual_seed(seed))
     one, two = (augment.jittered(pictures, 0.3, torch.Generator().manual_seed(seed)) for _ in range(2))
-    assert torch.equal(one, two) and 0 <= float(one.min()) and float(one.max()) <= 1
+    assert torch.equal(one, two) and float(one.min()) >= 0 and float(one.max()) <= 1
     assert torch.equal(augment.jittered(pictures, 0.0, torch.Generator()), pictures)
     turned = augment.hue_turned(pictures[0], 0.2)
     assert torch.allclose(turned.mean(0), pictures[0].mean(0), atol=1e-5)
@@ -413,8 +416,8 @@ def test_a_strange_picture_is_far_from_what_training_saw() -> None:
     torch.manual_seed(0)
     network = build(TINY).train()
     generator = torch.Generator().manual_seed(0)
-    for _ in range(60):
-        network(0.4 + 0.1 * torch.rand(4, 3, 64, 96, generator=generator))
+    for _ in range(40):
+        network(0.4 + 0.1 * torch.rand(2, 3, 64, 96, generator=generator))
     network.eval()
     usual, strange = [], []
     with torch.no_grad():

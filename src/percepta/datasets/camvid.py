@@ -25,8 +25,8 @@ from percepta.datasets.street_pictures import (
 
 NAME = "CamVid"
 FILES = (
-    "train/, val/, test/, dusk/ with images/ and labels/, or train/ and trainannot/ (val, test), or 701_StillsRaw_full/ "
-    "with LabeledApproved_full/"
+    "train/, val/, test/, dusk/ with images/ and labels/, or train/ and trainannot/ (val, test), or "
+    "701_StillsRaw_full/ with LabeledApproved_full/"
 )
 PARTS = ("train", "val", "test", "dusk")
 DUSK = "0001TP"  # the drive at dusk

@@ -85,7 +85,8 @@ SETS: tuple[Any, ...] = (
     refcoco, msrvtt, msvd, didemo, para, flickr_aes, oasis, plane_annotations, scannet, scannet_frames, scenenn,
     seven_scenes, tum_rgbd, euroc, kitti_odometry, stray_scanner, colmap, cifar, youtube_vos, lvos, mose, davis,
     video_folder, coco_small, coco, voc, ccp, foregrounds, flickr8k, captioned, folder, posed, posed_folder,
-    class_folder, album, nasbench, *traffic.SETS, footage, dark_zurich, acdc, cityscapes, idd_lite, camvid, street_folder,
+    class_folder, album, nasbench, *traffic.SETS, footage, dark_zurich, acdc, cityscapes, idd_lite, camvid,
+    street_folder,
 )  # fmt: skip
 
 

@@ -2,11 +2,12 @@
 
 The task of the ACDC challenge: every pixel of a street picture gets a class, where labels exist for fair weather only.
 SegFormer (Xie et al., NeurIPS 2021) gives the networks (`mit.py`, `heads.py`), DAFormer (Hoyer et al., CVPR 2022) the
-context-aware fusion and the method: a teacher, the moving average of the network, labels pictures of the target; halves
-of labelled pictures are pasted into them (DACS, Tranheden et al. 2021); rare classes are sampled more often; features of
-things stay near those of ImageNet. Ours beside them: `small`, EfficientNet-Lite0 with a light fusion head for a laptop's
-CPU, which sees pictures at one exposure; light and weather painted into the labelled pictures (`weather.py`); reference
-pictures of the same view in fair weather that help the teacher, as in Refign (Brüggemann et al., WACV 2023; `align.py`).
+context-aware fusion and the method (`adapt.py`): a teacher, the moving average of the network, labels pictures of the
+target; halves of labelled pictures are pasted into them (DACS, Tranheden et al. 2021); rare classes are drawn more
+often; features of things stay near those of ImageNet. Ours beside them: `small`, EfficientNet-Lite0 with a light fusion
+head for a laptop's CPU, which sees all pictures at one exposure; light and weather painted into labelled pictures
+(`augment.py`); reference pictures of the same view in fair weather that help the teacher, as in Refign (Brüggemann et
+al., WACV 2023), by a homography instead of a learned flow (`align.py`).
 """
 
 from __future__ import annotations

@@ -123,7 +123,7 @@ def feature_distance(
         then: those of the encoder as it was before.
         things: pixels of each class of things.
     """
-    share = nn.functional.adaptive_avg_pool2d(things.to(now.dtype), now.shape[-2:])
+    share = nn.functional.adaptive_avg_pool2d(things.to(now.dtype), (now.shape[2], now.shape[3]))
     where = share.amax(1) >= 0.75
     distance = (now - then).square().sum(1).clamp_min(1e-12).sqrt()
     return (distance * where).sum() / where.sum().clamp_min(1)

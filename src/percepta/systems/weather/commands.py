@@ -1,4 +1,4 @@
-"""The verbs of street segmentation: `predict` with classes and a bonnet, `submit` for the ACDC server, `bonnet`, `far`."""
+"""The verbs of street segmentation: `predict`, `submit` for the ACDC server, `bonnet`, `far`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from percepta.files import write_atomically
 
 @dataclass(frozen=True)
 class Predict(general.Predict):
-    """Classes of every pixel of a street picture, a folder, a drive: overlays, label PNGs, confidence, drivable share."""
+    """Classes of every pixel of street pictures or of a drive: overlays, label PNGs, confidence, drivable share."""
 
     classes: tuple[str, ...] = ()
     """Classes that are drawn. Left out: all."""
@@ -31,7 +31,7 @@ class Predict(general.Predict):
     bonnet: Path | None = None
     """A black and white picture, white where the car itself is seen; `percepta weather bonnet` makes one."""
     smoothing: float | None = None
-    """Share of the frame before in what shows the same thing, 0 to below 1. Left out: 0.6 for a video, 0 for pictures."""
+    """Share of the frame before in what shows the same thing, 0 to below 1. Left out: 0.6 for a video, else 0."""
 
 
 def predict(options: Predict, screen: Console) -> int:

@@ -265,7 +265,7 @@ def targets_of(config: Config, found: Sequence[StreetPicture]) -> list[StreetPic
 
 
 def ignoring(
-    cut: Cut, shape: tuple[int, int], size: tuple[int, int], rows_ignored: tuple[float, float]
+    cut: Cut, shape: tuple[int, int], size: tuple[int, int], rows_ignored: tuple[float | int, float | int]
 ) -> Float[Tensor, "h w"]:
     """1 where the teacher's answer counts: inside the picture, and not in the ignored rows.
 

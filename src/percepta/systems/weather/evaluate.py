@@ -84,7 +84,7 @@ class Sums:
 
 
 def evaluate(model: Network, loader: Loader, *, examples: int = 0) -> Evaluation:
-    """ "miou/<condition>" with an interval over pictures, "iou/<condition>/<class>" and "calibration_error/<condition>".
+    """ "miou/<condition>" with an interval over pictures, "iou/<condition>/<class>", "calibration_error/<condition>".
 
     "miou_frequent/<condition>" leaves out classes with fewer than FEW_PIXELS pixels, where there are any. Pictures of
     another label set are compared in its classes, whose probabilities are sums (see `street_pictures.MERGED`); their

@@ -74,8 +74,8 @@ class Network(nn.Module):
         kind: Any = {"light": LightHead, "segformer": SegFormerHead, "daformer": DAFormerHead}[config.head]
         self.head: Head = kind(channels, config.channels, len(LABEL_SETS[config.label_set]))
         if config.encoder == "lite0":  # features of Lite0 vary by 4
-            for layer in self.head.levels:
-                layer.weight.data.mul_(0.25)
+            for value in self.head.levels.parameters():
+                value.data.mul_(0.25 if value.ndim > 1 else 1.0)
         if config.head == "light":
             self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -92,7 +92,7 @@ class Network(nn.Module):
             image: RGB in 0..1.
             power: of the exposure of each picture; None: that of the picture itself.
         """
-        encoder = self.image.fast() if isinstance(self.image, Trunk) else self.image
+        encoder: nn.Module = self.image.fast() if isinstance(self.image, Trunk) else self.image
         return self.head(encoder(exposed(image, self.config.exposure, power)))
 
     def forward(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b k h4 w4"]:

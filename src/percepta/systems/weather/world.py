@@ -1,4 +1,4 @@
-"""The synthetic world: streets by day with labels, the same streets at night or in weather without (`worlds/street`)."""
+"""The synthetic world (`worlds/street`): streets by day with labels, and at night or in weather without."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
@@ -77,7 +78,7 @@ class _Builder:
         self.corners: list[np.ndarray] = []
         self.rows: list[tuple[int, np.ndarray, int]] = []
 
-    def face(self, corners: Sequence[Sequence[float]] | np.ndarray, label: int, colour: np.ndarray, paint: int) -> None:
+    def face(self, corners: Sequence[Sequence[Any]] | np.ndarray, label: int, colour: np.ndarray, paint: int) -> None:
         """A convex polygon of up to four corners, counter-clockwise seen from its front.
 
         Args:
@@ -91,7 +92,7 @@ class _Builder:
         self.rows.append((label, np.asarray(colour, np.float64), paint))
 
     def box(
-        self, middle: np.ndarray, size: Sequence[float], yaw: float, low: float, label: int, colour: np.ndarray,
+        self, middle: np.ndarray, size: Sequence[Any], yaw: float, low: float | int, label: int, colour: np.ndarray,
         paint: int = PLAIN,
     ) -> None:  # fmt: skip
         """A box that stands upright, without a floor.

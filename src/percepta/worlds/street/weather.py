@@ -30,7 +30,7 @@ def guessed_depth(
         sky: the sky.
         horizon: row of the horizon as a share of the height.
     """
-    h, w = ground.shape
+    h = ground.shape[0]
     below = np.arange(h) - horizon * h
     plane = np.where(below > 0, FOCAL * h * CAMERA_M / np.maximum(below, 1e-6), FAR_M).clip(NEAREST_M, FAR_M)
     # the row of the nearest ground pixel at or below each pixel; the last row where there is none
