@@ -80,7 +80,10 @@ def segmentation_metric(
         drawn = np.asarray(class_ious(np.einsum("dn,nij->dij", counts, stacked)))[:, kept]
         means = [float(np.nanmean(row)) for row in drawn if not np.isnan(row).all()]
         low, high = (float(end) for end in np.percentile(means, [2.5, 97.5]))
-    return Metric(float(mean_class_iou(total, least)), low, high, len(matrices))
+    value = float(mean_class_iou(total, least))
+    if low is not None and high is not None:  # a draw may lack a rare class, so that all draws are to one side
+        low, high = min(low, value), max(high, value)
+    return Metric(value, low, high, len(matrices))
 
 
 def calibration_bins(

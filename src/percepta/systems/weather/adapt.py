@@ -109,7 +109,13 @@ def half_of_the_classes(labels: Int64[Tensor, "b h w"], generator: torch.Generat
 
 
 def mixed(mask: Bool[Tensor, "b h w"], above: Tensor, below: Tensor) -> Tensor:
-    """`above` where the mask is set, `below` elsewhere; with or without channels."""
+    """One picture (or label map) pasted into another.
+
+    Args:
+        mask: where `above` is taken.
+        above: with or without channels.
+        below: taken elsewhere.
+    """
     return torch.where(mask[:, None] if above.ndim == 4 else mask, above, below)
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-ROUNDS = 200  # of the search for the homography
+ROUNDS = 100  # of the search for the homography
 INLIER = 0.75  # distance of a match that fits, in places of the feature map
 LEAST = 12  # matches that have to fit
 LEVEL = 1  # of the encoder's maps: an eighth of the picture
@@ -115,7 +115,13 @@ def fitted(a: Float[Tensor, "m 2"], b: Float[Tensor, "m 2"]) -> Float[Tensor, "3
 
 
 def distance(h: Float[Tensor, "3 3"], a: Float[Tensor, "m 2"], b: Float[Tensor, "m 2"]) -> Float[Tensor, " m"]:
-    """How far h carries each place of `a` from its match."""
+    """How far a homography carries each place from its match.
+
+    Args:
+        h: from places of `a` to those of `b`.
+        a: places (x, y).
+        b: their matches.
+    """
     moved = _homogeneous(a) @ h.T
     where = moved[:, :2] / torch.where(moved[:, 2:].abs() < 1e-8, 1e-8, moved[:, 2:])
     return (where - b).norm(dim=1)

@@ -80,7 +80,14 @@ class Views:
 
 @lru_cache(maxsize=256)
 def seen(seed: int, condition: str, height: int, width: int) -> View:
-    """A view, remembered while training goes round; see `scene.view` for the arguments."""
+    """A view, remembered while training goes round.
+
+    Args:
+        seed: of everything random.
+        condition: one of `scene.CONDITIONS`.
+        height: in pixels.
+        width: in pixels.
+    """
     return view(seed, condition, height, width)
 
 
