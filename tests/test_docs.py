@@ -443,7 +443,7 @@ def vos() -> None:
 def weather() -> None:
     from PIL import ImageDraw
 
-    clip("drive.mp4")
+    clip("drive.mp4", 10)
     rng = np.random.default_rng(0)
     for folder in ("mine", "both/mine"):
         Path(folder).mkdir(parents=True)

@@ -20,9 +20,9 @@ RARE = 1000  # pixels of a class in all pictures, below which nothing is learned
 
 
 class Report(PictureFindings):
-    """What `check` found. Its examples are pictures with their label maps."""
+    """What `check` found. Its examples are pictures with their label maps; without any, the pictures."""
 
-    shown = "picture with a good label map"
+    shown = "picture that can be read"
 
 
 def check(root: Path | str, *, examples: int = 12, progress: Callable[[int, int], None] | None = None) -> Report:
@@ -61,6 +61,7 @@ def check(root: Path | str, *, examples: int = 12, progress: Callable[[int, int]
     counts = {"pictures": len(items), "label maps": sum(one.labels is not None for one in items)}
     counts |= {f"pictures, {name}": number for name, number in conditions.items()}
     counts |= {"with a reference picture": sum(one.reference is not None for one in items)}
+    good = good or [item for item in items if item.labels is None and not _broken(item, problems)]
     chosen = np.linspace(0, len(good) - 1, min(examples, len(good))).astype(int)
     names = " and ".join(dict.fromkeys(one.set.NAME for one in found))
     there = {name: number for name, number in counts.items() if number}
@@ -122,9 +123,15 @@ def _example(item: StreetPicture) -> tuple[Image.Image, str]:
     """A picture with its classes on it, and its name."""
     pixels = image.to_bytes(image.read(item.image).permute(1, 2, 0)).numpy()
     labels = item.read_labels()
-    assert labels is not None  # it was read before
+    if labels is None:
+        return Image.fromarray(np.ascontiguousarray(pixels)), f"{item.name}, without labels"
     shown = label_overlay(np.ascontiguousarray(pixels), labels, LABEL_SETS[item.label_set].colours)
     return Image.fromarray(shown), f"{item.name}, {item.condition or 'unknown'}"
+
+
+def _broken(item: StreetPicture, problems: list[Problem]) -> bool:
+    """Whether a problem of the picture itself was noted."""
+    return any(problem.file == item.image for problem in problems)
 
 
 def _value(value: int, colours: bool) -> str:
