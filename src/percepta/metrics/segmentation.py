@@ -19,12 +19,12 @@ BINS = 15  # of confidence
 
 
 def confusion(
-    prediction: Integer[np.ndarray, "*size"], truth: Integer[np.ndarray, "*size"], classes: int
+    prediction: Integer[np.ndarray, "..."], truth: Integer[np.ndarray, "..."], classes: int
 ) -> Int64[np.ndarray, "k k"]:
     """How many pixels of each true class (row) were predicted as each class (column).
 
     Args:
-        prediction: classes; those from `classes` on are counted as missed by everybody: their row gets no pixel right.
+        prediction: classes, 0 .. classes − 1.
         truth: classes; pixels outside 0 .. classes − 1 are void.
         classes: k.
 
@@ -56,7 +56,7 @@ def mean_class_iou(matrix: Int[np.ndarray, "*n k k"], least: int = 0) -> Float[n
     """
     values = np.asarray(class_ious(matrix))
     there = ~np.isnan(values) & (matrix.sum(-1) >= least)
-    return np.where(there, values, 0).sum(-1) / np.where(there.any(-1), there.sum(-1), np.nan)
+    return np.asarray(np.where(there, values, 0).sum(-1) / np.where(there.any(-1), there.sum(-1), np.nan))
 
 
 def segmentation_metric(
