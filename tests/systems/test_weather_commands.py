@@ -58,7 +58,7 @@ def test_a_folder_with_a_bonnet(
     assert said("predict", "weather", str(tmp_path / "in" / "0.png"), *words) == 0
     assert "never given" in (printed := capsys.readouterr().out) and "motorcycle" in printed
     assert said("predict", "weather", str(tmp_path / "in"), "--weights", weights, "--classes", "lorry") != 0
-    assert "no class 'lorry'" in capsys.readouterr().out
+    assert "no class 'lorry'" in capsys.readouterr().err
 
 
 def test_a_drive_gives_a_drive_back(weights: str, tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_the_archive_for_the_server(weights: str, tmp_path: Path, capsys: pytest
             labels = np.asarray(Image.open(file))
     assert labels.shape == (48, 64) and labels.max() < 19
     assert said("weather", "submit", str(tmp_path / "acdc"), "--weights", weights, "--split", "val") != 0
-    assert "no picture of the split 'val'" in capsys.readouterr().out
+    assert "no picture of the split 'val'" in capsys.readouterr().err
 
 
 def test_bonnet_and_distances(weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

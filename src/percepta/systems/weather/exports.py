@@ -14,7 +14,7 @@ def segmenter(model: Network) -> Graph:
     """Pictures (b 3 h w, RGB 0..1) to logits of each class at a quarter of their size; exposure is part of it."""
     config = model.config
     size = (HEIGHT, WIDTH) if config.encoder == "lite0" else (config.height, config.width)
-    return model, {"image": torch.rand(1, 3, *size)}, ["logits"], {"image": {0: "pictures"}}
+    return model, {"image": torch.rand(2, 3, *size)}, ["logits"], {"image": {0: "pictures"}}
 
 
 EXPORTS = {"segmenter": segmenter}

@@ -360,7 +360,7 @@ def rendered(
     albedo = faces.tint[at] / 255 * _painted(faces, place.paint, at, where)[..., None]
     sun = sun / np.linalg.norm(sun)
     if light == "night":
-        level = np.full((*index.shape, 3), 0.012)
+        level = np.full((*index.shape, 3), 0.03)
         near = place.lamps[np.linalg.norm(place.lamps - world_from_camera[:3, 3], axis=1) < 2 * LAMP_REACH_M]
         own = np.array([*(world_from_camera[:3, 3] + 1.5 * world_from_camera[:3, 2])[:2], 0.7])  # headlights
         for lamp, power in [*((one, 2.0) for one in near), (own, 5.0)]:
@@ -375,7 +375,7 @@ def rendered(
     linear = np.where(hit[..., None], albedo * level, sky * (1 - 0.3 * (v / camera.height))[..., None])
     if light == "night":
         linear = linear + _halos(place.lamps, camera, world_from_camera, depth)
-    noise = (0.03 if light == "night" else 0.01) * rng.normal(size=linear.shape)
+    noise = (0.02 if light == "night" else 0.01) * rng.normal(size=linear.shape)
     return (linear.clip(0, 1) ** (1 / weather.GAMMA) + noise).clip(0, 1).astype(np.float32), labels, depth
 
 
