@@ -3,8 +3,8 @@
     python benchmarks/ablations/weather_ablation.py [--data DATA/camvid] [--steps 300] [--seeds 3] [--only NAME ...]
 
 Without --data on rendered streets at night (preset tiny, a minute a run); with it, preset small on CamVid, adapted
-on 0001TP_006690 to 007890 and compared on the split val (the first 41 pictures at dusk), never on the last 21. Writes
-runs/weather-ablation.json beside this file after every run, and goes on from there.
+on 0001TP_006690 to 007890 and compared on the split val (the first 41 pictures at dusk), never on the last 21. --out is
+written after every run, and the same command goes on from there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ import percepta
 from percepta.systems.weather import PRESETS, Config
 from percepta.train import train
 
-OUT = Path(__file__).parent / "runs" / "weather-ablation.json"
 # {name: settings that differ from the preset; a dictionary changes the adaptation}
 VARIANTS: dict[str, dict[str, Any]] = {
     "all": {},
@@ -49,6 +48,7 @@ def changed(config: Config, what: dict[str, Any]) -> Config:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("out/weather-ablation.json"))
     parser.add_argument("--steps", type=int)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="*", default=list(VARIANTS))
@@ -58,7 +58,7 @@ def main() -> None:
         base = replace(base, target_last="0001TP_007890")
     steps = options.steps or (300 if options.data else base.train.steps)
     where = "camvid" if options.data else "rendered streets"
-    found = json.loads(OUT.read_text()) if OUT.is_file() else {}
+    found = json.loads(options.out.read_text()) if options.out.is_file() else {}
     split = "val" if options.data else "test"
     for seed in range(options.seeds):
         for name in options.only:
@@ -73,8 +73,8 @@ def main() -> None:
                 metrics = system.evaluate(options.data, split=split).metrics
             found[key] = {one: metric.value for one, metric in metrics.items() if one.startswith("miou/")}
             print(key, found[key], flush=True)
-            OUT.parent.mkdir(exist_ok=True)
-            OUT.write_text(json.dumps(found, indent=1) + "\n")
+            options.out.parent.mkdir(parents=True, exist_ok=True)
+            options.out.write_text(json.dumps(found, indent=1) + "\n")
     for name in options.only:
         rows = [found.get(f"{where}, {steps} steps, {name}, seed {seed}") for seed in range(options.seeds)]
         rows = [row for row in rows if row]
