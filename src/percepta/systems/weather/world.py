@@ -15,6 +15,7 @@ from percepta.contract import Batch, Key
 from percepta.datasets.street_pictures import LABEL_SETS, merging
 from percepta.errors import InputError
 from percepta.systems.weather import Config
+from percepta.systems.weather.augment import lit
 from percepta.worlds.street.scene import VIEWS, View, view
 
 FIRST = {"train": 0, "val": 1_000_000, "test": 2_000_000, "all": 0}  # seeds: no street is in two splits
@@ -59,8 +60,9 @@ class Views:
         rng = np.random.default_rng([config.train.seed, epoch, index, 37])
         labelled = seen(FIRST["train"] + index, "day", config.height, config.width)
         target = seen(FIRST["train"] + int(rng.integers(len(self))), config.world, config.height, config.width)
+        classes, shares = LABEL_SETS["camvid"].classes, (config.light, config.weather)
         sample = {
-            "image": picture_of(labelled.picture),
+            "image": lit(picture_of(labelled.picture), labelled.labels, rng, classes, shares),
             "labels": torch.from_numpy(own_labels(labelled, config)),
             "target": picture_of(target.picture),
             "weight": torch.ones(config.height, config.width),
