@@ -197,4 +197,48 @@ def _looking() -> Any:
     return torch.inference_mode()
 
 
-COMMANDS = {"predict": (Predict, predict), "submit": (Submit, submit), "bonnet": (Bonnet, bonnet), "far": (Far, far)}
+@dataclass(frozen=True)
+class Balance(shell.Which):
+    """Makes rare classes likelier: shifts the classifier's bias by −power · log of how often each class is labelled."""
+
+    data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")] = tyro.MISSING
+    """The folder of data that the network was trained on."""
+    power: float = 0.35
+    """0: nothing changes; 1: as if all classes were equally frequent. Choose it on the split val."""
+    out: Path = Path("runs/balanced/model.safetensors")
+    """The new checkpoint."""
+
+
+def balance(options: Balance, screen: Console) -> int:
+    """Writes the checkpoint anew; probabilities become those of a street in which the classes are less unequal."""
+    import numpy as np
+    import torch
+
+    from percepta import checkpoint
+    from percepta.datasets.street_pictures import LABEL_SETS
+    from percepta.systems.weather.data import Adapting, data
+
+    system = shell.load("weather", options)
+    samples = data(system.config, "train", options.data)
+    if not isinstance(samples, Adapting) or not samples.counts.any():
+        raise InputError(f"{options.data}: no label map of the network's own classes to count")
+    frequency = samples.counts.sum(0) / samples.counts.sum()
+    shift = np.where(frequency > 0, -options.power * np.log(np.maximum(frequency, 1e-9)), 0.0)
+    with torch.no_grad():
+        bias = system.model.head.get_parameter("classify.bias")
+        bias += torch.from_numpy(shift).to(bias)
+    preset = checkpoint.preset_of("weather", system.config)
+    checkpoint.save(options.out, system.model, system="weather", preset=preset, config=system.config)
+    classes = LABEL_SETS[system.config.label_set].classes
+    names = ", ".join(f"{name} {one:+.2f}" for name, one in zip(classes, shift, strict=True))
+    screen.print(escape(f"{options.out}: {names}"), soft_wrap=True)
+    return 0
+
+
+COMMANDS = {
+    "predict": (Predict, predict),
+    "submit": (Submit, submit),
+    "bonnet": (Bonnet, bonnet),
+    "far": (Far, far),
+    "balance": (Balance, balance),
+}
