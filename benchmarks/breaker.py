@@ -39,6 +39,7 @@ from pathlib import Path
 from typing import Any
 
 import breaker_readers
+import breaker_sets
 import numpy as np
 from breaker_readers import Outcome, Reader
 from PIL import Image
@@ -115,7 +116,7 @@ def readers(count: int, seed: int, keep: Path | None) -> Iterator[Row]:
     """A row for each reader, and one for all."""
     total = Outcome()
     tried = 0
-    for reader in breaker_readers.trees():
+    for reader in [*breaker_readers.trees(), *breaker_sets.sets()]:
         with tempfile.TemporaryDirectory() as folder:
             limit_s = 60 + count * len(reader.files) * 2.0
             out, megabytes, seconds = apart(_break, reader, folder, count, seed, limit_s=limit_s)

@@ -29,11 +29,12 @@ def benchmark(name: str) -> ModuleType | None:
 
 
 BREAKER: Any = benchmark("breaker_readers")
+SETS: Any = benchmark("breaker_sets")
 needs_benchmarks = pytest.mark.skipif(BREAKER is None, reason="installed without its repository")
 
 
 @needs_benchmarks
-@pytest.mark.parametrize("reader", BREAKER.trees() if BREAKER else [], ids=lambda one: one.name)
+@pytest.mark.parametrize("reader", [*BREAKER.trees(), *SETS.sets()] if BREAKER else [], ids=lambda one: one.name)
 def test_spoilt_files_are_read_or_refused_by_name(reader: Any, tmp_path: Path) -> None:
     found = BREAKER.break_reader(reader, tmp_path, MUTATIONS, seed=1)
     assert not found.faults, dict(found.faults)

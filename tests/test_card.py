@@ -158,15 +158,17 @@ def test_what_is_missing_is_named_and_left() -> None:
         number("refer/evaluate.gone", "0.3") + number("refer/other.x", "0.4") + number("refer/evaluate.r-10:low", "5")
     )
     missing = ("refer/evaluate.gone .2f", "refer/other.x .2f", "refer/evaluate.r-10:low .2f")
-    assert fill(text, find) == Filled(text, missing)
+    assert fill(text, find) == Filled(text, missing, places=("refer/evaluate", "refer/other"))
 
 
 def test_a_number_by_hand_stays_until_its_file_is_there() -> None:
     text = "<!-- n refer/evaluate.r-10 .1f by hand 2026-11-27 -->about 0.4<!-- /n -->"
-    assert fill(text, lambda place: None) == Filled(text, by_hand=("refer/evaluate",))
+    assert fill(text, lambda place: None) == Filled(text, by_hand=("refer/evaluate",), places=("refer/evaluate",))
     assert fill(text, find).text == number("refer/evaluate.r-10", "0.5", ".1f")
     gone = text.replace("r-10", "gone")
-    assert fill(gone, find) == Filled(gone, ("refer/evaluate.gone .1f",)), "its file is there: it has to have the key"
+    filled = fill(gone, find)
+    assert filled.missing == ("refer/evaluate.gone .1f",), "its file is there: it has to have the key"
+    assert filled.text == gone and not filled.changed
 
 
 @pytest.mark.parametrize(

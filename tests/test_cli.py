@@ -408,6 +408,10 @@ def test_card_says_what_differs_and_what_is_missing(
     assert run(SYSTEM, "card", "--check") == 1
     assert "differ" in capsys.readouterr().out and "?" in (tmp_path / "README.md").read_text()
     assert run("card", SYSTEM) == 0 == run("card", SYSTEM, "--check")
+    assert "no marker" not in capsys.readouterr().out
+    (tmp_path / "README.md").write_text("# Nothing is shown here\n")
+    assert run("card", SYSTEM) == 0
+    assert capsys.readouterr().out.count(f"no marker of {SYSTEM}") == 1
 
 
 def test_outside_a_checkout_no_card_is_promised(

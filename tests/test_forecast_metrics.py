@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
@@ -24,6 +24,31 @@ def made(seed: int, n: int = 5, k: int = 4, t: int = 7) -> tuple[np.ndarray, np.
 
 
 SEEDS = st.integers(0, 10_000)
+
+
+def test_the_share_off_the_road_weighs_modes_by_their_probability() -> None:
+    road = np.array([[0.0, -2], [10, -2], [10, 2], [0, 2]])
+    stays = [[1.0, 0], [2, 0], [3, 0], [4, 1]]
+    leaves = [[1.0, 0], [2, 3], [3, 4], [np.nan, np.nan]]  # two of three known positions are outside
+    way = np.array([[stays, leaves]])
+    assert fc.off_road_share(way, [road], np.array([[0.25, 0.75]]))[0] == pytest.approx(0.75 * 2 / 3)
+    assert fc.off_road_share(way, [road], np.array([[1.0, 0.0]]))[0] == 0
+    assert np.isnan(fc.off_road_share(way, [], np.array([[0.5, 0.5]]))).all(), "without a road nothing is known"
+
+
+@settings(deadline=None)  # 140 points one by one
+@given(SEEDS)
+def test_the_share_off_the_road_is_that_of_single_points(seed: int) -> None:
+    predicted, _, probability = made(seed)
+    areas = [np.array([[-3.0, -3], [3, -3], [3, 3], [-3, 3]]), np.array([[2.0, 2], [6, 2], [2, 6]])]
+    by_point = [
+        sum(
+            p * np.mean([fc.off_road(point[None], areas)[0] for point in mode])
+            for mode, p in zip(modes, ps, strict=True)
+        )
+        for modes, ps in zip(predicted, probability, strict=True)
+    ]
+    np.testing.assert_allclose(fc.off_road_share(predicted, areas, probability), by_point, atol=1e-12)
 
 
 # ------------------------------------------------------------------------------------------------- hand-made cases

@@ -36,9 +36,9 @@ LATE = ("percepta", "percepta.__main__", "percepta.shell")
 # What has to be opened to understand one answer: files, and lines of code (no docstrings, comments, blank lines).
 MOST_FILES, MOST_LINES = 15, 2500
 # {system: (files, lines, the reason)} of those that need more. Reading a stranger's files safely (files, formats,
-# nn.archive) is 470 of the lines in each.
+# nn.archive) is 480 of the lines in each.
 CEILINGS: dict[str, tuple[int, int, str]] = {
-    "aesthetics": (25, 3000, "an album reads ratings and profiles, keeps a cache of features and gives reasons"),
+    "aesthetics": (25, 3010, "an album reads ratings and profiles, keeps a cache of features and gives reasons"),
     "hashing": (21, 3050, "pictures, videos and sentences in three image-text spaces: align, CLIP, synthetic"),
     "online3d": (25, 3750, "the incremental network (834 lines), the session with its map (336), poses, cameras, PLY"),
     "planes": (20, 3230, "a scene from a walk needs poses, cameras, fusion and meshes beside the network"),

@@ -6,8 +6,10 @@ import ast
 import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
-from importlib import import_module, invalidate_caches
+from dataclasses import replace
+from importlib import invalidate_caches
 from pathlib import Path
 from shutil import which
 from typing import Any
@@ -18,11 +20,27 @@ import percepta
 import test_contract as contract
 import test_docstrings as docstrings
 import test_imports as imports
-from percepta import checkpoint, systems
+from percepta import card, checkpoint, systems, weights
 from percepta import train as training
+from percepta.config import TrainConfig
+from percepta.metrics import Metric
 
 PAGE = Path(__file__).parents[1] / "docs" / "new-system.md"
-BLOCK = re.compile(r"`src/percepta/systems/tint/(\w+\.py)`\n\n```python\n(.*?)```", re.DOTALL)
+BLOCK = re.compile(r"^ *`([\w/]+\.(?:py|md))`\n\n( *)```\w+\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
+ROOT = PAGE.parents[1]
+
+
+def blocks() -> dict[str, str]:
+    """{path from the root of the project: text} of every file that the page shows."""
+    found = BLOCK.findall(PAGE.read_text(encoding="utf-8"))
+    return {path: "".join(line.removeprefix(indent) for line in text.splitlines(True)) for path, indent, text in found}
+
+
+def snippet(start: str) -> str:
+    """The Python block of the page that begins so, without its indentation."""
+    found = re.findall(r"^ *```python\n(.*?)^ *```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    (text,) = [textwrap.dedent(text) for text in found if textwrap.dedent(text).startswith(start)]
+    return text
 
 
 @pytest.fixture
@@ -30,8 +48,9 @@ def tint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder of the page's system, where percepta finds it."""
     folder = tmp_path / "tint"
     folder.mkdir()
-    for name, source in BLOCK.findall(PAGE.read_text(encoding="utf-8")):
-        (folder / name).write_text(source, encoding="utf-8")
+    for path, source in blocks().items():
+        if path.startswith("src/percepta/systems/tint/"):
+            (folder / Path(path).name).write_text(source, encoding="utf-8")
     monkeypatch.setattr(systems, "__path__", [*systems.__path__, str(tmp_path)])
     monkeypatch.setitem(systems.TABLE, "tint", "Names the colour of a picture.")
     monkeypatch.setitem(contract.INPUTS, "tint", lambda system: (contract.disc(),))
@@ -86,11 +105,29 @@ def test_its_files_keep_the_rules_of_style(tint: Path) -> None:
 
 
 def test_it_learns(tint: Path, tmp_path: Path) -> None:
-    config = import_module("percepta.systems.tint").PRESETS["tiny"]
-    path = training.train("tint", config, out=tmp_path / "run", device="cpu")
-    metric = percepta.load(path, system="tint", device="cpu").evaluate(batch_size=8).metrics["accuracy"]
-    assert metric.value > 0.9 > metric.baselines["most frequent"] + 0.2
-    assert checkpoint.read(path)[0].preset == "tiny"
+    """The page's own test of learning passes, and fails for a network that learnt nothing."""
+    names: dict[str, Any] = {}
+    exec(compile(blocks()["tests/learn/test_tint.py"], "test_tint.py", "exec"), names)
+    names["test_the_colour_is_learnt"](tmp_path)
+    assert checkpoint.read(tmp_path / "run" / "model.safetensors")[0].preset == "tiny"
+    names["PRESETS"] = {"tiny": replace(contract.tiny("tint"), train=TrainConfig(steps=1, lr=0.0))}
+    with pytest.raises(AssertionError):
+        names["test_the_colour_is_learnt"](tmp_path / "untrained")
+
+
+def test_its_lines_for_other_files_are_like_those_that_stand_there() -> None:
+    """Overloads and the entry of weights: what stands there for another system, with the names exchanged."""
+    loading = (ROOT / "src/percepta/__init__.py").read_text(encoding="utf-8")
+    assert snippet("@overload").replace("tint", "planes").replace("Tint", "Planes") in loading
+    found = eval("{" + snippet('"tint-small"') + "}", {"Weight": weights.Weight})
+    assert found["tint-small"].assets == ("tint-small.safetensors",)
+
+
+def test_its_card_is_filled_by_a_measurement(tint: Path) -> None:
+    values = {"accuracy": Metric(0.75, 0.5, 1.0, 24, baselines={"most frequent": 0.4})}
+    result = card.measured("tint", "evaluate", values, command="percepta evaluate tint")
+    filled = card.fill(blocks()["src/percepta/systems/tint/CARD.md"], lambda place: result)
+    assert not filled.missing and "-->0.75<!--" in filled.text and "-->0.40<!--" in filled.text
 
 
 def test_its_files_import_in_order(tint: Path) -> None:

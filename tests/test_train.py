@@ -7,18 +7,20 @@ import platform
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save as to_bytes
 from torch import nn
 
 import fake_system
 from percepta import checkpoint
 from percepta.config import TrainConfig, to_json
+from percepta.errors import InputError
 from percepta.optim import learning_rate, make_optimizer
 from percepta.runs import averaged
 from percepta.train import (
@@ -396,6 +398,32 @@ def test_start_from_another_network_names_what_does_not_fit(tmp_path: Path, task
     run(tmp_path / "first", settings())
     with pytest.raises(ValueError, match=r"norm\.running_mean"):
         run(tmp_path / "second", settings({"batch_norm": True}), start=tmp_path / "first" / "model.safetensors")
+
+
+def test_start_from_another_system_and_its_run_are_named(tmp_path: Path, task: ModuleType) -> None:
+    """Neither fifty keys that do not fit, nor settings that differ: one sentence says what is wrong."""
+    run(tmp_path, settings())
+    path = tmp_path / "model.safetensors"
+    header, tensors = checkpoint.read(path)
+    fields = {**asdict(header), "system": "distill"}
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(to_bytes(tensors, {"percepta": json.dumps(fields)}))
+    with pytest.raises(InputError, match="a checkpoint of distill; fake starts from one of its own"):
+        run(tmp_path / "second", settings(), start=other)
+    assert not (tmp_path / "second" / "last.pt").exists()
+    state = torch.load(tmp_path / "last.pt", weights_only=True)
+    torch.save({**state, "system": "distill"}, tmp_path / "last.pt")
+    with pytest.raises(InputError, match="holds a run of distill, not of fake"):
+        run(tmp_path, settings())
+
+
+def test_no_samples_to_validate_on_are_said_before_training(tmp_path: Path, task: ModuleType) -> None:
+    plain = task.data
+    task.data = lambda config, split, root=None: fake_system.Data(0) if split == "val" else plain(config, split, root)
+    with pytest.raises(InputError, match=r"no samples of the split val in the synthetic world.*evaluate-every 0"):
+        run(tmp_path, replace(settings(), train=replace(settings().train, evaluate_every=2)))
+    assert not (tmp_path / "last.pt").exists()
+    run(tmp_path, replace(settings(), train=replace(settings().train, evaluate_every=0)))
 
 
 FAULTS = """

@@ -469,6 +469,11 @@ def card(system: str, words: list[str], screen: Console) -> int:
             screen.print(f"  [red]missing[/] {escape(place)}", soft_wrap=True)
         if filled.by_hand:
             screen.print(escape(f"  by hand, no result file yet: {', '.join(filled.by_hand)}"), soft_wrap=True)
+        if not any(place.startswith(f"{system}/") for place in filled.places):
+            example = f"<!-- table {system}/evaluate --><!-- /table -->"
+            screen.print(
+                escape(f"  no marker of {system}, so no number goes here; one is written {example}"), soft_wrap=True
+            )
     return int(code)
 
 

@@ -142,12 +142,14 @@ class Filled:
         missing: places whose result file or key is not there; their text is as it was.
         by_hand: files of the places whose numbers a person wrote.
         changed: whether it differs from the document before.
+        places: the files that its markers name, each once.
     """
 
     text: str
     missing: tuple[str, ...] = ()
     by_hand: tuple[str, ...] = ()
     changed: bool = False
+    places: tuple[str, ...] = ()
 
 
 # ------------------------------------------------------------------------------------------------ measuring
@@ -357,6 +359,7 @@ def fill(text: str, find: Callable[[str], Result | None]) -> Filled:
     """
     missing: list[str] = []
     by_hand: list[str] = []
+    places: list[str] = []
 
     def replace(match: re.Match[str]) -> str:
         kind, what = match["kind"], match["what"]
@@ -365,6 +368,7 @@ def fill(text: str, find: Callable[[str], Result | None]) -> Filled:
         parts = _PLACE.fullmatch(place) if kind == "n" else re.fullmatch(f"(?P<file>{_FILE})", place)
         if parts is None:
             raise InputError(f"not a marker: {match[0][:120]}")
+        places.append(parts["file"])
         result = find(parts["file"])
         if result is None:
             missing.append(place) if not hand else by_hand.append(parts["file"])
@@ -381,7 +385,7 @@ def fill(text: str, find: Callable[[str], Result | None]) -> Filled:
     if halves := _HALF.findall(_MARKER.sub("", text)):
         raise InputError(f"a marker without its other half: {halves[0]}")
     filled = _MARKER.sub(replace, text)
-    return Filled(filled, tuple(missing), tuple(dict.fromkeys(by_hand)), filled != text)
+    return Filled(filled, tuple(missing), tuple(dict.fromkeys(by_hand)), filled != text, tuple(dict.fromkeys(places)))
 
 
 def fill_file(path: Path, find: Callable[[str], Result | None], *, write: bool = True) -> Filled:

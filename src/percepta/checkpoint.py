@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import import_module
@@ -25,7 +24,7 @@ from percepta.contract import NotTrained, Task
 from percepta.errors import InputError, MissingFileError, one_line
 from percepta.files import check_regular, write_atomically
 from percepta.formats import field as field_of
-from percepta.formats import parse_json
+from percepta.formats import named, parse_json
 from percepta.nn.archive import check_keys, fingerprint, read_safetensors
 from percepta.systems import TABLE
 
@@ -172,17 +171,6 @@ def _fields(path: Path) -> dict[str, Any] | None:
     if not isinstance(fields, dict):
         raise InputError(f"{path}: its header is no table of settings; this file is damaged, or made by hand")
     return fields
-
-
-@contextmanager
-def named(path: Path) -> Iterator[None]:
-    """Puts the file's name before errors that do not name it."""
-    try:
-        yield
-    except InputError as error:
-        if str(path) in str(error):
-            raise
-        raise type(error)(f"{path}: {error}") from None
 
 
 def restore(path: Path, given: Mapping[str, Path] | None = None) -> tuple[Header, Any, nn.Module]:

@@ -10,7 +10,8 @@ import re
 import reprlib
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,6 +30,17 @@ MAX_ARRAY_BYTES = 1_500_000_000
 _ODD_NUMBER = re.compile(
     r"(?<![\w.#])([+-]?)(?:1\.#(?:(INF)|QNAN|SNAN|QNB|IND|[JR])[0-9]*|nan\([^)\s]*\))(?![\w.#])", re.IGNORECASE
 )
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Puts the file's name before errors that do not name it."""
+    try:
+        yield
+    except InputError as error:
+        if str(path) in str(error):
+            raise
+        raise type(error)(f"{path}: {error}") from None
 
 
 def read_json(path: Path | str) -> Any:

@@ -246,6 +246,7 @@ class RunFolder:
         if process.rank:
             return
         state = {
+            "system": self.system,
             "config": to_json(self.config),
             "frozen": run.frozen,
             "filled": run.filled,

@@ -108,11 +108,14 @@ def train(
     if isinstance(task, FitsConfig):
         config = task.fit_config(config, root)
     with _processes(device) as process, torch.random.fork_rng(_cuda_devices(process.device)):
-        run, ground = _prepare(task, config, out, resume, dict(weights or {}), start, process, root)
+        run, ground = _prepare(system, task, config, out, resume, dict(weights or {}), start, process, root)
         data = task.data(config, "train", root)
         if data is None or len(data) == 0:
             raise InputError(f"no samples to train on in {root or 'the synthetic world'}")
         held_out = task.data(config, "val", root) if config.train.evaluate_every and not process.rank else None
+        if held_out is not None and len(held_out) == 0:
+            text = "add some that are kept back, or train without: --train.evaluate-every 0"
+            raise InputError(f"no samples of the split val in {root or 'the synthetic world'}: {text}")
         phases = _phases(task, config)
         before = sum(settings.steps for _, settings, _ in phases[: run.phase])
         writer = RunFolder(system, config, out, run, process, before + run.done, ground)
@@ -388,6 +391,7 @@ def _average(run: Run, decay: float, number: int) -> None:
 
 
 def _prepare(
+    system: str,
     task: Task,
     config: Any,
     out: Path,
@@ -406,6 +410,8 @@ def _prepare(
     last = out / "last.pt"
     if resume and last.exists():
         state = read_state(last)
+        if state.get("system", system) != system:
+            raise InputError(f"{out} holds a run of {state['system']}, not of {system}; give another --out")
         same_settings(state["config"], config, out)
         ground = standing_on(root, out, "" if start is None else checkpoint.weights_hash(start))
         for part, entry in state.get("filled", {}).items():
@@ -429,6 +435,8 @@ def _prepare(
         run.frozen = {part: filled[part] for part in _stay_frozen(task, config, model) if part in filled}
         if start is not None:
             header, state = checkpoint.read(start)
+            if header.system != system:
+                raise InputError(f"{start}: a checkpoint of {header.system}; {system} starts from one of its own")
             pretrained.load_strictly(model, state, str(start), checkpoint.prefixes(header.frozen))
         ground = standing_on(root, out, "" if start is None else fingerprint(state))
     model.to(process.device)

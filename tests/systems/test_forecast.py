@@ -520,6 +520,15 @@ def test_means_are_over_collections() -> None:
     assert grouped_interval([2.0, 4.0], ["a", "b"], ["1", "2"]) == (3.0, 3.0), "one recording each: no spread is known"
 
 
+def test_what_an_agent_does_not_have_counts_nowhere() -> None:
+    rows, known = Rows(), Rows()
+    for name, values in (("1", [0.5, np.nan]), ("2", [0.25]), ("3", [np.nan])):
+        rows.add("c" if name == "3" else "a", name, {"x": values})
+        known.add("a", name, {"x": [value for value in values if value == value]})
+    assert rows.by_group("x") == {"a": 0.375}
+    assert rows.metric("x", "", {}) == known.metric("x", "", {}) and rows.metric("x", "", {}).n == 2
+
+
 def test_anybodys_predictions_are_scored(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow", reason="the extra percepta[data]")
     from test_forecast_files import scenario_files

@@ -148,6 +148,31 @@ def test_a_missing_drive_is_not_forgotten(
     assert "7 of 32 bits" in text
 
 
+def test_what_was_taken_out_comes_back_only_where_that_was_said(
+    films: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ("--index", tmp_path / "index")
+    run(capsys, "add", films, *where, "--weights", weights)
+    code, text = run(capsys, "remove", films / "1.png", *where)
+    assert code == 0 and f"{films} stays in the index" in text and "takes in again" in text
+    code, text = run(capsys, "update", *where, "--weights", weights)
+    assert code == 0 and "1 encoded" in text
+    code, text = run(capsys, "remove", films, *where)
+    assert code == 0 and "4 files taken out" in text and "stays" not in text
+
+
+def test_files_that_cannot_be_read_leave_no_empty_index(
+    films: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (broken := tmp_path / "broken.jpg").write_bytes(b"no picture")
+    where = ("--index", tmp_path / "index", "--weights", weights)
+    code, text = run(capsys, "add", broken, *where)
+    assert code == 1 and "no index was made" in text and "broken.jpg" in text and not (tmp_path / "index").exists()
+    run(capsys, "add", films, *where)
+    code, text = run(capsys, "add", broken, *where)
+    assert code == 1 and "no index was made" not in text and (tmp_path / "index").exists()
+
+
 def test_a_code_does_not_depend_on_what_is_encoded_beside_it() -> None:
     torch.manual_seed(0)
     encoder = ModelEncoder(Hasher(PRESETS["tiny"]))

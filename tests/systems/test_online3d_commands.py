@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,8 +17,10 @@ import percepta
 from percepta import checkpoint
 from percepta.__main__ import main
 from percepta.contract import weights_hash
+from percepta.datasets import nyu40
 from percepta.datasets.recordings import open_recording
 from percepta.errors import InputError
+from percepta.geometry import ply
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics
 from percepta.media import video
@@ -59,6 +62,8 @@ class Viser:
         self.stopped = 0
         self.ViserServer = self.server
         self.scene = SimpleNamespace(set_up_direction=lambda up: None, add_point_cloud=self._cloud)
+        self.text = SimpleNamespace(content="")
+        self.gui = SimpleNamespace(add_html=lambda content: self.text)
 
     def server(self, host: str = "0.0.0.0", port: int = 8080, label: str | None = None, verbose: bool = True) -> Any:
         self.host = host
@@ -98,6 +103,9 @@ def test_a_recording_becomes_a_page_a_film_and_a_live_view(
     assert not np.array_equal(np.asarray(shots[0]), np.asarray(shots[1]))
     assert len(viser.clouds) == 16 and viser.stopped == 1 and {name for name, *_ in viser.clouds} == {"map"}
     assert viser.host == "127.0.0.1"  # nobody else may look
+    shown = set(ply.read(tmp_path / "room.ply").vertices["label"].tolist())
+    named = re.findall(r"rgb\(\d+, \d+, \d+\)\">&#9632;</span> ([^<]+)<", viser.text.content)
+    assert named and set(named) == {nyu40.NAMES[label] for label in shown}, "the legend names what the last cloud shows"
     sizes = [len(points) for _, points, *_ in viser.clouds]
     assert sizes == sorted(sizes) and sizes[-1] > sizes[0] > 0
 

@@ -7,15 +7,15 @@ the two cities are files of their own in another format and are not read.
 from __future__ import annotations
 
 import csv
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from percepta.datasets.problem import Problem
-from percepta.datasets.tracks import KINDS, Recordings, Tracks, from_rows
+from percepta.datasets.tracks import KINDS, Recordings, Tracks, from_rows, of_files
 from percepta.errors import InputError
 from percepta.files import check_regular, listed
+from percepta.formats import named
 
 NAME = "Argoverse 1"
 FILES = "*.csv with TIMESTAMP, TRACK_ID, OBJECT_TYPE, X, Y, CITY_NAME"
@@ -40,11 +40,10 @@ def read(root: Path, problems: list[Problem] | None = None) -> Recordings:
     Raises:
         InputError: there are none.
     """
-    paths = tuple(path for path in _paths(Path(root)) if _is_file(path))
+    paths = [path for path in _paths(Path(root)) if _is_file(path)]
     if not paths:
         raise InputError(f"{root}: no {FILES}")
-    names = tuple(path.stem for path in paths)
-    return Recordings(names, ("argoverse1",) * len(names), partial(_open, paths))
+    return of_files(paths, "argoverse1", read_file)
 
 
 def read_file(path: Path) -> Tracks:
@@ -67,16 +66,13 @@ def read_file(path: Path) -> Tracks:
     if not ids:
         raise InputError(f"{path}: no rows")
     steps = np.round((np.array(times) - min(times)) / DT_S).astype(np.int64)
-    agents, position, heading = from_rows(ids, steps, np.array(where))
+    with named(path):
+        agents, position, heading = from_rows(ids, steps, np.array(where))
     kinds = np.full(len(agents), KINDS.index("vehicle"))
     last = min(OBSERVED, position.shape[1]) - 1
     size = np.full((len(agents), 2), np.nan)
     focal = tuple(agent for agent in agents if role[agent] == "AGENT")
     return Tracks(path.stem, "argoverse1", DT_S, agents, kinds, position, heading, size, last=last, focal=focal)
-
-
-def _open(paths: tuple[Path, ...], place: int) -> Tracks:
-    return read_file(paths[place])
 
 
 def _paths(root: Path) -> list[Path]:

@@ -181,7 +181,7 @@ def read_map(path: Path) -> StreetMap:
         ]
         areas = [_xyz(row["area_boundary"])[:, :2] for row in content.get("drivable_areas", {}).values()]
         lanes = [_lane(row) for row in content["lane_segments"].values()]
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"{path}: not a map of Argoverse 2 ({type(error).__name__}: {error})") from None
     edges = tuple(np.concatenate([area, area[:1]]) for area in areas)
     return StreetMap(tuple(lanes), tuple(crossings), edges, tuple(areas), f"{path.name}: metres of the city's frame")

@@ -16,7 +16,7 @@ from jaxtyping import Float64
 
 from percepta import files
 from percepta.errors import InputError
-from percepta.formats import read_json
+from percepta.formats import named, read_json
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics
 from percepta.geometry.imu import Imu
@@ -118,7 +118,8 @@ def _camera(path: Path, table: Any) -> tuple[Intrinsics, Lens]:
     try:
         model, values = table["camera_model"], [float(value) for value in table["intrinsics"]]
         lens = str(table.get("distortion_model", "none"))
-        bend = table.get("distortion_coeffs", table.get("distortion_coefficients")) or []
+        given = table.get("distortion_coeffs", table.get("distortion_coefficients"))
+        bend = tuple(float(value) for value in given or ())
         width, height = (int(value) for value in table["resolution"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: a camera needs camera_model, intrinsics and resolution ({error!r})") from None
@@ -126,7 +127,8 @@ def _camera(path: Path, table: Any) -> tuple[Intrinsics, Lens]:
         raise InputError(f"{path}: camera model {model}-{lens} is not read; read are pinhole with {', '.join(_LENSES)}")
     kind: Any = _LENSES[lens]
     fx, fy, cx, cy = values
-    return Intrinsics(fx, fy, cx, cy, width, height), Lens(kind, tuple(map(float, bend)) if kind != "none" else ())
+    with named(path):
+        return Intrinsics(fx, fy, cx, cy, width, height), Lens(kind, bend if kind != "none" else ())
 
 
 def _matrix(path: Path, given: Any) -> Float64[np.ndarray, "4 4"]:

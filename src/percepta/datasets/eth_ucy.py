@@ -20,6 +20,7 @@ import numpy as np
 from percepta.datasets.problem import Problem, noting
 from percepta.datasets.tracks import KINDS, Recordings, Tracks, from_rows
 from percepta.errors import InputError, MissingFileError
+from percepta.files import read_text
 
 NAME = "ETH/UCY"
 FILES = "eth/test/biwi_eth.txt and hotel, univ, zara1, zara2 beside eth, in the folder or in eth_ucy.tar.xz"
@@ -135,7 +136,7 @@ def _tracks(root: Path, member: str) -> Tracks:
     if (root / ARCHIVE).is_file():
         return parse(_texts(root / ARCHIVE)[member], str(root / ARCHIVE / member))
     path = root / member
-    return parse(path.read_text(), str(path))
+    return parse(read_text(path), str(path))
 
 
 def _texts(archive: Path) -> dict[str, str]:

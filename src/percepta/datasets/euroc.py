@@ -81,7 +81,11 @@ def _pictures(folder: Path) -> dict[int, Path]:
     if not found:
         raise InputError(f"{folder / 'data.csv'}: no pictures in it")
     first = found[min(found)]
-    if not first.is_file():
+    try:
+        there = first.is_file()
+    except OSError:  # a name that no file can have
+        there = False
+    if not there:
         raise MissingFileError(f"{first}: no such file; {folder / 'data.csv'} names it")
     return dict(sorted(found.items()))
 

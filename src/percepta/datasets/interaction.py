@@ -36,6 +36,7 @@ from percepta.datasets.tracks import (
 )
 from percepta.errors import InputError
 from percepta.files import check_regular, listed
+from percepta.formats import named
 from percepta.metrics.forecast import off_road
 
 NAME = "INTERACTION"
@@ -99,7 +100,8 @@ def read_files(paths: Iterable[Path], name: str, problems: list[Problem] | None 
             kinds.setdefault(agent, AGENTS.get(kind, "pedestrian" if kind.startswith("pedestrian") else "unknown"))
     if not ids:
         raise InputError(f"{paths[0]}: no rows")
-    agents, position, heading = from_rows(ids, np.array(steps), np.array(where), np.array(turned))
+    with named(paths[0]):
+        agents, position, heading = from_rows(ids, np.array(steps), np.array(where), np.array(turned))
     numbers = np.array([KINDS.index(kinds[agent]) for agent in agents], np.int64)
     on_wheels = position[numbers == KINDS.index("vehicle")].reshape(-1, 2)
     street = best_map(sorted(paths[0].parent.rglob("*.osm")), name, on_wheels[np.isfinite(on_wheels).all(1)], problems)
@@ -127,6 +129,8 @@ def best_map(
     for path in sorted(files, key=lambda path: path.stem != place):
         with noting(problems, path):
             street = read_lanelets(path)
+            if not street.lanes:
+                raise InputError(f"{path}: no lanelets in it")
             on = float((~off_road(points, street.areas)).mean()) if len(points) else 0.0
             lines = np.concatenate([resample(lane.centre, 40)[:, :2] for lane in street.lanes])
             away = float(KDTree(lines).query(points)[0].mean()) if len(points) else 0.0

@@ -14,6 +14,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import zlib
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,7 @@ def read_file(path: Path, name: str = "") -> Tracks:
         size = np.array([(*row.get("size", ()), np.nan, np.nan)[:2] for _, row in rows], np.float64).reshape(-1, 2)
         walks = np.array([row["type"] == "PEDESTRIAN" for _, row in rows], bool)
         street = _map(content["map"], str(content["source"]))
+        focal = tuple(str(key) for key in content.get("targets", ()))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
@@ -108,7 +110,7 @@ def read_file(path: Path, name: str = "") -> Tracks:
         size,
         street,
         keyframe_steps=KEYFRAME_STEPS.get(group, 1),
-        focal=tuple(str(key) for key in content.get("targets", ())),
+        focal=focal,
     )
 
 
@@ -145,7 +147,7 @@ def _is_file(path: Path) -> bool:
     try:
         with _opened(path) as file:
             return b'"timestamps_s"' in file.read(4096)
-    except (OSError, EOFError):
+    except (OSError, EOFError, zlib.error):
         return False
 
 
@@ -164,7 +166,7 @@ def _content(path: Path) -> Any:
     try:
         with _opened(check_regular(Path(path))) as file:
             return json.load(file)
-    except (json.JSONDecodeError, UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"{path}: not JSON that can be read ({error})") from None
 
 

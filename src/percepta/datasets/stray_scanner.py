@@ -16,6 +16,7 @@ from percepta.datasets import posed
 from percepta.datasets.capture import Capture
 from percepta.datasets.footage import Video, shrunk_size
 from percepta.errors import InputError, MissingFileError
+from percepta.formats import named
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics
 from percepta.media import video
@@ -45,14 +46,16 @@ def read(root: Path) -> Capture:
     found = video.info(path)
     width, height = shrunk_size(found.width_px, found.height_px, MOST_PX)
     matrix = posed.read_matrix(root / "camera_matrix.csv", (3, 3))
-    camera = Intrinsics.of(matrix, found.width_px, found.height_px).resized(width, height)
+    with named(root / "camera_matrix.csv"):
+        camera = Intrinsics.of(matrix, found.width_px, found.height_px).resized(width, height)
     rows = _rows(root / "odometry.csv")
     folder = root / "depth"
     numbers = rows[:, 1].astype(int).tolist()
     depths = tuple((p if p.is_file() else None) for p in (folder / f"{n:06d}.png" for n in numbers))
     frames = Video(path, MOST_PX, depths if folder.is_dir() else (), rows[:, 0])
     matrices = poses.compose(poses.from_quaternion(rows[:, 5:9]), rows[:, 2:5])
-    truth = trajectory(rows[:, 0], matrices)
+    with named(root / "odometry.csv"):
+        truth = trajectory(rows[:, 0], matrices)
     return Capture(root.name, frames, camera, "camera_matrix.csv", truth=truth)
 
 
@@ -65,7 +68,7 @@ def _rows(path: Path) -> np.ndarray:
             values = [float(word) for word in line.split(",")]
         except ValueError:
             values = []
-        if len(values) < 9:
+        if len(values) < 9 or not np.isfinite(values[:9]).all():
             raise InputError(f"{path}, line {number}: expected time, frame, x y z, qx qy qz qw; found {line[:60]!r}")
         rows.append(values[:9])
     if not rows:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
@@ -252,6 +254,21 @@ class Recordings:
         return (self.open(i) for i in range(len(self)))
 
 
+def of_files(paths: Sequence[Path], group: str, read: Callable[[Path], Tracks]) -> Recordings:
+    """One recording a file, named after it, read when it is asked for.
+
+    Args:
+        paths: of the files.
+        group: the name of their collection.
+        read: reads one.
+    """
+    return Recordings(tuple(path.stem for path in paths), (group,) * len(paths), partial(_read, tuple(paths), read))
+
+
+def _read(paths: tuple[Path, ...], read: Callable[[Path], Tracks], place: int) -> Tracks:
+    return read(paths[place])
+
+
 def known(points: Float[np.ndarray, "*s 2"]) -> Bool[np.ndarray, "*s"]:
     """Where positions are finite numbers."""
     return np.asarray(np.isfinite(points).all(-1))
@@ -294,6 +311,9 @@ def folds(recordings: Sequence[tuple[str, str]], count: int = 3) -> list[int]:
     return [place[recording] for recording in recordings]
 
 
+MOST_CELLS = 50_000_000  # agents × steps of a recording
+
+
 def from_rows(
     ids: Sequence[str],
     steps: Sequence[int] | Int64[np.ndarray, " r"],
@@ -312,10 +332,16 @@ def from_rows(
         (ids in the order of their first rows, positions, headings).
 
     Raises:
-        InputError: an agent has two rows at one step (names it).
+        InputError: an agent has two rows at one step, or a step lies too far from the others (names it).
     """
-    rows = np.asarray(steps, np.int64)
+    try:
+        rows = np.asarray(steps, np.int64)
+    except OverflowError:
+        raise InputError("a step has more than 18 digits: is its time right?") from None
     names = tuple(dict.fromkeys(ids))
+    if len(rows) and (rows.min() < 0 or int(rows.max()) * len(names) > MOST_CELLS):
+        worst = int(rows.argmin() if rows.min() < 0 else rows.argmax())
+        raise InputError(f"agent {ids[worst]} has step {rows[worst]}, far from the others: is its time right?")
     number = {name: i for i, name in enumerate(names)}
     agent = np.array([number[name] for name in ids], np.int64)
     count = int(rows.max()) + 1 if len(rows) else 0

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import csv
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from percepta.datasets.problem import Problem
-from percepta.datasets.tracks import KINDS, Lane, Recordings, StreetMap, Tracks, from_rows
+from percepta.datasets.tracks import KINDS, Lane, Recordings, StreetMap, Tracks, from_rows, of_files
 from percepta.errors import InputError
 from percepta.files import check_regular, listed, read_text
 from percepta.formats import read_json
@@ -45,11 +44,10 @@ def read(root: Path, problems: list[Problem] | None = None) -> Recordings:
     Raises:
         InputError: there are none.
     """
-    paths = tuple(path for path in _paths(Path(root)) if _is_file(path))
+    paths = [path for path in _paths(Path(root)) if _is_file(path)]
     if not paths:
         raise InputError(f"{root}: no {FILES}")
-    names = tuple(path.stem for path in paths)
-    return Recordings(names, ("csv",) * len(names), partial(_open, paths))
+    return of_files(paths, "csv", read_file)
 
 
 def read_file(path: Path) -> Tracks:
@@ -104,7 +102,13 @@ def read_geojson(path: Path) -> StreetMap:
         InputError: not GeoJSON, or a shape without coordinates.
     """
     content = read_json(path)
-    shapes = [one.get("geometry") or {} for one in content.get("features", [])] if isinstance(content, dict) else None
+    features = content.get("features") if isinstance(content, dict) else None
+    shapes = (
+        [one.get("geometry") if isinstance(one, dict) else None for one in features or ()]
+        if isinstance(features, list)
+        else []
+    )
+    shapes = [shape for shape in shapes if isinstance(shape, dict)]
     if not shapes:
         raise InputError(f"{path}: not a GeoJSON FeatureCollection with features")
     lanes: list[Lane] = []
@@ -177,10 +181,6 @@ def _beside(path: Path) -> StreetMap:
         if place.is_file():
             return read_geojson(place)
     return StreetMap()
-
-
-def _open(paths: tuple[Path, ...], place: int) -> Tracks:
-    return read_file(paths[place])
 
 
 def _paths(root: Path) -> list[Path]:

@@ -135,10 +135,10 @@ def read_mask(path: Path, binary: bool = False) -> UInt8[np.ndarray, "h w"]:
 
 def is_binary(path: Path) -> bool:
     """Whether a mask has black and white only, so that white is one object (DAVIS-2016), not object 255."""
+    values = np.unique(read_mask(path))
     with Image.open(path) as picture:
         if picture.mode == "1":
             return True
-    values = np.unique(read_mask(path))
     return values.tolist() in ([0, VOID], [VOID])
 
 

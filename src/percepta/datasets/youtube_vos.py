@@ -104,7 +104,7 @@ def _video(part: Path, name: str, things: Mapping[str, Any], known: set[str], pr
     lives: dict[int, tuple[int, ...]] = {}
     for key, thing in things.items():
         stems = thing.get("frames")
-        if not isinstance(stems, list) or not stems:
+        if not isinstance(stems, list) or not stems or not all(isinstance(stem, str) for stem in stems):
             raise InputError(f'{table}: object {key} of the video {name} has no "frames"')
         if lost := [stem for stem in stems if stem not in number]:
             raise InputError(f"{table}: frame {lost[0]} of the video {name} is not in {pictures}")

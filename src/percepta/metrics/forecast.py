@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Float64, Int
 
 from percepta.errors import InputError
 
@@ -221,6 +221,27 @@ def off_road(points: Float[np.ndarray, "n 2"], areas: Sequence[Float[np.ndarray,
         near = outside & (points >= area.min(0)).all(1) & (points <= area.max(0)).all(1)
         outside[near] = ~inside(points[near], area)
     return outside
+
+
+def off_road_share(
+    prediction: Float[np.ndarray, "n k t 2"],
+    areas: Sequence[Float[np.ndarray, "_ 2"]],
+    probability: Float[np.ndarray, "n k"],
+) -> Float64[np.ndarray, " n"]:
+    """The share of each agent's predicted positions that lie off the road, modes weighted by their probability.
+
+    Args:
+        prediction: positions, metres; NaN counts nowhere.
+        areas: polygons of the drivable road; none: nothing is known, and the shares are NaN.
+        probability: of the modes, 0 or more.
+    """
+    if not len(areas):
+        return np.full(len(prediction), np.nan)
+    there = np.isfinite(prediction).all(-1)
+    outside = np.zeros(there.shape, bool)
+    outside[there] = off_road(prediction[there], areas)
+    share = outside.sum(-1) / np.maximum(there.sum(-1), 1)
+    return (share * probability).sum(1) / np.maximum(probability.sum(1), 1e-12)
 
 
 # ------------------------------------------------------------------------------------------------- of probabilities

@@ -160,7 +160,7 @@ class Windows:
         about = {
             "name": tracks.name, "group": tracks.group, "last": last, "window": number, "ids": moment.ids,
             "frames": frames, "past": past.position, "truth": world,
-            "lines": [lane.centre[:, :2] for lane in near.lanes],
+            "lines": [lane.centre[:, :2] for lane in near.lanes], "areas": tracks.map.areas,
         }  # fmt: skip
         inputs = EXTRA.get(config.design)
         extra = () if inputs is None else inputs(moment, config)

@@ -33,7 +33,11 @@ from percepta.systems.forecast.scene import Output, scene_mean
 
 @dataclass
 class Rows:
-    """Numbers of agents as they come in, with the recording and the collection of each."""
+    """Numbers of agents as they come in, with the recording and the collection of each.
+
+    NaN is a number that an agent does not have, such as its share off the road where the map has no road; it counts
+    nowhere.
+    """
 
     groups: list[str] = field(default_factory=list)
     recordings: list[str] = field(default_factory=list)
@@ -60,7 +64,8 @@ class Rows:
     def by_group(self, name: str) -> dict[str, float]:
         """The mean over the agents of each collection."""
         groups, values = np.array(self.groups), np.array(self.values[name])
-        return {group: float(values[groups == group].mean()) for group in dict.fromkeys(self.groups)}
+        there = np.isfinite(values)
+        return {group: float(values[there & (groups == group)].mean()) for group in dict.fromkeys(groups[there])}
 
     def units(self) -> list[str]:
         """What is drawn anew for an interval: recordings; of collections with fewer than three, stretches of them."""
@@ -78,12 +83,14 @@ class Rows:
             unit: "m" or "".
             baselines: {what it is called: name of its values}.
         """
-        value, units = self.mean(name), self.units()
         others = {label: self.mean(other) for label, other in baselines.items()}
+        rows = [row for row in zip(self.values[name], self.groups, self.units(), strict=True) if np.isfinite(row[0])]
+        values, groups, units = ([*part] for part in zip(*rows, strict=True))
+        value = self.mean(name)
         if len(set(units)) == 1:
-            return Metric(value, n=len(self.groups), unit=unit, baselines=others)
-        low, high = grouped_interval(self.values[name], self.groups, units)
-        return Metric(value, min(low, value), max(high, value), len(self.groups), unit, others)
+            return Metric(value, n=len(rows), unit=unit, baselines=others)
+        low, high = grouped_interval(values, groups, units)
+        return Metric(value, min(low, value), max(high, value), len(rows), unit, others)
 
 
 def grouped_interval(
@@ -125,7 +132,8 @@ def evaluate(model: Any, loader: Loader, *, examples: int = 0) -> Evaluation:
     for future, own in sorted(found.rows.items()):
         label = f"{future * config.step_s:g} s"
         for name, unit in NAMES.items():
-            metrics[f"{name}, {label}"] = own.metric(name, unit, BASELINES.get(name, {}))
+            if np.isfinite(own.values[name]).any():
+                metrics[f"{name}, {label}"] = own.metric(name, unit, BASELINES.get(name, {}))
     trust = fc.reliability(found.probability, found.best)
     even = fc.reliability(np.full_like(found.probability, 1 / found.probability.shape[1]), found.best)
     baselines = {"all modes alike": even.error}
@@ -191,6 +199,7 @@ IDEAL = [(0, 0), (1, 1)]
 NAMES = {
     "minADE": "m", "minFDE": "m", "miss rate": "", "brier-minFDE": "m", "lowest ADE": "m", "one mode ADE": "m",
     "one mode FDE": "m", "joint minADE": "m", "joint minFDE": "m", "joint lowest ADE": "m", "collisions": "",
+    "off the road": "",
 }  # fmt: skip
 _BOTH = {name: {"constant velocity": f"{name} cv", "fan": f"{name} fan"} for name in NAMES}
 BASELINES: dict[str, dict[str, str]] = {
@@ -198,6 +207,7 @@ BASELINES: dict[str, dict[str, str]] = {
     **{name: {"constant velocity": f"{name} cv"} for name in ("one mode ADE", "one mode FDE")},
     **{name: {"fan": f"{name} fan"} for name in ("joint minADE", "joint minFDE", "joint lowest ADE")},
     "collisions": {"truth": "collisions true"},
+    "off the road": {"truth": "off the road true", "constant velocity": "off the road cv"},
 }
 
 
@@ -240,7 +250,9 @@ def scene_scores(out: Output, about: Mapping[str, Any], target: np.ndarray, futu
     fanned = fan.predict(past[:, -1], step, future)
     by_fan = fc.score(fanned, truth, np.tile(fan.probability, (len(truth), 1)))
     fan_joint = fc.joint_score(fanned, truth)
-    constant = fc.score(CONSTANT_VELOCITY.predict(past[:, -1], step, future), truth)
+    straight = CONSTANT_VELOCITY.predict(past[:, -1], step, future)
+    constant = fc.score(straight, truth)
+    areas, even = about["areas"], np.ones((len(truth), 1))
     all_ = np.ones(len(truth))
     near = fc.COLLISION_M if config.scored == "moving vehicles" else PEOPLE_COLLIDE_M
     values = {
@@ -252,6 +264,9 @@ def scene_scores(out: Output, about: Mapping[str, Any], target: np.ndarray, futu
         "joint minFDE fan": all_ * fan_joint.min_fde, "joint lowest ADE fan": all_ * fan_joint.lowest_ade,
         "collisions": fc.collides(joint, near)[:, shared.best].astype(float),
         "collisions true": fc.collides(truth[:, None], near)[:, 0].astype(float),
+        "off the road": fc.off_road_share(single, areas, p),
+        "off the road true": fc.off_road_share(truth[:, None], areas, even),
+        "off the road cv": fc.off_road_share(straight, areas, even),
     }  # fmt: skip
     for end, one_ in (("", scores), (" cv", constant), (" fan", by_fan)):
         values |= {

@@ -106,9 +106,9 @@ class SocialSTGCNN(nn.Module):
         way = batch["world"].new_zeros(len(scene), 1 + self.config.modes, self.config.future_steps, 2)
         whole = batch["seen"].all(1)
         for number in range(int(scene.max()) + 1):
-            way[(scene == number) & whole] = self._sampled(batch["world"][(scene == number) & whole])
+            way[(scene == number) & whole] = self.samples(batch["world"][(scene == number) & whole])
         for row in torch.nonzero(~whole)[:, 0].tolist():
-            way[row] = self._sampled(batch["world"][row : row + 1])[0]
+            way[row] = self.samples(batch["world"][row : row + 1])[0]
         way = way[target]
         cos, sin = batch["angle"][target].cos(), batch["angle"][target].sin()
         matrix = torch.stack([torch.stack([cos, sin], -1), torch.stack([-sin, cos], -1)], -2)
@@ -116,8 +116,11 @@ class SocialSTGCNN(nn.Module):
         logits = way.new_zeros(len(way), self.config.modes)
         return Output(way[:, 0], way[:, 1:], logits, way[:, 1:], logits)
 
-    def _sampled(self, past: Float[Tensor, "n h 2"]) -> Float[Tensor, "n k t 2"]:
-        """The mean, then samples, as positions from the last observed one; the draws follow from the positions."""
+    def samples(self, past: Float[Tensor, "n h 2"]) -> Float[Tensor, "n k t 2"]:
+        """The mean, then `config.modes` samples, from the last observed position; draws follow from the positions.
+
+        Args are positions in metres of walkers who were seen at all steps; k is 1 + modes.
+        """
         if not len(past):
             return past.new_zeros(0, 1 + self.config.modes, self.config.future_steps, 2)
         mean, factor = moments(self.distribution(past))

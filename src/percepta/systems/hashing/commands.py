@@ -263,7 +263,13 @@ def remove(options: Remove, screen: Console) -> int:
             for root in [root for root in writer.roots if root == path or root.startswith(inside)]:
                 writer.drop_root(root)
             count += len(gone)
+        kept = [
+            root for root in writer.roots if any(_inside(indexing.absolute(given), root) for given in options.paths)
+        ]
     screen.print(f"{shell.counted(count, 'file')} taken out")
+    if kept:
+        text = f"{', '.join(kept)} stays in the index: `percepta index update` takes in again what still lies there"
+        screen.print(f"[yellow]note[/] {escape(text)}", soft_wrap=True)
     return 0
 
 
@@ -309,6 +315,11 @@ def verify(options: Verify, screen: Console) -> int:
 
 
 # -------------------------------------------------------------------------------------------------- helpers
+
+
+def _inside(path: str, folder: str) -> bool:
+    """Whether a path lies below a folder."""
+    return path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
 def folder_of(given: Path | None) -> Path:
@@ -401,6 +412,9 @@ def _filled(
     ):
         report = moments.add(writer, roots, encode_files, settings, drop_missing=drop, progress=bar)
         files = len(writer.paths)
+    if header is None and report.problems and not files:
+        shutil.rmtree(where)
+        screen.print(escape(f"no index was made in {where}: nothing of what was given could be read"), soft_wrap=True)
     _tell(report, files, time.perf_counter() - began, screen)
     return 1 if report.problems else 0
 

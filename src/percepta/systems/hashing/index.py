@@ -785,4 +785,5 @@ def _seal(fields: Mapping[str, Any]) -> str:
 
 
 def _rebuild(folder: Path, what: str) -> str:
-    return f"{folder}: the index is damaged: {what}. Build it anew: percepta index rebuild --index {folder}"
+    again = f"percepta index rebuild --index {folder}"
+    return f"{folder}: the index is damaged: {what}. Build it anew: {again} (it says if it needs your folders again)"

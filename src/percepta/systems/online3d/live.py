@@ -44,12 +44,17 @@ class Live:
             raise MissingExtraError("the live view needs viser: pip install percepta[viz]") from error
         self.server = viser.ViserServer(host="127.0.0.1", port=port, verbose=False)
         self.server.scene.set_up_direction("+z")
+        self.legend = self.server.gui.add_html("")
 
     def show(self, result: Result, by: Literal["label", "instance", "rgb"] = "label") -> None:
-        """The cloud in colours of its "label", "instance" or "rgb"."""
+        """The cloud in colours of its "label", "instance" or "rgb"; the classes and their colours stand beside it."""
         tones = {"label": label_colours()[result.label], "instance": instance_colours(result.instance)}
         tone = tones.get(by, result.rgb)
         self.server.scene.add_point_cloud("map", result.xyz, tone, point_size=spacing(result.xyz))
+        self.legend.content = "".join(
+            f'<div><span style="color: rgb({r}, {g}, {b})">&#9632;</span> {name}</div>'
+            for name, (r, g, b) in (result.legend() if by == "label" else ())
+        )
 
     def close(self) -> None:
         """Ends the live view."""

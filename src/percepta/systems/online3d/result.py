@@ -179,14 +179,18 @@ class Result:
         self._legend(ImageDraw.Draw(canvas), side_px)
         return canvas
 
+    def legend(self) -> list[tuple[str, tuple[int, int, int]]]:
+        """(name, red, green and blue 0..255) of the classes that are there, the most frequent first."""
+        count, tones = np.bincount(self.label, minlength=41), label_colours()
+        there = [int(label) for label in np.argsort(-count, kind="stable") if count[label]]
+        return [(nyu40.NAMES[label], (int(r), int(g), int(b))) for label in there for r, g, b in [tones[label]]]
+
     def _legend(self, pen: ImageDraw.ImageDraw, top: int) -> None:
         font, x = ImageFont.load_default(13), 10.0
-        for label in np.argsort(-np.bincount(self.label, minlength=41), kind="stable"):
-            name = nyu40.NAMES[label]
-            if not (self.label == label).any() or x + 40 + font.getlength(name) > 3 * top:
+        for name, tone in self.legend():
+            if x + 40 + font.getlength(name) > 3 * top:
                 break
-            r, g, b = (int(c) for c in label_colours()[label])
-            pen.rectangle((x, top + 12, x + 14, top + 26), (r, g, b))
+            pen.rectangle((x, top + 12, x + 14, top + 26), tone)
             pen.text((x + 20, top + 19), name, (34, 36, 42), font, anchor="lm")
             x += 36 + font.getlength(name)
 

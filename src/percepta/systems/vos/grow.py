@@ -1,8 +1,9 @@
-"""A box or a click instead of a mask: grown to a mask by the network itself.
+"""A box or a click instead of a mask.
 
-The network is told that an ellipse inside the box (or a disc around the click) is the object, and is asked where the
-object is in the same picture; ROUNDS times, each time with the answer before. Places that look like what surrounds the
-object go, and places that look like it come. How good such masks are stands in CARD.md: a mask that is drawn is better.
+What is in a box is told apart by its colours (`colours.py`). The network is then told that this (or a disc around the
+click) is the object, and is asked where the object is in the same picture: places that look like what surrounds it go,
+and places that look like it come. How good such masks are stands in CARD.md: a mask that is drawn is better, and a box
+much better than a click.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from jaxtyping import Bool
 from percepta.errors import InputError
 from percepta.media import image
 from percepta.media.image import Source
+from percepta.systems.vos.colours import inside_box
 from percepta.systems.vos.predict import Vos
 
-ROUNDS = 3
+BOX_ROUNDS, CLICK_ROUNDS = 1, 3  # how often the network is asked, each time with its answer before
 DISC = 0.06  # radius of the disc around a click, as a share of the shorter side
 
 
@@ -38,9 +40,8 @@ def from_box(
     inside = (x >= left) & (x < left + across) & (y >= top) & (y < top + down)
     if not inside.any() or across <= 0 or down <= 0:
         raise InputError(f"no pixel of the picture ({width}×{height}) is in the box {box} (left, top, width, height)")
-    middle, half = (left + (across - 1) / 2, top + (down - 1) / 2), (across / 2, down / 2)
-    ellipse = ((x - middle[0]) / half[0]) ** 2 + ((y - middle[1]) / half[1]) ** 2 <= 1
-    return _grown(system, picture, ellipse & inside if (ellipse & inside).any() else inside, inside)
+    seen = image.to_bytes(image.read(picture).permute(1, 2, 0)).numpy()
+    return _grown(system, picture, inside_box(seen, box), inside, BOX_ROUNDS)
 
 
 def from_click(system: Vos, picture: Source, click: tuple[float | int, float | int]) -> Bool[np.ndarray, "h w"]:
@@ -60,11 +61,11 @@ def from_click(system: Vos, picture: Source, click: tuple[float | int, float | i
     y, x = np.mgrid[:height, :width]
     disc = (x - click[0]) ** 2 + (y - click[1]) ** 2 <= (DISC * min(height, width)) ** 2
     disc[int(click[1]), int(click[0])] = True
-    return _grown(system, picture, disc, np.ones_like(disc))
+    return _grown(system, picture, disc, np.ones_like(disc), CLICK_ROUNDS)
 
 
-def _grown(system: Vos, picture: Source, mask: np.ndarray, where: np.ndarray) -> Bool[np.ndarray, "h w"]:
-    for _ in range(ROUNDS):
+def _grown(system: Vos, picture: Source, mask: np.ndarray, where: np.ndarray, rounds: int) -> Bool[np.ndarray, "h w"]:
+    for _ in range(rounds):
         session = system.session()
         session.step(picture, {1: mask})
         found = (session.step(picture).labels == 1) & where
