@@ -94,6 +94,7 @@ INPUTS: dict[str, Callable[[Any], tuple[Any, ...]]] = {
     "distill": lambda system: (disc(),),
     "hashing": lambda system: (disc(),),
     "vos": lambda system: crossing(),
+    "weather": lambda system: (disc(),),
     "supernet": lambda system: (system.model.space.largest(), disc()),
 }
 
@@ -333,7 +334,7 @@ def walk(system: Any, folder: Path) -> Any:
     return result
 
 
-LOOKS = ("aesthetics", "distill", "hashing", "refer")  # those that are asked about one picture at a time
+LOOKS = ("aesthetics", "distill", "hashing", "refer", "weather")  # those that are asked about one picture at a time
 
 
 @pytest.mark.parametrize("name", LOOKS)

@@ -53,6 +53,7 @@ CUTS = (
     ("percepta train refer ", "--train.batch-size 2"),
     ("percepta train planes ", "--train.batch-size 1"),
     ("percepta train vos ", "--train.batch-size 1"),
+    ("percepta train weather ", "--train.batch-size 2"),
     ("percepta train supernet ", "--train.batch-size 8"),
     ("percepta train online3d ", "--rooms 1"),
     ("percepta planes keep runs/planes-data/0 ", "--rooms 2"),
@@ -439,6 +440,30 @@ def vos() -> None:
                 picture.save(path)
 
 
+def weather() -> None:
+    from PIL import ImageDraw
+
+    clip("drive.mp4", 10)
+    rng = np.random.default_rng(0)
+    for folder in ("mine", "both/mine"):
+        Path(folder).mkdir(parents=True)
+        for number in range(4):
+            Image.fromarray(rng.integers(0, 120, (48, 64, 3), np.uint8)).save(f"{folder}/{number}.jpg")
+    Image.open("mine/0.jpg").save("street.jpg")
+    for part, count in (("train", 3), ("val", 1)):
+        for kind in ("images", "labels"):
+            Path("both/camvid", part, kind).mkdir(parents=True)
+        for number in range(count):
+            name = f"0006R0_f{number:05d}.png"
+            Image.fromarray(rng.integers(0, 255, (96, 128, 3), np.uint8)).save(f"both/camvid/{part}/images/{name}")
+            labels = Image.new("L", (128, 96), 0)
+            ImageDraw.Draw(labels).rectangle((0, 50, 127, 95), 3)
+            labels.save(f"both/camvid/{part}/labels/{name}")
+    folder = Path("acdc/rgb_anon/fog/test/GOPR0475")
+    folder.mkdir(parents=True)
+    Image.fromarray(rng.integers(100, 255, (48, 64, 3), np.uint8)).save(folder / "GOPR0475_frame_000001_rgb_anon.png")
+
+
 HAS: dict[str, Callable[[], None]] = {
     "README.md": readme,
     "aesthetics-your-album.md": aesthetics,
@@ -452,6 +477,7 @@ HAS: dict[str, Callable[[], None]] = {
     "slam.md": slam,
     "supernet.md": supernet,
     "vos.md": vos,
+    "weather.md": weather,
 }
 
 

@@ -143,6 +143,21 @@ def test_vos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert {file.name for file in (tmp_path / "out").iterdir()} == {"cutout.webm", "last.png", "last.json"}
 
 
+def test_weather(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from percepta import weights
+    from percepta.worlds.street.scene import view
+
+    if "weather-small" not in weights.TABLE:
+        pytest.skip("the weights of weather are not trained yet")
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        pixels = (view(2_000_000 + number, "day", 64, 96).picture * 255).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "in" / f"{number}.png")
+    example("weather").main(tmp_path / "in", tmp_path / "out")
+    assert "3 frames" in capsys.readouterr().out
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"last.png", "last.json", "last.confidence.png"}
+
+
 def test_slam(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if "slam" not in TABLE:
         pytest.skip("slam is not in the table of systems yet")

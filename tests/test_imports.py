@@ -44,6 +44,11 @@ CEILINGS: dict[str, tuple[int, int, str]] = {
     "planes": (20, 3230, "a scene from a walk needs poses, cameras, fusion and meshes beside the network"),
     "vos": (24, 4200, "three networks: ours, XMem and Cutie as published; memory, scene cuts, masks in any form"),
     "slam": (34, 5050, "tracking, map, adjustment, loops, inertial samples, lenses: geometry, each part in a file"),
+    "weather": (
+        18,
+        2250,
+        "two families of networks: ours on Lite0, SegFormer and DAFormer as published; sets of labels",
+    ),
     "refer": (20, 3350, "two networks: ours on EfficientNet and MiniLM, and the paper's on CLIP"),
 }
 HEAVY = (

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from percepta.systems.slam.predict import Slam
     from percepta.systems.supernet.predict import Supernet
     from percepta.systems.vos.predict import Vos
+    from percepta.systems.weather.predict import Weather
 
 __all__ = ["InputError", "__version__", "load", "sample", "systems"]
 __version__ = "0.1.0"
@@ -113,6 +114,10 @@ def load(name_or_path: str | Path, *, system: Literal["supernet"], **options: Un
 def load(name_or_path: Literal["vos"], **options: Unpack[Options]) -> Vos: ...
 @overload
 def load(name_or_path: str | Path, *, system: Literal["vos"], **options: Unpack[Options]) -> Vos: ...
+@overload
+def load(name_or_path: Literal["weather"], **options: Unpack[Options]) -> Weather: ...
+@overload
+def load(name_or_path: str | Path, *, system: Literal["weather"], **options: Unpack[Options]) -> Weather: ...
 @overload
 def load(name_or_path: str | Path, *, system: str | None = None, **options: Unpack[Options]) -> System: ...
 # fmt: on

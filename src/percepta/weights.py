@@ -137,6 +137,12 @@ TABLE: dict[str, Weight] = {
         data="COCO, PASCAL VOC, Clothing Co-Parsing, Flickr8k, OASIS, Weizmann horses, DAVIS: research use",
         assets=("refer-small.safetensors",),
     ),
+    "weather-small": Weight(
+        source="weather, preset small, trained by percepta",
+        code="Apache-2.0",
+        data="ImageNet and CamVid: research use",
+        assets=("weather-small.safetensors",),
+    ),
     "vos-small": Weight(
         source="vos, preset small, trained by percepta",
         code="Apache-2.0",

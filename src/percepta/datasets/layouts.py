@@ -18,14 +18,18 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, cast, runtime_checkable
 
 from percepta.datasets import (
+    acdc,
     album,
+    camvid,
     captioned,
     ccp,
     cifar,
+    cityscapes,
     class_folder,
     coco,
     coco_small,
     colmap,
+    dark_zurich,
     davis,
     didemo,
     euroc,
@@ -34,6 +38,7 @@ from percepta.datasets import (
     folder,
     footage,
     foregrounds,
+    idd_lite,
     kitti_odometry,
     lvos,
     mose,
@@ -51,6 +56,7 @@ from percepta.datasets import (
     scenenn,
     seven_scenes,
     stray_scanner,
+    street_folder,
     traffic,
     tum_rgbd,
     video_folder,
@@ -79,7 +85,8 @@ SETS: tuple[Any, ...] = (
     refcoco, msrvtt, msvd, didemo, para, flickr_aes, oasis, plane_annotations, scannet, scannet_frames, scenenn,
     seven_scenes, tum_rgbd, euroc, kitti_odometry, stray_scanner, colmap, cifar, youtube_vos, lvos, mose, davis,
     video_folder, coco_small, coco, voc, ccp, foregrounds, flickr8k, captioned, folder, posed, posed_folder,
-    class_folder, album, nasbench, *traffic.SETS, footage,
+    class_folder, album, nasbench, *traffic.SETS, footage, dark_zurich, acdc, cityscapes, idd_lite, camvid,
+    street_folder,
 )  # fmt: skip
 
 

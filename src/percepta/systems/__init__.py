@@ -11,6 +11,7 @@ TABLE: dict[str, str] = {
     "slam": "Says where a moving camera is and what it has seen: one camera, depth, stereo, inertial sensor.",
     "supernet": "Ranks network architectures with shared weights, and finds the best for a budget (NAS).",
     "vos": "Follows marked things through a video: masks of every frame, cut-outs (XMem).",
+    "weather": "Segments streets in fog, at night, in rain and snow, carried over from fair weather (ACDC).",
 }
 
 # What people type daily, and what it is short for.
