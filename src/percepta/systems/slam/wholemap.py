@@ -12,8 +12,8 @@ from scipy import sparse
 from scipy.sparse.linalg import spsolve
 
 from percepta.geometry.camera import Intrinsics
-from percepta.systems.slam.adjust import Adjusted, Problem, linked_cost, linked_equations
-from percepta.systems.slam.reprojection import huber, moved, reproject
+from percepta.systems.slam.adjust import Adjusted, Problem, Sorted, linked_cost, linked_equations
+from percepta.systems.slam.reprojection import huber, moved
 
 
 def adjust_whole(problem: Problem, camera: Intrinsics, *, sigma: float, robust_px: float, iterations: int) -> Adjusted:
@@ -26,23 +26,11 @@ def adjust_whole(problem: Problem, camera: Intrinsics, *, sigma: float, robust_p
         robust_px: where Huber's loss becomes linear.
         iterations: most steps.
     """
-    order = np.argsort(problem.point_of, kind="stable")
-    camera_of, point_of = problem.camera_of[order], problem.point_of[order]
-    uv, inverse_depth = problem.uv[order], problem.inverse_depth[order]
-    free = np.flatnonzero(~problem.fixed)
-    slot = np.full(len(problem.poses), -1)
-    slot[free] = np.arange(len(free))
-    first = np.flatnonzero(np.r_[True, point_of[1:] != point_of[:-1]])
-    seen = point_of[first]
-    row = np.repeat(np.arange(len(seen)), np.diff(np.r_[first, len(point_of)]))
-    moving = np.flatnonzero(slot[camera_of] >= 0)
+    by = Sorted.of(problem)
+    free, seen, first, row, moving = by.free, by.seen, by.first, by.row, by.moving
+    camera_at = by.slot[by.camera_of[moving]]
     poses_now, xyz = problem.poses.copy(), problem.xyz.copy()
-
-    def linearise(poses: np.ndarray, xyz: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        turn, shift = poses[camera_of, :3, :3], poses[camera_of, :3, 3]
-        return reproject(camera, turn, shift, xyz[point_of], uv, inverse_depth, sigma)
-
-    residual, by_pose, by_point = linearise(poses_now, xyz)
+    residual, by_pose, by_point = by.linearise(camera, poses_now, xyz, sigma)
     weight, cost = huber(residual, robust_px)
     cost += linked_cost(problem.links, poses_now)
     damping = 1e-4
@@ -52,11 +40,11 @@ def adjust_whole(problem: Problem, camera: Intrinsics, *, sigma: float, robust_p
         h_xx = np.add.reduceat(left_point @ by_point, first)
         g_x = np.add.reduceat((left_point @ residual[..., None])[..., 0], first)
         h_pp, g_p = np.zeros((len(free), 6, 6)), np.zeros((len(free), 6))
-        np.add.at(h_pp, slot[camera_of[moving]], (left_pose @ by_pose)[moving])
-        np.add.at(g_p, slot[camera_of[moving]], (left_pose @ residual[..., None])[moving, :, 0])
-        between = linked_equations(problem.links, poses_now, slot, h_pp, g_p)
+        np.add.at(h_pp, camera_at, (left_pose @ by_pose)[moving])
+        np.add.at(g_p, camera_at, (left_pose @ residual[..., None])[moving, :, 0])
+        between = linked_equations(problem.links, poses_now, by.slot, h_pp, g_p)
         inverse_xx = np.linalg.inv(h_xx + damping * (h_xx * np.eye(3)) + 1e-9 * np.eye(3))
-        h_px = _blocks(slot[camera_of[moving]], row[moving], left_pose[moving] @ by_point[moving], len(free), len(seen))
+        h_px = _blocks(camera_at, row[moving], left_pose[moving] @ by_point[moving], len(free), len(seen))
         points = np.arange(len(seen))
         reduced = h_px @ _blocks(points, points, inverse_xx, len(seen), len(seen))
         damped = h_pp + damping * (h_pp * np.eye(6)) + 1e-9 * np.eye(6)
@@ -68,7 +56,7 @@ def adjust_whole(problem: Problem, camera: Intrinsics, *, sigma: float, robust_p
         tried_poses, tried_xyz = poses_now.copy(), xyz.copy()
         tried_poses[free] = moved(poses_now[free], step_p.reshape(-1, 6))
         tried_xyz[seen] += step_x
-        tried = linearise(tried_poses, tried_xyz)
+        tried = by.linearise(camera, tried_poses, tried_xyz, sigma)
         tried_weight, tried_cost = huber(tried[0], robust_px)
         tried_cost += linked_cost(problem.links, tried_poses)
         if tried_cost < cost:
@@ -80,9 +68,7 @@ def adjust_whole(problem: Problem, camera: Intrinsics, *, sigma: float, robust_p
                 break
         else:
             damping *= 10
-    error = np.empty(len(order))
-    error[order] = np.sqrt((residual * residual).sum(1))
-    return Adjusted(poses_now, xyz, error, cost)
+    return Adjusted(poses_now, xyz, by.errors(residual), cost)
 
 
 def _blocks(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal
 
 import numpy as np
@@ -56,6 +56,7 @@ class Room:
         return np.round(255 * grey).reshape(shape).astype(np.uint8), depth.reshape(shape).astype(np.float32)
 
 
+@lru_cache(maxsize=4)
 def room(seed: int, size_m: tuple[float, float, float] = (6.0, 5.0, 3.0)) -> Room:
     """A room whose textures follow from the seed alone."""
     rng = np.random.default_rng(seed)
