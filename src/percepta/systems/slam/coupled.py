@@ -180,7 +180,8 @@ class Chain:
             by_poses.append(by_pose)
         by_first, by_second = np.zeros((15, 9)), np.zeros((15, 9))
         by_first[3:6, :3], by_first[6:9, :3], by_second[3:6, :3] = -back, -back * dt, back
-        by_first[:3, 3:6] = -bent @ poses.from_vector(off).T @ part.turn_by_gyroscope
+        more = right_jacobian(part.turn_by_gyroscope @ (motion[3:6] - part.gyroscope_bias))
+        by_first[:3, 3:6] = -bent @ poses.from_vector(off).T @ more @ part.turn_by_gyroscope
         by_first[3:6, 3:6], by_first[3:6, 6:] = -part.velocity_by_gyroscope, -part.velocity_by_accelerometer
         by_first[6:9, 3:6], by_first[6:9, 6:] = -part.position_by_gyroscope, -part.position_by_accelerometer
         by_first[9:, 3:], by_second[9:, 3:] = -np.eye(6), np.eye(6)

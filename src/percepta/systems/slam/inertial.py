@@ -317,31 +317,40 @@ def offset(
     time_s: Float64[np.ndarray, " n"],
     samples: Float64[np.ndarray, "m 7"],
     most_s: float = 0.2,
-) -> float:
+    *,
+    near_s: float = 0.0,
+    step_s: float = 0.002,
+) -> tuple[float, float]:
     """Time to add to a picture's so that it is the sensor's: where both turn equally fast, whatever the axes.
 
     Args:
         world_from_camera: of consecutive frames.
         time_s: of the frames.
         samples: of the sensor.
-        most_s: largest offset that is tried.
+        most_s: largest distance from `near_s` that is tried.
+        near_s: where it is looked for.
+        step_s: between two trials.
+
+    Returns:
+        (the offset, how alike both turn there: their correlation, −1..1).
     """
     turn = np.swapaxes(world_from_camera[:-1, :3, :3], 1, 2) @ world_from_camera[1:, :3, :3]
     seen = poses.angle(turn) / np.diff(time_s)
     rate = np.linalg.norm(samples[:, 1:4], axis=1)
     total = np.r_[0, np.cumsum((rate[1:] + rate[:-1]) / 2 * np.diff(samples[:, 0]))]
-    shifts = np.arange(-most_s, most_s + 1e-9, 0.002)
+    shifts = near_s + np.arange(-most_s, most_s + 1e-9, step_s)
     scores = []
     for shift in shifts:
         ends = np.interp(time_s + shift, samples[:, 0], total)
         felt = np.diff(ends) / np.diff(time_s)
         scores.append(np.corrcoef(seen, felt)[0, 1] if felt.std() > 0 and seen.std() > 0 else 0.0)
     best = int(np.argmax(scores))
+    found, score = float(shifts[best]), float(scores[best])
     if 0 < best < len(shifts) - 1:
         low, middle, high = scores[best - 1 : best + 2]
         bend = low - 2 * middle + high
-        return float(shifts[best] + (0.5 * (low - high) / bend * 0.002 if bend < 0 else 0))
-    return float(shifts[best])
+        found += 0.5 * (low - high) / bend * step_s if bend < 0 else 0.0
+    return found, score
 
 
 @dataclass
