@@ -49,6 +49,11 @@ class Answer:
     def __init__(self, job: Job, coming: Future[Adjusted] | None) -> None:
         self._job, self._coming, self._found = job, coming, None
 
+    @property
+    def is_apart(self) -> bool:
+        """Whether another process solves it."""
+        return self._coming is not None
+
     def wait(self) -> Adjusted:
         """The answer; solves the job here where nobody else does, or whoever did has gone."""
         if self._found is None and self._coming is not None:
@@ -115,6 +120,11 @@ class Solver:
         self._processes: dict[bool, _Process] = {}
         if apart:
             self._start(False)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the process for windows has started."""
+        return False in self._processes and self._processes[False].ready
 
     def _start(self, whole: bool) -> None:
         with contextlib.suppress(OSError):  # no further process may be had
