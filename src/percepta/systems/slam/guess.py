@@ -35,7 +35,7 @@ def guess_focal(
         progress: called with (runs done, most runs).
     """
     shots = list(capture.shots(0, frames))
-    short = replace(system, config=replace(system.config, loops=False))
+    short = replace(system, config=replace(system.config, loops=False, adjust_apart=False))
     done, tried = 0, {}
     for start in STARTS:
         factor = start

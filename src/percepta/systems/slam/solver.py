@@ -23,6 +23,16 @@ from percepta.systems.slam.adjust import Adjusted, Problem, adjust
 from percepta.systems.slam.wholemap import adjust_whole
 
 
+# Nothing here computes with torch, whose import takes seconds: an empty module stands in its place over there.
+_START = """
+import sys, types
+sys.modules["torch"] = types.ModuleType("torch")
+sys.modules["torch"].Tensor = type("Tensor", (), {})
+from percepta.systems.slam.solver import main
+main()
+"""
+
+
 @dataclass(frozen=True)
 class Job:
     """An adjustment; `whole`: of a whole map, with sparse matrices. Else as the arguments of `adjust`."""
@@ -69,7 +79,7 @@ class _Process:
 
     def __init__(self) -> None:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        command = [sys.executable, "-m", "percepta.systems.slam.solver"]
+        command = [sys.executable, "-c", _START]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
         )
@@ -163,7 +173,3 @@ def main() -> None:
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
             _send(given, solve(_read(taken)))  # type: ignore[arg-type]
-
-
-if __name__ == "__main__":
-    main()
