@@ -13,7 +13,7 @@ from percepta.geometry.camera import Intrinsics
 from percepta.geometry.imu import Imu
 from percepta.systems.slam import Config
 from percepta.systems.slam.adjust import Adjusted, Link, Problem
-from percepta.systems.slam.coupled import Chain, foretold, velocities
+from percepta.systems.slam.coupled import Chain, velocities
 from percepta.systems.slam.inertial import Integrated
 from percepta.systems.slam.places import Look, Seen
 from percepta.systems.slam.posegraph import Similarities, optimise
@@ -390,26 +390,21 @@ class Map:
         motion = np.stack([one for one in (views[int(c)].motion for c in cameras) if one is not None])
         return Chain(first, second, tuple(pair[2] for pair in pairs), self.imu, cameras, motion, cameras < free)
 
-    def start_motion(self, part: int, biases: Float64[np.ndarray, " 6"] | None = None) -> None:
-        """Velocities of keyframes of an upright part that have none yet, by the samples since the one before.
+    def start_motion(self, keyframes: list[Keyframe], biases: Float64[np.ndarray, " 6"]) -> None:
+        """Velocities of keyframes of an upright part, by the samples between those that come one after the other.
 
         Args:
-            part: of the map.
-            biases: of the sensor, for all keyframes; None: each has those of the one before.
+            keyframes: in the order of time.
+            biases: of the sensor.
         """
-        mine = {k.number: k for k in self.keyframes if k.part == part}
-        for k in mine.values():
-            before = None if k.since is None else mine.get(k.since[0])
+        there = {k.number: k for k in keyframes}
+        for k in keyframes:
+            before = None if k.since is None else there.get(k.since[0])
             if self.imu is None or before is None or k.since is None:
                 continue
-            place = self.imu.camera_from_imu
-            if biases is None and before.motion is not None:
-                if k.motion is None:
-                    k.motion = foretold(before.camera_from_world, before.motion, place, k.since[1])
-            elif biases is not None:
-                ends = before.camera_from_world, k.camera_from_world
-                both = velocities(*ends, place, k.since[1], biases)
-                before.motion, k.motion = (np.r_[v, biases] for v in both)
+            ends = before.camera_from_world, k.camera_from_world
+            both = velocities(*ends, self.imu.camera_from_imu, k.since[1], biases)
+            before.motion, k.motion = (np.r_[v, biases] for v in both)
 
     def _links_between(self, views: list[Keyframe]) -> list[Link]:
         """The links of which both keyframes are among some, by place in the list."""

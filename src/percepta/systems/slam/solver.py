@@ -14,14 +14,13 @@ import struct
 import subprocess
 import sys
 import weakref
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import IO
 
 from percepta.geometry.camera import Intrinsics
 from percepta.systems.slam.adjust import Adjusted, Problem, adjust
 from percepta.systems.slam.wholemap import adjust_whole
-
 
 # Nothing here computes with torch, whose import takes seconds: an empty module stands in its place over there.
 _START = """
@@ -67,7 +66,7 @@ class Answer:
     def wait(self) -> Adjusted:
         """The answer; solves the job here where nobody else does, or whoever did has gone."""
         if self._found is None and self._coming is not None:
-            with contextlib.suppress(OSError, EOFError, ValueError, RuntimeError, pickle.UnpicklingError):
+            with contextlib.suppress(OSError, EOFError, ValueError, CancelledError, pickle.UnpicklingError):
                 self._found = self._coming.result()
         if self._found is None:
             self._found = solve(self._job)

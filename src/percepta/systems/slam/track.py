@@ -402,6 +402,9 @@ class Tracker:
         new.since = last.number, part
         if last.motion is not None:
             new.motion = foretold(last.camera_from_world, last.motion, self.map.imu.camera_from_imu, part)
+        elif self.part in self.metric and self.part in self.is_upright:  # samples were missing for a while
+            known = [k.motion for k in self.map.keyframes if k.motion is not None]
+            self.map.start_motion([last, new], known[-1][3:] if known else np.zeros(6))
 
     def _find_again(self, new: Keyframe, depth_m: Float[np.ndarray, "h w"] | None) -> None:
         """Follows points of neighbouring keyframes that should be in the picture but were lost on the way."""
@@ -772,7 +775,8 @@ class Tracker:
         self._apply(self.map.turn_and_scale(self.part, found.upright, scale), found.upright, scale)
         self.is_upright.add(self.part)
         self.metric.add(self.part)
-        self.map.start_motion(self.part, np.r_[found.gyroscope_bias, found.accelerometer_bias])
+        mine = [k for k in self.map.keyframes if k.part == self.part]
+        self.map.start_motion(mine, np.r_[found.gyroscope_bias, found.accelerometer_bias])
 
     def _apply(self, changed: Moved, turn: Float64[np.ndarray, "3 3"], scale: float) -> None:
         for asked, _ in filter(None, (self.window, self.whole)):
