@@ -143,6 +143,12 @@ class Asked:
     turn: Float64[np.ndarray, "3 3"] = field(default_factory=lambda: np.eye(3))
     scale: float = 1.0
 
+    def growth(self, answer: Adjusted) -> float:
+        """By how much an answer makes the way from keyframe to keyframe longer."""
+        before, after = (poses.inverse(each)[:, :3, 3] for each in (self.job.problem.poses, answer.poses))
+        steps = [float((np.diff(each, axis=0) ** 2).sum()) for each in (before, after)]
+        return float(np.sqrt(steps[1] / steps[0])) if min(steps) > 0 else 1.0
+
 
 @dataclass
 class Map:
@@ -318,7 +324,25 @@ class Map:
             return None
         held = 1 if np.isfinite(made[0].inverse_depth).any() else 2
         problem = replace(made[0], fixed=np.arange(len(mine)) < held, more=None)
-        job = replace(self._job(problem, iterations), whole=True)
+        job = replace(self._job(problem, iterations), whole=True, slow=True)
+        return Asked(job, [k.number for k in mine], len(mine), made[1], part, mine[-1].number, due)
+
+    def ask_inertial(self, part: int, iterations: int = 8, due: int = 0) -> Asked | None:
+        """Adjusts all keyframes of an upright part with the inertial samples; none is held, so its size may change.
+
+        Poses that are a little wrong make the closed form of `inertial.start` find lengths too short: an unknown that
+        is multiplied with what is noisy is drawn to 0. Here the poses are unknown, too.
+
+        Args:
+            part: of the map.
+            iterations: most steps.
+            due: number of the frame at which the answer is taken over.
+        """
+        mine = [k for k in self.keyframes if k.part == part]
+        made = self.problem(mine, []) if len(mine) > 4 else None
+        if made is None or made[0].more is None:
+            return None
+        job = replace(self._job(made[0], iterations), slow=True)
         return Asked(job, [k.number for k in mine], len(mine), made[1], part, mine[-1].number, due)
 
     def _job(self, problem: Problem, iterations: int) -> Job:

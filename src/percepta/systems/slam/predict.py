@@ -370,6 +370,10 @@ class Session:
         if not more and tracker.state != "loop closed":
             return ""
         self._weighed_s = time_s
+        if tracker.part in tracker.metric and self.config.coupled:  # the samples are part of the adjustment by now
+            self._weighed = len(inertial.frames)
+            tracker.refine()
+            return ""
         frames, _, matrices, parts = tracker.trajectory()
         mine = parts == tracker.part
         found = inertial.start(frames[mine], self._of_camera(matrices[mine]), metric=tracker.with_depth)
@@ -385,6 +389,8 @@ class Session:
             return ""
         self._weighed = len(inertial.frames)
         tracker.weigh(found)
+        if self.config.coupled:
+            tracker.refine()
         return ""
 
     def _views(self, keyframes: list[Keyframe], points: Int64[np.ndarray, " p"]) -> Views:

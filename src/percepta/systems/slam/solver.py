@@ -34,7 +34,12 @@ main()
 
 @dataclass(frozen=True)
 class Job:
-    """An adjustment; `whole`: of a whole map, with sparse matrices. Else as the arguments of `adjust`."""
+    """An adjustment; all but the last two are the arguments of `adjust`.
+
+    Attributes:
+        whole: it is of a whole map, and solved with sparse matrices.
+        slow: it may take seconds, and must not be in the way of others.
+    """
 
     problem: Problem
     camera: Intrinsics
@@ -42,6 +47,7 @@ class Job:
     robust_px: float
     iterations: int
     whole: bool = False
+    slow: bool = False
 
 
 def solve(job: Job) -> Adjusted:
@@ -118,7 +124,7 @@ def _end(process: subprocess.Popen[bytes], thread: ThreadPoolExecutor) -> None:
 
 
 class Solver:
-    """Solves jobs: those of a window and those of a whole map each in a process of its own.
+    """Solves jobs: those of a window, and those that are slow, each in a process of their own.
 
     Attributes:
         apart: whether there are such processes; False: whoever waits for an answer solves it.
@@ -135,15 +141,15 @@ class Solver:
         """Whether the process for windows has started."""
         return False in self._processes and self._processes[False].ready
 
-    def _start(self, whole: bool) -> None:
+    def _start(self, slow: bool) -> None:
         with contextlib.suppress(OSError):  # no further process may be had
-            self._processes[whole] = _Process()
+            self._processes[slow] = _Process()
 
     def give(self, job: Job) -> Answer:
         """Asks for an answer."""
-        if self.apart and job.whole not in self._processes:
-            self._start(job.whole)
-        process = self._processes.get(job.whole)
+        if self.apart and job.slow not in self._processes:
+            self._start(job.slow)
+        process = self._processes.get(job.slow)
         return Answer(job, process.give(job) if process is not None and process.ready else None)
 
 

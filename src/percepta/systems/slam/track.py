@@ -27,6 +27,7 @@ from percepta.systems.slam.ways import Way
 
 _PATIENCE = 45  # frames after which a single camera that has not started says why
 _WHOLE_FRAMES = 10  # least time, in frames, for the adjustment of all keyframes
+_MOST_INERTIAL = 60  # keyframes that are adjusted at once with the inertial samples
 _WAITING = 300  # frames whose poses are filled in once a single camera has started
 
 
@@ -520,8 +521,20 @@ class Tracker:
         if self.whole is None:
             return
         (asked, answer), self.whole = self.whole, None
+        if asked.job.problem.more is not None and asked.part == self.part:  # lengths change, by the inertial sensor
+            size = asked.growth(answer.wait())
+            self._apply(self.map.turn_and_scale(self.part, np.eye(3), size), np.eye(3), size)
         with self._moving():
             self.map.take(asked, answer.wait())
+
+    def refine(self) -> None:
+        """Asks for an adjustment of all keyframes with the inertial samples, which finds their size better."""
+        mine = sum(k.part == self.part for k in self.map.keyframes)
+        if self.whole is None and mine <= _MOST_INERTIAL:
+            due = self.frame + (_WHOLE_FRAMES + 3 * mine if self.config.adjust_frames else 0)
+            self.whole = self._ask(self.map.ask_inertial(self.part, due=due))
+            if self.config.adjust_frames == 0:
+                self._take_whole()
 
     @contextmanager
     def _moving(self, factor: Callable[[int], float] = lambda _: 1.0) -> Iterator[None]:
