@@ -92,7 +92,7 @@ def axes(path: Path) -> Float64[np.ndarray, "n 4"]:
     if len(rows) < 2:
         raise InputError(f"{path}: no samples in it")
     table = np.array(rows, np.float64)
-    if table[0, 0] > 1e12:  # nanoseconds, of whatever clock
+    if order is None or table[0, 0] > 1e12:  # nanoseconds, of whatever clock
         table[:, 0] *= 1e-9
     table = table[np.argsort(table[:, 0], kind="stable")]
     return table[np.r_[True, np.diff(table[:, 0]) > 0]]
