@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
 
 from percepta.geometry import pose as poses
+from percepta.geometry.camera import Intrinsics
 from percepta.geometry.imu import GRAVITY, Imu
 from percepta.systems.slam import coupled, inertial
+from percepta.systems.slam.adjust import Problem, adjust
 from percepta.systems.slam.reprojection import moved
+from percepta.systems.slam.twoview import pixels
+from percepta.systems.slam.wholemap import adjust_whole
 from percepta.worlds import inertial as world
 
 IMU = Imu(poses.compose(poses.from_vector(np.array([0.3, -0.2, 1.5])), np.array([0.05, -0.02, 0.03])))
@@ -202,12 +207,9 @@ def test_equations_of_coupled_samples_equal_finite_differences() -> None:
         assert gradient[column] == pytest.approx((ends[0] - ends[1]) / 4e-7, rel=0.02, abs=30)
 
 
-def test_samples_give_an_adjustment_its_size() -> None:
+@pytest.mark.parametrize("solved", [adjust, adjust_whole])
+def test_samples_give_an_adjustment_its_size(solved: Any) -> None:
     """One camera: the size of what moves is wrong by a tenth; points alone do not tell, samples do."""
-    from percepta.geometry.camera import Intrinsics
-    from percepta.systems.slam.adjust import Problem, adjust
-    from percepta.systems.slam.twoview import pixels
-
     rng, camera = np.random.default_rng(0), Intrinsics(260.0, 260.0, 159.5, 119.5, 320, 240)
     time_s, h = np.arange(0.2, 2.2, 0.25), 1e-4
     path = waved(time_s)
@@ -231,7 +233,7 @@ def test_samples_give_an_adjustment_its_size() -> None:
     chain = coupled.Chain(*pair, tuple(parts_of(recorded(3.0), time_s)), IMU, np.arange(8), start, ~fixed)
     none = np.full(len(uv), np.nan)
     problem = Problem(poses.inverse(off), fixed, grown(xyz), camera_of, point_of, uv, none, (), chain)
-    found = adjust(problem, camera, sigma=0.01, robust_px=3.0, iterations=40)
+    found = solved(problem, camera, sigma=0.01, robust_px=3.0, iterations=40)
     far = [np.linalg.norm(poses.inverse(m)[-1, :3, 3] - first[:3, 3]) for m in (found.poses, views)]
     assert far[0] == pytest.approx(far[1], rel=0.01)
     np.testing.assert_allclose(found.more.reshape(-1, 9)[:, :3], motion[1:, :3], atol=0.05)

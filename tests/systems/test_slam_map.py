@@ -35,7 +35,7 @@ def session_on(trip: RoundTrip, first: int = 0, last: int | None = None, **more:
 def same_map(one: Session, path: Path, *, adjusted: bool = False) -> None:
     """A map from disk has everything that matters of that in memory, with or without what is still being adjusted."""
     map, way, metric = files.load(path, one.straight, TINY)
-    mine = one.tracker.map_now() if adjusted else one.tracker.map
+    mine = one.tracker.now()[0] if adjusted else one.tracker.map
     assert [k.number for k in map.keyframes] == [k.number for k in mine.keyframes]
     assert metric == one.tracker.with_depth and map.made == mine.made
     for a, b in zip(map.keyframes, mine.keyframes, strict=True):

@@ -263,6 +263,9 @@ class Adjusted:
     more: Float64[np.ndarray, " m"] = field(default_factory=lambda: np.zeros(0))
 
 
+LEAST_GAIN = 1e-4  # an adjustment ends where a step makes the cost smaller by less than this share
+
+
 def adjust(problem: Problem, camera: Intrinsics, *, sigma: float, robust_px: float, iterations: int) -> Adjusted:
     """Levenberg's damped Gauss-Newton steps on Huber's loss of all reprojection errors.
 
@@ -330,7 +333,7 @@ def adjust(problem: Problem, camera: Intrinsics, *, sigma: float, robust_px: flo
             residual, by_pose, by_point = tried
             x = tried_more
             damping = max(damping / 10, 1e-9)
-            if gain < 1e-4 * cost:
+            if gain < LEAST_GAIN * cost:
                 break
         else:
             damping *= 10

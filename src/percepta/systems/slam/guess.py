@@ -49,7 +49,7 @@ def guess_focal(
             done += 1
             if progress is not None:
                 progress(done, ROUNDS * len(STARTS))
-            found = best_focal(session.tracker.map_now())
+            found = best_focal(session.tracker.now()[0])
             if found is None or len(session.walk().frames) < 0.3 * len(session.states):
                 break
             tried[factor] = found.error_px

@@ -144,7 +144,9 @@ class Asked:
     scale: float = 1.0
 
     def growth(self, answer: Adjusted) -> float:
-        """By how much an answer makes the way from keyframe to keyframe longer."""
+        """By how much an answer makes the way from keyframe to keyframe longer: 1 unless an inertial sensor says so."""
+        if not self.job.slow or self.job.problem.more is None:
+            return 1.0
         before, after = (poses.inverse(each)[:, :3, 3] for each in (self.job.problem.poses, answer.poses))
         steps = [float((np.diff(each, axis=0) ** 2).sum()) for each in (before, after)]
         return float(np.sqrt(steps[1] / steps[0])) if min(steps) > 0 else 1.0
@@ -322,12 +324,12 @@ class Map:
         made = self.problem(mine, []) if len(mine) > 2 else None
         if made is None:
             return None
-        held = 1 if np.isfinite(made[0].inverse_depth).any() else 2
-        problem = replace(made[0], fixed=np.arange(len(mine)) < held, more=None)
+        held = 1 if made[0].more is not None or np.isfinite(made[0].inverse_depth).any() else 2
+        problem = replace(made[0], fixed=np.arange(len(mine)) < held)
         job = replace(self._job(problem, iterations), whole=True, slow=True)
         return Asked(job, [k.number for k in mine], len(mine), made[1], part, mine[-1].number, due)
 
-    def ask_inertial(self, part: int, iterations: int = 8, due: int = 0) -> Asked | None:
+    def ask_inertial(self, part: int, iterations: int = 10, due: int = 0) -> Asked | None:
         """Adjusts all keyframes of an upright part with the inertial samples; none is held, so its size may change.
 
         Poses that are a little wrong make the closed form of `inertial.start` find lengths too short: an unknown that
@@ -342,7 +344,7 @@ class Map:
         made = self.problem(mine, []) if len(mine) > 4 else None
         if made is None or made[0].more is None:
             return None
-        job = replace(self._job(made[0], iterations), slow=True)
+        job = replace(self._job(made[0], iterations), whole=True, slow=True)
         return Asked(job, [k.number for k in mine], len(mine), made[1], part, mine[-1].number, due)
 
     def _job(self, problem: Problem, iterations: int) -> Job:

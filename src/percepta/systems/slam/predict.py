@@ -310,7 +310,8 @@ class Session:
 
     def save_map(self, path: Path | str) -> Path:
         """Writes the map (.npz), for `Slam.session(map=...)`."""
-        return save(path, self.tracker.map_now(), self.tracker.way, metric=self.tracker.with_depth)
+        map, way = self.tracker.now()
+        return save(path, map, way, metric=self.tracker.with_depth)
 
     @property
     def straight_from_camera(self) -> Float64[np.ndarray, "4 4"]:
@@ -328,7 +329,7 @@ class Session:
             self._check_focal()
         frames, times, matrices, parts = tracker.trajectory()
         times = np.maximum.accumulate(times) if len(times) else times
-        map = tracker.map_now()
+        map, _ = tracker.now()
         found = map.seen_points()
         return Walk(
             trajectory.trajectory(times, self._of_camera(matrices)),
@@ -404,7 +405,7 @@ class Session:
         return Views(numbers, poses.inverse(matrices), view[kept], place, uv[kept])
 
     def _check_focal(self) -> None:
-        found = best_focal(self.tracker.map_now())
+        found = best_focal(self.tracker.now()[0])
         if found is None:
             return
         wrong = f"{self.straight.fx:.0f} px; {found.factor:.2f} times it"

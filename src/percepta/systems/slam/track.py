@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int64, UInt8
@@ -27,7 +27,7 @@ from percepta.systems.slam.ways import Way
 
 _PATIENCE = 45  # frames after which a single camera that has not started says why
 _WHOLE_FRAMES = 10  # least time, in frames, for the adjustment of all keyframes
-_MOST_INERTIAL = 60  # keyframes that are adjusted at once with the inertial samples
+_MOST_INERTIAL = 150  # keyframes that are adjusted at once with the inertial samples
 _WAITING = 300  # frames whose poses are filled in once a single camera has started
 
 
@@ -521,8 +521,10 @@ class Tracker:
         if self.whole is None:
             return
         (asked, answer), self.whole = self.whole, None
-        if asked.job.problem.more is not None and asked.part == self.part:  # lengths change, by the inertial sensor
-            size = asked.growth(answer.wait())
+        size = asked.growth(answer.wait())
+        if size != 1 and asked.part != self.part:  # of a part that was left
+            return
+        if size != 1:
             self._apply(self.map.turn_and_scale(self.part, np.eye(3), size), np.eye(3), size)
         with self._moving():
             self.map.take(asked, answer.wait())
@@ -531,7 +533,7 @@ class Tracker:
         """Asks for an adjustment of all keyframes with the inertial samples, which finds their size better."""
         mine = sum(k.part == self.part for k in self.map.keyframes)
         if self.whole is None and mine <= _MOST_INERTIAL:
-            due = self.frame + (_WHOLE_FRAMES + 3 * mine if self.config.adjust_frames else 0)
+            due = self.frame + (_WHOLE_FRAMES + mine if self.config.adjust_frames else 0)
             self.whole = self._ask(self.map.ask_inertial(self.part, due=due))
             if self.config.adjust_frames == 0:
                 self._take_whole()
@@ -552,15 +554,19 @@ class Tracker:
             self.pose = relative @ last.camera_from_world
             self.speed = poses.compose(self.speed[:3, :3], size * self.speed[:3, 3])
 
-    def map_now(self) -> Map:
-        """The map with the adjustments that are not taken over yet; what is done to it changes nothing here."""
+    def now(self) -> tuple[Map, Way]:
+        """Map and way with the adjustments that are not taken over yet; what is done to them changes nothing here."""
         asked = [one for one in (self.window, self.whole) if one is not None]
         if not asked:
-            return self.map
-        out = self.map.copy()
+            return self.map, self.way
+        out, way = self.map.copy(), self.way
         for job, answer in asked:
+            size = job.growth(answer.wait())
+            if size != 1:
+                way = replace(way, camera_from_keyframe=way.camera_from_keyframe.copy())
+                way.scale(out.turn_and_scale(job.part, np.eye(3), size).factor)
             out.take(job, answer.wait())
-        return out
+        return out, way
 
     # ------------------------------------------------------------------------------------------- places seen again
 
@@ -814,11 +820,11 @@ class Tracker:
         Int64[np.ndarray, " n"], Float64[np.ndarray, " n"], Float64[np.ndarray, "n 4 4"], Int64[np.ndarray, " n"]
     ]:
         """(frame numbers, times, world_from_camera, parts of the map) of all tracked frames, as the map says now."""
-        keyframes = self.map_now().keyframes
-        rows, matrices = self.way.world_from_camera({k.number: k.camera_from_world for k in keyframes})
-        part = {k.number: k.part for k in keyframes}
-        parts = np.array([part[int(n)] for n in self.way.keyframe[rows]], np.int64)
-        return self.way.frame[rows], self.way.time_s[rows], matrices, parts
+        map, way = self.now()
+        rows, matrices = way.world_from_camera({k.number: k.camera_from_world for k in map.keyframes})
+        part = {k.number: k.part for k in map.keyframes}
+        parts = np.array([part[int(n)] for n in way.keyframe[rows]], np.int64)
+        return way.frame[rows], way.time_s[rows], matrices, parts
 
 
 def quadratic(uv: Float64[np.ndarray, "n 2"]) -> Float64[np.ndarray, "n 6"]:
