@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -198,10 +197,7 @@ def test_two_runs_are_equal_bit_by_bit():
 
 def test_an_answer_from_another_process_has_the_same_bits():
     solver, job = Solver(True), Job(small_problem(4), CAMERA, 0.01, 2.0, 5)
-    for _ in range(600):  # until it has started; before, whoever asks solves it itself
-        if solver.ready:
-            break
-        time.sleep(0.1)
+    solver.wait()  # until it has started whoever asks solves it itself
     answer, own = solver.give(job), solve(job)
     assert answer.is_apart
     for name in ("poses", "xyz", "error_px"):

@@ -97,6 +97,10 @@ class _Process:
         """Whether it has started, and did not end."""
         return self._greeting.done() and self._greeting.exception() is None and self._process.poll() is None
 
+    def wait(self) -> None:
+        """Waits until it has started."""
+        self._greeting.exception()
+
     def give(self, job: Job) -> Future[Adjusted]:
         """Sends a job."""
         return self._thread.submit(_ask, self._process, job)
@@ -136,10 +140,10 @@ class Solver:
         if apart:
             self._start(False)
 
-    @property
-    def ready(self) -> bool:
-        """Whether the process for windows has started."""
-        return False in self._processes and self._processes[False].ready
+    def wait(self) -> None:
+        """Waits until the process for windows has started, where there is one."""
+        if False in self._processes:
+            self._processes[False].wait()
 
     def _start(self, slow: bool) -> None:
         with contextlib.suppress(OSError):  # no further process may be had
