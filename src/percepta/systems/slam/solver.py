@@ -109,12 +109,12 @@ class _Process:
 def _ask(process: subprocess.Popen[bytes], job: Job) -> Adjusted:
     assert process.stdin is not None
     _send(process.stdin, job)
-    return _receive(process)
+    return _receive(process)  # type: ignore[return-value]
 
 
-def _receive(process: subprocess.Popen[bytes]) -> Adjusted:
+def _receive(process: subprocess.Popen[bytes]) -> object:
     assert process.stdout is not None
-    return _read(process.stdout)  # type: ignore[return-value]
+    return _read(process.stdout)
 
 
 def _end(process: subprocess.Popen[bytes], thread: ThreadPoolExecutor) -> None:
