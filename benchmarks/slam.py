@@ -10,8 +10,10 @@ camera is scored: world_from_colour · colour_from_depth. Beside each row: a cam
 of an alignment over Sim(3): where lengths are metres, 1 is right. Milliseconds are of the
 clock, so run it on an idle machine. There are no real stereo and no inertial data here: these rows are rendered.
 
-`--vocabulary` is ORB-SLAM3's file of 139 MB: with it and the package pyorbslam3 installed that peer runs on the same
-frames, in a process of its own, since a wrong setting ends it.
+`--ablations` adds rows without local adjustment, without closing loops, without surfaces (depth), with the inertial
+sensor outside the adjustment, and without it. `--vocabulary` is ORB-SLAM3's file of 139 MB: with it and the package
+pyorbslam3 installed that peer runs on the same frames with depth or one camera, in a process of its own, since a wrong
+setting ends it; without them its rows say that it was left out.
 """
 
 from __future__ import annotations
@@ -71,16 +73,36 @@ def sequences(root: Path, more: list[str]) -> Iterator[Sequence]:
         yield Sequence(f"flat with a loop, {mode}", mode, lambda m=mode: FlatWalk(FLAT, m).capture())
 
 
-def run(system: Slam, sequence: Sequence, config: Config) -> tuple[Score, np.ndarray]:
-    """The errors of a sequence, and the milliseconds of its frames."""
+def kept(sequence: Sequence) -> Capture:
+    """A sequence whose frames are read or rendered once for all rows."""
     capture = only(sequence.open(), sequence.mode)
+    return replace(capture, frames=list(capture), samples=None)
+
+
+def run(system: Slam, whole: Capture, mode: Mode, config: Config) -> tuple[Score, np.ndarray]:
+    """The errors of a sequence, and the milliseconds of its frames."""
+    capture = only(whole, mode)
     session = replace(system, config=config).session_of(capture)
     milliseconds = []
     for shot in capture:
         start = time.perf_counter()
         session.step(shot.frame, shot.time_s, shot.depth_m, shot.right, shot.imu)
         milliseconds.append(1e3 * (time.perf_counter() - start))
-    return score(session.walk(), capture, sequence.mode), np.array(milliseconds)
+    return score(session.walk(), capture, mode), np.array(milliseconds)
+
+
+def variants(small: Config, mode: Mode, ablations: bool) -> dict[str, tuple[Mode, Config]]:
+    """What is run of a sequence: {what its name ends with: (sensors, settings)}."""
+    found: dict[str, tuple[Mode, Config]] = {"": (mode, small)}
+    if ablations:
+        found[", no local adjustment"] = mode, replace(small, iterations=0, adjust_all=False)
+        found[", no loop closing"] = mode, replace(small, loops=False)
+    if ablations and mode == "depth":
+        found[", no surfaces"] = mode, replace(small, surface_weight=0.0)
+    if ablations and mode == "inertial":
+        found[", sensor outside the adjustment"] = mode, replace(small, coupled=False)
+        found[", no inertial sensor"] = "mono", small
+    return found
 
 
 def memory_per_keyframe(system: Slam) -> float:
@@ -156,9 +178,8 @@ slam.save_trajectory_euroc(out)
 """
 
 
-def peer(sequence: Sequence, vocabulary: Path) -> str:
-    """ORB-SLAM3's ATE and share of tracked frames, in words."""
-    capture = only(sequence.open(), sequence.mode)
+def peer(capture: Capture, mode: Mode, vocabulary: Path) -> tuple[str, str]:
+    """ORB-SLAM3's ATE in metres and share of tracked frames, or why there are none, in words."""
     shots = list(capture)
     camera, lens = capture.camera, (*capture.lens.values, 0.0, 0.0, 0.0, 0.0)[:4]
     gaps = np.diff([shot.time_s for shot in shots])
@@ -173,20 +194,20 @@ def peer(sequence: Sequence, vocabulary: Path) -> str:
             "time_s": np.array([shot.time_s for shot in shots]),
             "frames": np.stack([shot.frame for shot in shots]),
         }
-        if sequence.mode == "depth":
+        if mode == "depth":
             arrays["depth"] = np.stack([shot.depth_m for shot in shots if shot.depth_m is not None])
         np.savez(paths[1], **arrays)
         done = subprocess.run([sys.executable, "-c", PEER, str(vocabulary), *paths], capture_output=True, text=True)
         if done.returncode or not Path(paths[2]).is_file():
-            return f"it ended with {done.returncode}: {done.stderr.strip().splitlines()[-1:]}"
+            return f"it ended with {done.returncode}: {done.stderr.strip()[-80:]}", ""
         rows = np.loadtxt(paths[2], ndmin=2)
         Path(paths[2]).with_suffix(".csv").write_text(
             "\n".join(",".join(map(str, r[[0, 1, 2, 3, 7, 4, 5, 6]])) for r in rows)
         )
         found = trajectory.read(Path(paths[2]).with_suffix(".csv"), "euroc")
     scored = trajectory.Trajectory(found.time_s, found.world_from_camera @ capture.camera_from_scored)
-    errors, _ = trajectory.absolute(scored, capture.truth, with_scale=sequence.mode == "mono", max_difference_s=0.01)
-    return f"ATE {errors.rmse:.4f} m, {len(errors.values) / len(shots):.1%} tracked"
+    errors, _ = trajectory.absolute(scored, capture.truth, with_scale=mode == "mono", max_difference_s=0.01)
+    return f"{errors.rmse:.4f}", f"{len(errors.values) / len(shots):.1%}"
 
 
 def main() -> None:
@@ -207,25 +228,15 @@ def main() -> None:
     options = parser.parse_args()
     system = percepta.load("slam", device="cpu")
     small = system.config
-    variants = {"": small}
-    if options.ablations:
-        variants |= {
-            ", no local adjustment": replace(small, iterations=0, adjust_all=False),
-            ", no loop closing": replace(small, loops=False),
-            ", no surfaces": replace(small, surface_weight=0.0),
-        }
     vocabulary: Path | None = options.vocabulary if find_spec("pyorbslam3") is not None else None
-    if vocabulary is None:
-        print("ORB-SLAM3 is left out: it needs the package pyorbslam3 and --vocabulary PATH")
     rows: list[list[str]] = []
     values: dict[str, Metric] = {}
     for sequence in sequences(options.data, options.more):
         if options.only and not any(part in sequence.name for part in options.only):
             continue
-        for label, config in variants.items():
-            if label == ", no surfaces" and sequence.mode != "depth":
-                continue
-            one, milliseconds = run(system, sequence, config)
+        capture = kept(sequence)
+        for label, (mode, config) in variants(small, sequence.mode, options.ablations).items():
+            one, milliseconds = run(system, capture, mode, config)
             rows.append(row(sequence.name + label, one, milliseconds))
             print(" | ".join(rows[-1]), flush=True)
             name = sequence.name + label
@@ -233,14 +244,20 @@ def main() -> None:
             values[f"{name}: ATE"] = Metric(one.ate_m, n=frames, unit="m", baselines={"stands still": one.still_m})
             values[f"{name}: tracked"] = Metric(one.tracked, n=frames)
             values[f"{name}: scale"] = Metric(one.scale, n=frames)
-            values[f"{name}: median ms"] = Metric(float(np.median(milliseconds)), n=frames, unit="ms")
-        if vocabulary is not None and sequence.mode in ("depth", "mono"):
-            print(f"    ORB-SLAM3: {peer(sequence, vocabulary)}", flush=True)
+            for what, share in (("median", 50), ("95 %", 95)):
+                number = float(np.percentile(milliseconds, share))
+                values[f"{name}: {what} ms"] = Metric(number, n=frames, unit="ms")
+        if sequence.mode in ("depth", "mono"):
+            ate, tracked = ("left out", "") if vocabulary is None else peer(capture, sequence.mode, vocabulary)
+            rows.append([f"{sequence.name}, ORB-SLAM3", ate, "", tracked, *[""] * (len(COLUMNS) - 4)])
+            print(" | ".join(rows[-1]), flush=True)
     megabytes = memory_per_keyframe(system)
     print(f"{megabytes:.0f} MB for a thousand keyframes of 320×240, pictures left out")
     if options.record:
         values["memory"] = Metric(megabytes, unit="MB")
         caption = f"{megabytes:.0f} MB for a thousand keyframes. Milliseconds a frame: median (95th percentile)."
+        if vocabulary is None:
+            caption += " ORB-SLAM3 was left out: it needs the package pyorbslam3 and `--vocabulary PATH`."
         record("slam", options.record, values, model=system.model, tables=[Table(COLUMNS, rows, caption)])
 
 

@@ -60,6 +60,7 @@ CUTS = (
     ("percepta planes keep runs/planes-data/1 ", "--rooms 2"),
     ("percepta supernet rank ", "--pictures 2"),
     ("percepta supernet search ", "--epochs 1 --samples 4"),
+    ("percepta scan ", "--stop 12"),
 )
 PLACEHOLDER = re.compile(r"\b(SYSTEM|VERB|INPUT)\b|\.\.\.|…")
 

@@ -18,6 +18,7 @@ from percepta.systems.slam import PRESETS
 from percepta.systems.slam.adjust import Link, Problem, adjust
 from percepta.systems.slam.posegraph import Similarities, optimise
 from percepta.systems.slam.reprojection import fit_pose, moved, reproject
+from percepta.systems.slam.solver import Job, Solver, solve
 from percepta.systems.slam.surface import normal_equations, surface_of
 from percepta.systems.slam.twoview import bearing, pixels, triangulate
 from percepta.systems.slam.wholemap import adjust_whole
@@ -192,6 +193,34 @@ def test_two_runs_are_equal_bit_by_bit():
     first, second = (run("mono", 40)[0].walk() for _ in range(2))
     assert first.trajectory.world_from_camera.tobytes() == second.trajectory.world_from_camera.tobytes()
     assert first.points.tobytes() == second.points.tobytes()
+
+
+def test_an_answer_from_another_process_has_the_same_bits():
+    solver, job = Solver(True), Job(small_problem(4), CAMERA, 0.01, 2.0, 5)
+    solver.wait()  # until it has started whoever asks solves it itself
+    answer, own = solver.give(job), solve(job)
+    assert answer.is_apart
+    for name in ("poses", "xyz", "error_px"):
+        assert getattr(answer.wait(), name).tobytes() == getattr(own, name).tobytes()
+    first, second = (run("mono", 24, adjust_apart=apart)[0].walk() for apart in (False, True))
+    assert first.trajectory.world_from_camera.tobytes() == second.trajectory.world_from_camera.tobytes()
+    assert first.points.tobytes() == second.points.tobytes()
+
+
+def test_asking_for_the_walk_changes_nothing():
+    """What is still being adjusted is shown, not taken over."""
+    pytest.importorskip("cv2")
+    from percepta.systems.slam.predict import Session
+
+    place, true, found = room(0), round_trip(24, turns=0.1), []
+    for asked in (False, True):
+        session = Session(CAMERA, replace(PRESETS["tiny"], adjust_frames=3))
+        for i, pose in enumerate(true):
+            session.step(*(lambda seen, i=i: (seen[0], i / 30, seen[1]))(place.render(CAMERA, pose)))
+            if asked:
+                session.walk()
+        found.append(session.walk().trajectory.world_from_camera.tobytes())
+    assert found[0] == found[1]
 
 
 def test_hard_frames_do_not_raise_and_the_place_is_found_again():

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
 
 from percepta.geometry import pose as poses
+from percepta.geometry.camera import Intrinsics
 from percepta.geometry.imu import GRAVITY, Imu
-from percepta.systems.slam import inertial
+from percepta.systems.slam import coupled, inertial
+from percepta.systems.slam.adjust import Problem, adjust
+from percepta.systems.slam.reprojection import moved
+from percepta.systems.slam.twoview import pixels
+from percepta.systems.slam.wholemap import adjust_whole
 from percepta.worlds import inertial as world
 
 IMU = Imu(poses.compose(poses.from_vector(np.array([0.3, -0.2, 1.5])), np.array([0.05, -0.02, 0.03])))
@@ -138,7 +144,8 @@ def test_the_offset_of_clocks_is_found(late_s: float) -> None:
     samples[:, 0] += late_s
     time_s = np.arange(0.3, 5.5, 1 / 30)
     turned = waved(time_s)
-    assert inertial.offset(turned, time_s, samples) == pytest.approx(late_s, abs=0.004)
+    found, alike = inertial.offset(turned, time_s, samples)
+    assert found == pytest.approx(late_s, abs=0.004) and alike > 0.9
 
 
 def test_turns_are_foretold() -> None:
@@ -150,3 +157,83 @@ def test_turns_are_foretold() -> None:
     assert turn is not None
     np.testing.assert_allclose(turn, second[:3, :3].T @ first[:3, :3], atol=1e-4)
     assert sensor.turn(5.0, 5.1) is None
+
+
+def chained(seed: int) -> tuple[coupled.Chain, np.ndarray, np.ndarray, np.ndarray]:
+    """Three keyframes on a wave with the samples between them, slightly off: (chain, poses, unknowns, true motions)."""
+    rng, samples = np.random.default_rng(seed), recorded(2.0)
+    time_s, h = np.array([0.2, 0.7, 1.1]), 1e-4
+    ends = [(waved(time_s + s) @ IMU.camera_from_imu)[:, :3, 3] for s in (h, -h)]
+    true = np.concatenate([(ends[0] - ends[1]) / (2 * h), np.zeros((3, 6))], 1)
+    motion = true + rng.normal(0, 0.02, (3, 9))
+    pair = np.array([0, 1]), np.array([1, 2])
+    free = np.array([False, True, True])
+    chain = coupled.Chain(*pair, tuple(parts_of(samples, time_s)), IMU, np.arange(3), motion, free)
+    views = moved(poses.inverse(waved(time_s)), rng.normal(0, 0.01, (3, 6)))
+    return chain, views, chain.start + rng.normal(0, 0.01, 18), true
+
+
+def test_the_truth_has_no_residual() -> None:
+    chain, _, _, true = chained(0)
+    views = poses.inverse(waved(np.array([0.2, 0.7, 1.1])))
+    for i, part in enumerate(chain.parts):
+        residual, _ = chain.residual(views[i], views[i + 1], true[i], true[i + 1], part)
+        np.testing.assert_allclose(residual, 0, atol=2e-3)
+
+
+def test_equations_of_coupled_samples_equal_finite_differences() -> None:
+    chain, views, x, _ = chained(1)
+    motion = chain._motions(x)
+    for i, part in enumerate(chain.parts):
+        args = [views[i], views[i + 1], motion[i], motion[i + 1]]
+        _, by = chain.residual(*args, part)
+        for k, jacobian in enumerate(by):
+            for column in range(jacobian.shape[1]):
+                step, ends = 1e-6 * np.eye(jacobian.shape[1])[column], []
+                for sign in (1, -1):
+                    other = [*args]
+                    other[k] = moved(args[k], sign * step) if k < 2 else args[k] + sign * step
+                    ends.append(chain.residual(*other, part)[0])
+                np.testing.assert_allclose(jacobian[:, column], (ends[0] - ends[1]) / 2e-6, atol=2e-3)
+    # The gradient is half of what the cost changes with.
+    hessian, gradient = chain.equations(views, x, np.array([-1, 0, 1]))
+    assert hessian.shape == (30, 30)
+    for column in range(30):
+        step, ends = 1e-7 * np.eye(30)[column], []
+        for sign in (1, -1):
+            at = views.copy()
+            at[1:] = moved(views[1:], sign * step[:12].reshape(2, 6))
+            ends.append(chain.cost(at, x + sign * step[12:]))
+        assert gradient[column] == pytest.approx((ends[0] - ends[1]) / 4e-7, rel=0.02, abs=30)
+
+
+@pytest.mark.parametrize("solved", [adjust, adjust_whole])
+def test_samples_give_an_adjustment_its_size(solved: Any) -> None:
+    """One camera: the size of what moves is wrong by a tenth; points alone do not tell, samples do."""
+    rng, camera = np.random.default_rng(0), Intrinsics(260.0, 260.0, 159.5, 119.5, 320, 240)
+    time_s, h = np.arange(0.2, 2.2, 0.25), 1e-4
+    path = waved(time_s)
+    ends = [(waved(time_s + s) @ IMU.camera_from_imu)[:, :3, 3] for s in (h, -h)]
+    motion = np.concatenate([(ends[0] - ends[1]) / (2 * h), np.zeros((8, 6))], 1)
+    first = path[0]
+    xyz = poses.transform(first, rng.uniform((-3, -2, 4), (3, 2, 8), (60, 3)))
+    views = poses.inverse(path)
+    camera_of, point_of = (a.reshape(-1) for a in np.mgrid[:8, :60])
+    uv = np.concatenate([pixels(camera, poses.transform(view, xyz)) for view in views])
+
+    def grown(point: np.ndarray, factor: float = 1.1) -> np.ndarray:
+        return first[:3, 3] + factor * (point - first[:3, 3])
+
+    off = path.copy()
+    off[:, :3, 3] = grown(path[:, :3, 3])
+    pair = np.arange(7), np.arange(1, 8)
+    start = motion * np.r_[np.full(3, 1.1), np.ones(6)]
+    start[0] = motion[0]
+    fixed = np.arange(8) == 0
+    chain = coupled.Chain(*pair, tuple(parts_of(recorded(3.0), time_s)), IMU, np.arange(8), start, ~fixed)
+    none = np.full(len(uv), np.nan)
+    problem = Problem(poses.inverse(off), fixed, grown(xyz), camera_of, point_of, uv, none, (), chain)
+    found = solved(problem, camera, sigma=0.01, robust_px=3.0, iterations=40)
+    far = [np.linalg.norm(poses.inverse(m)[-1, :3, 3] - first[:3, 3]) for m in (found.poses, views)]
+    assert far[0] == pytest.approx(far[1], rel=0.01)
+    np.testing.assert_allclose(found.more.reshape(-1, 9)[:, :3], motion[1:, :3], atol=0.05)

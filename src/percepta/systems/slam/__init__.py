@@ -62,6 +62,12 @@ class Config:
     """How many keyframes are adjusted together."""
     iterations: int = 6
     """Steps of each adjustment."""
+    adjust_frames: int = 3
+    """After how many frames an adjustment is taken over, or when the next keyframe is made; 0: at once."""
+    adjust_apart: bool = True
+    """Whether adjustments are solved in a process of their own meanwhile; the answers are the same bit by bit."""
+    coupled: bool = True
+    """Whether samples of an inertial sensor are part of the adjustment; else they give gravity and scale alone."""
     find_again: int = 6
     """In how many earlier keyframes points are looked for that were lost on the way."""
     loops: bool = True
@@ -93,6 +99,8 @@ PRESETS: dict[str, Config] = {
         corners=120,
         window=5,
         iterations=4,
+        adjust_frames=2,
+        adjust_apart=False,
         cells=(6, 4),
         place_numbers=32,
         world="room",

@@ -8,8 +8,8 @@ NumPy arrays and nothing is random: the same input gives the same bits.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int
@@ -57,7 +57,7 @@ def adjoint(pose: Float64[np.ndarray, "*n 4 4"]) -> Float64[np.ndarray, "*n 6 6"
     return out
 
 
-def _in_blocks(left: Float64[np.ndarray, "p d 3"], right: Float64[np.ndarray, "p d 3"]) -> Float64[np.ndarray, "d d"]:
+def in_blocks(left: Float64[np.ndarray, "p d 3"], right: Float64[np.ndarray, "p d 3"]) -> Float64[np.ndarray, "d d"]:
     """The sum of left · rightᵀ over all points, some points at a time.
 
     One large product would be shared among threads, and its last bits would depend on how many there are.
@@ -131,6 +131,37 @@ def linked_equations(
     return sparse.csr_matrix(between)
 
 
+@runtime_checkable
+class More(Protocol):
+    """What is known of cameras besides points and links, with unknowns of its own, such as velocities and biases."""
+
+    @property
+    def start(self) -> Float64[np.ndarray, " m"]:
+        """First guess of these unknowns."""
+        ...
+
+    def cost(self, poses: Float64[np.ndarray, "c 4 4"], x: Float64[np.ndarray, " m"]) -> float:
+        """Of all residuals, weighed, in 1/pixel² as all else.
+
+        Args:
+            poses: of all cameras.
+            x: the unknowns.
+        """
+        ...
+
+    def equations(
+        self, poses: Float64[np.ndarray, "c 4 4"], x: Float64[np.ndarray, " m"], slot: Int[np.ndarray, " c"]
+    ) -> tuple[Float64[np.ndarray, "d d"], Float64[np.ndarray, " d"]]:
+        """Hessian and gradient over the free cameras' motions (v, w), then the unknowns.
+
+        Args:
+            poses: of all cameras.
+            x: the unknowns.
+            slot: place of each camera among the free ones, −1 for fixed ones.
+        """
+        ...
+
+
 @dataclass
 class Problem:
     """What is adjusted.
@@ -143,6 +174,7 @@ class Problem:
         uv: of each observation, pixels.
         inverse_depth: of each observation, 1/m; NaN where it was not measured.
         links: what else is known of pairs of cameras.
+        more: what an inertial sensor says; None without one.
     """
 
     poses: Float64[np.ndarray, "c 4 4"]
@@ -153,16 +185,85 @@ class Problem:
     uv: Float64[np.ndarray, "n 2"]
     inverse_depth: Float64[np.ndarray, " n"]
     links: Sequence[Link] = ()
+    more: More | None = None
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """The observations of a problem in the order of their points, and numbers of the cameras that move.
+
+    Attributes:
+        order: place of each observation in the problem.
+        camera_of, point_of, uv, inverse_depth: of the observations, in this order.
+        free: the cameras that move.
+        slot: place of each camera among them, −1 for fixed ones.
+        first: first observation of each point that is seen.
+        seen: these points.
+        row: place of each observation's point among them.
+        moving: observations of cameras that move.
+    """
+
+    order: Int[np.ndarray, " n"]
+    camera_of: Int[np.ndarray, " n"]
+    point_of: Int[np.ndarray, " n"]
+    uv: Float64[np.ndarray, "n 2"]
+    inverse_depth: Float64[np.ndarray, " n"]
+    free: Int[np.ndarray, " f"]
+    slot: Int[np.ndarray, " c"]
+    first: Int[np.ndarray, " s"]
+    seen: Int[np.ndarray, " s"]
+    row: Int[np.ndarray, " n"]
+    moving: Int[np.ndarray, " m"]
+
+    @classmethod
+    def of(cls, problem: Problem) -> Sorted:
+        """Sorts the observations of a problem."""
+        order = np.argsort(problem.point_of, kind="stable")
+        camera_of, point_of = problem.camera_of[order], problem.point_of[order]
+        free = np.flatnonzero(~problem.fixed)
+        slot = np.full(len(problem.poses), -1)
+        slot[free] = np.arange(len(free))
+        first = np.flatnonzero(np.r_[True, point_of[1:] != point_of[:-1]])
+        row = np.repeat(np.arange(len(first)), np.diff(np.r_[first, len(point_of)]))
+        moving = np.flatnonzero(slot[camera_of] >= 0)
+        uv, inverse_depth = problem.uv[order], problem.inverse_depth[order]
+        return cls(order, camera_of, point_of, uv, inverse_depth, free, slot, first, point_of[first], row, moving)
+
+    def linearise(
+        self, camera: Intrinsics, poses: Float64[np.ndarray, "c 4 4"], xyz: Float64[np.ndarray, "p 3"], sigma: float
+    ) -> tuple[Float64[np.ndarray, "n 3"], Float64[np.ndarray, "n 3 6"], Float64[np.ndarray, "n 3 3"]]:
+        """Residuals of all observations and their derivatives, as `reproject` gives them.
+
+        Args:
+            camera: pinhole intrinsics.
+            poses: camera_from_world of all cameras.
+            xyz: of all points.
+            sigma: inverse depth (1/m) that weighs as much as one pixel.
+        """
+        at = poses[self.camera_of]
+        return reproject(
+            camera, at[:, :3, :3], at[:, :3, 3], xyz[self.point_of], self.uv, self.inverse_depth, sigma
+        )  # fmt: skip
+
+    def errors(self, residual: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, " n"]:
+        """Length of each residual, in the problem's order."""
+        error = np.empty(len(self.order))
+        error[self.order] = np.sqrt((residual * residual).sum(1))
+        return error
 
 
 @dataclass(frozen=True)
 class Adjusted:
-    """The poses and points afterwards, and the error of each observation in pixels."""
+    """The poses and points afterwards, the error of each observation in pixels, and the unknowns of `Problem.more`."""
 
     poses: Float64[np.ndarray, "c 4 4"]
     xyz: Float64[np.ndarray, "p 3"]
     error_px: Float64[np.ndarray, " n"]
     cost: float
+    more: Float64[np.ndarray, " m"] = field(default_factory=lambda: np.zeros(0))
+
+
+LEAST_GAIN = 1e-4  # an adjustment ends where a step makes the cost smaller by less than this share
 
 
 def adjust(problem: Problem, camera: Intrinsics, *, sigma: float, robust_px: float, iterations: int) -> Adjusted:
@@ -175,27 +276,16 @@ def adjust(problem: Problem, camera: Intrinsics, *, sigma: float, robust_px: flo
         robust_px: where Huber's loss becomes linear.
         iterations: most steps.
     """
-    order = np.argsort(problem.point_of, kind="stable")
-    camera_of, point_of = problem.camera_of[order], problem.point_of[order]
-    uv, inverse_depth = problem.uv[order], problem.inverse_depth[order]
-    free = np.flatnonzero(~problem.fixed)
-    slot = np.full(len(problem.poses), -1)
-    slot[free] = np.arange(len(free))
-    moving = slot[camera_of] >= 0
+    by = Sorted.of(problem)
+    free, slot, seen, first, moving = by.free, by.slot, by.seen, by.first, by.moving
     poses, xyz = problem.poses.copy(), problem.xyz.copy()
-    first = np.flatnonzero(np.r_[True, point_of[1:] != point_of[:-1]])  # of each point that is seen
-    seen = point_of[first]
 
-    def linearise(poses: np.ndarray, xyz: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return reproject(
-            camera, poses[camera_of, :3, :3], poses[camera_of, :3, 3], xyz[point_of], uv, inverse_depth, sigma
-        )
-
-    residual, by_pose, by_point = linearise(poses, xyz)
+    residual, by_pose, by_point = by.linearise(camera, poses, xyz, sigma)
     weight, cost = huber(residual, robust_px)
-    links = _Links(problem.links)
-    cost += links.cost(poses)
-    damping = 1e-4
+    links, more = _Links(problem.links), problem.more
+    x = np.zeros(0) if more is None else more.start
+    cost += links.cost(poses) + (0.0 if more is None else more.cost(poses, x))
+    size, damping = 6 * len(free), 1e-4
     for _ in range(iterations):
         # Normal equations: H_pp over poses, H_xx over points, H_px between them.
         left_pose = np.swapaxes(by_pose * weight[:, None, None], 1, 2)
@@ -205,41 +295,46 @@ def adjust(problem: Problem, camera: Intrinsics, *, sigma: float, robust_px: flo
         h_pp, g_p = np.zeros((len(free), 6, 6)), np.zeros((len(free), 6))
         own_pp, own_p = left_pose @ by_pose, (left_pose @ residual[..., None])[..., 0]
         for k, c in enumerate(free):
-            mine = camera_of == c
+            mine = by.camera_of == c
             h_pp[k], g_p[k] = own_pp[mine].sum(0), own_p[mine].sum(0)
         between = np.zeros((6 * len(free), 6 * len(free)))
         links.add_to(poses, slot, h_pp, g_p, between)
         h_px = np.zeros((len(seen), len(free), 6, 3))
-        column = np.repeat(np.arange(len(seen)), np.diff(np.r_[first, len(point_of)]))
-        h_px[column[moving], slot[camera_of[moving]]] = left_pose[moving] @ by_point[moving]
+        h_px[by.row[moving], slot[by.camera_of[moving]]] = left_pose[moving] @ by_point[moving]
 
         # Damped points are eliminated; the system over the poses is small and dense.
         damped_xx = h_xx + damping * (h_xx * np.eye(3)) + 1e-9 * np.eye(3)
         inverse_xx = np.linalg.inv(damped_xx)
         h_xp = h_px.reshape(len(seen), -1, 3)
         reduced = h_xp @ inverse_xx
-        system = between - _in_blocks(reduced, h_xp)
+        system, right = np.zeros((size + len(x), size + len(x))), np.zeros(size + len(x))
+        if more is not None:
+            system, right = more.equations(poses, x, slot)
+            system, right = system + damping * np.diag(np.diag(system)) + 1e-9 * np.eye(len(right)), -right
+        system[:size, :size] += between - in_blocks(reduced, h_xp)
         for k in range(len(free)):
             block = slice(6 * k, 6 * k + 6)
             system[block, block] += h_pp[k] + damping * np.diag(np.diag(h_pp[k])) + 1e-9 * np.eye(6)
-        step_p = np.linalg.solve(system, np.einsum("pda,pa->d", reduced, g_x) - g_p.reshape(-1))
+        right[:size] += np.einsum("pda,pa->d", reduced, g_x) - g_p.reshape(-1)
+        step = np.linalg.solve(system, right)
+        step_p = step[:size]
         step_x = -(inverse_xx @ (g_x + np.einsum("pda,d->pa", h_xp, step_p))[..., None])[..., 0]
 
         tried_poses, tried_xyz = poses.copy(), xyz.copy()
         tried_poses[free] = moved(poses[free], step_p.reshape(-1, 6))
         tried_xyz[seen] += step_x
-        tried = linearise(tried_poses, tried_xyz)
+        tried = by.linearise(camera, tried_poses, tried_xyz, sigma)
         tried_weight, tried_cost = huber(tried[0], robust_px)
-        tried_cost += links.cost(tried_poses)
+        tried_more = x + step[size:]
+        tried_cost += links.cost(tried_poses) + (0.0 if more is None else more.cost(tried_poses, tried_more))
         if tried_cost < cost:
             gain = cost - tried_cost
             poses, xyz, cost, weight = tried_poses, tried_xyz, tried_cost, tried_weight
             residual, by_pose, by_point = tried
+            x = tried_more
             damping = max(damping / 10, 1e-9)
-            if gain < 1e-4 * cost:
+            if gain < LEAST_GAIN * cost:
                 break
         else:
             damping *= 10
-    error = np.empty(len(order))
-    error[order] = np.sqrt((residual * residual).sum(1))
-    return Adjusted(poses, xyz, error, cost)
+    return Adjusted(poses, xyz, by.errors(residual), cost, x)

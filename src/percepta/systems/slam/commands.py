@@ -34,9 +34,10 @@ class Predict(shell.Which):
     sensors: Literal["all", "mono", "depth", "stereo", "inertial"] = "all"
     """Which of the sensors that there are; inertial is one camera with an inertial sensor."""
     imu: Path | None = None
-    """CSV of an inertial sensor beside a video: t in s, gyroscope in rad/s, accelerometer in m/s²."""
+    """Inertial samples beside a video: a CSV (t in s, gyroscope in rad/s, accelerometer in m/s²), or the folder of
+    Sensor Logger, phyphox or OpenCamera Sensors. When they begin against the video is estimated."""
     imu_camera: Path | None = None
-    """Kalibr's camchain-imucam.yaml: where that sensor stands before the camera."""
+    """Kalibr's camchain-imucam.yaml: where that sensor stands, and its offset. Left out: as on a phone."""
     imu_noise: Path | None = None
     """Kalibr's imu.yaml: its noise. Left out: that of a usual phone."""
     start: int = 0
@@ -74,6 +75,9 @@ def predict(options: Predict, screen: Console) -> int:
     system: Slam = shell.load("slam", options)
     if capture.intrinsics_from == "guessed":
         capture = _guessed(system, capture, screen)
+    if options.imu is not None:
+        capture = _with_imu(system, capture, options, screen)
+    capture = capture.part(options.start, options.stop, options.stride)
     session = system.session_of(
         capture,
         map=options.map,
@@ -152,31 +156,34 @@ def _opened(options: Predict) -> Capture:
         camera, lens = calibration.read_camera(options.camera)
         camera = camera.resized(capture.camera.width, capture.camera.height)
         capture = replace(capture, camera=camera, lens=lens, intrinsics_from=str(options.camera))
-    if options.imu is not None:
-        capture = _with_imu(capture, options)
     if options.sensors != "all":
         capture = only(capture, options.sensors)
     if options.sensors == "stereo" and capture.right is None:
         raise InputError(f"{source}: there is no second camera")
-    return capture.part(options.start, options.stop, options.stride)
+    return capture
 
 
-def _with_imu(capture: Capture, options: Predict) -> Capture:
-    """The capture with the samples of a CSV."""
-    from percepta.datasets import calibration
+def _with_imu(system: Slam, capture: Capture, options: Predict, screen: Console) -> Capture:
+    """The capture with the samples of a log."""
+    from percepta.datasets import calibration, phone_log
     from percepta.geometry.imu import Imu, check_samples
+    from percepta.systems.slam.phone import with_log
 
     assert options.imu is not None
-    if options.imu_camera is None:
-        raise InputError("--imu needs --imu-camera, Kalibr's camchain-imucam.yaml: where the sensor stands")
-    table = calibration.read_yaml(options.imu_camera).get("cam0", {})
-    place = calibration.camera_from_imu(options.imu_camera, table)
-    if place is None:
-        raise InputError(f"{options.imu_camera}: cam0 has no T_cam_imu")
-    sensor = Imu(place) if options.imu_noise is None else calibration.imu(options.imu_noise, place)
-    sensor = replace(sensor, offset_s=float(table.get("timeshift_cam_imu") or 0))
-    samples = check_samples(calibration.read_imu_samples(options.imu), str(options.imu))
-    return replace(capture, imu=sensor, samples=samples)
+    samples, sensor = check_samples(phone_log.read(options.imu), str(options.imu)), None
+    if options.imu_camera is not None:
+        table = calibration.read_yaml(options.imu_camera).get("cam0", {})
+        place = calibration.camera_from_imu(options.imu_camera, table)
+        if place is None:
+            raise InputError(f"{options.imu_camera}: cam0 has no T_cam_imu")
+        sensor = Imu(place) if options.imu_noise is None else calibration.imu(options.imu_noise, place)
+        if table.get("timeshift_cam_imu") is not None:
+            sensor = replace(sensor, offset_s=float(table["timeshift_cam_imu"]))
+            return replace(capture, imu=sensor, samples=samples)
+    with shell.progress_bar(screen, "finding the offset of the inertial samples") as bar:
+        capture, said = with_log(system, capture, samples, sensor, progress=lambda done, of: bar(done, of, ""))
+    screen.print(escape(said), soft_wrap=True)
+    return capture
 
 
 def _guessed(system: Slam, capture: Capture, screen: Console) -> Capture:

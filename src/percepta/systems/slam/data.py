@@ -146,7 +146,9 @@ def synthetic(config: Config, split: str) -> tuple[Sample, ...]:
         for mode in MODES if config.world == "flat" else MODES[:3]:
             count, width = config.world_frames, config.world_width
             source = (
-                RoundTrip(seed, mode, count, width) if config.world == "room" else FlatWalk(seed, mode, count, width)
+                RoundTrip(seed, mode, count, width, count / 280)
+                if config.world == "room"
+                else FlatWalk(seed, mode, count, width)
             )
             out.append(Sample(f"{config.world} {seed}, {mode}", mode, source))
     return tuple(out)

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from percepta.geometry.camera import Intrinsics
-from percepta.systems.slam.adjust import Problem
+from percepta.systems.slam.adjust import Problem, Sorted, in_blocks
 from percepta.systems.slam.map import Map
-from percepta.systems.slam.reprojection import huber, moved, reproject
+from percepta.systems.slam.reprojection import huber, moved
 
 _VIEWS, _POINTS = 12, 300  # keyframes and points that are adjusted
 
@@ -38,7 +38,7 @@ class Focal:
         return abs(self.factor - 1) > 0.04 and self.best_px < 0.9 * self.error_px
 
 
-def best_focal(map: Map, iterations: int = 15) -> Focal | None:
+def best_focal(map: Map, iterations: int = 60) -> Focal | None:
     """The focal length at which the map's keyframes fit best; None where there are too few.
 
     Args:
@@ -59,8 +59,9 @@ def best_focal(map: Map, iterations: int = 15) -> Focal | None:
     kept = np.isin(made[0].point_of, np.argsort(-count, kind="stable")[:_POINTS])
     chosen = {name: getattr(made[0], name)[kept] for name in ("camera_of", "point_of", "uv", "inverse_depth")}
     made = (replace(made[0], **chosen), made[1])
-    held = 1 if np.isfinite(made[0].inverse_depth).any() else 2
-    problem = replace(made[0], fixed=np.arange(len(views)) < held, links=())
+    # One camera alone: a second held pose would hold a part of what a wrong focal length did to it. The size of the
+    # map is left to the damping.
+    problem = replace(made[0], fixed=np.arange(len(views)) < 1, links=(), more=None)
     sigma, bound = map.config.inverse_depth_sigma, map.config.outlier_px / 2
     problem, _, given = _adjusted(problem, map.camera, sigma, bound, iterations, free=False)
     _, factor, best = _adjusted(problem, map.camera, sigma, bound, iterations, free=True)
@@ -76,56 +77,58 @@ def _adjusted(
     Returns:
         (the problem where it ended, the factor of the focal length, Huber's cost).
     """
-    order = np.argsort(problem.point_of, kind="stable")
-    camera_of, point_of = problem.camera_of[order], problem.point_of[order]
-    uv, inverse_depth = problem.uv[order], problem.inverse_depth[order]
-    first = np.flatnonzero(np.r_[True, point_of[1:] != point_of[:-1]])
-    seen, poses_now, xyz, log_focal = point_of[first], problem.poses.copy(), problem.xyz.copy(), 0.0
-    moving = np.flatnonzero(~problem.fixed)
-    slot = np.full(len(poses_now), -1)
-    slot[moving] = np.arange(len(moving))
-    size, count = 6 * len(moving) + 1, len(point_of)
+    by = Sorted.of(problem)
+    first, seen, moving = by.first, by.seen, by.moving
+    poses_now, xyz, log_focal = problem.poses.copy(), problem.xyz.copy(), 0.0
+    cameras, size = len(by.free), 6 * len(by.free) + 1
+    slot = by.slot[by.camera_of]
 
-    def at(pose: np.ndarray, points: np.ndarray, log_focal: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        scaled = _scaled(camera, float(np.exp(log_focal)))
-        turn, shift = pose[camera_of, :3, :3], pose[camera_of, :3, 3]
-        residual, by_pose, by_point = reproject(scaled, turn, shift, points[point_of], uv, inverse_depth, sigma)
-        wide = np.zeros((count, 3, size))
-        for k in range(len(moving)):
-            mine = slot[camera_of] == k
-            wide[mine, :, 6 * k : 6 * k + 6] = by_pose[mine]
+    def at(pose: np.ndarray, points: np.ndarray, log_focal: float) -> tuple[np.ndarray, ...]:
+        other = scaled(camera, float(np.exp(log_focal)))
+        residual, by_pose, by_point = by.linearise(other, pose, points, sigma)
+        by_focal = np.zeros_like(residual)
         if free:  # where a point is seen, from the principal point, grows with the focal length
-            wide[:, :2, -1] = residual[:, :2] + uv - (camera.cx, camera.cy)
-        return residual, wide, by_point
+            by_focal[:, :2] = residual[:, :2] + by.uv - (camera.cx, camera.cy)
+        return residual, by_pose, by_point, by_focal
 
-    residual, by_camera, by_point = at(poses_now, xyz, log_focal)
+    residual, by_pose, by_point, by_focal = at(poses_now, xyz, log_focal)
     weight, cost = huber(residual, bound)
-    damping = 1e-3
+    damping = 1e-5
     for _ in range(iterations):
-        left, left_point = (np.swapaxes(j * weight[:, None, None], 1, 2) for j in (by_camera, by_point))
-        h_cc = (left @ by_camera).sum(0)
-        g_c = np.einsum("ndk,nk->d", left, residual)
+        left_pose, left_point = (np.swapaxes(j * weight[:, None, None], 1, 2) for j in (by_pose, by_point))
+        pulled = (by_focal * weight[:, None])[:, None]
         h_xx, g_x = (
             np.add.reduceat(a, first) for a in (left_point @ by_point, (left_point @ residual[..., None])[..., 0])
         )
-        h_cx = np.add.reduceat(left @ by_point, first)
+        # Rows and columns: six for each camera, the last for the focal length.
+        h_cc, g_c = np.zeros((size, size)), np.zeros(size)
+        with_self, with_focal = left_pose @ by_pose, (left_pose @ by_focal[..., None])[..., 0]
+        pull = (left_pose @ residual[..., None])[..., 0]
+        for k in range(cameras):
+            mine, block = slot == k, slice(6 * k, 6 * k + 6)
+            h_cc[block, block], g_c[block] = with_self[mine].sum(0), pull[mine].sum(0)
+            h_cc[block, -1] = h_cc[-1, block] = with_focal[mine].sum(0)
+        h_cc[-1, -1] = float((pulled @ by_focal[..., None]).sum())
+        g_c[-1] = float((pulled @ residual[..., None]).sum())
+        h_px = np.zeros((len(seen), cameras, 6, 3))
+        h_px[by.row[moving], slot[moving]] = left_pose[moving] @ by_point[moving]
+        h_fx = np.add.reduceat(pulled @ by_point, first)
+        h_cx = np.concatenate([h_px.reshape(len(seen), -1, 3), h_fx], 1)
         back = np.linalg.inv(h_xx + damping * h_xx * np.eye(3) + 1e-9 * np.eye(3))
         reduced = h_cx @ back
-        system = (
-            h_cc + damping * np.diag(np.diag(h_cc)) + 1e-9 * np.eye(size) - (reduced @ np.swapaxes(h_cx, 1, 2)).sum(0)
-        )
+        system = h_cc + damping * np.diag(np.diag(h_cc)) + 1e-9 * np.eye(size) - in_blocks(reduced, h_cx)
         step = np.linalg.solve(system, np.einsum("pda,pa->d", reduced, g_x) - g_c)
         step_x = -(back @ (g_x + np.einsum("pda,d->pa", h_cx, step))[..., None])[..., 0]
         tried, points, focal = poses_now.copy(), xyz.copy(), log_focal + float(np.clip(step[-1], -0.1, 0.1))
-        tried[moving] = moved(poses_now[moving], step[:-1].reshape(-1, 6))
+        tried[by.free] = moved(poses_now[by.free], step[:-1].reshape(-1, 6))
         points[seen] += step_x
         found = at(tried, points, focal)
         tried_weight, tried_cost = huber(found[0], bound)
         if tried_cost < cost:
-            done = cost - tried_cost < 1e-5 * cost
+            done = cost - tried_cost < 1e-7 * cost
             poses_now, xyz, log_focal, weight, cost = tried, points, focal, tried_weight, tried_cost
-            residual, by_camera, by_point = found
-            damping = max(damping / 5, 1e-9)
+            residual, by_pose, by_point, by_focal = found
+            damping = max(damping / 5, 1e-7)
             if done:
                 break
         else:
@@ -133,5 +136,6 @@ def _adjusted(
     return replace(problem, poses=poses_now, xyz=xyz), float(np.exp(log_focal)), cost
 
 
-def _scaled(camera: Intrinsics, factor: float) -> Intrinsics:
+def scaled(camera: Intrinsics, factor: float) -> Intrinsics:
+    """The camera with another focal length."""
     return Intrinsics(camera.fx * factor, camera.fy * factor, camera.cx, camera.cy, camera.width, camera.height)

@@ -1,4 +1,4 @@
-"""A focal length that nobody knows: some are tried on the beginning of a capture, the one with the least error wins."""
+"""A focal length that nobody knows: SLAM runs on a capture's beginning, and what fits its map better is tried next."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ import numpy as np
 from percepta.contract import Progress
 from percepta.datasets.capture import Capture
 from percepta.geometry.camera import Intrinsics
-from percepta.systems.slam.focal import best_focal
+from percepta.systems.slam.focal import best_focal, scaled
+from percepta.systems.slam.places import thumbnail
 from percepta.systems.slam.predict import Slam
 
-FACTORS = (0.75, 0.87, 1.0, 1.15, 1.32)
+STARTS = (1.0, 0.75, 1.32)  # of the guessed focal length; the later ones only where the one before found nothing
+ROUNDS = 4  # most runs from one start
+NEAR = 0.02  # a change of less ends the search
 FRAMES = 150
+KEYFRAMES = 16  # a map of so many says enough: a run ends there
 
 
 def guess_focal(
@@ -21,40 +25,44 @@ def guess_focal(
 ) -> tuple[Intrinsics, str]:
     """The camera with the focal length that fits best, and how that was found, in words.
 
+    The map that was made with a wrong focal length hides a part of the error: observations that did not fit were left
+    out. So the map is made anew with what was found, until that changes little.
+
     Args:
         system: what is tried.
         capture: whose camera is guessed.
         frames: how many of the first frames are used.
-        progress: called with (trials done, trials in all).
+        progress: called with (runs done, most runs).
     """
     shots = list(capture.shots(0, frames))
-    errors = []
-    for done, factor in enumerate(FACTORS):
-        session = system.session_of(replace(capture, camera=scaled(capture.camera, factor)))
-        for shot in shots:
-            session.step(shot.frame, shot.time_s, shot.depth_m, shot.right, shot.imu)
-        found = best_focal(session.tracker.map)
-        tracked = len(session.walk().frames) / max(1, len(shots))
-        errors.append(np.inf if found is None or tracked < 0.3 else found.error_px / tracked)
-        if progress is not None:
-            progress(done + 1, len(FACTORS))
-    if not np.isfinite(errors).any():
+    short = replace(system, config=replace(system.config, loops=False, adjust_apart=False))
+    done, tried = 0, {}
+    for start in STARTS:
+        factor = start
+        for _ in range(ROUNDS):
+            session = short.session_of(replace(capture, camera=scaled(capture.camera, factor)))
+            session.tracker.describe = thumbnail  # no place is looked up: the network would only take time
+            for shot in shots:
+                session.step(shot.frame, shot.time_s, shot.depth_m, shot.right, shot.imu)
+                if session.tracker.map.made >= KEYFRAMES:
+                    break
+            done += 1
+            if progress is not None:
+                progress(done, ROUNDS * len(STARTS))
+            found = best_focal(session.tracker.now()[0])
+            if found is None or len(session.walk().frames) < 0.3 * len(session.states):
+                break
+            tried[factor] = found.error_px
+            if abs(np.log(found.factor)) < NEAR:
+                break
+            factor = float(np.clip(factor * found.factor, 0.5, 2.0))
+            tried.setdefault(factor, found.best_px)
+        if tried:
+            break
+    if not tried:
         return capture.camera, "guessed (too little was tracked to find the focal length)"
-    best = int(np.argmin(errors))
-    factor = FACTORS[best]
-    if 0 < best < len(FACTORS) - 1 and np.isfinite(errors[best - 1 : best + 2]).all():
-        # The minimum of the parabola through the best three, over the logarithm of the factor.
-        at = np.log(FACTORS[best - 1 : best + 2])
-        curve = np.polyfit(at, errors[best - 1 : best + 2], 2)
-        if curve[0] > 0:
-            factor = float(np.exp(np.clip(-curve[1] / (2 * curve[0]), at[0], at[2])))
-    camera = scaled(capture.camera, factor)
+    camera = scaled(capture.camera, list(tried)[-1])
     return (
         camera,
         f"guessed, then refined: f = {camera.fx:.0f} px of {camera.width} (±10 %; `percepta slam calibrate` knows)",
     )
-
-
-def scaled(camera: Intrinsics, factor: float) -> Intrinsics:
-    """Another focal length."""
-    return Intrinsics(camera.fx * factor, camera.fy * factor, camera.cx, camera.cy, camera.width, camera.height)

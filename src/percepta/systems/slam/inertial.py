@@ -1,10 +1,10 @@
 """Inertial samples: pre-integration between two times, and from it gravity, scale, velocities and biases.
 
-The coupling is loose: the camera alone says how it moves up to a scale; samples are integrated between frames
+At first the camera alone says how it moves up to a scale; samples are integrated between frames
 (Forster et al. 2017, section VI) and compared with that motion. What fits best, in closed form, are the direction of
 gravity, the scale of one camera's map, the sensor's biases, and the velocities (Qin et al. 2018, section V; Campos et
-al. 2020). The map is then turned so that z points up, and its lengths become metres. Between frames the gyroscope
-foretells the turn.
+al. 2020). The map is then turned so that z points up, and its lengths become metres; from then on samples are part
+of the adjustment (`coupled`). Between frames the gyroscope foretells the turn.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from jaxtyping import Float64, Int64
 from percepta.geometry import pose as poses
 from percepta.geometry.imu import GRAVITY, Imu, oddities
 
+_KEPT_S = 3.0  # for so long samples are kept
 _GYROSCOPE_PRIOR, _ACCELEROMETER_PRIOR = 0.05, 0.2  # standard deviations of biases, rad/s and m/s²
 
 
@@ -316,31 +317,40 @@ def offset(
     time_s: Float64[np.ndarray, " n"],
     samples: Float64[np.ndarray, "m 7"],
     most_s: float = 0.2,
-) -> float:
+    *,
+    near_s: float = 0.0,
+    step_s: float = 0.002,
+) -> tuple[float, float]:
     """Time to add to a picture's so that it is the sensor's: where both turn equally fast, whatever the axes.
 
     Args:
         world_from_camera: of consecutive frames.
         time_s: of the frames.
         samples: of the sensor.
-        most_s: largest offset that is tried.
+        most_s: largest distance from `near_s` that is tried.
+        near_s: where it is looked for.
+        step_s: between two trials.
+
+    Returns:
+        (the offset, how alike both turn there: their correlation, −1..1).
     """
     turn = np.swapaxes(world_from_camera[:-1, :3, :3], 1, 2) @ world_from_camera[1:, :3, :3]
     seen = poses.angle(turn) / np.diff(time_s)
     rate = np.linalg.norm(samples[:, 1:4], axis=1)
     total = np.r_[0, np.cumsum((rate[1:] + rate[:-1]) / 2 * np.diff(samples[:, 0]))]
-    shifts = np.arange(-most_s, most_s + 1e-9, 0.002)
+    shifts = near_s + np.arange(-most_s, most_s + 1e-9, step_s)
     scores = []
     for shift in shifts:
         ends = np.interp(time_s + shift, samples[:, 0], total)
         felt = np.diff(ends) / np.diff(time_s)
         scores.append(np.corrcoef(seen, felt)[0, 1] if felt.std() > 0 and seen.std() > 0 else 0.0)
     best = int(np.argmax(scores))
+    found, score = float(shifts[best]), float(scores[best])
     if 0 < best < len(shifts) - 1:
         low, middle, high = scores[best - 1 : best + 2]
         bend = low - 2 * middle + high
-        return float(shifts[best] + (0.5 * (low - high) / bend * 0.002 if bend < 0 else 0))
-    return float(shifts[best])
+        found += 0.5 * (low - high) / bend * step_s if bend < 0 else 0.0
+    return found, score
 
 
 @dataclass
@@ -351,7 +361,7 @@ class Inertial:
         imu: the sensor.
         gap_s: least time between two frames whose motion is compared with the samples.
         most: how many of these frames are kept.
-        samples: the last second.
+        samples: of the last seconds.
         frames, times_s: the frames that are compared.
         parts: the samples between each of these frames and the next.
         found: the last start that was good enough; None before there is one.
@@ -393,7 +403,7 @@ class Inertial:
             if len(self.frames) > self.most:
                 self.frames, self.times_s, self.parts = self.frames[1:], self.times_s[1:], self.parts[1:]
             said = said or oddities(self.samples)
-            self.samples = self.samples[self.samples[:, 0] > time_s - 1.0]
+            self.samples = self.samples[self.samples[:, 0] > time_s - _KEPT_S]
         return said
 
     def _covers(self, start_s: float, end_s: float) -> bool:
@@ -403,6 +413,14 @@ class Inertial:
         if len(inside) < 3:
             return False
         return float(np.diff(np.r_[start_s, inside[(inside > start_s) & (inside < end_s)], end_s]).max()) < 0.05
+
+    def between(self, start_s: float, end_s: float) -> Integrated | None:
+        """The samples between two times; None where some are missing, or the times are far apart."""
+        if not 0 < end_s - start_s < _KEPT_S - 0.5 or not self._covers(start_s, end_s):
+            return None
+        near = (self.samples[:, 0] >= start_s - 0.05) & (self.samples[:, 0] <= end_s + 0.05)
+        biases = (None, None) if self.found is None else (self.found.gyroscope_bias, self.found.accelerometer_bias)
+        return integrate(self.samples[near], start_s, end_s, self.imu, *biases)
 
     def turn(self, start_s: float, end_s: float) -> Float64[np.ndarray, "3 3"] | None:
         """How the camera has turned between two times, second_from_first; None without samples of that time."""

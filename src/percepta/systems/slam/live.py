@@ -28,7 +28,7 @@ class LiveView:
         self.address = f"http://127.0.0.1:{port}"
 
     def show(self, session: Session, result: Result) -> None:
-        """Moves the camera; draws points and way anew where a keyframe was made."""
+        """Moves the camera; draws points and way anew where a keyframe was adjusted."""
         if result.world_from_camera is not None:
             x, y, z, w = poses.to_quaternion(result.world_from_camera[:3, :3]).tolist()
             camera = session.straight
@@ -40,7 +40,7 @@ class LiveView:
                 wxyz=(w, x, y, z),
                 position=tuple(result.world_from_camera[:3, 3].tolist()),
             )
-        if result.keyframe:
+        if session.tracker.settled:
             walk = session.walk()
             points, colours = walk.points.astype(np.float32), walk.colours
             self.server.scene.add_point_cloud("/points", points=points, colors=colours, point_size=0.01)

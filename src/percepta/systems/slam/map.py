@@ -10,13 +10,16 @@ from scipy import sparse
 
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics
+from percepta.geometry.imu import Imu
 from percepta.systems.slam import Config
-from percepta.systems.slam.adjust import Link, Problem, adjust
+from percepta.systems.slam.adjust import Adjusted, Link, Problem
+from percepta.systems.slam.coupled import Chain, velocities
+from percepta.systems.slam.inertial import Integrated
 from percepta.systems.slam.places import Look, Seen
 from percepta.systems.slam.posegraph import Similarities, optimise
+from percepta.systems.slam.solver import Job
 from percepta.systems.slam.surface import Surface
 from percepta.systems.slam.twoview import bearing, pixels, triangulate
-from percepta.systems.slam.wholemap import adjust_whole
 
 
 @dataclass
@@ -37,6 +40,8 @@ class Keyframe:
         look: what it looks like, to see the place again.
         look_ids: the points of the corners that `look` numbers; −1 for those that are forgotten.
         grey: the picture; None once it is too old to find points in it again.
+        since: number of the keyframe before, and the samples of the inertial sensor since; None without.
+        motion: velocity in the world and biases of the sensor; None while gravity is not known.
     """
 
     number: int
@@ -52,6 +57,15 @@ class Keyframe:
     part: int = 0
     look: Look | None = None
     look_ids: Int64[np.ndarray, " m"] = field(default_factory=lambda: np.zeros(0, np.int64))
+    since: tuple[int, Integrated] | None = None
+    motion: Float64[np.ndarray, " 9"] | None = None
+
+    def place(self, camera_from_world: Float64[np.ndarray, "4 4"], factor: float = 1.0) -> None:
+        """Moves the keyframe, and its velocity along; `factor`: of lengths meanwhile."""
+        if self.motion is not None:
+            turn = camera_from_world[:3, :3].T @ self.camera_from_world[:3, :3]
+            self.motion = np.r_[factor * turn @ self.motion[:3], self.motion[3:]]
+        self.camera_from_world = camera_from_world
 
     def keep(self, kept: Bool[np.ndarray, " n"]) -> None:
         """Forgets all other observations."""
@@ -93,9 +107,49 @@ class Keyframe:
 
 @dataclass(frozen=True)
 class Moved:
-    """What a closed loop or a join did to lengths: {number of a keyframe: factor of lengths in its coordinates}."""
+    """What a closed loop or a join did.
+
+    Attributes:
+        factor: {number of a keyframe: factor of lengths in its coordinates}.
+        number: new number of each point: some turned out to be the same. None: as they were.
+    """
 
     factor: dict[int, float]
+    number: Int64[np.ndarray, " p"] | None = None
+
+
+@dataclass
+class Asked:
+    """An adjustment that was asked for. Meanwhile the map may be turned or grow, and points may get other numbers.
+
+    Attributes:
+        job: what is solved.
+        views: numbers of its keyframes.
+        free: how many of them, from the first, move.
+        points: numbers of its points; −1 for forgotten ones.
+        part: of the map.
+        newest: number of the newest keyframe when it was asked for.
+        due: number of the frame at which the answer is taken over.
+        turn, scale: what was done to the world since.
+    """
+
+    job: Job
+    views: list[int]
+    free: int
+    points: Int64[np.ndarray, " p"]
+    part: int
+    newest: int
+    due: int
+    turn: Float64[np.ndarray, "3 3"] = field(default_factory=lambda: np.eye(3))
+    scale: float = 1.0
+
+    def growth(self, answer: Adjusted) -> float:
+        """By how much an answer makes the way from keyframe to keyframe longer: 1 unless an inertial sensor says so."""
+        if not self.job.slow or self.job.problem.more is None:
+            return 1.0
+        before, after = (poses.inverse(each)[:, :3, 3] for each in (self.job.problem.poses, answer.poses))
+        steps = [float((np.diff(each, axis=0) ** 2).sum()) for each in (before, after)]
+        return float(np.sqrt(steps[1] / steps[0])) if min(steps) > 0 else 1.0
 
 
 @dataclass
@@ -110,6 +164,7 @@ class Map:
         colour: of each point, RGB.
         links: what is known of pairs of keyframes besides the points they share.
         made: how many keyframes were ever made.
+        imu: the inertial sensor, before the straightened camera; None without one.
     """
 
     camera: Intrinsics
@@ -119,6 +174,7 @@ class Map:
     colour: UInt8[np.ndarray, "p 3"] = field(default_factory=lambda: np.zeros((0, 3), np.uint8))
     links: list[Link] = field(default_factory=list)
     made: int = 0
+    imu: Imu | None = None
 
     def new_points(self, xyz: Float64[np.ndarray, "n 3"], colour: UInt8[np.ndarray, "n 3"]) -> Int64[np.ndarray, " n"]:
         """Numbers for new points; NaN where a point's place is not known yet."""
@@ -220,77 +276,17 @@ class Map:
             uv,
             inverse_depth,
             self._links_between(views),
+            self._chain(views, len(free)),
         )
         return problem, ids
 
-    def adjust(self, free: list[Keyframe], fixed: list[Keyframe], iterations: int) -> float:
-        """Adjusts keyframes with all points that they see; others hold the points in place. Drops outliers.
+    def ask_around(self, keyframe: Keyframe, due: int = 0) -> Asked | None:
+        """Local bundle adjustment: the keyframe and its neighbours move, whoever else sees their points holds them.
 
         Args:
-            free: keyframes that move.
-            fixed: keyframes that hold the points in place.
-            iterations: steps of the solver.
-
-        Returns:
-            The root mean square reprojection error of the observations that were kept, pixels.
+            keyframe: the newest one.
+            due: number of the frame at which the answer is taken over.
         """
-        config, views = self.config, [*free, *fixed]
-        made = self.problem(free, fixed) if free else None
-        if made is None:
-            return float("nan")
-        problem, ids = made
-        answer = adjust(
-            problem,
-            self.camera,
-            sigma=config.inverse_depth_sigma,
-            robust_px=config.outlier_px / 2,
-            iterations=iterations,
-        )
-        for k, pose in zip(free, answer.poses[: len(free)], strict=True):
-            k.camera_from_world = pose
-        self.xyz[ids] = answer.xyz
-        bad, point = answer.error_px > config.outlier_px * 1.5, ids[problem.point_of]
-        for i, k in enumerate(views):
-            wrong = point[bad & (problem.camera_of == i)]
-            if len(wrong):
-                k.keep(~np.isin(k.ids, wrong, assume_unique=True))
-        return float(np.sqrt((answer.error_px[~bad] ** 2).mean())) if (~bad).any() else float("nan")
-
-    def adjust_all(self, part: int, iterations: int = 6) -> None:
-        """Adjusts all keyframes of a part together, as after a closed loop; the first one, or two, hold the frame.
-
-        Args:
-            part: of the map.
-            iterations: most steps.
-        """
-        mine = [k for k in self.keyframes if k.part == part]
-        made = self.problem(mine, []) if len(mine) > 2 else None
-        if made is None:
-            return
-        held = 1 if np.isfinite(made[0].inverse_depth).any() else 2
-        problem = replace(made[0], fixed=np.arange(len(mine)) < held)
-        answer = adjust_whole(
-            problem,
-            self.camera,
-            sigma=self.config.inverse_depth_sigma,
-            robust_px=self.config.outlier_px / 2,
-            iterations=iterations,
-        )
-        for k, pose in zip(mine, answer.poses, strict=True):
-            k.camera_from_world = pose
-        self.xyz[made[1]] = answer.xyz
-
-    def _links_between(self, views: list[Keyframe]) -> list[Link]:
-        """The links of which both keyframes are among some, by place in the list."""
-        place = {k.number: i for i, k in enumerate(views)}
-        return [
-            Link(place[a.first], place[a.second], a.second_from_first, a.information)
-            for a in self.links
-            if a.first in place and a.second in place
-        ]
-
-    def adjust_around(self, keyframe: Keyframe) -> float:
-        """Local bundle adjustment: the keyframe and its neighbours move, whoever else sees their points holds them."""
         config = self.config
         near = self.neighbours(keyframe, config.window - 1)
         free = [keyframe, *near]
@@ -305,8 +301,145 @@ class Map:
         held = [k for k in anchors if k is oldest]
         while len(fixed) + len(held) < need and len(held) < len(anchors) - 1:
             held.append(next(k for k in anchors if k not in held))
-        free = [k for k in free if k not in held]
-        return self.adjust(free, [*held, *fixed], config.iterations)
+        free, fixed = [k for k in free if k not in held], [*held, *fixed]
+        # What the inertial sensor says begins at the keyframe before each one.
+        there = {k.number for k in (*free, *fixed)}
+        starts = {k.since[0] for k in free if k.since is not None and k.motion is not None} - there
+        fixed += [k for k in self.keyframes if k.number in starts and k.motion is not None]
+        made = self.problem(free, fixed) if free else None
+        if made is None:
+            return None
+        job = self._job(made[0], config.iterations)
+        return Asked(job, [k.number for k in (*free, *fixed)], len(free), made[1], keyframe.part, keyframe.number, due)
+
+    def ask_all(self, part: int, iterations: int = 6, due: int = 0) -> Asked | None:
+        """Adjusts all keyframes of a part together, as after a closed loop; the first one, or two, hold the frame.
+
+        Args:
+            part: of the map.
+            iterations: most steps.
+            due: number of the frame at which the answer is taken over.
+        """
+        mine = [k for k in self.keyframes if k.part == part]
+        made = self.problem(mine, []) if len(mine) > 2 else None
+        if made is None:
+            return None
+        held = 1 if made[0].more is not None or np.isfinite(made[0].inverse_depth).any() else 2
+        problem = replace(made[0], fixed=np.arange(len(mine)) < held)
+        job = replace(self._job(problem, iterations), whole=True, slow=True)
+        return Asked(job, [k.number for k in mine], len(mine), made[1], part, mine[-1].number, due)
+
+    def ask_inertial(self, part: int, iterations: int = 10, due: int = 0) -> Asked | None:
+        """Adjusts all keyframes of an upright part with the inertial samples; none is held, so its size may change.
+
+        Poses that are a little wrong make the closed form of `inertial.start` find lengths too short: an unknown that
+        is multiplied with what is noisy is drawn to 0. Here the poses are unknown, too.
+
+        Args:
+            part: of the map.
+            iterations: most steps.
+            due: number of the frame at which the answer is taken over.
+        """
+        mine = [k for k in self.keyframes if k.part == part]
+        made = self.problem(mine, []) if len(mine) > 4 else None
+        if made is None or made[0].more is None:
+            return None
+        job = replace(self._job(made[0], iterations), whole=True, slow=True)
+        return Asked(job, [k.number for k in mine], len(mine), made[1], part, mine[-1].number, due)
+
+    def _job(self, problem: Problem, iterations: int) -> Job:
+        sigma, robust_px = self.config.inverse_depth_sigma, self.config.outlier_px / 2
+        return Job(problem, self.camera, sigma, robust_px, iterations)
+
+    def take(self, asked: Asked, answer: Adjusted) -> Int64[np.ndarray, " n"]:
+        """Takes over an answer. What was added since it was asked for moves with the newest keyframe of then.
+
+        Args:
+            asked: what was asked for, by this map.
+            answer: to it.
+
+        Returns:
+            Numbers of points that the newest keyframe of then does not see any more, since they did not fit.
+        """
+        there = {k.number: k for k in self.keyframes}
+        newest = there.get(asked.newest)
+        before = None if newest is None else newest.camera_from_world
+        for number, pose in zip(asked.views[: asked.free], answer.poses, strict=False):
+            if number in there:
+                turn = pose[:3, :3] @ asked.turn.T
+                there[number].place(poses.compose(turn, asked.scale * pose[:3, 3]))
+        chain = asked.job.problem.more
+        if isinstance(chain, Chain) and len(answer.more):
+            for camera, motion in zip(chain.camera[chain.free].tolist(), answer.more.reshape(-1, 9), strict=True):
+                if asked.views[camera] in there:
+                    velocity = asked.scale * asked.turn @ motion[:3]
+                    there[asked.views[camera]].motion = np.r_[velocity, motion[3:]]
+        known = (asked.points >= 0) & self.known(np.maximum(asked.points, 0))
+        self.xyz[asked.points[known]] = asked.scale * answer.xyz[known] @ asked.turn.T
+        if newest is not None and before is not None:
+            change = poses.inverse(newest.camera_from_world) @ before  # new world from old
+            later = [k for k in self.keyframes if k.number > asked.newest and k.part == asked.part]
+            ids = np.unique(np.concatenate([k.ids for k in (newest, *later)]))
+            ids = ids[self.known(ids) & ~np.isin(ids, asked.points)]
+            self.xyz[ids] = poses.transform(change, self.xyz[ids])
+            back = poses.inverse(change)
+            for k in later:
+                k.place(k.camera_from_world @ back)
+        gone = np.zeros(0, np.int64)
+        if asked.job.whole:
+            return gone
+        bad, point = answer.error_px > self.config.outlier_px * 1.5, asked.points[asked.job.problem.point_of]
+        for i, number in enumerate(asked.views):
+            wrong = point[bad & (asked.job.problem.camera_of == i)]
+            if len(wrong) and number in there:
+                there[number].keep(~np.isin(there[number].ids, wrong, assume_unique=True))
+                gone = wrong if number == asked.newest else gone
+        return gone
+
+    def copy(self) -> Map:
+        """The same map, which may be changed on its own."""
+        return replace(self, keyframes=[replace(k) for k in self.keyframes], xyz=self.xyz.copy(), links=[*self.links])
+
+    def _chain(self, views: list[Keyframe], free: int) -> Chain | None:
+        """What the inertial sensor says of keyframes one after the other; the first `free` ones move."""
+        place = {k.number: i for i, k in enumerate(views) if k.motion is not None}
+        pairs = [
+            (place[k.since[0]], place[k.number], k.since[1])
+            for k in views
+            if k.since is not None and k.number in place and k.since[0] in place
+        ]
+        pairs = [pair for pair in pairs if min(pair[:2]) < free]
+        if self.imu is None or not pairs:
+            return None
+        first, second = (np.array([pair[i] for pair in pairs]) for i in (0, 1))
+        cameras = np.unique(np.concatenate([first, second]))
+        motion = np.stack([one for one in (views[int(c)].motion for c in cameras) if one is not None])
+        return Chain(first, second, tuple(pair[2] for pair in pairs), self.imu, cameras, motion, cameras < free)
+
+    def start_motion(self, keyframes: list[Keyframe], biases: Float64[np.ndarray, " 6"]) -> None:
+        """Velocities of keyframes of an upright part, by the samples between those that come one after the other.
+
+        Args:
+            keyframes: in the order of time.
+            biases: of the sensor.
+        """
+        there = {k.number: k for k in keyframes}
+        for k in keyframes:
+            before = None if k.since is None else there.get(k.since[0])
+            if self.imu is None or before is None or k.since is None:
+                continue
+            ends = before.camera_from_world, k.camera_from_world
+            both = velocities(*ends, self.imu.camera_from_imu, k.since[1], biases)
+            before.motion, k.motion = (np.r_[v, biases] for v in both)
+
+    def _links_between(self, views: list[Keyframe]) -> list[Link]:
+        """The links of which both keyframes are among some, by place in the list."""
+        place = {k.number: i for i, k in enumerate(views)}
+        return [
+            Link(place[a.first], place[a.second], a.second_from_first, a.information)
+            for a in self.links
+            if a.first in place and a.second in place
+        ]
 
     # ------------------------------------------------------------------------------------------- places seen again
 
@@ -329,9 +462,9 @@ class Map:
         for k in part:
             relative = k.camera_from_world @ back
             relative[:3, 3] *= scale
-            k.camera_from_world, k.part = relative @ there, joined
-        self._merge(new, seen)
-        return Moved({k.number: scale for k in part})
+            k.place(relative @ there, scale)
+            k.part = joined
+        return Moved({k.number: scale for k in part}, self._merge(new, seen))
 
     def close_loop(self, new: Keyframe, seen: Seen, *, with_scale: bool) -> Moved:
         """Spreads what a loop is off over all keyframes by a pose graph, and moves the points along.
@@ -376,9 +509,10 @@ class Map:
             inside = poses.transform(k.camera_from_world, self.xyz[ids])
             self.xyz[ids] = (inside - after.translation[i]) / after.scale[i] @ after.rotation[i]
         for i, k in enumerate(nodes):
-            k.camera_from_world = poses.compose(after.rotation[i], after.translation[i] / after.scale[i])
-        self._merge(new, seen)
-        return Moved({k.number: 1 / float(after.scale[i]) for i, k in enumerate(nodes)})
+            pose = poses.compose(after.rotation[i], after.translation[i] / after.scale[i])
+            k.place(pose, 1 / float(after.scale[i]))
+        number = self._merge(new, seen)
+        return Moved({k.number: 1 / float(after.scale[i]) for i, k in enumerate(nodes)}, number)
 
     def turn_and_scale(self, part: int, turn: Float64[np.ndarray, "3 3"], scale: float) -> Moved:
         """Turns a part of the map and changes its size, as gravity and an inertial sensor say.
@@ -393,7 +527,7 @@ class Map:
         self.xyz[ids] = scale * self.xyz[ids] @ turn.T
         for k in mine:
             before = k.camera_from_world
-            k.camera_from_world = poses.compose(before[:3, :3] @ turn.T, scale * before[:3, 3])
+            k.place(poses.compose(before[:3, :3] @ turn.T, scale * before[:3, 3]), scale)
         return Moved({k.number: scale for k in mine})
 
     def _scale_of(self, new: Keyframe, seen: Seen) -> float:
@@ -408,13 +542,14 @@ class Map:
         theirs = poses.transform(seen.camera_from_world, self.xyz[seen.points[good]])
         return float(np.median(np.linalg.norm(theirs, axis=1) / np.linalg.norm(mine, axis=1)))
 
-    def _merge(self, new: Keyframe, seen: Seen) -> None:
-        """One number for points that turned out to be the same."""
+    def _merge(self, new: Keyframe, seen: Seen) -> Int64[np.ndarray, " p"]:
+        """One number for points that turned out to be the same; the new number of each."""
         number = np.arange(len(self.xyz))
         mine = new.look_ids[seen.query]
         number[mine[mine >= 0]] = seen.points[mine >= 0]
         for k in self.keyframes:
             k.renumber(number)
+        return number
 
     # ------------------------------------------------------------------------------------------------ staying small
 

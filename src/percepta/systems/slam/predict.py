@@ -26,6 +26,7 @@ from percepta.systems.slam import Config
 from percepta.systems.slam.features import opencv
 from percepta.systems.slam.focal import best_focal
 from percepta.systems.slam.inertial import Inertial
+from percepta.systems.slam.map import Keyframe
 from percepta.systems.slam.mapfile import Journal, load, save
 from percepta.systems.slam.model import PlaceNet
 from percepta.systems.slam.places import thumbnail
@@ -228,6 +229,10 @@ class Session:
         elif not self.mapping:
             raise InputError("without mapping a session needs a map to place frames in: give map=PATH")
         self._inertial = None if self.imu is None else Inertial(self.imu)
+        if self.imu is not None and self._inertial is not None:
+            straight = poses.inverse(self._camera_from_straight) @ self.imu.camera_from_imu
+            self.tracker.map.imu = replace(self.imu, camera_from_imu=straight)
+            self.tracker.between = self._inertial.between if config.coupled else self.tracker.between
         self._weighed_s, self._weighed = -np.inf, 0
         self._journal = None if self.journal is None else Journal(Path(self.journal))
         self._last_s = -np.inf
@@ -285,12 +290,12 @@ class Session:
             turn = self._turn(last_s, time_s)
         tracker.step(grey, time_s, depth_m, picture if picture.ndim == 3 else None, turn)
         said.append(tracker.trouble)
-        if tracker.made_keyframe and tracker.state in TRACKED:
+        if (tracker.made_keyframe or tracker.settled) and tracker.state in TRACKED:
             said.append(self._weigh(time_s))
         for text in filter(None, said):
             self.warnings.setdefault(text.partition(":")[0], (tracker.frame, text))
         self.states.append(tracker.state)
-        if self._journal is not None and tracker.made_keyframe:
+        if self._journal is not None and (tracker.made_keyframe or tracker.settled):
             self._journal.write(tracker.map, tracker.way, metric=tracker.with_depth)
         pose = self._of_camera(poses.inverse(tracker.pose)) if tracker.state in TRACKED else None
         parts = {**tracker.milliseconds, "all": sum(tracker.milliseconds.values())}
@@ -305,7 +310,8 @@ class Session:
 
     def save_map(self, path: Path | str) -> Path:
         """Writes the map (.npz), for `Slam.session(map=...)`."""
-        return save(path, self.tracker.map, self.tracker.way, metric=self.tracker.with_depth)
+        map, way = self.tracker.now()
+        return save(path, map, way, metric=self.tracker.with_depth)
 
     @property
     def straight_from_camera(self) -> Float64[np.ndarray, "4 4"]:
@@ -323,14 +329,15 @@ class Session:
             self._check_focal()
         frames, times, matrices, parts = tracker.trajectory()
         times = np.maximum.accumulate(times) if len(times) else times
-        found = tracker.map.seen_points()
+        map, _ = tracker.now()
+        found = map.seen_points()
         return Walk(
             trajectory.trajectory(times, self._of_camera(matrices)),
             frames,
             parts,
-            tracker.map.xyz[found],
-            tracker.map.colour[found],
-            self._views(found),
+            map.xyz[found],
+            map.colour[found],
+            self._views(map.keyframes, found),
             self.straight,
             tuple(self.states),
             tracker.lengths_are_metres,
@@ -364,6 +371,10 @@ class Session:
         if not more and tracker.state != "loop closed":
             return ""
         self._weighed_s = time_s
+        if tracker.part in tracker.metric and self.config.coupled:  # the samples are part of the adjustment by now
+            self._weighed = len(inertial.frames)
+            tracker.refine()
+            return ""
         frames, _, matrices, parts = tracker.trajectory()
         mine = parts == tracker.part
         found = inertial.start(frames[mine], self._of_camera(matrices[mine]), metric=tracker.with_depth)
@@ -379,10 +390,11 @@ class Session:
             return ""
         self._weighed = len(inertial.frames)
         tracker.weigh(found)
+        if self.config.coupled:
+            tracker.refine()
         return ""
 
-    def _views(self, points: Int64[np.ndarray, " p"]) -> Views:
-        keyframes = self.tracker.map.keyframes
+    def _views(self, keyframes: list[Keyframe], points: Int64[np.ndarray, " p"]) -> Views:
         matrices = np.array([k.camera_from_world for k in keyframes]).reshape(-1, 4, 4)
         view = np.repeat(np.arange(len(keyframes)), [len(k.ids) for k in keyframes])
         ids = np.concatenate([np.zeros(0, np.int64), *(k.ids for k in keyframes)])
@@ -393,7 +405,7 @@ class Session:
         return Views(numbers, poses.inverse(matrices), view[kept], place, uv[kept])
 
     def _check_focal(self) -> None:
-        found = best_focal(self.tracker.map)
+        found = best_focal(self.tracker.now()[0])
         if found is None:
             return
         wrong = f"{self.straight.fx:.0f} px; {found.factor:.2f} times it"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int64, UInt8
@@ -13,16 +14,20 @@ from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics
 from percepta.systems.slam import Config
 from percepta.systems.slam.adjust import Link
+from percepta.systems.slam.coupled import foretold
 from percepta.systems.slam.features import depth_at, find_corners, follow, opencv
-from percepta.systems.slam.inertial import Start
-from percepta.systems.slam.map import Keyframe, Map, Moved
+from percepta.systems.slam.inertial import Integrated, Start
+from percepta.systems.slam.map import Asked, Keyframe, Map, Moved
 from percepta.systems.slam.places import Look, Seen, look_of, resemblance, see_again, thumbnail
 from percepta.systems.slam.reprojection import fit_pose, moved
+from percepta.systems.slam.solver import Answer, Solver
 from percepta.systems.slam.surface import normal_equations, surface_of
 from percepta.systems.slam.twoview import bearing, pixels, two_views
 from percepta.systems.slam.ways import Way
 
 _PATIENCE = 45  # frames after which a single camera that has not started says why
+_WHOLE_FRAMES = 10  # least time, in frames, for the adjustment of all keyframes
+_MOST_INERTIAL = 150  # keyframes that are adjusted at once with the inertial samples
 _WAITING = 300  # frames whose poses are filled in once a single camera has started
 
 
@@ -60,6 +65,7 @@ class Tracker:
         mapping: whether the map grows; else frames are only placed in it.
         way: where each tracked frame is.
         trouble: what is odd about the last frame, in words; "" for nothing.
+        settled: whether the newest keyframe was adjusted with its neighbours in the last frame.
     """
 
     camera: Intrinsics
@@ -76,9 +82,16 @@ class Tracker:
     made_keyframe: bool = False
     inliers: int = 0
     trouble: str = ""
+    settled: bool = False
 
     def __post_init__(self) -> None:
         self.map, self.way = Map(self.camera, self.config), Way(self.config.max_frames)
+        self.solver = Solver(self.config.adjust_apart and self.mapping)
+        self.window: tuple[Asked, Answer] | None = None  # the adjustment around the newest keyframe
+        self.whole: tuple[Asked, Answer] | None = None  # that of all keyframes after a loop was closed
+        self.look_uv = np.zeros((0, 2))  # of the corners that the newest keyframe's look numbers
+        self.between: Callable[[float, float], Integrated | None] = lambda start_s, end_s: None  # samples, integrated
+        self.unrecognised = False  # whether the newest keyframe's place is still to be looked for
         self.reference: Keyframe | None = None  # what corners are followed from: the last keyframe
         self.rgb: np.ndarray | None = None
         self.turn: np.ndarray | None = None
@@ -128,6 +141,7 @@ class Tracker:
         self.frame += 1
         self.rgb, self.turn = rgb, turn
         self.made_keyframe, self.milliseconds, self.inliers, self.trouble = False, {}, 0, ""
+        self.settled = False
         self.with_depth = self.with_depth or depth_m is not None
         clock = _Clock(self.milliseconds)
         if not self.map.keyframes:
@@ -150,6 +164,7 @@ class Tracker:
                 self._relocalise(grey, time_s, depth_m, clock)
             elif self.state == "tracking":
                 self._remember(time_s)
+                self._settle_due(clock)
                 if self._needs_keyframe():
                     if self.mapping:
                         self._keyframe(grey, time_s, depth_m, clock)
@@ -326,7 +341,8 @@ class Tracker:
         depth_m: Float[np.ndarray, "h w"] | None,
         clock: _Clock,
     ) -> None:
-        """Keeps the frame: known points are found again, new ones are made, the window is adjusted."""
+        """Keeps the frame: known points are found again, new ones are made, its window's adjustment is asked for."""
+        self._settle(clock)
         tracks = self.tracks
         new = Keyframe(
             self.map.made,
@@ -340,6 +356,7 @@ class Tracker:
             grey,
             part=self.part,
         )
+        self._connect(new)
         self.map.keyframes.append(new)
         self.map.made += 1
         self.made_keyframe = True
@@ -349,7 +366,9 @@ class Tracker:
             self._link_surfaces(new, depth_m)
             clock("surfaces")
         self.map.triangulate(new)
-        self.map.adjust_around(new)
+        self.window = self._ask(self.map.ask_around(new, self.frame + self.config.adjust_frames))
+        if self.config.adjust_frames == 0:
+            self._take_window()
         clock("adjust")
         self.map.remove_unseen(new)
         self._add_corners(new, depth_m)
@@ -359,16 +378,34 @@ class Tracker:
         if gone is not None:
             self.way.stand_on(*gone)
         clock("new corners")
-        if self.config.loops:
-            self._recognise(new)
-            clock("places")
         self.pose = new.camera_from_world
         self.way.stand_alone(self.frame, new.number)
         if not self.waiting:
-            self.map.compact(new.ids)
+            number = self.map.compact(new.ids)
+            for asked, _ in filter(None, (self.window, self.whole)):
+                if number is not None:
+                    asked.points = np.where(asked.points >= 0, number[np.maximum(asked.points, 0)], -1)
         self.tracks = Tracks(new.ids, new.pixel, new.pixel)
+        self.unrecognised = self.config.loops
+        if self.config.adjust_frames == 0:
+            self._settle(clock)
         for old in self.map.keyframes[:-30]:
             old.grey = None
+
+    def _connect(self, new: Keyframe) -> None:
+        """Notes what the inertial sensor says since the keyframe before."""
+        last = self.map.keyframes[-1]
+        if last.part != new.part:
+            return
+        part = self.between(last.time_s, new.time_s)
+        if part is None or self.map.imu is None:
+            return
+        new.since = last.number, part
+        if last.motion is not None:
+            new.motion = foretold(last.camera_from_world, last.motion, self.map.imu.camera_from_imu, part)
+        elif self.part in self.metric and self.part in self.is_upright:  # samples were missing for a while
+            known = [k.motion for k in self.map.keyframes if k.motion is not None]
+            self.map.start_motion([last, new], known[-1][3:] if known else np.zeros(6))
 
     def _find_again(self, new: Keyframe, depth_m: Float[np.ndarray, "h w"] | None) -> None:
         """Follows points of neighbouring keyframes that should be in the picture but were lost on the way."""
@@ -428,7 +465,108 @@ class Tracker:
         new.add(ids, self._at_once(uv), uv, self._depth(depth_m, uv))
         if len(new.ids) < max(2 * config.min_inliers, 0.15 * config.corners):
             self.trouble = f"hardly any texture: {len(new.ids)} corners (darkness, blur, a bare wall, a covered lens?)"
-        new.look, new.look_ids = look_of(new.grey, new.pixel, self.describe), new.ids.copy()
+
+    # ------------------------------------------------------------------------------------ what is done frames later
+
+    def _ask(self, asked: Asked | None) -> tuple[Asked, Answer] | None:
+        return None if asked is None else (asked, self.solver.give(asked.job))
+
+    def _settle_due(self, clock: _Clock) -> None:
+        """What is due by this frame's number: the newest keyframe is described, adjusted, and its place looked for."""
+        newest = self.map.keyframes[-1]
+        waits = self.window is not None and self.frame < self.window[0].due
+        if newest.look is None and newest.grey is not None and self.mapping:
+            self._look(newest)
+            clock("places")
+        elif (self.unrecognised or self.window is not None) and not waits:
+            self._settle(clock)
+        if self.whole is not None and self.frame >= self.whole[0].due:
+            self._settle(clock)  # which may close another loop: its map waits for its own time
+            if self.whole is not None and self.frame >= self.whole[0].due:
+                self._take_whole()
+                clock("adjust all")
+
+    def _settle(self, clock: _Clock) -> None:
+        """The same now, before something else may change the map."""
+        if not self.map.keyframes or not self.mapping:
+            return
+        newest = self.map.keyframes[-1]
+        if newest.look is None:
+            self._look(newest)
+            clock("places")
+        self._take_window()
+        clock("adjust")
+        if self.unrecognised and self.state not in ("lost", "starting"):
+            self.unrecognised = False
+            self._recognise(newest)
+            clock("places")
+
+    def _look(self, keyframe: Keyframe) -> None:
+        if keyframe.grey is not None:
+            keyframe.look = look_of(keyframe.grey, keyframe.pixel, self.describe)
+            keyframe.look_ids, self.look_uv = keyframe.ids.copy(), keyframe.uv
+
+    def _take_window(self) -> None:
+        """Takes over the adjustment around the newest keyframe; waits for it if it has to."""
+        if self.window is None:
+            return
+        (asked, answer), self.window = self.window, None
+        with self._moving():
+            gone = self.map.take(asked, answer.wait())
+        self.tracks.keep(~np.isin(self.tracks.ids, gone))
+        self.settled = True
+
+    def _take_whole(self) -> None:
+        """Takes over the adjustment of all keyframes; waits for it if it has to."""
+        if self.whole is None:
+            return
+        (asked, answer), self.whole = self.whole, None
+        size = asked.growth(answer.wait())
+        if size != 1 and asked.part != self.part:  # of a part that was left
+            return
+        if size != 1:
+            self._apply(self.map.turn_and_scale(self.part, np.eye(3), size), np.eye(3), size)
+        with self._moving():
+            self.map.take(asked, answer.wait())
+
+    def refine(self) -> None:
+        """Asks for an adjustment of all keyframes with the inertial samples, which finds their size better."""
+        mine = sum(k.part == self.part for k in self.map.keyframes)
+        if self.whole is None and mine <= _MOST_INERTIAL:
+            due = self.frame + (_WHOLE_FRAMES + mine if self.config.adjust_frames else 0)
+            self.whole = self._ask(self.map.ask_inertial(self.part, due=due))
+            if self.config.adjust_frames == 0:
+                self._take_whole()
+
+    @contextmanager
+    def _moving(self, factor: Callable[[int], float] = lambda _: 1.0) -> Iterator[None]:
+        """Whatever moves the last keyframe meanwhile moves this frame along.
+
+        Args:
+            factor: by how much lengths in a keyframe's coordinates grow meanwhile, by its number; asked at the end.
+        """
+        last = self.reference
+        before = np.eye(4) if last is None else poses.inverse(last.camera_from_world)
+        yield
+        if last is not None and last.number >= 0:
+            relative, size = self.pose @ before, factor(last.number)
+            relative[:3, 3] *= size
+            self.pose = relative @ last.camera_from_world
+            self.speed = poses.compose(self.speed[:3, :3], size * self.speed[:3, 3])
+
+    def now(self) -> tuple[Map, Way]:
+        """Map and way with the adjustments that are not taken over yet; what is done to them changes nothing here."""
+        asked = [one for one in (self.window, self.whole) if one is not None]
+        if not asked:
+            return self.map, self.way
+        out, way = self.map.copy(), self.way
+        for job, answer in asked:
+            size = job.growth(answer.wait())
+            if size != 1:
+                way = replace(way, camera_from_keyframe=way.camera_from_keyframe.copy())
+                way.scale(out.turn_and_scale(job.part, np.eye(3), size).factor)
+            out.take(job, answer.wait())
+        return out, way
 
     # ------------------------------------------------------------------------------------------- places seen again
 
@@ -440,26 +578,35 @@ class Tracker:
         near = {k.number for k in self.map.neighbours(new, len(self.map.keyframes), 5)}
         near |= set(range(new.number - 10, new.number + 1))
         old = [k for k in self.map.keyframes if k.number not in near or k.part != new.part]
-        seen = self._see_again(new.look, new.pixel, old, 30, 0.3)
+        seen = self._see_again(new.look, self.look_uv, old, 30, 0.3)
         if seen is None:
             return
         other = next(k for k in old if np.isin(k.ids, seen.points).any())
-        if other.part != new.part:
-            moved_map = self.map.join(new, seen, with_scale=not self.with_depth)
-            self.part = new.part
-        else:
-            moved_map = self.map.close_loop(new, seen, with_scale=not self.with_depth)
-        self.way.scale(moved_map.factor)
-        self.speed = np.eye(4)
-        self.map.adjust_around(new)
+        self.whole = None  # the map is about to have another shape
+        factor: dict[int, float] = {}
+        with self._moving(lambda number: factor.get(number, 1.0)):
+            close = self.map.join if other.part != new.part else self.map.close_loop
+            changed = close(new, seen, with_scale=not self.with_depth)
+            factor.update(changed.factor)
+        self.part = new.part
+        self.way.scale(changed.factor)
+        if changed.number is not None:
+            ids, once = np.unique(changed.number[self.tracks.ids], return_index=True)
+            self.tracks = Tracks(ids, self.tracks.uv[once], self.tracks.origin[once])
         if config.adjust_all:
-            self.map.adjust_all(new.part)
+            due = self.frame + (_WHOLE_FRAMES + len(self.map.keyframes) // 2 if config.adjust_frames else 0)
+            self.whole = self._ask(self.map.ask_all(new.part, due=due))
+            if config.adjust_frames == 0:
+                self._take_whole()
+        else:
+            self.window = self._ask(self.map.ask_around(new, self.frame))
+            self._take_window()
         self.state = "loop closed"
 
     def _see_again(
         self,
         look: Look | None,
-        pixel: Float64[np.ndarray, "n 2"],
+        uv: Float64[np.ndarray, "n 2"],
         old: list[Keyframe],
         least: int,
         alike_at_least: float,
@@ -476,7 +623,7 @@ class Tracker:
             seen = see_again(
                 self.camera,
                 look,
-                self._at_once(pixel),
+                uv,
                 other.look,
                 other.look_ids,
                 self.map.places_of(other.look_ids),
@@ -496,11 +643,12 @@ class Tracker:
     ) -> None:
         """Looks for the frame's place in the map; after some frames without it a new part of the map begins."""
         config = self.config
+        self._settle(clock)
         self.lost += 1
         self.flow = np.zeros((6, 2))
         uv = find_corners(grey, np.zeros((0, 2)), config.corners, config.cells, config.corner_distance_px * self.scale)
         look = look_of(grey, uv, self.describe)
-        seen = self._see_again(look, uv, self.map.keyframes[::-1], config.min_inliers, -1.0)
+        seen = self._see_again(look, self._at_once(uv), self.map.keyframes[::-1], config.min_inliers, -1.0)
         clock("relocalise")
         if seen is None:
             if self.turn is not None:  # so that a new part begins as it is turned
@@ -541,7 +689,7 @@ class Tracker:
         uv = find_corners(grey, np.zeros((0, 2)), config.corners, config.cells, config.corner_distance_px * self.scale)
         order = np.argsort(-self.map.shared(self.tracks.ids), kind="stable")[: config.candidates]
         near = [self.map.keyframes[int(i)] for i in order]
-        seen = self._see_again(look_of(grey, uv, self.describe), uv, near, config.min_inliers, -1.0)
+        seen = self._see_again(look_of(grey, uv, self.describe), self._at_once(uv), near, config.min_inliers, -1.0)
         if seen is not None:
             fresh = ~np.isin(seen.points, self.tracks.ids)
             ids, once = np.unique(seen.points[fresh], return_index=True)
@@ -573,8 +721,9 @@ class Tracker:
         if depth_m is not None:
             first.surface = surface_of(depth_m, self.camera, self.config.surface_points, self.config.max_depth_m)
         self._add_corners(first, depth_m)
+        self._look(first)
         self.map.keyframes.append(first)
-        self.reference = first
+        self.reference, self.window, self.unrecognised = first, None, False
         self.map.made += 1
         self.map.triangulate(first)
         self.map.compact(first.ids)
@@ -614,6 +763,7 @@ class Tracker:
         self.pose[:3, 3] /= size
         tracks.keep(views.good)
         self._keyframe(grey, time_s, None, _Clock({}))
+        self._take_window()  # the frames before it are placed by its points
         self.inliers = int(views.good.sum())
         if self.state == "starting":
             self.state = "tracking"
@@ -644,8 +794,12 @@ class Tracker:
         self._apply(self.map.turn_and_scale(self.part, found.upright, scale), found.upright, scale)
         self.is_upright.add(self.part)
         self.metric.add(self.part)
+        mine = [k for k in self.map.keyframes if k.part == self.part]
+        self.map.start_motion(mine, np.r_[found.gyroscope_bias, found.accelerometer_bias])
 
     def _apply(self, changed: Moved, turn: Float64[np.ndarray, "3 3"], scale: float) -> None:
+        for asked, _ in filter(None, (self.window, self.whole)):
+            asked.turn, asked.scale = turn @ asked.turn, scale * asked.scale
         self.way.scale(changed.factor)
         self.pose = poses.compose(self.pose[:3, :3] @ turn.T, scale * self.pose[:3, 3])
         self.speed = poses.compose(self.speed[:3, :3], scale * self.speed[:3, 3])
@@ -666,10 +820,11 @@ class Tracker:
         Int64[np.ndarray, " n"], Float64[np.ndarray, " n"], Float64[np.ndarray, "n 4 4"], Int64[np.ndarray, " n"]
     ]:
         """(frame numbers, times, world_from_camera, parts of the map) of all tracked frames, as the map says now."""
-        rows, matrices = self.way.world_from_camera({k.number: k.camera_from_world for k in self.map.keyframes})
-        part = {k.number: k.part for k in self.map.keyframes}
-        parts = np.array([part[int(n)] for n in self.way.keyframe[rows]], np.int64)
-        return self.way.frame[rows], self.way.time_s[rows], matrices, parts
+        map, way = self.now()
+        rows, matrices = way.world_from_camera({k.number: k.camera_from_world for k in map.keyframes})
+        part = {k.number: k.part for k in map.keyframes}
+        parts = np.array([part[int(n)] for n in way.keyframe[rows]], np.int64)
+        return way.frame[rows], way.time_s[rows], matrices, parts
 
 
 def quadratic(uv: Float64[np.ndarray, "n 2"]) -> Float64[np.ndarray, "n 6"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal
 
 import numpy as np
@@ -56,6 +56,7 @@ class Room:
         return np.round(255 * grey).reshape(shape).astype(np.uint8), depth.reshape(shape).astype(np.float32)
 
 
+@lru_cache(maxsize=4)
 def room(seed: int, size_m: tuple[float, float, float] = (6.0, 5.0, 3.0)) -> Room:
     """A room whose textures follow from the seed alone."""
     rng = np.random.default_rng(seed)
@@ -116,11 +117,10 @@ class RoundTrip:
         return round_trip(self.count, turns=self.turns)
 
     def __iter__(self) -> Iterator[Shot]:
-        place = room(self.seed)
-        aside = poses.compose(np.eye(3), np.array([BASELINE_M, 0.0, 0.0]))
-        for i, pose in enumerate(self.path):
-            grey, depth = place.render(self.camera, pose)
-            right = place.render(self.camera, pose @ aside)[0] if self.mode == "stereo" else None
+        numbers = self.seed, self.count, self.width, self.turns
+        rights = pictures(*numbers, BASELINE_M) if self.mode == "stereo" else None
+        for i, (grey, depth) in enumerate(pictures(*numbers)):
+            right = None if rights is None else rights[i][0]
             yield Shot(i / FPS, grey, depth if self.mode == "depth" else None, right)
 
     def capture(self) -> Capture:
@@ -129,3 +129,17 @@ class RoundTrip:
         right = RightCamera(self.camera, Lens(), aside) if self.mode == "stereo" else None
         truth = trajectory(np.arange(self.count) / FPS, self.path)
         return Capture(f"room {self.seed}", self, self.camera, "given", right=right, truth=truth)
+
+
+@lru_cache(maxsize=6)
+def pictures(
+    seed: int, count: int, width: int, turns: float, aside_m: float = 0.0
+) -> tuple[tuple[UInt8[np.ndarray, "h w"], Float[np.ndarray, "h w"]], ...]:
+    """What a round trip shows, (grey, depth) of each frame; several modes see the same.
+
+    Args:
+        seed, count, width, turns: of the trip.
+        aside_m: how far to the right of its camera another one stands.
+    """
+    trip, aside = RoundTrip(seed, "mono", count, width, turns), poses.compose(np.eye(3), np.array([aside_m, 0.0, 0.0]))
+    return tuple(room(seed).render(trip.camera, pose @ aside) for pose in trip.path)
