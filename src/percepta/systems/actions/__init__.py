@@ -49,9 +49,9 @@ class Config:
     features: Literal["lite0", "grid", "file"] = "lite0"
     """What the network sees of a video: EfficientNet-Lite0 and differences of frames; a coarse grid of colours and
     differences; or feature files made by other networks."""
-    channels: int = 1440
+    channels: int = 1472
     """Numbers of a feature vector."""
-    frame_height: int = 144
+    frame_height: int = 128
     """Height at which frames are seen; the width follows."""
     fps: float = 4.0
     """Frames a second of the video that features count."""
@@ -135,7 +135,7 @@ _THUMOS = (
 
 PRESETS: dict[str, Config] = {
     "tiny": Config(
-        labels=("move right", "move left", "blink"), features="grid", channels=48 * 4, frame_height=12, max_length=64,
+        labels=("move right", "move left", "blink"), features="grid", channels=384, frame_height=12, max_length=64,
         width=32, heads=2, windows=(5, 5, 5, 5), stem=1, ranges=((0, 4), (4, 8), (8, 16), (16, 10_000)),
         dropout=0.0, drop_path=0.0, input_dropout=0.0, normalizer=20.0,
         train=TrainConfig(steps=150, batch_size=8, lr=3e-3, warmup=10, clip_norm=1.0),
