@@ -159,7 +159,10 @@ def average_recall(
         if len(some) < most:
             some.append(int(i))
     best = np.array(
-        [overlap(s, found.span[rows[v]]).max() if rows.get(v) else 0.0 for v, s in zip(truth.video, truth.span, strict=True)]
+        [
+            overlap(s, found.span[rows[v]]).max() if rows.get(v) else 0.0
+            for v, s in zip(truth.video, truth.span, strict=True)
+        ]
     )
     return np.array([(best >= least).mean() for least in thresholds])
 

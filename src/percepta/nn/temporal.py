@@ -112,9 +112,7 @@ def _local(
     half, t = window // 2, query.shape[-1]
     keys, values = functional.pad(key, (half, half)), functional.pad(value, (half, half))
     there = functional.pad(seen.float(), (half, half))
-    weights = [
-        (query * keys[..., i : i + t]).sum(2) - 1e4 * (1 - there[..., i : i + t]) for i in range(2 * half + 1)
-    ]
+    weights = [(query * keys[..., i : i + t]).sum(2) - 1e4 * (1 - there[..., i : i + t]) for i in range(2 * half + 1)]
     weight = dropout(torch.stack(weights).softmax(0)) * seen
     mixed = torch.zeros_like(value)
     for i in range(2 * half + 1):

@@ -26,6 +26,7 @@ from percepta.systems.actions.model import ActionsNetwork
 NONE = ""  # the label of a clip without action
 WIDTH, HEIGHT = 128, 96  # of joined pictures
 INDEX = "clips.json"
+THIN_FPS = 20.0  # of clips with more frames a second every other one is looked at
 
 
 @dataclass(frozen=True)
@@ -223,11 +224,9 @@ def sources(roots: Sequence[Path]) -> list[tuple[Clip, UInt8[np.ndarray, "n 96 1
             continue
         for found in layouts.find(root, ActionClips):
             for clip in found.read(found.root).clips:
-                frames = fitted(clip.frames())
-                add(clip.name, clip.label, clip.group, clip.split, clip.fps, frames)
-                if clip.fps == 4.0:  # Weizmann's strips have their mirrors already
-                    mirrored = frames[:, :, ::-1]
-                    add(clip.name + " mirrored", clip.label, clip.group, clip.split, clip.fps, mirrored)
+                thin = 2 if clip.fps > THIN_FPS else 1
+                frames = fitted(clip.frames()[::thin])
+                add(clip.name, clip.label, clip.group, clip.split, clip.fps / thin, frames)
     return out
 
 

@@ -20,6 +20,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from percepta.contract import Progress
+from percepta.datasets.untrimmed import Timing
+from percepta.errors import InputError
 from percepta.files import check_regular, write_atomically
 from percepta.media import video
 from percepta.media.video import VideoError
@@ -58,6 +60,50 @@ def assemble(rows: Rows) -> Float[Tensor, "c t"]:
     moved = GAIN * np.abs(np.diff(thumb, axis=0, prepend=thumb[:1]))
     look = rows.look if rows.look.shape[1] else thumb
     return torch.from_numpy(np.concatenate([look, moved], 1).T.copy())
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One video.
+
+    Attributes:
+        features: vectors.
+        spans_s: starts and ends, seconds.
+        labels: places in the list of classes.
+        scale, shift: time_s = scale · t + shift.
+        duration_s: of the video.
+        name: of the video.
+    """
+
+    features: Float[Tensor, "c t"]
+    spans_s: Float[np.ndarray, "n 2"]
+    labels: tuple[int, ...]
+    scale: float
+    shift: float
+    duration_s: float
+    name: str
+
+
+def timed(features: Float[Tensor, "c t"], timing: Timing, config: Config) -> tuple[Float[Tensor, "c n"], float, float]:
+    """(features as the network takes them, scale, shift) with time_s = scale · t + shift.
+
+    Args:
+        features: as read.
+        timing: how they count time.
+        config: says whether videos are stretched.
+
+    Raises:
+        InputError: the number of channels is another than the network's.
+    """
+    if features.shape[0] != config.channels:
+        raise InputError(f"features have {features.shape[0]} channels, the network takes {config.channels}")
+    fps, n = timing.fps or config.fps, features.shape[1]
+    if config.resize:
+        stride = ((n - 1) * timing.stride + timing.window) / config.max_length
+        if n != config.max_length:
+            features = functional.interpolate(features[None], config.max_length, mode="linear", align_corners=False)[0]
+        return features, stride / fps, 0.5 * stride / fps
+    return features, timing.stride / fps, 0.5 * timing.window / fps
 
 
 @torch.inference_mode()

@@ -91,7 +91,9 @@ def padded_length(length: int, config: Config) -> int:
 def pad(features: Float[Tensor, "c n"], length: int) -> tuple[Float[Tensor, "1 c t"], Bool[Tensor, "1 1 t"]]:
     """(features, mask) of one video, with zeros behind it."""
     n = features.shape[-1]
-    return functional.pad(features, (0, length - n))[None], (torch.arange(length, device=features.device) < n)[None, None]
+    return functional.pad(features, (0, length - n))[None], (torch.arange(length, device=features.device) < n)[
+        None, None
+    ]
 
 
 def build(config: Config) -> ActionsNetwork:

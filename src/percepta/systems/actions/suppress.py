@@ -86,15 +86,14 @@ def overlaps(a: Float[np.ndarray, "n 2"], b: Float[np.ndarray, "m 2"]) -> Float[
 
 
 def voted(span: Float[np.ndarray, "n 2"], found: Segments, threshold: float) -> Float[np.ndarray, "n 2"]:
-    """Each span as the mean of the candidates that overlap it by the threshold, weighted by their scores."""
-    weight = (overlaps(span, found.span) >= threshold) * found.score[None]
+    """Each span as the mean of the candidates that overlap it by the threshold, weighted by score x overlap."""
+    overlap = overlaps(span, found.span)
+    weight = (overlap >= threshold) * overlap * found.score[None]
     total = weight.sum(1, keepdims=True)
     return np.where(total > 0, weight @ found.span / np.maximum(total, 1e-12), span)
 
 
-def fused(
-    found: Segments, classes: Float[np.ndarray, " k"], *, segments: int = 200, top: int = 2
-) -> Segments:
+def fused(found: Segments, classes: Float[np.ndarray, " k"], *, segments: int = 200, top: int = 2) -> Segments:
     """Proposals with the classes of an external video classifier: score = sqrt(class score x segment score).
 
     Args:
