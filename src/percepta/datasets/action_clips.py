@@ -1,10 +1,10 @@
 """Short clips of one action each, stored as one picture: the frames stand one above the other.
 
-    ucf101-6/v_BrushingTeeth_g15_c02.webp      16 frames of 128 × 96 from UCF-101: class, group of people and place, clip
-    weizmann/wave1_00000042.webp               continuous frames of 64 × 64: class, number; person = number // 8
+    ucf101-6/v_BrushingTeeth_g15_c02.webp      16 frames of 128 × 96 from UCF-101: class, group of people and place,
+    clip weizmann/wave1_00000042.webp               continuous frames of 64 × 64: class, number; person = number // 8
 
-Groups and people are kept apart by the splits: whoever is in "train" is in no other. A UCF strip is evenly spaced over a
-clip of unknown length and counts as 4 frames a second. Weizmann was filmed at 25 frames a second.
+Groups and people are kept apart by the splits: whoever is in "train" is in no other. A UCF strip is evenly spaced over
+a clip of unknown length and counts as 4 frames a second. Weizmann was filmed at 25 frames a second.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ def read_features(path: Path) -> Float[np.ndarray, "t c"]:
         raise MissingFileError(f"{path}: no such file of features")
     if path.suffix in (".h5", ".hdf5"):
         try:
-            import h5py
+            import h5py  # pyright: ignore[reportMissingImports]
         except ImportError:
             raise InputError(f"{path}: reading .h5 needs h5py (pip install h5py), or convert it to .npy") from None
         with h5py.File(path) as file:
@@ -144,9 +144,7 @@ def read_features(path: Path) -> Float[np.ndarray, "t c"]:
             table = loaded[name]
     table = table.reshape(-1, table.shape[-1]) if table.ndim > 2 else table
     if table.ndim != 2 or not len(table) or table.dtype.kind not in "fiu":
-        raise InputError(
-            f"{path}: features are a table (vectors, channels) of numbers; got {table.shape}, {table.dtype}"
-        )
+        raise InputError(f"{path}: expected a table of numbers (vectors, channels); got {table.shape}, {table.dtype}")
     table = table.astype(np.float32)
     if not np.isfinite(table).all():
         raise InputError(f"{path}: features have numbers that are not finite")

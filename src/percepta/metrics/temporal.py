@@ -1,9 +1,9 @@
 """Scores of spans in time, by the official definitions of ActivityNet and THUMOS-14.
 
 Predictions of a class are taken by falling score; each takes the segment of its video that it overlaps most and that
-nothing took before, where the overlap reaches the threshold, and is wrong otherwise. Average precision is the area under
-precision made monotone over recall (ActivityNet, and THUMOS-14 as papers report it), or the mean precision at each right
-prediction (the evaluation kit of THUMOS-14). The mean is over the classes of the truth.
+nothing took before, where the overlap reaches the threshold, and is wrong otherwise. Average precision is the area
+under precision made monotone over recall (ActivityNet, and THUMOS-14 as papers report it), or the mean precision at
+each right prediction (the evaluation kit of THUMOS-14). The mean is over the classes of the truth.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ def kinds_of_error(found: Spans, truth: Spans, threshold: float = 0.5, near: flo
         threshold: overlap of a right one.
         near: overlap from which on it is about a segment at all.
     """
-    count = dict.fromkeys(KINDS, 0)
+    count: dict[str, int] = dict.fromkeys(KINDS, 0)
     taken: set[int] = set()
     for row in np.argsort(-found.score, kind="stable"):
         mine = [i for i, name in enumerate(truth.video) if name == found.video[row]]

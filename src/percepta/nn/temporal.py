@@ -1,8 +1,8 @@
 """Blocks of ActionFormer (Zhang, Wu & Li, ECCV 2022): transformers over time with local windows, and point heads.
 
-Sequences are (b c t) with a mask (b 1 t) of what is no padding. After every convolution the padding is zero again; norms
-put their bias there, which the next convolution reads, as in the published network. Names of parameters are those of
-the published checkpoints.
+Sequences are (b c t) with a mask (b 1 t) of what is no padding. After every convolution the padding is zero again;
+norms put their bias there, which the next convolution reads, as in the published network. Names of parameters are those
+of the published checkpoints.
 """
 
 from __future__ import annotations

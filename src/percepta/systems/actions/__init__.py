@@ -1,10 +1,10 @@
 """When does what happen in a long video: temporal action localisation.
 
-ActionFormer (Zhang, Wu & Li, ECCV 2022) reads features of a video, one vector every few frames. A transformer with local
-windows makes a pyramid over time; at every place of every level two heads say which action goes on and how far away its
-start and its end are; soft suppression of doubles leaves the segments. `thumos` and `anet` are the published networks and
-read the published checkpoints and features. `small` is the same network, narrower, and takes a video: EfficientNet-Lite0
-looks at four frames a second, and differences of frames say what moves (`features.py`).
+ActionFormer (Zhang, Wu & Li, ECCV 2022) reads features of a video, one vector every few frames. A transformer with
+local windows makes a pyramid over time; at every place of every level two heads say which action goes on and how far
+away its start and its end are; soft suppression of doubles leaves the segments. `thumos` and `anet` are the published
+networks and read the published checkpoints and features. `small` is the same network, narrower, and takes a video:
+EfficientNet-Lite0 looks at four frames a second, and differences of frames say what moves (`features.py`).
 """
 
 from __future__ import annotations
@@ -129,8 +129,8 @@ class Config:
 _PUBLISHED = ((0, 4), (4, 8), (8, 16), (16, 32), (32, 64), (64, 10_000))
 _THUMOS = (
     "BaseballPitch", "BasketballDunk", "Billiards", "CleanAndJerk", "CliffDiving", "CricketBowling", "CricketShot",
-    "Diving", "FrisbeeCatch", "GolfSwing", "HammerThrow", "HighJump", "JavelinThrow", "LongJump", "PoleVault", "Shotput",
-    "SoccerPenalty", "TennisSwing", "ThrowDiscus", "VolleyballSpiking",
+    "Diving", "FrisbeeCatch", "GolfSwing", "HammerThrow", "HighJump", "JavelinThrow", "LongJump", "PoleVault",
+    "Shotput", "SoccerPenalty", "TennisSwing", "ThrowDiscus", "VolleyballSpiking",
 )  # fmt: skip
 
 PRESETS: dict[str, Config] = {

@@ -1,10 +1,10 @@
 """Samples: features of a video (c t) with its spans in feature vectors.
 
 A batch: {features: b c t, mask: b 1 t, spans: [n 2], labels: [n], seconds: (scale, shift) of each video with
-time_s = scale · t + shift, duration_s, name, truth_s: [n 2]}. A folder is a bank of clips (`clips.py`: training joins a new
-video each time, evaluation the same ones), videos with annotations, or features with annotations
-(`datasets/untrimmed.py`). Vector t of published features stands for the middle of its window: (t · stride + window / 2) /
-fps; with `resize` every video is stretched to the same number of vectors, as published for ActivityNet.
+time_s = scale · t + shift, duration_s, name, truth_s: [n 2]}. A folder is a bank of clips (`clips.py`: training joins a
+new video each time, evaluation the same ones), videos with annotations, or features with annotations
+(`datasets/untrimmed.py`). Vector t of published features stands for the middle of its window: (t · stride + window / 2)
+/ fps; with `resize` every video is stretched to the same number of vectors, as published for ActivityNet.
 """
 
 from __future__ import annotations

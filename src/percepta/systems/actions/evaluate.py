@@ -21,7 +21,8 @@ DRAWS = 200  # of the bootstrap over videos: each needs all average precisions a
 
 @torch.no_grad()
 def evaluate(model: ActionsNetwork, loader: Loader, *, examples: int = 0) -> Evaluation:
-    """ "average mAP", "mAP@X" at each overlap and "average recall@50"; baseline: whole videos of the most frequent class.
+    """ "average mAP", "mAP@X" at each overlap and "average recall@50"; baseline: whole videos of the most frequent
+    class.
 
     Args:
         model: in eval mode.
@@ -38,7 +39,8 @@ def evaluate(model: ActionsNetwork, loader: Loader, *, examples: int = 0) -> Eva
         for i, name in enumerate(batch["name"]):
             duration = batch["duration_s"][i]
             kept = suppressed(candidates(out, config, i), config.suppression)
-            kept = in_seconds(kept, *batch["seconds"][i], duration)
+            scale, shift = batch["seconds"][i]
+            kept = in_seconds(kept, scale, shift, duration)
             spans, labels = batch["truth_s"][i].cpu().numpy(), batch["labels"][i].tolist()
             found += rows(name, kept, config.labels)
             truth += [(name, s, e, config.labels[k], 1.0) for (s, e), k in zip(spans, labels, strict=True)]

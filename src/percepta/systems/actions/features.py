@@ -1,8 +1,8 @@
 """Features of a video: what each of four frames a second shows, and what moved since the one before.
 
-Rows of a frame: `look`, the encoder's last features averaged over the picture (1280), and `thumb`, the picture in grey at
-12 × 16. A feature vector is (look, 10 · |thumb - thumb before|); at the first frame nothing has moved. Rows are kept in
-files named by the content of the video, the encoder's weights and the sampling, so that a video is looked at once.
+Rows of a frame: `look`, the encoder's last features averaged over the picture (1280), and `thumb`, the picture in grey
+at 12 × 16. A feature vector is (look, 10 · |thumb - thumb before|); at the first frame nothing has moved. Rows are kept
+in files named by the content of the video, the encoder's weights and the sampling, so that a video is looked at once.
 """
 
 from __future__ import annotations

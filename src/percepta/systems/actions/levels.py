@@ -1,7 +1,8 @@
 """Levels that a localiser has to beat: a classifier of single vectors with a threshold, and the prior of classes.
 
-The classifier is a ridge regression from a feature vector to its class or none, fitted on the samples of "train". Runs of
-vectors whose class is above the threshold become segments, with gaps of at most a second closed; the score is the mean.
+The classifier is a ridge regression from a feature vector to its class or none, fitted on the samples of "train". Runs
+of vectors whose class is above the threshold become segments, with gaps of at most a second closed; the score is the
+mean.
 """
 
 from __future__ import annotations

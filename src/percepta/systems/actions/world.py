@@ -1,4 +1,4 @@
-"""The synthetic world: a square on grey that moves right, moves left or blinks for a while, and does nothing between."""
+"""The synthetic world: a square on grey that moves right, moves left or blinks for a while, with pauses."""
 
 from __future__ import annotations
 
