@@ -1,7 +1,7 @@
 """State Farm with drivers kept apart: accuracy of five folds over the drivers, beside frozen features with ridge.
 
-    python benchmarks/driver_state_farm.py DATA --out FOLDER [--fold N]     (resumable: each epoch and each fold is kept)
-    python benchmarks/driver_state_farm.py DATA --out FOLDER --all          (trains on all drivers: what ships)
+    python benchmarks/driver_state_farm.py DATA --out FOLDER [--fold N]     (resumable: each epoch and each fold is
+    kept) python benchmarks/driver_state_farm.py DATA --out FOLDER --all          (trains on all drivers: what ships)
 
 Per fold: maps of the frozen blocks are made once for all folds, then 7 epochs of batches of 32. The test drivers are
 looked at once, after the last epoch.

@@ -14,6 +14,7 @@ Beside it lie the videos, or features: NAME.npy, NAME.npz or NAME.h5 (n, channel
 from __future__ import annotations
 
 import csv
+import gzip
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
@@ -27,7 +28,7 @@ from jaxtyping import Float
 from percepta.datasets.problem import Problem
 from percepta.errors import InputError, MissingFileError
 from percepta.files import listed, read_lines, read_text
-from percepta.formats import read_json
+from percepta.formats import parse_json, read_json
 
 NAME = "videos with spans"
 FILES = (
@@ -267,6 +268,22 @@ def from_via(data: Mapping[str, Any], file: Path) -> tuple[list[Recording], list
     return [_recording(name, some) for name, some in rows.items()], problems
 
 
+def read_table(file: Path) -> Any:
+    """What a JSON file holds, packed by gzip or not.
+
+    Raises:
+        MissingFileError, InputError: no such file, or no JSON.
+    """
+    if file.suffix != ".gz":
+        return read_json(file)
+    if not file.is_file():
+        raise MissingFileError(f"{file}: no such file")
+    try:
+        return parse_json(gzip.decompress(file.read_bytes()).decode(), str(file))
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: no JSON packed by gzip ({error})") from None
+
+
 def read_annotations(file: Path) -> tuple[list[Recording], list[Problem]]:
     """Videos of one annotation file of any of the forms.
 
@@ -277,7 +294,7 @@ def read_annotations(file: Path) -> tuple[list[Recording], list[Problem]]:
         return from_csv(file)
     if file.suffix == ".eaf":
         return from_elan(file)
-    data = read_json(file)
+    data = read_table(file)
     if isinstance(data, Mapping) and "metadata" in data and "file" in data:
         return from_via(data, file)
     if isinstance(data, Mapping):

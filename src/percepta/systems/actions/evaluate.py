@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from percepta.contract import Block, Evaluation, Loader
+from percepta.datasets.untrimmed import SPLITS, read_annotations, read_table
+from percepta.errors import InputError
 from percepta.metrics import Metric
 from percepta.metrics import temporal as tm
 from percepta.report import Gallery, Table, Text
@@ -97,6 +101,51 @@ def scored(found: tm.Spans, truth: tm.Spans, thresholds: tuple[float, ...]) -> d
     recall = tm.average_recall(found, truth, 50, thresholds)
     metrics["average recall@50"] = Metric(float(recall.mean()), n=len(truth))
     return metrics
+
+
+def read_truth(file: Path, subset: str = "") -> tm.Spans:
+    """A ground truth as published for ActivityNet or THUMOS-14 (gzip too), or any other that training reads.
+
+    Args:
+        file: the file.
+        subset: which part, such as "validation" or "test"; "": all.
+
+    Raises:
+        InputError: no such subset.
+    """
+    recordings, _ = read_annotations(file)
+    wanted = SPLITS.get(subset.lower(), subset) if subset else ""
+    some = [one for one in recordings if not wanted or one.split == wanted]
+    if not some:
+        there = ", ".join(sorted({one.split or "(none)" for one in recordings}))
+        raise InputError(f"{file}: no videos of the subset {subset!r}; it has {there}; give --subset ''")
+    rows = [
+        (one.name, float(s), float(e), label, 1.0)
+        for one in some
+        for (s, e), label in zip(one.spans, one.labels, strict=True)
+    ]
+    return tm.spans(rows)
+
+
+def read_results(file: Path) -> tm.Spans:
+    """Results in ActivityNet's form: {"results": {video: [{label, segment, score}]}}.
+
+    Raises:
+        InputError: something else; names the video.
+    """
+    data = read_table(file)
+    if not isinstance(data, Mapping) or not isinstance(data.get("results"), Mapping):
+        raise InputError(f'{file}: expected {{"results": {{video: [{{label, segment, score}}]}}}}')
+    rows = []
+    for name, entries in data["results"].items():
+        for one in entries:
+            try:
+                start, end = one["segment"]
+                rows.append((str(name), float(start), float(end), str(one["label"]), float(one["score"])))
+            except (KeyError, TypeError, ValueError):
+                wanted = "a result has label, segment [start, end] and score"
+                raise InputError(f"{file}: {name}: {wanted}; got {one!r}") from None
+    return tm.spans(rows)
 
 
 def _whole(videos: list[tuple[str, float]], truth: tm.Spans, thresholds: tuple[float, ...]) -> float:

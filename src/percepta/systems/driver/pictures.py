@@ -1,8 +1,8 @@
 """What a driver does in one picture: the last blocks of EfficientNet-Lite0, trained on maps that are made once.
 
-Stem and first blocks stay as they are, so that their maps (40 channels at an eighth of the picture) are made once for some
-versions of every picture: cut a little differently, brighter, darker, of other colours. The rest is trained on them with
-mixed pairs.
+Stem and first blocks stay as they are, so that their maps (40 channels at an eighth of the picture) are made once for
+some versions of every picture: cut a little differently, brighter, darker, of other colours. The rest is trained on
+them with mixed pairs.
 """
 
 from __future__ import annotations
