@@ -53,7 +53,7 @@ def published(golden: Path, request: pytest.FixtureRequest) -> tuple[Any, ...]:
     samples = []
     for name in ("video0", "video1"):
         about, place = facts["videos"][name], facts["dataset"]
-        timing = Timing(float(about["fps"]), place["feat_stride"], place["num_frames"])
+        timing = Timing(float(about["fps"]), float(place["feat_stride"]), float(place["num_frames"]))
         features, scale, shift = timed(io[f"in.{name}"].float().T / 32, timing, config)
         spans = np.array([one["segment"] for one in about["annotations"]], np.float64)
         one_class = len(config.labels) == 1
@@ -146,7 +146,7 @@ def tiny_system() -> Actions:
 @settings(max_examples=10, deadline=None)
 @given(st.integers(1, 90))
 def test_more_padding_changes_nothing(length: int) -> None:
-    """The padding of `padded_length` is enough, whatever the length: also of videos shorter than the coarsest stride."""
+    """The padding of `padded_length` is enough, also for videos that are shorter than the coarsest stride."""
     torch.manual_seed(1)
     model = build(replace(TINY, max_length=128)).eval()
     x = torch.randn(TINY.channels, length)

@@ -73,7 +73,7 @@ class Config:
     """Blocks before the first level."""
     positions: int = 0
     """For how many places positions are added to the features; 0: for none."""
-    ranges: tuple[tuple[float, float], ...] = ((0, 4), (4, 8), (8, 16), (16, 32), (32, 10_000))
+    ranges: tuple[tuple[float, float], ...] = ((0.0, 4.0), (4.0, 8.0), (8.0, 16.0), (16.0, 32.0), (32.0, 10_000.0))
     """Which distances to the farther border each level learns, in feature vectors."""
     radius: float = 1.5
     """Places this many strides around a segment's centre learn it."""
@@ -99,12 +99,8 @@ class Config:
     """How doubles are suppressed."""
     iou_thresholds: tuple[float, ...] = (0.3, 0.4, 0.5, 0.6, 0.7)
     """Overlaps at which the mean average precision is taken."""
-    extra_level: bool = False
-    """Whether the per-frame classifier of `levels.py` is evaluated beside (needs training features)."""
     shuffled: bool = False
     """Whether classes are shuffled in training: a level that a network reaches without seeing anything."""
-    fold: int = 0
-    """Which part of the groups and people is kept out of training."""
     train: TrainConfig = field(default_factory=TrainConfig)
     """How it is trained."""
 
@@ -126,7 +122,7 @@ class Config:
         return 2 ** (len(self.windows) - 1)
 
 
-_PUBLISHED = ((0, 4), (4, 8), (8, 16), (16, 32), (32, 64), (64, 10_000))
+_PUBLISHED = ((0.0, 4.0), (4.0, 8.0), (8.0, 16.0), (16.0, 32.0), (32.0, 64.0), (64.0, 10_000.0))
 _THUMOS = (
     "BaseballPitch", "BasketballDunk", "Billiards", "CleanAndJerk", "CliffDiving", "CricketBowling", "CricketShot",
     "Diving", "FrisbeeCatch", "GolfSwing", "HammerThrow", "HighJump", "JavelinThrow", "LongJump", "PoleVault",
@@ -136,7 +132,7 @@ _THUMOS = (
 PRESETS: dict[str, Config] = {
     "tiny": Config(
         labels=("move right", "move left", "blink"), features="grid", channels=384, frame_height=12, max_length=64,
-        width=32, heads=2, windows=(5, 5, 5, 5), stem=1, ranges=((0, 4), (4, 8), (8, 16), (16, 10_000)),
+        width=32, heads=2, windows=(5, 5, 5, 5), stem=1, ranges=((0.0, 4.0), (4.0, 8.0), (8.0, 16.0), (16.0, 10_000.0)),
         dropout=0.0, drop_path=0.0, input_dropout=0.0, normalizer=20.0,
         train=TrainConfig(steps=150, batch_size=8, lr=3e-3, warmup=10, clip_norm=1.0),
     ),
@@ -147,12 +143,13 @@ PRESETS: dict[str, Config] = {
         ),
     ),
     "thumos": Config(
-        labels=_THUMOS, features="file", channels=2048, fps=30.0, stride=4, window=16, max_length=2304, width=512,
+        labels=_THUMOS, features="file", channels=2048, fps=30.0, stride=4.0, window=16.0, max_length=2304, width=512,
         windows=(19,) * 6, stem=2, ranges=_PUBLISHED, dropout=0.0, input_dropout=0.0,
         train=TrainConfig(steps=3500, batch_size=2, lr=1e-4, weight_decay=0.05, warmup=500, clip_norm=1.0, ema=0.999),
     ),
     "anet": Config(
-        labels=("action",), features="file", channels=512, fps=15.0, stride=16, window=16, max_length=192, resize=True,
+        labels=("action",), features="file", channels=512, fps=15.0, stride=16.0, window=16.0, max_length=192,
+        resize=True,
         width=256, windows=(7, 7, 7, 7, 7, -1), stem=2, positions=192, ranges=_PUBLISHED, dropout=0.0,
         input_dropout=0.0, label_smoothing=0.1, loss_weight=2.0, normalizer=200.0, min_duration=0.001,
         suppression=Suppression(each_class=False, sigma=0.75, voting=0.9, max_segments=100),
