@@ -11,9 +11,7 @@ import percepta
 def main(file: Path, out: Path, model: str = "actions") -> None:
     system = percepta.load(model, system="actions")
     result = system.predict(file)
-    for (start, end), score, label in zip(
-        result.shown.span, result.shown.score, result.shown.label, strict=True
-    ):
+    for (start, end), score, label in zip(result.shown.span, result.shown.score, result.shown.label, strict=True):
         print(f"{start:7.1f} to {end:7.1f} s: {result.labels[label]} {score:.0%}")
     print(result.save(out / f"{file.stem}.png"))
 

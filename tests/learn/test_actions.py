@@ -29,9 +29,7 @@ def test_borders_beat_single_vectors(tmp_path: Path) -> None:
     for i in range(len(samples)):
         one = samples[(0, i)]
         found += rows(one.name, simple.segments(one), config.labels)
-        truth += [
-            (one.name, s, e, config.labels[k], 1.0) for (s, e), k in zip(one.spans_s, one.labels, strict=True)
-        ]
+        truth += [(one.name, s, e, config.labels[k], 1.0) for (s, e), k in zip(one.spans_s, one.labels, strict=True)]
     table = tm.mean_average_precision(tm.spans(found), tm.spans(truth), config.iou_thresholds)
     level = float(np.mean(list(table.values())))
     ours = evaluate(find_task("actions"), system.model, samples, 8).metrics["average mAP"].value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import Tensor
 
-from percepta.contract import batches
+from percepta.contract import Batch, batches
 from percepta.datasets.untrimmed import Timing
 from percepta.errors import InputError
+from percepta.media.source import answers
 from percepta.systems.actions import PRESETS, Suppression, keys, losses
 from percepta.systems.actions.clips import Bank, Clip, join, rows_of
 from percepta.systems.actions.data import collate, data
@@ -28,6 +30,7 @@ from percepta.systems.actions.features import Rows, Sample, assemble, timed
 from percepta.systems.actions.model import ActionsNetwork, build, pad, padded_length
 from percepta.systems.actions.predict import Actions, Result
 from percepta.systems.actions.suppress import Segments, fused, joined, overlaps, suppressed
+from percepta.train import Evaluator
 
 TINY = PRESETS["tiny"]
 
@@ -140,7 +143,8 @@ def test_fusion_with_an_external_classifier(golden: Path) -> None:
 
 def tiny_system() -> Actions:
     torch.manual_seed(0)
-    return Actions(TINY, build(TINY).eval(), "", None, None)  # type: ignore[arg-type]
+    model = build(TINY).eval()
+    return Actions(TINY, model, "", Evaluator("actions", TINY, model), answers)
 
 
 @settings(max_examples=10, deadline=None)
@@ -253,11 +257,17 @@ def test_a_perfect_network_scores_one() -> None:
 
     model = Knows(TINY).eval()
 
-    def loader() -> Any:
-        for batch in batches(samples, 4):
-            model.spans, model.labels = batch["spans"], batch["labels"]
-            yield batch
+    class Loader:
+        """Batches whose answers the network is told."""
 
-    found = evaluate(model, loader())
+        def __iter__(self) -> Iterator[Batch]:
+            for batch in batches(samples, 4):
+                model.spans, model.labels = batch["spans"], batch["labels"]
+                yield batch
+
+        def __len__(self) -> int:
+            return 2
+
+    found = evaluate(model, Loader())
     assert found.metrics["average mAP"].value > 0.99
     assert found.metrics["average mAP"].baselines["whole video"] < 0.3

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+Real = int | float
 ACTIVITYNET = tuple(float(x) for x in np.linspace(0.5, 0.95, 10))
 THUMOS = (0.3, 0.4, 0.5, 0.6, 0.7)
 
@@ -48,7 +49,7 @@ class Spans:
         return self.only([name not in videos for name in self.video])
 
 
-def spans(rows: Sequence[tuple[str, float, float, str, float]]) -> Spans:
+def spans(rows: Sequence[tuple[str, Real, Real, str, Real]]) -> Spans:
     """From rows (video, start_s, end_s, label, score)."""
     table = np.array([row[1:3] for row in rows], np.float64).reshape(-1, 2)
     scores = np.array([row[4] for row in rows], np.float64)
