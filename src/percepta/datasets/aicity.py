@@ -17,6 +17,7 @@ import csv
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -169,7 +170,7 @@ def overlapping(spans: Iterable[Span]) -> list[tuple[Span, Span]]:
     found = []
     for some in by_video.values():
         some.sort(key=lambda one: (one.start_s, one.end_s))
-        found += [(a, b) for a, b in zip(some, some[1:], strict=False) if b.start_s < a.end_s]
+        found += [(a, b) for a, b in pairwise(some) if b.start_s < a.end_s]
     return found
 
 

@@ -31,8 +31,8 @@ def demo(load: Callable[[str], Actions]) -> list[Block]:
     rows = [[system.config.labels[k], f"{s:.1f}", f"{e:.1f}", f"{p:.2f}"] for (s, e), p, k in _rows(result)]
     return [
         Text(
-            f"A made film of {result.duration_s:.0f} s, seen in {took:.1f} s. None of the actions that `small` knows is "
-            f"in it, and {len(spans)} that it does not know: what it finds here, it finds by mistake."
+            f"A made film of {result.duration_s:.0f} s, seen in {took:.1f} s. None of the actions that `small` knows "
+            f"is in it, and {len(spans)} that it does not know: what it finds here, it finds by mistake."
         ),
         Gallery([(Image.fromarray(strip), "every twentieth frame"), (result.draw(), result.text)]),
         Table(["action", "start, s", "end, s", "score"], rows),
