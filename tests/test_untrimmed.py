@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from percepta.datasets import layouts, untrimmed
+from percepta.datasets import feature_files, layouts, untrimmed
 from percepta.datasets.untrimmed import Untrimmed
 from percepta.errors import InputError
 
@@ -62,10 +62,10 @@ def test_features_are_tables_of_numbers(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", table)
     np.savez(tmp_path / "b.npz", feats=table)
     for name in ("a.npy", "b.npz"):
-        np.testing.assert_allclose(untrimmed.read_features(tmp_path / name), table)
+        np.testing.assert_allclose(feature_files.read_features(tmp_path / name), table)
     np.save(tmp_path / "c.npy", np.array(["x"]))
     with pytest.raises(InputError, match="table"):
-        untrimmed.read_features(tmp_path / "c.npy")
+        feature_files.read_features(tmp_path / "c.npy")
 
 
 def test_the_published_files_are_read(shared_data: Path) -> None:

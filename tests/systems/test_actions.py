@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from percepta.contract import Batch, batches
-from percepta.datasets.untrimmed import Timing
+from percepta.datasets.feature_files import Timing
 from percepta.errors import InputError
 from percepta.media.source import answers
 from percepta.systems.actions import PRESETS, Suppression, keys, losses

@@ -8,17 +8,20 @@ border. Who is in one split is in no other. Everything follows from the seed.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
+from PIL import Image
 
 from percepta.contract import Progress
 from percepta.datasets import layouts
 from percepta.datasets.action_clips import ActionClips, backgrounds
 from percepta.errors import InputError
+from percepta.files import write_atomically
 from percepta.formats import read_json
 from percepta.systems.actions.features import Rows, joined_rows, look_at, save
 from percepta.systems.actions.model import ActionsNetwork
@@ -188,8 +191,6 @@ def rows_of(bank: Bank, video: Joined) -> Rows:
 
 def fitted(frames: UInt8[np.ndarray, "n h w 3"]) -> UInt8[np.ndarray, "n 96 128 3"]:
     """Frames at 128 × 96; square ones get their border repeated at both sides."""
-    from PIL import Image
-
     out = []
     for frame in frames:
         height, width = frame.shape[:2]
@@ -244,11 +245,6 @@ def write_bank(
     Returns:
         (clips, frames).
     """
-    import json
-    from dataclasses import asdict
-
-    from percepta.files import write_atomically
-
     out.mkdir(parents=True, exist_ok=True)
     found = sources(roots)
     for i, (clip, frames) in enumerate(found):

@@ -20,7 +20,8 @@ from torch.nn import functional
 
 from percepta.contract import Batch, Key
 from percepta.datasets import layouts
-from percepta.datasets.untrimmed import Recording, Timing, Untrimmed
+from percepta.datasets.feature_files import Timing
+from percepta.datasets.untrimmed import Recording, Untrimmed
 from percepta.errors import InputError
 from percepta.systems.actions import Config, world
 from percepta.systems.actions.clips import Bank, is_bank, join, read_bank, rows_of

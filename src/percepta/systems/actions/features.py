@@ -8,6 +8,7 @@ in files named by the content of the video, the encoder's weights and the sampli
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from percepta.contract import Progress
-from percepta.datasets.untrimmed import Timing
+from percepta.datasets.feature_files import Timing
 from percepta.errors import InputError
 from percepta.files import check_regular, write_atomically
 from percepta.media import video
@@ -187,8 +188,6 @@ def of_video(
 
 def save(path: Path, rows: Rows, duration_s: float) -> None:
     """Writes rows in 16 bits."""
-    import io
-
     data = io.BytesIO()
     np.savez_compressed(
         data, look=rows.look.astype(np.float16), thumb=rows.thumb.astype(np.float16), duration_s=np.float64(duration_s)

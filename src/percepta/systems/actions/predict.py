@@ -15,7 +15,7 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
 
 from percepta.contract import Evaluate, OpenStream, Progress, described, weights_hash
-from percepta.datasets.untrimmed import Timing, read_features
+from percepta.datasets.feature_files import Timing, read_features
 from percepta.errors import InputError
 from percepta.files import write_atomically
 from percepta.media.draw import colours, png, write_picture
