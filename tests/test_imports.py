@@ -41,7 +41,7 @@ CEILINGS: dict[str, tuple[int, int, str]] = {
     "actions": (
         20,
         2800,
-        "a video is read and seen by EfficientNet, features of others too, then network and suppression",
+        "videos are read and seen by EfficientNet; features of others; network, suppression",
     ),
     "aesthetics": (25, 3000, "an album reads ratings and profiles, keeps a cache of features and gives reasons"),
     "hashing": (21, 3050, "pictures, videos and sentences in three image-text spaces: align, CLIP, synthetic"),

@@ -59,7 +59,13 @@ def collate(samples: list[Sample], config: Config, *, fixed: bool) -> Batch:
 
 
 def cut(one: Sample, length: int, rng: np.random.Generator) -> Sample:
-    """At most `length` vectors of a sample, with at least one span in it where it has any."""
+    """At most `length` vectors of a sample, with at least one span in it where it has any.
+
+    Args:
+        one: the sample.
+        length: in feature vectors.
+        rng: of the place.
+    """
     n = one.features.shape[1]
     if n <= length:
         return one

@@ -70,7 +70,13 @@ def evaluate(model: ActionsNetwork, loader: Loader, *, examples: int = 0) -> Eva
 
 
 def rows(name: str, found: Segments, labels: tuple[str, ...]) -> list[tuple[str, float, float, str, float]]:
-    """Segments of a video as rows of `metrics.temporal.spans`."""
+    """Segments of a video as rows of `metrics.temporal.spans`.
+
+    Args:
+        name: of the video.
+        found: its segments, seconds.
+        labels: names of the classes.
+    """
     return [
         (name, float(s), float(e), labels[k], float(score))
         for (s, e), score, k in zip(found.span, found.score, found.label, strict=True)

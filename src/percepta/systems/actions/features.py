@@ -187,7 +187,13 @@ def of_video(
 
 
 def save(path: Path, rows: Rows, duration_s: float) -> None:
-    """Writes rows in 16 bits."""
+    """Writes rows in 16 bits.
+
+    Args:
+        path: the .npz file.
+        rows: of all frames.
+        duration_s: of the video.
+    """
     data = io.BytesIO()
     np.savez_compressed(
         data, look=rows.look.astype(np.float16), thumb=rows.thumb.astype(np.float16), duration_s=np.float64(duration_s)

@@ -86,7 +86,13 @@ def overlaps(a: Float[np.ndarray, "n 2"], b: Float[np.ndarray, "m 2"]) -> Float[
 
 
 def voted(span: Float[np.ndarray, "n 2"], found: Segments, threshold: float) -> Float[np.ndarray, "n 2"]:
-    """Each span as the mean of the candidates that overlap it by the threshold, weighted by score x overlap."""
+    """Each span as the mean of the candidates that overlap it by the threshold, weighted by score x overlap.
+
+    Args:
+        span: what was kept.
+        found: the candidates.
+        threshold: least overlap.
+    """
     overlap = overlaps(span, found.span)
     weight = (overlap >= threshold) * overlap * found.score[None]
     total = weight.sum(1, keepdims=True)

@@ -36,7 +36,13 @@ class Lengths:
 
     @classmethod
     def usual(cls, classes: int, seconds: float = 12.0, deviation: float = 0.6) -> Lengths:
-        """The same for every class."""
+        """The same for every class.
+
+        Args:
+            classes: how many, normal driving among them.
+            seconds: the usual length.
+            deviation: of its logarithm.
+        """
         return cls(np.full(classes, np.log(seconds)), np.full(classes, deviation))
 
     def log_prior(self, label: int, seconds: Float[np.ndarray, " d"]) -> Float[np.ndarray, " d"]:

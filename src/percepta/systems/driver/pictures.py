@@ -83,7 +83,13 @@ def varied(pixels: UInt8[np.ndarray, "n h w 3"], version: int, seed: int = 0) ->
 
 @torch.inference_mode()
 def maps(net: PictureNet, pixels: UInt8[np.ndarray, "n h w 3"], version: int) -> Float16[np.ndarray, "n 40 16 20"]:
-    """`early` of one version of all pictures, in 16 bits."""
+    """`early` of one version of all pictures, in 16 bits.
+
+    Args:
+        net: in eval mode.
+        pixels: RGB.
+        version: see `varied`.
+    """
     image = varied(pixels, version)
     return np.concatenate([net.early(part).half().numpy() for part in image.split(32)])
 
