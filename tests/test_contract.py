@@ -85,6 +85,7 @@ def crossing() -> tuple[Any, ...]:
 
 
 INPUTS: dict[str, Callable[[Any], tuple[Any, ...]]] = {
+    "actions": lambda system: (crossing()[0],),
     "aesthetics": lambda system: (disc(),),
     "forecast": lambda system: (driven(),),
     "online3d": lambda system: (scanned(),),

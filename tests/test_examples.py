@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 import percepta
+from percepta import weights
 from percepta.__main__ import main
-from percepta.media import samples
+from percepta.media import samples, video
 from percepta.report import Gallery
 from percepta.systems import TABLE
 
@@ -79,6 +80,13 @@ def test_forecast(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "yard.csv").write_text(f"time,id,x,y\n{rows}\n")
     example("forecast").main(tmp_path / "yard.csv", tmp_path / "out")
     assert capsys.readouterr().out.count("probability") == 2 and (tmp_path / "out" / "yard.json").is_file()
+
+
+@pytest.mark.skipif("actions-small" not in weights.TABLE, reason="the weights of actions do not ship yet")
+def test_actions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frames = [np.full((48, 64, 3), 10 * i % 250, np.uint8) for i in range(40)]
+    example("actions").main(video.write(tmp_path / "film.mp4", frames, 8), tmp_path / "out")
+    assert (tmp_path / "out" / "film.srt").is_file() and "film.png" in capsys.readouterr().out
 
 
 def test_distill(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast, runtime_checkable
 
 from percepta.datasets import (
     acdc,
+    action_clips,
     album,
     camvid,
     captioned,
@@ -59,6 +60,7 @@ from percepta.datasets import (
     street_folder,
     traffic,
     tum_rgbd,
+    untrimmed,
     video_folder,
     voc,
     youtube_vos,
@@ -82,10 +84,10 @@ class DataSet(Protocol):
 
 # In the order in which they are tried: a set with a layout of its own comes before those that any folder might be.
 SETS: tuple[Any, ...] = (
-    refcoco, msrvtt, msvd, didemo, para, flickr_aes, oasis, plane_annotations, scannet, scannet_frames, scenenn,
-    seven_scenes, tum_rgbd, euroc, kitti_odometry, stray_scanner, colmap, cifar, youtube_vos, lvos, mose, davis,
+    action_clips, refcoco, msrvtt, msvd, didemo, para, flickr_aes, oasis, plane_annotations, scannet, scannet_frames,
+    scenenn, seven_scenes, tum_rgbd, euroc, kitti_odometry, stray_scanner, colmap, cifar, youtube_vos, lvos, mose, davis,
     video_folder, coco_small, coco, voc, ccp, foregrounds, flickr8k, captioned, folder, posed, posed_folder,
-    class_folder, album, nasbench, *traffic.SETS, footage, dark_zurich, acdc, cityscapes, idd_lite, camvid,
+    class_folder, album, nasbench, *traffic.SETS, untrimmed, footage, dark_zurich, acdc, cityscapes, idd_lite, camvid,
     street_folder,
 )  # fmt: skip
 

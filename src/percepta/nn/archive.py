@@ -27,7 +27,7 @@ def read_archive(path: Path) -> dict[str, Tensor]:
 
     Nothing in the file is run: pickles are read with `weights_only`, and of a TorchScript archive, which is a program,
     only the tensors, by an unpickler that knows nothing but containers and tensors. Dictionaries around the state
-    ("state_dict", "model", "network", "weights") are opened.
+    ("state_dict_ema", "state_dict", "model", "network", "weights") are opened.
 
     Raises:
         MissingFileError: there is no such file.
@@ -87,7 +87,7 @@ def _plain(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
 
 def state_of(content: object, source: str = "the checkpoint") -> dict[str, Tensor]:
     """The state inside what a training script saved, without "state_dict", "model" and the like around it."""
-    for wrapper in ("state_dict", "model", "network", "weights"):
+    for wrapper in ("state_dict_ema", "state_dict", "model", "network", "weights"):
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
     if not isinstance(content, Mapping):
