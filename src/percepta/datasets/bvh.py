@@ -36,7 +36,9 @@ def parse(text: str, name: str) -> Mocap:
         raise InputError(f"{name}: after MOTION come Frames:, Frame Time: and rows of numbers ({reason})") from None
     width = sum(len(x) for x in channels)
     if rows.ndim != 2 or rows.shape != (count, width) or not np.isfinite(rows).all():
-        raise InputError(f"{name}: expected {count} rows of {width} finite numbers, got {' × '.join(map(str, rows.shape))}")
+        raise InputError(
+            f"{name}: expected {count} rows of {width} finite numbers, got {' × '.join(map(str, rows.shape))}"
+        )
     if not (math.isfinite(frame_s) and frame_s > 0):
         raise InputError(f"{name}: Frame Time has to be above 0 seconds, got {frame_s}")
     local = np.tile(np.eye(3), (count, len(names), 1, 1))

@@ -53,7 +53,9 @@ def parse(text: str, name: str) -> Mocap:
         table = json.loads(text)
         frames = np.array(table["Frames"], float)
     except (ValueError, KeyError, TypeError) as reason:
-        raise InputError(f'{name}: a DeepMimic motion is JSON with "Frames" of {COLUMNS} numbers each ({reason})') from None
+        raise InputError(
+            f'{name}: a DeepMimic motion is JSON with "Frames" of {COLUMNS} numbers each ({reason})'
+        ) from None
     if frames.ndim != 2 or frames.shape[1] != COLUMNS or not np.isfinite(frames).all() or not len(frames):
         shape = " × ".join(map(str, frames.shape))
         raise InputError(f"{name}: frames of the DeepMimic humanoid have {COLUMNS} finite numbers, got {shape}")

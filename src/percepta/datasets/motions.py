@@ -28,7 +28,9 @@ def parse(text: str, name: str) -> Mocap:
         return bvh.parse(text, name)
     if text.lstrip()[:1] == "{":
         return deepmimic.parse(text, name)
-    raise InputError(f"{name}: a motion is a BVH file (begins with HIERARCHY) or a DeepMimic one (JSON); this is neither")
+    raise InputError(
+        f"{name}: a motion is a BVH file (begins with HIERARCHY) or a DeepMimic one (JSON); this is neither"
+    )
 
 
 def read(path: Path | str) -> Mocap:

@@ -421,7 +421,12 @@ def _arm(shape: Shape, joints: np.ndarray, side: str, detail: int) -> list[_Tube
     side_axis = np.cross(_X, flip * _DOWN)
     for t in np.linspace(0.04, 0.98, 6 * detail):
         r = np.sin(np.pi * t**0.8) ** 0.6
-        hand.ring(wrist + flip * _DOWN * 0.185 * s * (t - 0.06), 0.042 * s * r * _X, 0.017 * s * r * side_axis, {chain[3]: 1.0})
+        hand.ring(
+            wrist + flip * _DOWN * 0.185 * s * (t - 0.06),
+            0.042 * s * r * _X,
+            0.017 * s * r * side_axis,
+            {chain[3]: 1.0},
+        )
     return [tube, hand]
 
 
@@ -449,9 +454,19 @@ def _capsules(shape: Shape, joints: np.ndarray) -> tuple[tuple[int, np.ndarray, 
     out: list[tuple[int, np.ndarray, np.ndarray, float, float]] = []
     hip, chest, neck = joints[J["left_thigh"]], joints[J["chest"]], joints[J["neck"]]
     for sign in (1, -1):
-        out.append((0, _at(0, sign * 0.052 * g, hip[2] - 0.06 * s), _at(0, sign * 0.05 * g, joints[1, 2]), 0.118 * g, 0.103 * g))
+        out.append(
+            (
+                0,
+                _at(0, sign * 0.052 * g, hip[2] - 0.06 * s),
+                _at(0, sign * 0.05 * g, joints[1, 2]),
+                0.118 * g,
+                0.103 * g,
+            )
+        )
         out.append((1, _at(0, sign * 0.05 * g, joints[1, 2]), _at(0, sign * 0.045 * g, chest[2]), 0.1 * g, 0.1 * g))
-        out.append((2, _at(0, sign * 0.05 * g, chest[2]), _at(0, sign * 0.06 * g, neck[2] - 0.1 * s), 0.1 * g, 0.112 * g))
+        out.append(
+            (2, _at(0, sign * 0.05 * g, chest[2]), _at(0, sign * 0.06 * g, neck[2] - 0.1 * s), 0.1 * g, 0.112 * g)
+        )
     for side in ("left", "right"):
         flip = np.array([1, 1 if side == "left" else -1, 1])
         at = {name: joints[J[f"{side}_{name}"]] for name in ("upper_arm", "forearm", "hand", "thigh", "shin", "foot")}
@@ -460,7 +475,15 @@ def _capsules(shape: Shape, joints: np.ndarray) -> tuple[tuple[int, np.ndarray, 
         out.append((J[f"{side}_hand"], at["hand"], at["hand"] + flip * _DOWN * 0.15 * s, 0.033 * s, 0.03 * s))
         out.append((J[f"{side}_thigh"], at["thigh"], at["shin"], 0.093 * g, 0.058 * g))
         out.append((J[f"{side}_shin"], at["shin"], at["foot"], 0.059 * g, 0.04 * g))
-        out.append((J[f"{side}_foot"], at["foot"] - 0.04 * s * _Z, at["foot"] + np.array([0.15, 0, -0.055]) * s, 0.045 * s, 0.035 * s))
+        out.append(
+            (
+                J[f"{side}_foot"],
+                at["foot"] - 0.04 * s * _Z,
+                at["foot"] + np.array([0.15, 0, -0.055]) * s,
+                0.045 * s,
+                0.035 * s,
+            )
+        )
     return tuple(out)
 
 

@@ -53,7 +53,15 @@ class Garment:
         return np.stack([u, v], -1).reshape(-1, 2)
 
 
-def _grid(body: Body, top: float, bottom: float, start: tuple[float, float], end: tuple[float, float], rows: int, angles: np.ndarray) -> np.ndarray:
+def _grid(
+    body: Body,
+    top: float,
+    bottom: float,
+    start: tuple[float, float],
+    end: tuple[float, float],
+    rows: int,
+    angles: np.ndarray,
+) -> np.ndarray:
     """Points on ellipses that grow from the upper row to the lower one.
 
     Args:
@@ -236,7 +244,9 @@ def simulate(
     return out
 
 
-def _groups(garment: Garment, fabric: Fabric) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+def _groups(
+    garment: Garment, fabric: Fabric
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
     """Edges in groups without common particles: (first, second, length, stiffness, shares of the correction)."""
     rows, columns = garment.rows, garment.columns - garment.closed
     at = np.arange(garment.rows * garment.columns).reshape(garment.rows, garment.columns)[:, :columns]
@@ -271,7 +281,9 @@ def _groups(garment: Garment, fabric: Fabric) -> list[tuple[np.ndarray, np.ndarr
     return out
 
 
-def _ends(capsules: list[tuple[int, np.ndarray, np.ndarray, float, float]], transforms: np.ndarray) -> tuple[np.ndarray, ...]:
+def _ends(
+    capsules: list[tuple[int, np.ndarray, np.ndarray, float, float]], transforms: np.ndarray
+) -> tuple[np.ndarray, ...]:
     """Starts, ends and radii of capsules in the world."""
     joints = [capsule[0] for capsule in capsules]
     turn, shift = transforms[joints, :3, :3], transforms[joints, :3, 3]

@@ -1,9 +1,9 @@
 """Short films of moving people before a background, by a camera that moves: for naming and finding actions.
 
-    stage = random_stage(seed)
-    person = dressed("tight", random_shape(rng), paint.random_look(rng))
-    film = shoot(motion, person, stage, seed=7, width=160, height=120, fps=15)
-    film.pixels  # uint8 t h w 3;  film.mask  # uint8 t h w
+stage = random_stage(seed)
+person = dressed("tight", random_shape(rng), paint.random_look(rng))
+film = shoot(motion, person, stage, seed=7, width=160, height=120, fps=15)
+film.pixels  # uint8 t h w 3;  film.mask  # uint8 t h w
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ def random_stage(seed: int) -> Stage:
         pattern = paint.PATTERNS[int(rng.integers(4))]
         wall[top : top + h, left : left + w] = paint.cloth(h, w, pattern, first, second, int(rng.integers(2, 8)))  # pyright: ignore[reportArgumentType]
     angle = rng.uniform(0, 2 * np.pi)
-    light = Light((float(np.cos(angle)), float(np.sin(angle)), float(rng.uniform(0.5, 2))), float(rng.uniform(0.4, 0.75)))
+    light = Light(
+        (float(np.cos(angle)), float(np.sin(angle)), float(rng.uniform(0.5, 2))), float(rng.uniform(0.4, 0.75))
+    )
     return Stage(floor, wall, light)
 
 

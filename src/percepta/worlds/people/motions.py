@@ -69,7 +69,9 @@ def joined(motions: Sequence[Motion], *, blend_s: float = 0.35) -> Motion:
         raise InputError("there are no motions to join")
     fps = motions[0].fps
     if any(abs(m.fps - fps) > 1e-3 * fps for m in motions):
-        raise InputError(f"motions of {sorted({round(m.fps, 3) for m in motions})} frames a second; resample them first")
+        raise InputError(
+            f"motions of {sorted({round(m.fps, 3) for m in motions})} frames a second; resample them first"
+        )
     root, rotation = motions[0].root, motions[0].rotation
     for following in motions[1:]:
         before = Motion(root, rotation, fps)
@@ -79,7 +81,10 @@ def joined(motions: Sequence[Motion], *, blend_s: float = 0.35) -> Motion:
         moved = replace(moved, root=moved.root + (before.root[anchor] - moved.root[0]) * (1, 1, 0))
         t = np.linspace(0, 1, overlap + 2)[1:-1]
         share = t * t * (3 - 2 * t)
-        mixed_root = root[anchor + 1 : anchor + 1 + overlap] * (1 - share[:, None]) + moved.root[1 : 1 + overlap] * share[:, None]
+        mixed_root = (
+            root[anchor + 1 : anchor + 1 + overlap] * (1 - share[:, None])
+            + moved.root[1 : 1 + overlap] * share[:, None]
+        )
         mixed = _mixed(rotation[anchor + 1 : anchor + 1 + overlap], moved.rotation[1 : 1 + overlap], share)
         root = np.concatenate([root[: anchor + 1], mixed_root, moved.root[1 + overlap :]])
         rotation = np.concatenate([rotation[: anchor + 1], mixed, moved.rotation[1 + overlap :]])
@@ -204,7 +209,11 @@ def _on_the_floor(motion: Motion, body: Body) -> Motion:
 
 
 def elbow_and_hand(
-    shoulder: Float[np.ndarray, "t 3"], target: Float[np.ndarray, "t 3"], upper_m: float, lower_m: float, pole: Float[np.ndarray, "t 3"]
+    shoulder: Float[np.ndarray, "t 3"],
+    target: Float[np.ndarray, "t 3"],
+    upper_m: float,
+    lower_m: float,
+    pole: Float[np.ndarray, "t 3"],
 ) -> tuple[Float64[np.ndarray, "t 3"], Float64[np.ndarray, "t 3"]]:
     """Where elbow and wrist are when an arm reaches for a point (two bones, law of cosines).
 

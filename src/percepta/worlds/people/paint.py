@@ -84,7 +84,9 @@ def cloth(
     return np.clip(base * weave[..., None], 0, 255).astype(np.uint8)
 
 
-def words(height: int, width: int, text: str, ink: Colour) -> tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "h w"]]:
+def words(
+    height: int, width: int, text: str, ink: Colour
+) -> tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "h w"]]:
     """A line of small print that fills a rectangle: its colours and where the ink is, 0..1.
 
     Args:

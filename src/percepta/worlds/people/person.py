@@ -93,7 +93,9 @@ class Person:
         return render(vertices, self.mesh, self.atlas, camera, world_from_camera, light=light, samples=samples)
 
 
-def dressed(outfit: Outfit = "tight", shape: Shape | None = None, look: paint.Look | None = None, *, length: float = 0.55) -> Person:
+def dressed(
+    outfit: Outfit = "tight", shape: Shape | None = None, look: paint.Look | None = None, *, length: float = 0.55
+) -> Person:
     """A person in an outfit.
 
     Args:

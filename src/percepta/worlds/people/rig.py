@@ -103,7 +103,9 @@ def read_rig(path: Path | str) -> Rig:
         sides = [_axis(table[name]) for name in ("forward", "left", "up")]
         metres, height = float(table["metres"]), float(table["pelvis_height"])
     except (OSError, ValueError, KeyError, TypeError, IndexError) as reason:
-        raise InputError(f"{path}: a rig is JSON with forward, left, up, metres, pelvis_height and joints ({reason!r})") from None
+        raise InputError(
+            f"{path}: a rig is JSON with forward, left, up, metres, pelvis_height and joints ({reason!r})"
+        ) from None
     unknown = sorted(set(joints) - set(JOINTS))
     if unknown:
         raise InputError(f"{path}: unknown joints {', '.join(unknown)}; ours are {', '.join(JOINTS)}")
@@ -159,7 +161,9 @@ def retarget(mocap: Mocap, body: Body | None = None, rig: Rig | None = None) -> 
     place = {name: i for i, name in enumerate(mocap.joints)}
     missing = sorted({theirs for theirs, _, _ in rig.joints.values()} - set(place))
     if missing:
-        raise InputError(f"{mocap.name}: the rig names joints that are not there: {', '.join(missing)}; give another rig file")
+        raise InputError(
+            f"{mocap.name}: the rig names joints that are not there: {', '.join(missing)}; give another rig file"
+        )
     world = np.array([rig.forward, rig.left, rig.up], float)
     known: dict[int, np.ndarray] = {}
     for name, (theirs, first, second) in rig.joints.items():
