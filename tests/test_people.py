@@ -15,7 +15,7 @@ from percepta.datasets import bvh, deepmimic, motions
 from percepta.errors import InputError
 from percepta.geometry.camera import Intrinsics
 from percepta.worlds.people import motions as made
-from percepta.worlds.people.body import JOINTS, J, Motion, Shape, make_body, skin
+from percepta.geometry.body import JOINTS, J, Motion, Shape, make_body, skin
 from percepta.worlds.people.cabin import ACTIVITIES, VIEWS, make_drive
 from percepta.worlds.people.cloth import simulate, skirt
 from percepta.worlds.people.film import random_stage, shoot

@@ -3,7 +3,7 @@
 What there is (x forward, y left, z up; metres; RGB pictures with pixel centres at integers; everything follows from its
 arguments and seeds):
 
-    body.py      make_body(Shape(height_m=1.8)) -> Body; Motion(root, rotation, fps): poses of 19 joints; skinning
+    geometry/body.py  make_body(Shape(height_m=1.8)) -> Body; Motion(root, rotation, fps): poses of 19 joints; skinning
     rig.py       retarget(mocap, body) -> Motion, for the recordings that `datasets.motions.clips(root)` gives (BVH,
                  DeepMimic); read_rig("mine.json") for other rigs
     motions.py   CLASSES and action_of(mocap): 16 named body actions; looped, joined; made("walk", 3.0): without recordings

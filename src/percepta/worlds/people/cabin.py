@@ -22,7 +22,7 @@ from percepta.errors import InputError
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics
 from percepta.worlds.people import paint
-from percepta.worlds.people.body import JOINTS, Body, J, Motion, random_shape
+from percepta.geometry.body import JOINTS, Body, J, Motion, random_shape
 from percepta.worlds.people.film import Stage, random_stage
 from percepta.worlds.people.mesh import Atlas, Mesh, joined, render
 from percepta.worlds.people.motions import aim, reach

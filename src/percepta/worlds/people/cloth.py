@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float64, Int64
 
-from percepta.worlds.people.body import JOINTS, Body, J, Motion, grid_faces, skin
+from percepta.geometry.body import JOINTS, Body, J, Motion, grid_faces, skin
 
 GRAVITY = np.array([0.0, 0.0, -9.81])
 

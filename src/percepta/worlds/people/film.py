@@ -17,7 +17,7 @@ from jaxtyping import Float, Float32, Float64, UInt8
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics, rays
 from percepta.worlds.people import paint
-from percepta.worlds.people.body import Motion
+from percepta.geometry.body import Motion
 from percepta.worlds.people.mesh import Atlas, Light
 from percepta.worlds.people.person import Person
 

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int64, UInt8
 
 from percepta.geometry.camera import Intrinsics
-from percepta.worlds.people.body import vertex_normals
+from percepta.geometry.body import vertex_normals
 
 _STEPS = 2.0**30  # of inverse depth; the triangle's number takes the lower bits
 _BITS = 20

@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from percepta.datasets.mocap import Mocap
 from percepta.errors import InputError
-from percepta.worlds.people.body import JOINTS, PARENTS, Body, J, Motion, heading, make_body
+from percepta.geometry.body import JOINTS, PARENTS, Body, J, Motion, heading, make_body
 from percepta.worlds.people.rig import grounded
 
 CLASSES: dict[str, tuple[str, ...]] = {

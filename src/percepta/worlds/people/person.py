@@ -14,7 +14,7 @@ from percepta.errors import InputError
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics
 from percepta.worlds.people import paint
-from percepta.worlds.people.body import PARTS, Body, Motion, Shape, make_body
+from percepta.geometry.body import PARTS, Body, Motion, Shape, make_body
 from percepta.worlds.people.cloth import Fabric, Garment, coat, simulate, skirt, sleeve
 from percepta.worlds.people.mesh import Atlas, Light, Mesh, Picture, joined, render
 

@@ -24,7 +24,7 @@ from scipy.spatial.transform import Rotation
 
 from percepta.datasets.mocap import Mocap
 from percepta.errors import InputError
-from percepta.worlds.people.body import JOINTS, PARENTS, Body, J, Motion, make_body
+from percepta.geometry.body import JOINTS, PARENTS, Body, J, Motion, make_body
 
 Axis = tuple[float, float, float]
 _AXES: dict[str, Axis] = {
