@@ -28,7 +28,8 @@ from percepta.geometry.body import JOINTS, PARENTS, Body, J, Motion, make_body
 
 Axis = tuple[float, float, float]
 _AXES: dict[str, Axis] = {
-    "+x": (1, 0, 0), "-x": (-1, 0, 0), "+y": (0, 1, 0), "-y": (0, -1, 0), "+z": (0, 0, 1), "-z": (0, 0, -1),
+    "+x": (1.0, 0.0, 0.0), "-x": (-1.0, 0.0, 0.0), "+y": (0.0, 1.0, 0.0), "-y": (0.0, -1.0, 0.0),
+    "+z": (0.0, 0.0, 1.0), "-z": (0.0, 0.0, -1.0),
 }  # fmt: skip
 
 
@@ -65,7 +66,7 @@ def _table(rows: Mapping[str, str]) -> dict[str, tuple[str, Axis, Axis]]:
 _BALL = (0.75, 0.0, 0.66)
 _OVER = (-0.66, 0.0, 0.75)
 BANDAI = Rig(
-    forward=(0, 0, 1), left=(1, 0, 0), up=(0, 1, 0), metres=0.01, pelvis_height=92.5,
+    forward=_AXES["+z"], left=_AXES["+x"], up=_AXES["+y"], metres=0.01, pelvis_height=92.5,
     joints=_table({
         "pelvis": "Hips +x +z", "spine": "Spine +x +y", "chest": "Chest +x +y", "neck": "Neck +x +y", "head": "Head +x +y",
         "left_clavicle": "Shoulder_L +x +z", "left_upper_arm": "UpperArm_L +x +z", "left_forearm": "LowerArm_L +x +z",
@@ -78,7 +79,7 @@ BANDAI = Rig(
     },
 )  # fmt: skip
 DEEPMIMIC = Rig(
-    forward=(1, 0, 0), left=(0, 0, -1), up=(0, 1, 0), metres=1.0, pelvis_height=0.90,
+    forward=_AXES["+x"], left=_AXES["-z"], up=_AXES["+y"], metres=1.0, pelvis_height=0.90,
     joints=_table({
         "pelvis": "root +y +x", "chest": "chest +y +x", "head": "neck +y +x",
         "left_upper_arm": "left_shoulder -y +x", "left_forearm": "left_elbow -y +x",
