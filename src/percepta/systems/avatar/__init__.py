@@ -60,15 +60,15 @@ class WorldConfig:
 class Config:
     """Settings of an avatar."""
 
-    nodes: int = 96
+    nodes: int = 128
     """Local radiance fields, spread over the body by farthest points."""
-    sigma_m: float = 0.075
+    sigma_m: float = 0.09
     """Width of a node's weight exp(-d²/2σ²), metres."""
     floor: float = 0.05
     """What is taken off that weight; a node's sphere ends where nothing is left."""
     near_nodes: int = 4
     """At most so many nodes are blended at a point."""
-    frequencies: int = 5
+    frequencies: int = 6
     """Of the encoding of local coordinates."""
     view_frequencies: int = 0
     """Of the encoding of the viewing direction; 0: what is seen does not depend on it."""

@@ -68,8 +68,8 @@ class _Act:
     """
 
     hands: Mapping[str, str]
-    lean_deg: tuple[float, float, float] = (0, 0, 0)
-    head_deg: tuple[float, float] = (0, 0)
+    lean_deg: tuple[float | int, ...] = (0, 0, 0)
+    head_deg: tuple[float | int, ...] = (0, 0)
     prop: str = ""
     holds: str = "right"
     beat_hz: float = 0.0
