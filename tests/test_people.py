@@ -13,9 +13,9 @@ from scipy.spatial.transform import Rotation
 
 from percepta.datasets import bvh, deepmimic, motions
 from percepta.errors import InputError
+from percepta.geometry.body import JOINTS, J, Motion, Shape, make_body, skin
 from percepta.geometry.camera import Intrinsics
 from percepta.worlds.people import motions as made
-from percepta.geometry.body import JOINTS, J, Motion, Shape, make_body, skin
 from percepta.worlds.people.cabin import ACTIVITIES, VIEWS, make_drive
 from percepta.worlds.people.cloth import simulate, skirt
 from percepta.worlds.people.film import random_stage, shoot
@@ -186,7 +186,7 @@ def test_cloth_is_repeatable_hangs_together_and_stays_outside() -> None:
 
 def test_the_rasteriser_equals_casting_rays() -> None:
     rng = np.random.default_rng(0)
-    corners = rng.uniform(-1, 1, (12, 3)) + (0, 0, 3)
+    corners = rng.uniform(-1, 1, (12, 3)) + np.array([0, 0, 3])
     faces = np.arange(12).reshape(4, 3)
     mesh = Mesh(faces, np.tile([[0.5, 0.5]], (12, 1)), np.arange(4), np.arange(1, 5), np.ones(4, bool))
     atlas = Atlas.of([np.full((8, 8, 3), 60 * i, np.uint8) for i in range(4)])

@@ -1,6 +1,7 @@
 """DeepMimic's humanoid clips: JSON with "Loop" ("wrap" or "none") and "Frames", 44 numbers each.
 
-Columns of a frame (quaternions are w x y z, in the parent's coordinates; y points up, x forward, z to the right; metres):
+Columns of a frame (quaternions are w x y z, in the parent's coordinates; y points up, x forward, z to the right;
+metres):
 
     0      seconds that the frame lasts
     1:4    position of the root (between the hips)        4:8    its rotation in the world

@@ -1,7 +1,7 @@
 """Recorded motions from files, folders and archives.
 
-`read` takes a `.bvh` file (`datasets/bvh.py`) or a DeepMimic `.txt` file (`datasets/deepmimic.py`); `clips` takes a folder
-of these or an archive (`.tar.xz`, `.tar.gz`) of them, which is read without unpacking.
+`read` takes a `.bvh` file (`datasets/bvh.py`) or a DeepMimic `.txt` file (`datasets/deepmimic.py`); `clips` takes a
+folder of these or an archive (`.tar.xz`, `.tar.gz`) of them, which is read without unpacking.
 """
 
 from __future__ import annotations

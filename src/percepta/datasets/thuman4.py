@@ -98,8 +98,10 @@ class Capture:
         """
         path = self.root / "motion.npz"
         if not path.is_file():
-            hint = "; smpl_params.npz needs the SMPL-X model, which is not ours to ship: convert it with a rig file, see the docs"
-            raise MissingFileError(f"{path} is not there: it holds the poses{hint if (self.root / 'smpl_params.npz').is_file() else ''}")
+            hint = "; smpl_params.npz needs the SMPL-X model, which is not ours to ship; see the docs"
+            raise MissingFileError(
+                f"{path} is not there: it holds the poses{hint if (self.root / 'smpl_params.npz').is_file() else ''}"
+            )
         return read_motion(path)
 
 
@@ -112,20 +114,26 @@ def read_motion(path: Path) -> Motion:
     with np.load(path, allow_pickle=False) as table:
         names = set(table.files)
         if "root" not in names or not names & {"rotation", "rotation_vector"}:
-            raise InputError(f"{path}: expected root and rotation (or rotation_vector), found {', '.join(sorted(names))}")
+            raise InputError(
+                f"{path}: expected root and rotation (or rotation_vector), found {', '.join(sorted(names))}"
+            )
         root = np.asarray(table["root"], np.float64)
         if "rotation" in names:
             rotation = np.asarray(table["rotation"], np.float64)
         else:
             vector = np.asarray(table["rotation_vector"], np.float64)
             if np.linalg.norm(vector, axis=-1).max(initial=0) > 2 * np.pi + 0.5:
-                raise InputError(f"{path}: rotation_vector is longer than a full turn of 6.28: are these degrees? Give radians")
+                raise InputError(
+                    f"{path}: rotation_vector is longer than a full turn of 6.28: are these degrees? Give radians"
+                )
             rotation = poses.from_vector(vector)
         fps = float(table["fps"]) if "fps" in names else 30.0
     if rotation.ndim != 4 or not np.isfinite(rotation).all() or not np.isfinite(root).all():
         raise InputError(f"{path}: rotation is (t, 19, 3, 3) and finite, got {rotation.shape}")
     if np.abs(np.swapaxes(rotation, -1, -2) @ rotation - np.eye(3)).max() > 1e-3:
-        raise InputError(f"{path}: the rotations are no rotation matrices; give orthonormal ones, or rotation_vector in radians")
+        raise InputError(
+            f"{path}: the rotations are no rotation matrices; give orthonormal ones, or rotation_vector in radians"
+        )
     return Motion(root, rotation, fps, path.parent.name)
 
 
@@ -173,7 +181,9 @@ def read(root: Path | str) -> Capture:
     missing = _missing(root)
     every = sorted(set.union(*seen))
     lacking = {
-        frame: tuple(c.name for c, have in zip(cameras, seen, strict=True) if frame not in have or (c.name, frame) in missing)
+        frame: tuple(
+            c.name for c, have in zip(cameras, seen, strict=True) if frame not in have or (c.name, frame) in missing
+        )
         for frame in every
     }
     left_out = {frame: names for frame, names in lacking.items() if names}

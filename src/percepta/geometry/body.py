@@ -1,8 +1,8 @@
 """An articulated body: 19 joints, a mesh of tubes and ellipsoids, linear blend skinning.
 
-Coordinates of a body: x forward, y to its left, z up; metres. In the rest pose it stands upright, looks along x and holds
-its arms 45 degrees away from its sides. A pose is the position of the pelvis and, for each joint, its rotation in the world
-away from the rest pose; so the identity everywhere is the rest pose.
+Coordinates of a body: x forward, y to its left, z up; metres. In the rest pose it stands upright, looks along x and
+holds its arms 45 degrees away from its sides. A pose is the position of the pelvis and, for each joint, its rotation
+in the world away from the rest pose; so the identity everywhere is the rest pose.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int64
@@ -96,7 +97,7 @@ class Motion:
         count = int(np.floor(self.seconds * fps + 1e-6)) + 1
         return replace(self.at(np.arange(count) / fps), fps=fps, loops=self.loops)
 
-    def moved(self, yaw_rad: float, shift_m: Sequence[float] = (0.0, 0.0)) -> Motion:
+    def moved(self, yaw_rad: float, shift_m: Sequence[float | int] = (0.0, 0.0)) -> Motion:
         """Turned about the vertical axis through the first pose's pelvis, then that pelvis shifted on the floor."""
         turn = Rotation.from_euler("z", yaw_rad).as_matrix()
         first = self.root[0] * (1, 1, 0)
@@ -144,7 +145,8 @@ class Body:
         joints: where the joints are, `19 3`.
         vertices: of the mesh, `v 3`. faces: counter-clockwise seen from outside, `f 3`.
         weights: of the joints on each vertex; rows add up to 1, `v 19`.
-        uv: texture coordinates: u around a part (½ in front; grows to the right as one looks at it), v along it, downwards, `v 2`.
+        uv: texture coordinates: u around a part (½ in front; grows to the right as one looks at it), v along it,
+            downwards, `v 2`.
         part: place in PARTS, `v`.
         capsules: joints whose bones keep cloth away, with (start, end, radius at start, radius at end), rest pose.
     """
@@ -330,9 +332,11 @@ def make_body(shape: Shape | None = None, detail: int = 1) -> Body:
 _X, _Y, _Z = np.eye(3)
 # height between hip (0) and neck (1), half depth, half width, shift forward: metres of an average body
 _TORSO = (
-    (-0.16, 0.055, 0.06, 0.0), (-0.13, 0.095, 0.13, -0.005), (-0.05, 0.118, 0.165, -0.008), (0.06, 0.112, 0.166, -0.003),
+    (-0.16, 0.055, 0.06, 0.0), (-0.13, 0.095, 0.13, -0.005), (-0.05, 0.118, 0.165, -0.008), (0.06, 0.112, 0.166,
+    -0.003),
     (0.16, 0.100, 0.150, 0.004), (0.30, 0.094, 0.138, 0.006), (0.44, 0.100, 0.143, 0.006), (0.60, 0.110, 0.158, 0.004),
-    (0.74, 0.114, 0.170, 0.002), (0.86, 0.100, 0.170, -0.006), (0.94, 0.072, 0.125, -0.008), (1.0, 0.056, 0.064, -0.002),
+    (0.74, 0.114, 0.170, 0.002), (0.86, 0.100, 0.170, -0.006), (0.94, 0.072, 0.125, -0.008), (1.0, 0.056, 0.064,
+    -0.002),
 )  # fmt: skip
 
 
@@ -389,7 +393,7 @@ def _limb(
         front: direction of u = ½.
         rings: of each bone.
     """
-    for bone, (start, end) in enumerate(zip(points[:-1], points[1:], strict=True)):
+    for bone, (start, end) in enumerate(pairwise(points)):
         direction = (end - start) / np.linalg.norm(end - start)
         first = front - (front @ direction) * direction
         first /= np.linalg.norm(first)

@@ -10,7 +10,9 @@ from scipy.ndimage import gaussian_filter
 
 
 def psnr(
-    picture: Float[np.ndarray, "h w c"], truth: Float[np.ndarray, "h w c"], inside: Bool[np.ndarray, "h w"] | None = None
+    picture: Float[np.ndarray, "h w c"],
+    truth: Float[np.ndarray, "h w c"],
+    inside: Bool[np.ndarray, "h w"] | None = None,
 ) -> float:
     """Peak signal-to-noise ratio in dB of values 0..1; infinite where nothing differs, NaN where nothing is inside.
 
@@ -28,9 +30,12 @@ def psnr(
 
 
 def ssim(
-    picture: Float[np.ndarray, "h w c"], truth: Float[np.ndarray, "h w c"], inside: Bool[np.ndarray, "h w"] | None = None
+    picture: Float[np.ndarray, "h w c"],
+    truth: Float[np.ndarray, "h w c"],
+    inside: Bool[np.ndarray, "h w"] | None = None,
 ) -> float:
-    """Structural similarity of values 0..1: Gaussian windows of σ = 1.5 px (11×11), K = .01 and .03, mean over channels.
+    """Structural similarity of values 0..1: Gaussian windows of σ = 1.5 px (11×11), K = .01 and .03, mean over
+    channels.
 
     Args:
         picture: what was made.

@@ -1,10 +1,10 @@
 """Animatable people in loose clothes, from pictures of several cameras (Structured Local Radiance Fields, CVPR 2022).
 
 What the paper does: nodes are spread over a body template; each has a small radiance field of its own in a frame that
-linear blend skinning carries along. What skinning does not explain, clothes that swing, is left to a translation of each
-node and an embedding that changes what its field shows; both are decoded from a latent variable whose prior sees the pose
-(a conditional variational auto-encoder), so that one pose may have several states of the cloth. Rays are sampled only
-inside the nodes' spheres.
+linear blend skinning carries along. What skinning does not explain, clothes that swing, is left to a translation of
+each node and an embedding that changes what its field shows; both are decoded from a latent variable whose prior sees
+the pose (a conditional variational auto-encoder), so that one pose may have several states of the cloth. Rays are
+sampled only inside the nodes' spheres.
 
 Here the prior also sees the last poses and their speed, since cloth depends on its past; the template is our own body
 (`geometry.body`), so that no body model has to be licensed; sizes are such that two processor cores train a person.

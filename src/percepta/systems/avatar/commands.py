@@ -47,12 +47,14 @@ def capture(options: CaptureOptions, screen: Console) -> int:
     person = subject(options.outfit)
     found = {} if options.motions is None else {m.name: m for m in motions.clips(options.motions)}
 
-    def motion(names: tuple[str, ...], otherwise: str, frames: int):  # noqa: ANN202
+    def motion(names: tuple[str, ...], otherwise: str, frames: int):
         if not names:
             return made(otherwise, (frames - 1) / 30, seed=1, body=person.body)
         missing = [name for name in names if name not in found]
         if missing:
-            raise InputError(f"no motion {', '.join(missing)}; there are {', '.join(sorted(found)) or 'none: give --motions'}")
+            raise InputError(
+                f"no motion {', '.join(missing)}; there are {', '.join(sorted(found)) or 'none: give --motions'}"
+            )
         parts = [retarget(found[name], person.body).resampled(30) for name in names]
         whole = looped(joined(parts) if len(parts) > 1 else parts[0], (frames - 1) / 30)
         return whole.part(0, frames)
@@ -63,7 +65,9 @@ def capture(options: CaptureOptions, screen: Console) -> int:
         (options.out / "novel", motion(novel, "turn", max(options.frames // 5, 10))),
     ):
         Rendered(person, moves, options.size, options.cameras).save(folder)
-        screen.print(escape(f"{folder}: {len(moves)} frames of {options.cameras} cameras, {moves.seconds:.1f} s"), soft_wrap=True)
+        screen.print(
+            escape(f"{folder}: {len(moves)} frames of {options.cameras} cameras, {moves.seconds:.1f} s"), soft_wrap=True
+        )
     return 0
 
 

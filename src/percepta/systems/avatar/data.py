@@ -1,8 +1,11 @@
 """Captures into batches.
 
-A training sample is some rays of one picture: {joints: b 19 4 4 (rest pose to world), condition: b c, time: b, origin and
-direction: b r 3, colour: b r 3 (RGB 0..1 on black), mask: b r}. Three quarters of the rays go to the person and a few pixels
-around, the others to the rectangle around the person. An evaluation sample is a whole picture with the `set` it belongs to:
+A training sample is some rays of one picture: {joints: b 19 4 4 (rest pose to world), condition: b c, time: b, origin
+and
+direction: b r 3, colour: b r 3 (RGB 0..1 on black), mask: b r}. Three quarters of the rays go to the person and a few
+    pixels
+around, the others to the rectangle around the person. An evaluation sample is a whole picture with the `set` it
+belongs to:
 
     views   held-out cameras, frames that were trained on     (every fourth camera is held out)
     poses   held-out cameras, the last fifth of the frames
@@ -59,7 +62,7 @@ def held_out_cameras(count: int) -> tuple[int, ...]:
 
 def split_frames(frames: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The first four fifths, and the last fifth."""
-    cut = max(int(round(0.8 * len(frames))), 1)
+    cut = max(round(0.8 * len(frames)), 1)
     return tuple(frames[:cut]), tuple(frames[cut:])
 
 
@@ -187,7 +190,10 @@ class Pictures:
 
     @cached_property
     def _poses(self) -> Mapping[int, Poses]:
-        return {id(source): poses_of(self.config, source.motion) for source in {id(s): s for s in self.sources.values()}.values()}
+        return {
+            id(source): poses_of(self.config, source.motion)
+            for source in {id(s): s for s in self.sources.values()}.values()
+        }
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
         kind, camera, frame = self.items[key[1]]
@@ -210,7 +216,9 @@ class Pictures:
 
     def collate(self, samples: list[dict[str, Any]]) -> Batch:
         return {
-            name: torch.stack([s[name] for s in samples]) if isinstance(samples[0][name], Tensor) else [s[name] for s in samples]
+            name: torch.stack([s[name] for s in samples])
+            if isinstance(samples[0][name], Tensor)
+            else [s[name] for s in samples]
             for name in samples[0]
         }
 

@@ -78,7 +78,12 @@ def evaluate(model: AvatarNetwork, loader: Loader, *, examples: int = 0) -> Eval
                     groups[f"{kind}_{name}"].append(f"{camera} {frame // 2}")
             if len(gallery) < examples:
                 pair = np.concatenate([truth, seen], 1).clip(0, 1)
-                gallery.append((Image.fromarray((255 * pair).astype(np.uint8)), f"{NAMES[kind]}, frame {frame}: {row['psnr']:.1f} dB"))
+                gallery.append(
+                    (
+                        Image.fromarray((255 * pair).astype(np.uint8)),
+                        f"{NAMES[kind]}, frame {frame}: {row['psnr']:.1f} dB",
+                    )
+                )
     metrics = {}
     for name, numbers in values.items():
         low, high = interval(np.array(numbers), groups[name])

@@ -1,8 +1,10 @@
-"""The radiance fields: one small network a node, all evaluated in one batched product; and the plain one of the baseline."""
+"""The radiance fields: one small network a node, all evaluated in one batched product; and the plain one of the
+baseline."""
 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -29,7 +31,7 @@ class NodeNetworks(nn.Module):
         self.nodes = nodes
         sizes = [inputs, *[hidden] * layers, outputs]
         self.weights = nn.ParameterList(
-            nn.Parameter(torch.randn(nodes, a, b) * math.sqrt(2 / a)) for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+            nn.Parameter(torch.randn(nodes, a, b) * math.sqrt(2 / a)) for a, b in pairwise(sizes)
         )
         self.biases = nn.ParameterList(nn.Parameter(torch.zeros(nodes, 1, b)) for b in sizes[1:])
         with torch.no_grad():
@@ -38,8 +40,8 @@ class NodeNetworks(nn.Module):
     def forward(self, x: Float[Tensor, "q i"], node: Int[Tensor, " q"]) -> Float[Tensor, "q o"]:
         """Each query through the network of its node.
 
-        The queries are sorted by node and cut into blocks that belong to one node, so that a layer is one batched product
-        over all blocks, however unevenly the nodes are asked.
+        The queries are sorted by node and cut into blocks that belong to one node, so that a layer is one batched
+        product over all blocks, however unevenly the nodes are asked.
         """
         order = torch.argsort(node, stable=True)
         ordered = node[order]
@@ -86,7 +88,12 @@ def inside_any(
 
 
 def near_nodes(
-    points: Float[Tensor, "m 3"], centres: Float[Tensor, "n 3"], square: Float[Tensor, "m n"], sigma: float, floor: float, most: int
+    points: Float[Tensor, "m 3"],
+    centres: Float[Tensor, "n 3"],
+    square: Float[Tensor, "m n"],
+    sigma: float,
+    floor: float,
+    most: int,
 ) -> tuple[Int[Tensor, "m k"], Float[Tensor, "m k"]]:
     """The nearest nodes of each point and their weights max(exp(−d²/2σ²) − floor, 0), not yet normalised.
 

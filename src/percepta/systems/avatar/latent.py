@@ -25,10 +25,10 @@ def condition_size(config: Config) -> int:
 def conditions(config: Config, motion: Motion) -> Float32[np.ndarray, "t c"]:
     """What prior and decoder see of each frame of a motion; the same however it is turned or shifted on the floor.
 
-    A pose: two columns of each joint's rotation in its parent's coordinates, and the direction of gravity in the pelvis.
-    The past, where it is used: for each of `past_frames`, how the pose differs from the one so long ago, the speed of
-    the pelvis since then in its own heading (m/s), and the rate at which it turned (rad/s). Before its first frame a
-    motion is taken to have stood still.
+    A pose: two columns of each joint's rotation in its parent's coordinates, and the direction of gravity in the
+    pelvis. The past, where it is used: for each of `past_frames`, how the pose differs from the one so long ago, the
+    speed of the pelvis since then in its own heading (m/s), and the rate at which it turned (rad/s). Before its first
+    frame a motion is taken to have stood still.
     """
     local = motion.local[:, 1:, :, :2].reshape(len(motion), -1)
     gravity = motion.rotation[:, 0, 2, :]
@@ -39,7 +39,7 @@ def conditions(config: Config, motion: Motion) -> Float32[np.ndarray, "t c"]:
         yaw = np.unwrap(np.arctan2(forward[:, 1], forward[:, 0]))
         for frames in config.past_frames:
             steps = frames * motion.fps / config.fps
-            before = np.maximum(np.arange(len(motion)) - int(round(steps)), 0)
+            before = np.maximum(np.arange(len(motion)) - round(steps), 0)
             seconds = frames / config.fps
             speed = (motion.root - motion.root[before]) / seconds
             ahead = np.cos(yaw) * speed[:, 0] + np.sin(yaw) * speed[:, 1]
@@ -76,12 +76,20 @@ class Latent(nn.Module):
         if size:
             self.prior = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 2 * size))
             self.posterior = nn.Sequential(
-                nn.Linear(width + 2 * self.waves + 1, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 2 * size)
+                nn.Linear(width + 2 * self.waves + 1, width),
+                nn.SiLU(),
+                nn.Linear(width, width),
+                nn.SiLU(),
+                nn.Linear(width, 2 * size),
             )
         each = 3 * config.translations + config.detail_size * config.details
         if each:
             self.decoder = nn.Sequential(
-                nn.Linear(width + size, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, config.nodes * each)
+                nn.Linear(width + size, width),
+                nn.SiLU(),
+                nn.Linear(width, width),
+                nn.SiLU(),
+                nn.Linear(width, config.nodes * each),
             )
             with torch.no_grad():
                 last = self.decoder[-1]
@@ -96,7 +104,10 @@ class Latent(nn.Module):
         return torch.cat([time[:, None], waves.sin(), waves.cos()], -1)
 
     def forward(
-        self, condition: Float[Tensor, "b c"], time: Float[Tensor, " b"] | None, noise: Float[Tensor, "b z"] | None = None
+        self,
+        condition: Float[Tensor, "b c"],
+        time: Float[Tensor, " b"] | None,
+        noise: Float[Tensor, "b z"] | None = None,
     ) -> State:
         """Translations and embeddings.
 
@@ -130,7 +141,10 @@ class Latent(nn.Module):
 
 
 def kl(
-    mean: Float[Tensor, "b z"], spread: Float[Tensor, "b z"], prior_mean: Float[Tensor, "b z"], prior_spread: Float[Tensor, "b z"]
+    mean: Float[Tensor, "b z"],
+    spread: Float[Tensor, "b z"],
+    prior_mean: Float[Tensor, "b z"],
+    prior_spread: Float[Tensor, "b z"],
 ) -> Float[Tensor, " b"]:
     """Divergence of one diagonal normal distribution from another; spreads are logarithms of standard deviations.
 

@@ -86,7 +86,8 @@ class AvatarNetwork(nn.Module):
         else:
             width, inputs = config.canonical_width, 3 * (1 + 2 * (config.frequencies + 3)) + extra + view
             self.fields = nn.Sequential(
-                nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(),
+                nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width),
+                nn.ReLU(),
                 nn.Linear(width, 4),
             )  # fmt: skip
 
@@ -149,7 +150,9 @@ class AvatarNetwork(nn.Module):
                 seen = (back[place] @ direction[:, None, :, None])[..., 0]
                 parts.append(encoding(functional.normalize(seen, dim=-1).flatten(0, 1)[asked], config.view_frequencies))
             out = self.fields(torch.cat(parts, -1), node)
-            raw = points.new_zeros(place.numel(), 4).index_copy(0, torch.nonzero(asked)[:, 0], out).view(*place.shape, 4)
+            raw = (
+                points.new_zeros(place.numel(), 4).index_copy(0, torch.nonzero(asked)[:, 0], out).view(*place.shape, 4)
+            )
             some = (share[..., None] * torch.cat([_density(raw[..., :1]), raw[..., 1:].sigmoid()], -1)).sum(1)
             inner_density, inner_colour = some[:, 0], some[:, 1:]
         else:

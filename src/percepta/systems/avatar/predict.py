@@ -51,7 +51,9 @@ class Result:
     def text(self) -> str:
         """The answer in words."""
         height, width = self.alpha.shape
-        return f"{self.motion or 'a pose'}, frame {self.frame}: {width}×{height}, {float(self.alpha.mean()):.0%} covered"
+        return (
+            f"{self.motion or 'a pose'}, frame {self.frame}: {width}×{height}, {float(self.alpha.mean()):.0%} covered"
+        )
 
     def over(self, background: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> UInt8[np.ndarray, "h w 3"]:
         """The picture before a colour, RGB 0..255."""
@@ -133,9 +135,7 @@ class Avatar:
         weight = model.node
         joints = template(self.config).transforms(motion.part(frame, frame + 1))
         condition = conditions(self.config, motion)[frame : frame + 1]
-        nodes = model.nodes(
-            torch.from_numpy(joints).to(weight), torch.from_numpy(condition).to(weight)
-        )
+        nodes = model.nodes(torch.from_numpy(joints).to(weight), torch.from_numpy(condition).to(weight))
         direction = rays(camera) @ world_from_camera[:3, :3].T
         direction /= np.linalg.norm(direction, axis=-1, keepdims=True)
         flat = torch.from_numpy(direction.reshape(-1, 3)).to(weight)
@@ -181,5 +181,5 @@ def orbit(
     camera = Intrinsics(focal, focal, (width - 1) / 2, (height - 1) / 2, width, height)
     angle = np.radians(angle_deg)
     middle = np.array([root[0], root[1], 0.92])
-    eye = middle + (3.4 * np.cos(angle), 3.4 * np.sin(angle), 0.5)
+    eye = middle + np.array([3.4 * np.cos(angle), 3.4 * np.sin(angle), 0.5])
     return camera, poses.look_at(eye, middle)

@@ -1,4 +1,5 @@
-"""The synthetic world: a person in loose clothes, rendered by cameras around; the same names as `datasets.thuman4.Capture`."""
+"""The synthetic world: a person in loose clothes, rendered by cameras around; the same names as
+`datasets.thuman4.Capture`."""
 
 from __future__ import annotations
 
@@ -60,7 +61,9 @@ class Rendered:
         """Around the place where the person is on average, far enough to see all of the motion."""
         middle = self.motion.root.mean(0)
         away = np.linalg.norm((self.motion.root - middle)[:, :2], axis=-1).max()
-        views = ring(self.count, *self.size, middle=(middle[0], middle[1], 0.92), distance_m=3.4 + away, tall_m=2.25 + 1.1 * away)
+        views = ring(
+            self.count, *self.size, middle=(middle[0], middle[1], 0.92), distance_m=3.4 + away, tall_m=2.25 + 1.1 * away
+        )
         return tuple(Camera(f"cam{i:02d}", v.camera, v.world_from_camera) for i, v in enumerate(views))
 
     @cached_property

@@ -20,9 +20,9 @@ from scipy.spatial.transform import Rotation
 
 from percepta.errors import InputError
 from percepta.geometry import pose as poses
+from percepta.geometry.body import JOINTS, Body, J, Motion, random_shape
 from percepta.geometry.camera import Intrinsics
 from percepta.worlds.people import paint
-from percepta.geometry.body import JOINTS, Body, J, Motion, random_shape
 from percepta.worlds.people.film import Stage, random_stage
 from percepta.worlds.people.mesh import Atlas, Mesh, joined, render
 from percepta.worlds.people.motions import aim, reach
@@ -343,20 +343,24 @@ def _places(
     }
     return {
         "left wheel": grip["left"] - np.array([0.05, 0, 0.0]), "right wheel": grip["right"] - np.array([0.05, 0, 0.0]),
-        "mouth": by_head(0.15, 0.0, -0.06), "right ear": by_head(0.11, -0.13, -0.08), "left ear": by_head(0.11, 0.13, -0.08),
-        "right text": fixed(0.30, -0.10, 0.62), "left text": fixed(0.30, 0.12, 0.62), "behind": fixed(-0.30, -0.48, 0.78),
+        "mouth": by_head(0.15, 0.0, -0.06), "right ear": by_head(0.11, -0.13, -0.08), "left ear": by_head(0.11, 0.13,
+        -0.08),
+        "right text": fixed(0.30, -0.10, 0.62), "left text": fixed(0.30, 0.12, 0.62), "behind": fixed(-0.30, -0.48,
+        0.78),
         "panel": fixed(0.46, -0.34, 0.70) + talk * 0.4, "driver floor": fixed(0.42, 0.14, 0.16),
         "passenger floor": fixed(0.34, -0.62, 0.20), "gesture": by_chest(0.28, -0.26, 0.06) + talk,
-        "head": by_head(-0.02, 0.11, 0.17), "right beat": by_chest(0.26, -0.24, 0.16) + 0.09 * beat[:, None] * np.array([0.2, 0.4, 1]),
+        "head": by_head(-0.02, 0.11, 0.17), "right beat": by_chest(0.26, -0.24, 0.16) + 0.09 * beat[:,
+        None] * np.array([0.2, 0.4, 1]),
         "left beat": by_chest(0.26, 0.24, 0.16) - 0.09 * beat[:, None] * np.array([0.2, -0.4, 1]),
     }  # fmt: skip
 
 
-# --- things ------------------------------------------------------------------------------------------------------------
+# --- things
+# ------------------------------------------------------------------------------------------------------------
 
 
 def _box(
-    centre: Sequence[float], size: Sequence[float], texture: int, label: int, lean_deg: float = 0.0
+    centre: Sequence[float | int], size: Sequence[float | int], texture: int, label: int, lean_deg: float | int = 0
 ) -> tuple[np.ndarray, Mesh]:
     """A box, leaned about y."""
     corners = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)]) * np.array(size)
@@ -404,12 +408,17 @@ _PROPS: dict[str, tuple[np.ndarray, Mesh]] = {
 def _cabin(rng: np.random.Generator) -> tuple[np.ndarray, Mesh, Atlas]:
     """Seats, dashboard, doors, floor and roof."""
     pieces = [
-        _box((-0.21, 0, 0.66), (0.14, 0.50, 0.72), 0, CABIN, -12), _box((-0.27, 0, 1.12), (0.10, 0.26, 0.18), 0, CABIN, -8),
-        _box((0.08, 0, 0.24), (0.56, 0.52, 0.16), 0, CABIN), _box((-0.21, -0.72, 0.66), (0.14, 0.50, 0.72), 0, CABIN, -12),
-        _box((-0.27, -0.72, 1.12), (0.10, 0.26, 0.18), 0, CABIN, -8), _box((0.08, -0.72, 0.24), (0.56, 0.52, 0.16), 0, CABIN),
-        _box((0.72, -0.36, 0.66), (0.24, 1.5, 0.30), 1, CABIN), _box((0.585, -0.36, 0.70), (0.04, 0.26, 0.20), 2, CABIN),
+        _box((-0.21, 0, 0.66), (0.14, 0.50, 0.72), 0, CABIN, -12), _box((-0.27, 0, 1.12), (0.10, 0.26, 0.18), 0,
+        CABIN, -8),
+        _box((0.08, 0, 0.24), (0.56, 0.52, 0.16), 0, CABIN), _box((-0.21, -0.72, 0.66), (0.14, 0.50, 0.72), 0, CABIN,
+        -12),
+        _box((-0.27, -0.72, 1.12), (0.10, 0.26, 0.18), 0, CABIN, -8), _box((0.08, -0.72, 0.24), (0.56, 0.52, 0.16),
+        0, CABIN),
+        _box((0.72, -0.36, 0.66), (0.24, 1.5, 0.30), 1, CABIN), _box((0.585, -0.36, 0.70), (0.04, 0.26, 0.20), 2,
+        CABIN),
         _box((0.2, 0.40, 0.45), (1.5, 0.06, 0.75), 3, CABIN), _box((-0.95, -0.36, 0.55), (0.2, 1.5, 0.80), 0, CABIN),
-        _box((0.0, -0.36, 0.02), (2.0, 1.5, 0.04), 1, CABIN), _box((-0.45, 0.40, 1.1), (0.09, 0.05, 0.62), 3, CABIN, -14),
+        _box((0.0, -0.36, 0.02), (2.0, 1.5, 0.04), 1, CABIN), _box((-0.45, 0.40, 1.1), (0.09, 0.05, 0.62), 3, CABIN,
+        -14),
         _wheel(1, CABIN),
     ]  # fmt: skip
     vertices = np.concatenate([points for points, _ in pieces])
@@ -423,8 +432,10 @@ def _cabin(rng: np.random.Generator) -> tuple[np.ndarray, Mesh, Atlas]:
     seat, trim, bottle, food = dull(base, 15), dull(base * 0.55), dull(150, 60), dull(160, 50)
     textures = [
         paint.cloth(64, 64, "stripes", seat, dull(base * 0.85, 12), 6), paint.cloth(32, 32, "plain", trim, trim),
-        paint.cloth(32, 32, "checks", (25, 25, 30), (60, 130, 160), 4), paint.cloth(32, 32, "plain", dull(base * 0.75), trim),
-        paint.cloth(32, 32, "bands", bottle, (235, 235, 240), 2), paint.cloth(32, 32, "plain", (18, 18, 22), (18, 18, 22)),
+        paint.cloth(32, 32, "checks", (25, 25, 30), (60, 130, 160), 4), paint.cloth(32, 32, "plain",
+        dull(base * 0.75), trim),
+        paint.cloth(32, 32, "bands", bottle, (235, 235, 240), 2), paint.cloth(32, 32, "plain", (18, 18, 22), (18, 18,
+        22)),
         paint.cloth(32, 32, "checks", food, dull(200, 30), 3),
     ]  # fmt: skip
     return vertices, mesh, Atlas.of(textures)

@@ -1,9 +1,9 @@
 """Cloth by position-based dynamics (Müller et al., 2007): skirts, coat tails and wide sleeves on a moving body.
 
-A garment is a grid of particles. Its upper rows are fixed to the body by linear blend skinning; the others fall, are held
-together by the lengths of the grid's edges and diagonals, and stay outside of the body's capsules. Constraints are solved
-in groups that share no particle, so that a group is one array operation, the result does not depend on any order of threads, and
-the same motion always gives the same cloth.
+A garment is a grid of particles. Its upper rows are fixed to the body by linear blend skinning; the others fall, are
+held together by the lengths of the grid's edges and diagonals, and stay outside of the body's capsules. Constraints
+are solved in groups that share no particle, so that a group is one array operation, the result does not depend on any
+order of threads, and the same motion always gives the same cloth.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ def simulate(
     """
     fabric = fabric or Fabric()
     fps = motion.fps
-    before = max(int(round(settle_s * fps)), 2)
+    before = max(round(settle_s * fps), 2)
     steps = np.concatenate([np.linspace(0, 1, before - before // 2), np.ones(before // 2)])
     first = motion.part(0, 1)
     rest = body.rest()

@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, UInt8
 
 from percepta.geometry import pose as poses
+from percepta.geometry.body import Motion
 from percepta.geometry.camera import Intrinsics, rays
 from percepta.worlds.people import paint
-from percepta.geometry.body import Motion
 from percepta.worlds.people.mesh import Atlas, Light
 from percepta.worlds.people.person import Person
 

@@ -1,9 +1,9 @@
 """A small rasteriser for textured triangle meshes: which triangle is in front of each pixel, how far, what colour.
 
-All pixels of all triangles' bounding boxes are laid in one row, tested by the three edge functions at once, and the largest
-inverse depth of each pixel wins; so the time goes with the covered area and there is no loop over triangles. Pictures are
-drawn several times as large and averaged (`samples`), which gives soft edges and soft masks. A texture is looked up in the
-mip level that fits its triangle.
+All pixels of all triangles' bounding boxes are laid in one row, tested by the three edge functions at once, and the
+largest inverse depth of each pixel wins; so the time goes with the covered area and there is no loop over triangles.
+Pictures are drawn several times as large and averaged (`samples`), which gives soft edges and soft masks. A texture
+is looked up in the mip level that fits its triangle.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32, Int64, UInt8
 
-from percepta.geometry.camera import Intrinsics
 from percepta.geometry.body import vertex_normals
+from percepta.geometry.camera import Intrinsics
 
 _STEPS = 2.0**30  # of inverse depth; the triangle's number takes the lower bits
 _BITS = 20

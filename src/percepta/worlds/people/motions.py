@@ -52,7 +52,7 @@ def looped(motion: Motion, seconds: float) -> Motion:
         raise InputError("a motion of one pose cannot be repeated; give one of at least two")
     count = int(np.ceil((seconds + 0.5) / motion.seconds))
     whole = joined([motion] * max(count, 1), blend_s=0.0 if motion.loops else 0.25)
-    return whole.part(0, min(int(round(seconds * motion.fps)) + 1, len(whole)))
+    return whole.part(0, min(round(seconds * motion.fps) + 1, len(whole)))
 
 
 def joined(motions: Sequence[Motion], *, blend_s: float = 0.35) -> Motion:
@@ -75,7 +75,7 @@ def joined(motions: Sequence[Motion], *, blend_s: float = 0.35) -> Motion:
     root, rotation = motions[0].root, motions[0].rotation
     for following in motions[1:]:
         before = Motion(root, rotation, fps)
-        overlap = min(int(round(blend_s * fps)), len(before) - 1, len(following) - 1)
+        overlap = min(round(blend_s * fps), len(before) - 1, len(following) - 1)
         anchor = len(before) - 1 - overlap
         moved = following.moved(heading(before, anchor) - heading(following, 0))
         moved = replace(moved, root=moved.root + (before.root[anchor] - moved.root[0]) * (1, 1, 0))
@@ -110,8 +110,9 @@ def from_angles(
     """A motion from turns of the joints against their parents.
 
     Args:
-        angles_deg: {joint: turns about x (forward), y (left) and z (up), applied in the order y, x, z}; joints that are not
-            named stay as in the rest pose. About y, positive angles bend the spine forward and swing a limb back.
+        angles_deg: {joint: turns about x (forward), y (left) and z (up), applied in the order y, x, z}; joints that
+            are not named stay as in the rest pose. About y, positive angles bend the spine forward and swing a limb
+            back.
         root: position of the pelvis, metres.
         fps: frames a second.
         name: what is done.
@@ -149,7 +150,7 @@ def made(name: str, seconds: float, fps: float = 30.0, *, seed: int = 0, body: B
         raise InputError(f"made-up motions are {', '.join(MADE)}, not {name!r}")
     body = body or make_body()
     rng = np.random.default_rng((seed, MADE.index(name)))
-    t = np.arange(int(round(seconds * fps)) + 1) / fps
+    t = np.arange(round(seconds * fps) + 1) / fps
     zero = np.zeros_like(t)
     root = np.stack([zero, zero, np.full_like(t, body.joints[0, 2])], -1)
     slow = [rng.uniform(0.15, 0.4) * 2 * np.pi * t + rng.uniform(0, 6) for _ in range(3)]
@@ -260,7 +261,9 @@ def _frames(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.stack([a, b, np.cross(a, b)], -1)
 
 
-def reach(motion: Motion, body: Body, side: str, target: Float[np.ndarray, "t 3"], pole: Sequence[float]) -> Motion:
+def reach(
+    motion: Motion, body: Body, side: str, target: Float[np.ndarray, "t 3"], pole: Sequence[float | int]
+) -> Motion:
     """The motion with an arm that reaches for a point in each frame; everything else stays.
 
     Args:

@@ -202,5 +202,5 @@ def garment(look: Look, name: str) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def _mix(first: Colour, second: Colour, share: float) -> Colour:
-    red, green, blue = (int(round(a * (1 - share) + b * share)) for a, b in zip(first, second, strict=True))
+    red, green, blue = (round(a * (1 - share) + b * share) for a, b in zip(first, second, strict=True))
     return red, green, blue

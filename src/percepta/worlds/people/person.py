@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -12,9 +12,9 @@ from jaxtyping import Float, Float64
 
 from percepta.errors import InputError
 from percepta.geometry import pose as poses
+from percepta.geometry.body import PARTS, Body, Motion, Shape, make_body
 from percepta.geometry.camera import Intrinsics
 from percepta.worlds.people import paint
-from percepta.geometry.body import PARTS, Body, Motion, Shape, make_body
 from percepta.worlds.people.cloth import Fabric, Garment, coat, simulate, skirt, sleeve
 from percepta.worlds.people.mesh import Atlas, Light, Mesh, Picture, joined, render
 
@@ -38,7 +38,7 @@ class Person:
     body: Body
     garments: tuple[Garment, ...]
     look: paint.Look
-    fabric: Fabric = Fabric()
+    fabric: Fabric = field(default_factory=Fabric)
 
     @cached_property
     def mesh(self) -> Mesh:
@@ -99,7 +99,8 @@ def dressed(
     """A person in an outfit.
 
     Args:
-        outfit: "tight": nothing loose; "skirt"; "coat": a long open one; "sleeves": wide ones; "robe": coat and sleeves.
+        outfit: "tight": nothing loose; "skirt"; "coat": a long open one; "sleeves": wide ones; "robe": coat and
+            sleeves.
         shape: measures of the body; None: average.
         look: colours; None: the usual ones.
         length: of a skirt, as a share of the leg.
@@ -138,11 +139,11 @@ def ring(
     width: int,
     height: int,
     *,
-    middle: Sequence[float] = (0.0, 0.0, 0.92),
+    middle: Sequence[float | int] = (0.0, 0.0, 0.92),
     distance_m: float = 3.4,
     tall_m: float = 2.25,
     first_rad: float = 0.0,
-    heights_m: Sequence[float] = (1.2, 1.7),
+    heights_m: Sequence[float | int] = (1.2, 1.7),
 ) -> list[View]:
     """Cameras at equal angles around a point, all looking at it, by turns at different heights.
 

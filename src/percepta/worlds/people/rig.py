@@ -1,8 +1,9 @@
 """Recorded motions on our body: tables that say what the bones of a rig are called and how they are turned.
 
-A rig names, for each joint of ours, a joint of the recording and two directions in that joint's own coordinates: the first
-goes along the bone (upwards in spine and head, outwards in a clavicle, to the hand or foot in a limb, to the toes in a
-foot), the second points where the body looks (a foot: upwards). With these, the pose in which a file defines its rig
+A rig names, for each joint of ours, a joint of the recording and two directions in that joint's own coordinates: the
+first goes along the bone (upwards in spine and head, outwards in a clavicle, to the hand or foot in a limb, to the
+toes in a foot), the second points where the body looks (a foot: upwards). With these, the pose in which a file
+defines its rig
 does not matter: a joint's rotation is the one that carries our bone to where the recording's bone is.
 
 Other rigs are described by a small JSON file, see `read_rig`:
@@ -40,7 +41,8 @@ class Rig:
     Attributes:
         forward, left, up: the body's directions when it looks straight ahead, in the recording's world.
         metres: length of the recording's unit.
-        pelvis_height: of the recorded person standing, in the recording's unit: longer and shorter legs are allowed for.
+        pelvis_height: of the recorded person standing, in the recording's unit: longer and shorter legs are allowed
+            for.
         joints: {our joint: (the recording's joint, direction along the bone, second direction)}; joints that are not
             named lie half-way between their neighbours that are, or follow their parent.
     """
@@ -68,7 +70,8 @@ _OVER = (-0.66, 0.0, 0.75)
 BANDAI = Rig(
     forward=_AXES["+z"], left=_AXES["+x"], up=_AXES["+y"], metres=0.01, pelvis_height=92.5,
     joints=_table({
-        "pelvis": "Hips +x +z", "spine": "Spine +x +y", "chest": "Chest +x +y", "neck": "Neck +x +y", "head": "Head +x +y",
+        "pelvis": "Hips +x +z", "spine": "Spine +x +y", "chest": "Chest +x +y", "neck": "Neck +x +y",
+        "head": "Head +x +y",
         "left_clavicle": "Shoulder_L +x +z", "left_upper_arm": "UpperArm_L +x +z", "left_forearm": "LowerArm_L +x +z",
         "left_hand": "Hand_L +x +z", "right_clavicle": "Shoulder_R -x -z", "right_upper_arm": "UpperArm_R -x -z",
         "right_forearm": "LowerArm_R -x -z", "right_hand": "Hand_R -x -z", "left_thigh": "UpperLeg_L +x +z",
