@@ -19,7 +19,7 @@ from percepta.worlds.people import motions as made
 from percepta.worlds.people.cabin import ACTIVITIES, VIEWS, make_drive
 from percepta.worlds.people.cloth import simulate, skirt
 from percepta.worlds.people.film import random_stage, shoot
-from percepta.worlds.people.mesh import Atlas, Mesh, render
+from percepta.geometry.meshes import Atlas, Mesh, render
 from percepta.worlds.people.person import dressed, ring
 from percepta.worlds.people.rig import DEEPMIMIC, read_rig, retarget
 

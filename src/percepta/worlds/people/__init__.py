@@ -13,7 +13,7 @@ arguments and seeds):
     person.py    dressed("skirt", shape, look) -> Person; person.moved(motion) -> vertices of each frame;
                  person.seen(vertices[frame], camera, world_from_camera) -> Picture (colour, soft mask, labels, depth);
                  ring(8, 128, 160): cameras around
-    mesh.py      the rasteriser: about 30 pictures a second of 128×160 on one core
+    geometry/meshes.py  the rasteriser: about 30 pictures a second of 128×160 on one core
     film.py      shoot(motion, person, random_stage(seed), seed=..., width=160, height=120, fps=15) -> Film(pixels,
     mask):
                  a background, a camera that follows and shakes

@@ -24,7 +24,7 @@ from percepta.geometry.body import JOINTS, Body, J, Motion, random_shape
 from percepta.geometry.camera import Intrinsics
 from percepta.worlds.people import paint
 from percepta.worlds.people.film import Stage, random_stage
-from percepta.worlds.people.mesh import Atlas, Mesh, joined, render
+from percepta.geometry.meshes import Atlas, Mesh, joined, render
 from percepta.worlds.people.motions import aim, reach
 from percepta.worlds.people.person import Person, View, dressed
 

@@ -200,6 +200,92 @@ def render(
     )
 
 
+def render_colours(
+    vertices: Float[np.ndarray, "v 3"],
+    faces: Int64[np.ndarray, "f 3"],
+    colours: Float[np.ndarray, "v 3"],
+    camera: Intrinsics,
+    world_from_camera: Float[np.ndarray, "4 4"],
+    *,
+    samples: int = 1,
+) -> tuple[Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w"]]:
+    """Colour on black and coverage (0..1) of a mesh whose vertices shine in their colours; no lamp.
+
+    Args:
+        vertices: in the world, metres.
+        faces: triangles, counter-clockwise seen from outside.
+        colours: of the vertices, RGB 0..1.
+        camera: intrinsics.
+        world_from_camera: the camera's pose.
+        samples: rays across and down each pixel.
+    """
+    h, w, s = camera.height, camera.width, samples
+    fine = camera.resized(w * s, h * s)
+    local = (vertices - world_from_camera[:3, 3]) @ world_from_camera[:3, :3]
+    depth = np.maximum(local[:, 2], _NEAR_M)
+    screen = np.stack([local[:, 0] / depth * fine.fx + fine.cx, local[:, 1] / depth * fine.fy + fine.cy], -1)
+    count = len(faces)
+    plain = Mesh(faces, np.zeros((1, 2)), np.zeros(count, int), np.ones(count, int), np.zeros(count, bool))
+    best, weights = _nearest(screen, local[:, 2], plain, fine)
+    hit = np.flatnonzero(best >= 0)
+    canvas, covered = np.zeros((h * s * w * s, 3), np.float32), np.zeros(h * s * w * s, np.float32)
+    canvas[hit] = np.einsum("nk,nkc->nc", weights[hit], colours[faces[best[hit]]])
+    covered[hit] = 1
+    return canvas.reshape(h, s, w, s, 3).mean((1, 3)), covered.reshape(h, s, w, s).mean((1, 3))
+
+
+_TETRAHEDRA = np.array([[0, 5, 1, 6], [0, 1, 2, 6], [0, 2, 3, 6], [0, 3, 7, 6], [0, 7, 4, 6], [0, 4, 5, 6]])
+_CORNERS = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 1], [1, 0, 1], [1, 1, 1], [0, 1, 1]])
+
+
+def surface(
+    values: Float[np.ndarray, "x y z"], level: float, origin: Float[np.ndarray, " 3"], voxel_m: float
+) -> tuple[Float[np.ndarray, "v 3"], Int64[np.ndarray, "f 3"]]:
+    """The surface between values above and below a level, by marching tetrahedra; triangles face the lower side.
+
+    Args:
+        values: on a grid.
+        level: where the surface lies.
+        origin: place of values[0, 0, 0], metres.
+        voxel_m: distance of neighbouring values, metres.
+    """
+    size = np.array(values.shape)
+    above = values > level
+    cells = np.zeros(size - 1, int)
+    for dx, dy, dz in _CORNERS:
+        cells += above[dx : dx + size[0] - 1, dy : dy + size[1] - 1, dz : dz + size[2] - 1]
+    cell = np.argwhere((cells > 0) & (cells < 8))
+    corner = cell[:, None] + _CORNERS
+    number = np.ravel_multi_index(tuple(np.moveaxis(corner, -1, 0)), tuple(size))[:, _TETRAHEDRA].reshape(-1, 4)
+    flat = values.reshape(-1)
+    inside = flat[number] > level
+    number = np.take_along_axis(number, np.argsort(~inside, axis=-1, kind="stable"), -1)
+    count = inside.sum(-1)
+    edges = []
+    for wanted, triangles in (
+        (1, [((0, 1), (0, 2), (0, 3))]),
+        (3, [((3, 0), (3, 1), (3, 2))]),
+        (2, [((0, 2), (0, 3), (1, 3)), ((0, 2), (1, 3), (1, 2))]),
+    ):
+        some = number[count == wanted]
+        edges += [np.stack([some[:, pair] for pair in triangle], 1) for triangle in triangles]
+    ends = np.sort(np.concatenate(edges), -1)  # triangles, corners, two grid points
+    key, place = np.unique(ends[..., 0].astype(np.int64) * values.size + ends[..., 1], return_inverse=True)
+    first, second = key // values.size, key % values.size
+    share = (level - flat[first]) / (flat[second] - flat[first])
+    a, b = (np.stack(np.unravel_index(x, tuple(size)), -1).astype(float) for x in (first, second))
+    vertices = origin + voxel_m * (a + (b - a) * share[:, None])
+    faces = place.reshape(-1, 3)
+    slope = np.stack(np.gradient(values), -1).reshape(-1, 3)
+    towards = -(slope[first] + slope[second])[faces].sum(1)
+    p, q, r = (vertices[faces[:, i]] for i in range(3))
+    normal = np.cross(q - p, r - p)
+    wrong = (normal * towards).sum(-1) < 0
+    faces[wrong] = faces[wrong][:, [0, 2, 1]]
+    flat_ones = (faces[:, 0] == faces[:, 1]) | (faces[:, 1] == faces[:, 2]) | (faces[:, 0] == faces[:, 2])
+    return vertices, faces[~flat_ones]
+
+
 def _nearest(
     screen: np.ndarray, depth: np.ndarray, mesh: Mesh, camera: Intrinsics
 ) -> tuple[Int64[np.ndarray, " p"], Float[np.ndarray, "p 3"]]:
