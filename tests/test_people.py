@@ -15,11 +15,11 @@ from percepta.datasets import bvh, deepmimic, motions
 from percepta.errors import InputError
 from percepta.geometry.body import JOINTS, J, Motion, Shape, make_body, skin
 from percepta.geometry.camera import Intrinsics
+from percepta.geometry.meshes import Atlas, Mesh, render
 from percepta.worlds.people import motions as made
 from percepta.worlds.people.cabin import ACTIVITIES, VIEWS, make_drive
 from percepta.worlds.people.cloth import simulate, skirt
 from percepta.worlds.people.film import random_stage, shoot
-from percepta.geometry.meshes import Atlas, Mesh, render
 from percepta.worlds.people.person import dressed, ring
 from percepta.worlds.people.rig import DEEPMIMIC, read_rig, retarget
 

@@ -8,8 +8,8 @@ import torch
 
 from percepta.config import TrainConfig
 from percepta.contract import Step, batches
+from percepta.optim import learning_rate
 from percepta.systems.avatar import PRESETS, Config, WorldConfig, task
-from percepta.train import learning_rate
 
 STEPS = 260
 
@@ -24,7 +24,7 @@ def trained(config: Config) -> float:
     order = torch.Generator().manual_seed(0)
     for number in range(STEPS):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(settings, number)
+            group["lr"] = settings.lr * learning_rate(settings, number)
         chosen = torch.randint(len(samples), (2,), generator=order).tolist()
         batch = samples.collate([samples[(number, i)] for i in chosen])
         values = task.loss(model, batch, Step(number, 0, torch.Generator().manual_seed(number)))

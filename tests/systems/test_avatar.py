@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +18,13 @@ from percepta.contract import Step
 from percepta.datasets import thuman4
 from percepta.errors import InputError
 from percepta.geometry.body import make_body
+from percepta.geometry.meshes import surface
 from percepta.metrics.pictures import flicker, psnr, ssim
 from percepta.systems.avatar import PRESETS, WorldConfig, task
+from percepta.systems.avatar.bake import Baked, bake, read
 from percepta.systems.avatar.data import Rays, held_out_cameras, split_frames
 from percepta.systems.avatar.field import NodeNetworks, composite, inside_any, near_nodes, reach, span
+from percepta.systems.avatar.gltf import glb
 from percepta.systems.avatar.latent import conditions, kl
 from percepta.systems.avatar.model import farthest_points
 from percepta.systems.avatar.world import Rendered, subject
@@ -227,3 +231,91 @@ def test_metrics_of_pictures(seed: int, size: float) -> None:
     assert ssim(rng.uniform(0, 1, truth.shape), truth, inside) < 0.6
     assert flicker(wrong, wrong, truth, truth, inside) == 0
     assert flicker(truth, wrong, truth, truth, inside) == pytest.approx(size)
+
+
+def test_the_surface_of_a_ball_is_a_ball() -> None:
+    axis = np.linspace(-1, 1, 25)
+    x, y, z = np.meshgrid(axis, axis, axis, indexing="ij")
+    vertices, faces = surface(0.6 - np.sqrt(x * x + y * y + z * z), 0.0, np.full(3, -1.0), float(axis[1] - axis[0]))
+    assert np.abs(np.linalg.norm(vertices, axis=-1) - 0.6).max() < 0.01
+    a, b, c = (vertices[faces[:, i]] for i in range(3))
+    normal = np.cross(b - a, c - a)
+    assert ((normal * (a + b + c)).sum(-1) > 0).all()
+    assert np.linalg.norm(normal, axis=-1).sum() / 2 == pytest.approx(4 * np.pi * 0.36, rel=0.03)
+    edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
+    assert (np.unique(edges, axis=0, return_counts=True)[1] == 2).all()  # it is closed
+
+
+@pytest.fixture(scope="module")
+def baked() -> Baked:
+    torch.manual_seed(0)
+    config = replace(TINY, nodes=12, sigma_m=0.16)
+    model = task.build(config).eval()
+    with torch.no_grad():
+        model.fields.biases[-1][..., 0] += 1.0  # dense everywhere
+        for p in model.latent.decoder.parameters():
+            p.mul_(3)
+    return bake(model, made("sway", 0.5), voxel_m=0.06)
+
+
+def test_a_baked_person_moves_rigidly_with_its_pose_and_survives_a_file(baked: Baked, tmp_path: Path) -> None:
+    motion = made("walk", 0.3)
+    turn = Rotation.from_euler("z", 0.8).as_matrix()
+    there = motion.moved(0.8, (1.0, 0.0))
+    first, second = baked.posed(motion), baked.posed(there)
+    origin = motion.root[0] * (1, 1, 0)
+    assert np.allclose(second, (first - origin) @ turn.T + origin + np.array([1.0, 0, 0]), atol=1e-4)
+    again = read(baked.save(tmp_path / "person.npz"))
+    assert np.allclose(again.posed(motion), first, atol=5e-3) and np.array_equal(again.faces, baked.faces)
+    (tmp_path / "broken.npz").write_bytes(b"x")
+    with pytest.raises(InputError, match="bake"):
+        read(tmp_path / "broken.npz")
+
+
+def test_the_gltf_poses_its_mesh_as_we_do(baked: Baked) -> None:
+    motion = made("walk", 0.2)
+    data = glb(baked, motion)
+    magic, version, length = struct.unpack("<4sII", data[:12])
+    assert (magic, version, length) == (b"glTF", 2, len(data))
+    size = struct.unpack("<I", data[12:16])[0]
+    table, binary = json.loads(data[20 : 20 + size]), data[28 + size :]
+
+    def rows(number: int) -> np.ndarray:
+        accessor = table["accessors"][number]
+        view = table["bufferViews"][accessor["bufferView"]]
+        kind = {5126: np.float32, 5121: np.uint8, 5125: np.uint32}[accessor["componentType"]]
+        part = binary[view["byteOffset"] : view["byteOffset"] + view["byteLength"]]
+        return np.frombuffer(part, kind).reshape(accessor["count"], -1)
+
+    primitive = table["meshes"][0]["primitives"][0]
+    position = rows(primitive["attributes"]["POSITION"]).astype(float)
+    frame = 4
+    tracks = {(c["target"]["node"], c["target"]["path"]): c["sampler"] for c in table["animations"][0]["channels"]}
+    samplers = table["animations"][0]["samplers"]
+    weights = rows(samplers[tracks[1, "weights"]]["output"]).reshape(len(motion), -1)[frame]
+    for strength, target in zip(weights, primitive["targets"], strict=True):
+        position = position + strength * rows(target["POSITION"])
+    world: dict[int, np.ndarray] = {}
+
+    def place(node: int, parent: np.ndarray) -> None:
+        entry = table["nodes"][node]
+        matrix = np.eye(4)
+        turn = entry.get("rotation", [0, 0, 0, 1])
+        if (node, "rotation") in tracks:
+            turn = rows(samplers[tracks[node, "rotation"]]["output"])[frame]
+        matrix[:3, :3] = Rotation.from_quat(turn).as_matrix()
+        matrix[:3, 3] = entry.get("translation", [0, 0, 0])
+        if (node, "translation") in tracks:
+            matrix[:3, 3] = rows(samplers[tracks[node, "translation"]]["output"])[frame]
+        world[node] = parent @ matrix
+        for child in entry.get("children", []):
+            place(child, world[node])
+
+    place(0, np.eye(4))
+    skin = table["skins"][0]
+    inverse = rows(skin["inverseBindMatrices"]).reshape(-1, 4, 4).swapaxes(1, 2)
+    joints = np.stack([world[node] @ inverse[i] for i, node in enumerate(skin["joints"])])
+    which, share = rows(primitive["attributes"]["JOINTS_0"]), rows(primitive["attributes"]["WEIGHTS_0"])
+    moved = np.einsum("vk,vkab,vb->va", share, joints[which], np.c_[position, np.ones(len(position))])[:, :3]
+    ours = baked.posed(motion)[frame]
+    assert np.abs(moved[:, [0, 2, 1]] * (1, -1, 1) - ours).max() < 0.02  # y is up there; four joints a vertex

@@ -1,9 +1,9 @@
 """The baked form: a coloured mesh with a skin and a few morphs, which needs no network.
 
 The density of the fields is sampled in the rest pose, with the nodes where the trained frames have them on average; its
-surface becomes a mesh, and its vertices get the colours that the fields have there. A vertex is skinned by the joints of
-the nodes around it. How the nodes move beyond skinning is written as the mean and a few principal components over the
-trained frames, and the strengths of these components follow from the pose and its past by one linear map (ridge
+surface becomes a mesh, and its vertices get the colours that the fields have there. A vertex is skinned by the joints
+of the nodes around it. How the nodes move beyond skinning is written as the mean and a few principal components over
+the trained frames, and the strengths of these components follow from the pose and its past by one linear map (ridge
 regression). So new poses work without the network; what they lose is the change of colours (`details`), and what of the
 translations no linear map can say.
 """
@@ -40,7 +40,8 @@ class Baked:
         morphs: what the components of the cloth's motion add to the vertices, metres, `k v 3`.
         middle, map: strengths of the morphs = (condition - middle) @ map; `c` and `c k`.
         limit: largest strength of each morph in the trained frames, `k`.
-        body: measures of the template. past_frames: see `Config`; empty where the past is not seen. fps: of the capture.
+        body: measures of the template. past_frames: see `Config`; empty where the past is not seen. fps: of the
+            capture.
     """
 
     vertices: Float32[np.ndarray, "v 3"]
@@ -72,12 +73,17 @@ class Baked:
         transforms = self.template.transforms(motion)
         strength = self.strengths(motion)
         return np.concatenate([
-            skin(self.vertices + np.tensordot(strength[frame], self.morphs, 1), self.weights, transforms[frame : frame + 1])
+            skin(self.vertices + np.tensordot(strength[frame], self.morphs, 1), self.weights,
+            transforms[frame : frame + 1])
             for frame in range(len(motion))
         ])  # fmt: skip
 
     def render(
-        self, vertices: Float[np.ndarray, "v 3"], camera: Intrinsics, world_from_camera: Float[np.ndarray, "4 4"], samples: int = 2
+        self,
+        vertices: Float[np.ndarray, "v 3"],
+        camera: Intrinsics,
+        world_from_camera: Float[np.ndarray, "4 4"],
+        samples: int = 2,
     ) -> tuple[Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w"]]:
         """Colour on black and coverage of one frame.
 
@@ -95,8 +101,10 @@ class Baked:
         path.parent.mkdir(parents=True, exist_ok=True)
         b = self.body
         np.savez_compressed(
-            path, vertices=self.vertices, faces=self.faces.astype(np.int32), colours=np.round(255 * self.colours).astype(np.uint8),
-            weights=self.weights.astype(np.float16), morphs=self.morphs.astype(np.float16), middle=self.middle, map=self.map,
+            path, vertices=self.vertices, faces=self.faces.astype(np.int32),
+            colours=np.round(255 * self.colours).astype(np.uint8),
+            weights=self.weights.astype(np.float16), morphs=self.morphs.astype(np.float16), middle=self.middle,
+            map=self.map,
             limit=self.limit, body=np.array([b.height_m, b.girth, b.legs, b.arms, b.shoulders]),
             past_frames=np.array(self.past_frames, int), fps=self.fps,
         )  # fmt: skip
@@ -114,7 +122,8 @@ def read(path: Path | str) -> Baked:
             weights = t["weights"].astype(np.float32)
             return Baked(
                 t["vertices"].astype(np.float32), t["faces"].astype(np.int64), t["colours"].astype(np.float32) / 255,
-                weights / weights.sum(1, keepdims=True), t["morphs"].astype(np.float32), t["middle"], t["map"], t["limit"],
+                weights / weights.sum(1, keepdims=True), t["morphs"].astype(np.float32), t["middle"], t["map"],
+                t["limit"],
                 BodyConfig(*(float(x) for x in t["body"])), tuple(int(x) for x in t["past_frames"]), float(t["fps"]),
             )  # fmt: skip
     except (OSError, KeyError, ValueError) as reason:
@@ -167,7 +176,11 @@ def bake(
     strengths, components = _components((state.translation - mean).flatten(1).cpu().numpy().astype(np.float64), morphs)
     count = len(components)
     by_node = torch.from_numpy(components.reshape(count, -1, 3)).to(weight)
-    moved = torch.stack([(share[..., None] * component[near]).sum(1) for component in by_node]) if count else points.new_zeros(0, *points.shape)
+    moved = (
+        torch.stack([(share[..., None] * component[near]).sum(1) for component in by_node])
+        if count
+        else points.new_zeros(0, *points.shape)
+    )
     middle = known.mean(0)
     centred = (known - middle).astype(np.float64)
     gram = centred.T @ centred + _RIDGE * np.eye(centred.shape[1])
@@ -175,7 +188,8 @@ def bake(
     return Baked(
         vertices.astype(np.float32), faces, colours, skinning.cpu().numpy().astype(np.float32),
         moved.cpu().numpy().astype(np.float32), middle.astype(np.float32), linear.astype(np.float32),
-        np.abs(strengths).max(0, initial=0).astype(np.float32), config.body, config.past_frames if config.past else (), config.fps,
+        np.abs(strengths).max(0, initial=0).astype(np.float32), config.body,
+        config.past_frames if config.past else (), config.fps,
     )  # fmt: skip
 
 

@@ -1,4 +1,5 @@
-"""Looks through a capture before training: does the body lie inside the masks, is everything there, are masks inverted?"""
+"""Looks through a capture before training: does the body lie inside the masks, is everything there, are masks
+inverted?"""
 
 from __future__ import annotations
 
@@ -40,14 +41,22 @@ def check(root: Path | str, *, examples: int = 8, progress: Progress | None = No
     capture = thuman4.read(root)
     problems: list[Problem] = []
     warnings = [
-        Problem(root, None, f"frame {frame} is left out: {', '.join(names)} {'has' if len(names) == 1 else 'have'} none")
+        Problem(
+            root, None, f"frame {frame} is left out: {', '.join(names)} {'has' if len(names) == 1 else 'have'} none"
+        )
         for frame, names in list(capture.left_out.items())[:20]
     ]
     motion = capture.motion
     if max(capture.frames) >= len(motion):
-        problems.append(Problem(root / "motion.npz", None, f"{len(motion)} poses, but frames go up to {max(capture.frames)}"))
+        problems.append(
+            Problem(root / "motion.npz", None, f"{len(motion)} poses, but frames go up to {max(capture.frames)}")
+        )
     usable = [frame for frame in capture.frames if frame < len(motion)]
-    chosen = [usable[int(i)] for i in np.unique(np.linspace(0, len(usable) - 1, min(len(usable), 8)).round())] if usable else []
+    chosen = (
+        [usable[int(i)] for i in np.unique(np.linspace(0, len(usable) - 1, min(len(usable), 8)).round())]
+        if usable
+        else []
+    )
     body = make_body(capture.shape)
     points = {frame: body.posed(motion.part(frame, frame + 1))[0] for frame in chosen}
     shown: list[tuple[Image.Image, str]] = []
@@ -56,9 +65,15 @@ def check(root: Path | str, *, examples: int = 8, progress: Progress | None = No
         with noting(problems, root / "images" / camera.name):
             for frame in chosen:
                 picture, mask = capture.read(number, frame)
-                pixel, depth = project(poses.transform(poses.inverse(camera.world_from_camera), points[frame]), camera.intrinsics)
+                pixel, depth = project(
+                    poses.transform(poses.inverse(camera.world_from_camera), points[frame]), camera.intrinsics
+                )
                 place = np.round(np.nan_to_num(pixel, nan=-1)).astype(int)
-                inside = (depth > 0) & (place >= 0).all(1) & (place < (camera.intrinsics.width, camera.intrinsics.height)).all(1)
+                inside = (
+                    (depth > 0)
+                    & (place >= 0).all(1)
+                    & (place < (camera.intrinsics.width, camera.intrinsics.height)).all(1)
+                )
                 hit = np.zeros(len(place), bool)
                 hit[inside] = mask[place[inside, 1], place[inside, 0]] > 127
                 outside.append(1 - float(hit.mean()))
@@ -66,7 +81,9 @@ def check(root: Path | str, *, examples: int = 8, progress: Progress | None = No
                 if len(shown) < examples and frame == chosen[len(shown) % len(chosen)]:
                     drawn = picture.copy()
                     drawn[place[inside, 1], place[inside, 0]] = (255, 60, 20)
-                    shown.append((Image.fromarray(drawn), f"{camera.name}, frame {frame}: {outside[-1]:.0%} outside of the mask"))
+                    shown.append(
+                        (Image.fromarray(drawn), f"{camera.name}, frame {frame}: {outside[-1]:.0%} outside of the mask")
+                    )
             problems += [Problem(root, None, text) for text in of_camera(camera.name, outside, covered)]
         if progress is not None:
             progress(number + 1, len(capture.cameras))
@@ -84,13 +101,14 @@ def of_camera(name: str, outside: list[float], covered: list[float]) -> list[str
     """
     if not outside:
         return []
-    if np.median(covered) > COVERED and np.median(outside) > 0.5:
-        return [f"{name}: the masks cover {np.median(covered):.0%} of the pictures, but not the body: are they inverted?"]
-    if np.median(covered) == 0:
+    missed, share = float(np.median(outside)), float(np.median(covered))
+    if share > COVERED and missed > 0.5:
+        return [f"{name}: the masks cover {share:.0%} of the pictures, but not the body: are they inverted?"]
+    if share == 0:
         return [f"{name}: the masks are empty"]
-    if np.median(outside) > OUTSIDE:
+    if missed > OUTSIDE:
         return [
-            f"{name}: {np.median(outside):.0%} of the body's points fall outside of the masks: its calibration (K, R, T, "
-            "metres) does not fit the poses, or the poses are of another rig"
+            f"{name}: {missed:.0%} of the body's points fall outside of the masks: its calibration (K, R, T, metres) "
+            "does not fit the poses, or the poses are of another rig"
         ]
     return []

@@ -1,5 +1,5 @@
-"""Verbs of avatars: `capture` renders somebody to train from, `bake` makes a mesh of a trained person, `animate` films it in a
-motion, `view` shows it in the browser.
+"""Verbs of avatars: `capture` renders somebody to train from, `bake` makes a mesh of a trained person, `animate`
+films it in a motion, `view` shows it in the browser.
 """
 
 from __future__ import annotations

@@ -85,7 +85,8 @@ def glb(baked: Baked, motion: Motion | None = None) -> bytes:
         nodes.append(entry)
     table: dict[str, object] = {
         "asset": {"version": "2.0", "generator": "percepta"}, "scene": 0, "scenes": [{"nodes": [0]}], "nodes": nodes,
-        "meshes": [mesh], "skins": [{"joints": [2 + i for i in range(len(JOINTS))], "inverseBindMatrices": inverse, "skeleton": 2}],
+        "meshes": [mesh], "skins": [{"joints": [2 + i for i in range(len(JOINTS))], "inverseBindMatrices": inverse,
+        "skeleton": 2}],
         "materials": [{"doubleSided": True, "pbrMetallicRoughness": {"metallicFactor": 0, "roughnessFactor": 1}}],
     }  # fmt: skip
     if motion is not None:
@@ -107,7 +108,9 @@ def _animation(buffer: _Buffer, baked: Baked, motion: Motion) -> dict[str, objec
 
     def track(node: int, path: str, values: np.ndarray) -> None:
         """One thing of one node over time."""
-        samplers.append({"input": times, "output": buffer.add(values.astype(np.float32), _FLOAT), "interpolation": "LINEAR"})
+        samplers.append(
+            {"input": times, "output": buffer.add(values.astype(np.float32), _FLOAT), "interpolation": "LINEAR"}
+        )
         channels.append({"sampler": len(samplers) - 1, "target": {"node": node, "path": path}})
 
     track(2, "translation", motion.root)

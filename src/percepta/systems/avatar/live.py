@@ -11,7 +11,8 @@ from percepta.errors import MissingExtraError
 from percepta.geometry.body import JOINTS, PARENTS, Motion
 from percepta.systems.avatar.bake import Baked
 
-SLIDERS = ("spine", "head", "left_upper_arm", "left_forearm", "right_upper_arm", "right_forearm", "left_thigh", "left_shin",
+SLIDERS = ("spine", "head", "left_upper_arm", "left_forearm", "right_upper_arm", "right_forearm", "left_thigh",
+"left_shin",
            "right_thigh", "right_shin")  # fmt: skip
 
 
@@ -25,7 +26,9 @@ def from_sliders(baked: Baked, angles_deg: dict[str, tuple[float, float, float]]
     rest = baked.template.rest()
     rotation = rest.rotation.copy()
     for joint, parent in enumerate(PARENTS):
-        turn = Rotation.from_euler("yxz", np.array(angles_deg.get(JOINTS[joint], (0.0, 0.0, 0.0)))[[1, 0, 2]], degrees=True)
+        turn = Rotation.from_euler(
+            "yxz", np.array(angles_deg.get(JOINTS[joint], (0.0, 0.0, 0.0)))[[1, 0, 2]], degrees=True
+        )
         rotation[0, joint] = turn.as_matrix() if parent < 0 else rotation[0, parent] @ turn.as_matrix()
     return Motion(rest.root, rotation, baked.fps, "sliders")
 

@@ -22,9 +22,9 @@ from percepta.errors import InputError
 from percepta.geometry import pose as poses
 from percepta.geometry.body import JOINTS, Body, J, Motion, random_shape
 from percepta.geometry.camera import Intrinsics
+from percepta.geometry.meshes import Atlas, Mesh, joined, render
 from percepta.worlds.people import paint
 from percepta.worlds.people.film import Stage, random_stage
-from percepta.geometry.meshes import Atlas, Mesh, joined, render
 from percepta.worlds.people.motions import aim, reach
 from percepta.worlds.people.person import Person, View, dressed
 

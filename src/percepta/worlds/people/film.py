@@ -17,8 +17,8 @@ from jaxtyping import Float, Float32, Float64, UInt8
 from percepta.geometry import pose as poses
 from percepta.geometry.body import Motion
 from percepta.geometry.camera import Intrinsics, rays
-from percepta.worlds.people import paint
 from percepta.geometry.meshes import Atlas, Light
+from percepta.worlds.people import paint
 from percepta.worlds.people.person import Person
 
 WALL_M = 7.0  # radius of the round wall

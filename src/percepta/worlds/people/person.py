@@ -14,9 +14,9 @@ from percepta.errors import InputError
 from percepta.geometry import pose as poses
 from percepta.geometry.body import PARTS, Body, Motion, Shape, make_body
 from percepta.geometry.camera import Intrinsics
+from percepta.geometry.meshes import Atlas, Light, Mesh, Picture, joined, render
 from percepta.worlds.people import paint
 from percepta.worlds.people.cloth import Fabric, Garment, coat, simulate, skirt, sleeve
-from percepta.geometry.meshes import Atlas, Light, Mesh, Picture, joined, render
 
 Outfit = Literal["tight", "skirt", "coat", "sleeves", "robe"]
 OUTFITS: tuple[Outfit, ...] = ("tight", "skirt", "coat", "sleeves", "robe")
