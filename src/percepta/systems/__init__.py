@@ -3,6 +3,7 @@
 TABLE: dict[str, str] = {
     "actions": "Says when what happens in a long video (ActionFormer, temporal action localisation).",
     "aesthetics": "Scores photographs for one person, from who they are and a few ratings (conditional PIAA).",
+    "avatar": "Makes a person in loose clothes movable, from pictures of several cameras (SLRF).",
     "distill": "Classifies pictures, and learns it from its own answers (DLB).",
     "forecast": "Predicts where cars and people go next, from tracks and lanes (Argoverse 2 motion forecasting).",
     "hashing": "Finds pictures and moments in videos by a sentence, by hash codes (CLIP4Hashing).",

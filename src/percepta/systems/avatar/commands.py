@@ -1,0 +1,235 @@
+"""Verbs of avatars: `capture` renders somebody to train from, `bake` makes a mesh of a trained person, `animate`
+films it in a motion, `view` shows it in the browser.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+
+from percepta import shell
+from percepta.errors import InputError, MissingFileError
+
+
+@dataclass(frozen=True)
+class CaptureOptions:
+    """Renders somebody in loose clothes, by cameras around, as a folder in the layout of THUman4.0."""
+
+    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")] = tyro.MISSING
+    """Where the capture is written; `novel` inside it gets the motion that training never sees."""
+    outfit: Literal["tight", "skirt", "coat", "sleeves", "robe"] = "skirt"
+    """What is worn."""
+    motions: Path | None = None
+    """A folder, archive or file of recorded motions (BVH, DeepMimic); left out: made-up motions."""
+    moves: tuple[str, ...] = ()
+    """Names of the motions of the capture, one after the other; left out: a swaying one."""
+    novel: str = ""
+    """Name of the motion that training never sees; left out: turning on the spot."""
+    frames: int = 150
+    """Of the capture, at 30 frames a second."""
+    cameras: int = 8
+    """Around the person."""
+    size: tuple[int, int] = (128, 160)
+    """Width and height of the pictures, in pixels."""
+
+
+def capture(options: CaptureOptions, screen: Console) -> int:
+    """Renders both captures."""
+    from percepta.datasets import motions
+    from percepta.systems.avatar.world import Rendered, subject
+    from percepta.worlds.people.motions import joined, looped, made
+    from percepta.worlds.people.rig import retarget
+
+    if options.frames < 10 or options.cameras < 2 or min(options.size) < 16:
+        raise InputError("a capture has at least 10 frames, 2 cameras and 16 pixels across")
+    person = subject(options.outfit)
+    found = {} if options.motions is None else {m.name: m for m in motions.clips(options.motions)}
+
+    def motion(names: tuple[str, ...], otherwise: str, frames: int) -> Any:
+        """Recorded motions one after the other, or a made-up one."""
+        if not names:
+            return made(otherwise, (frames - 1) / 30, seed=1, body=person.body)
+        missing = [name for name in names if name not in found]
+        if missing:
+            there = ", ".join(sorted(found)) or "none: give --motions"
+            raise InputError(f"no motion {', '.join(missing)}; there are {there}")
+        parts = [retarget(found[name], person.body).resampled(30) for name in names]
+        whole = looped(joined(parts) if len(parts) > 1 else parts[0], (frames - 1) / 30)
+        return whole.part(0, frames)
+
+    novel = (options.novel,) if options.novel else ()
+    for folder, moves in (
+        (options.out, motion(options.moves, "sway", options.frames)),
+        (options.out / "novel", motion(novel, "turn", max(options.frames // 5, 10))),
+    ):
+        Rendered(person, moves, options.size, options.cameras).save(folder)
+        words = f"{folder}: {len(moves)} frames of {options.cameras} cameras, {moves.seconds:.1f} s"
+        screen.print(escape(words), soft_wrap=True)
+    return 0
+
+
+def read_motion(path: Path, config: Any, rig: Path | None) -> Any:
+    """A motion for the body of an avatar, at the capture's rate of frames.
+
+    Args:
+        path: .bvh, DeepMimic .txt, or .npz as in a capture.
+        config: of the avatar.
+        rig: a file that describes the recording's rig; None: the usual one of its kind.
+
+    Raises:
+        InputError, MissingFileError: it is no motion.
+    """
+    from percepta.datasets import motions, thuman4
+    from percepta.systems.avatar.model import template
+    from percepta.worlds.people.rig import read_rig, retarget
+
+    if not path.is_file():
+        raise MissingFileError(f"{path}: no such file; a motion is a .bvh, a DeepMimic .txt or a motion.npz")
+    if path.suffix == ".npz":
+        motion = thuman4.read_motion(path)
+    else:
+        motion = retarget(motions.read(path), template(config), None if rig is None else read_rig(rig))
+    return motion.resampled(config.fps) if abs(motion.fps - config.fps) > 1e-3 else motion
+
+
+@dataclass(frozen=True)
+class AnimateOptions:
+    """Films a trained or baked person in a motion."""
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|BAKED")] = tyro.MISSING
+    """A run folder, a checkpoint, or a baked person (.npz)."""
+    motion: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MOTION")] = tyro.MISSING
+    """A .bvh, a DeepMimic .txt, or the motion.npz of a capture."""
+    out: Path = Path("out/avatar.mp4")
+    """The film; its ending says the format."""
+    camera: Literal["orbit", "front", "side", "back"] = "orbit"
+    """Goes around the person, or stands still."""
+    size: tuple[int, int] = (256, 320)
+    """Width and height in pixels."""
+    rig: Path | None = None
+    """A JSON file that describes the rig of another BVH."""
+
+
+def animate(options: AnimateOptions, screen: Console) -> int:
+    """Writes the film."""
+    import numpy as np
+
+    import percepta
+    from percepta.media import video
+    from percepta.systems.avatar import bake
+    from percepta.systems.avatar.predict import orbit
+
+    start = {"orbit": 0.0, "front": 0.0, "side": 90.0, "back": 180.0}[options.camera]
+    turn = 40.0 if options.camera == "orbit" else 0.0
+    if options.run.suffix == ".npz":
+        baked = bake.read(options.run)
+        motion = read_motion(options.motion, _config_of(baked), options.rig)
+        places = baked.posed(motion)
+
+        def frames() -> Any:
+            for frame, vertices in enumerate(places):
+                camera, pose = orbit(motion.root[frame], start + turn * frame / motion.fps, options.size)
+                colour, cover = baked.render(vertices, camera, pose)
+                yield np.round(255 * (colour + 1 - cover[..., None]).clip(0, 1)).astype(np.uint8)
+    else:
+        system: Any = percepta.load(options.run, system="avatar")
+        motion = read_motion(options.motion, system.config, options.rig)
+
+        def frames() -> Any:
+            with shell.progress_bar(screen, "avatar") as bar:
+                for number, result in enumerate(
+                    system.film(motion, size=options.size, turn_deg_s=turn, angle_deg=start)
+                ):
+                    bar(number + 1, len(motion), "")
+                    yield result.over()
+
+    written = video.write(options.out, frames(), round(motion.fps))
+    screen.print(escape(f"{written}: {len(motion)} frames of {motion.name}, {motion.seconds:.1f} s"), soft_wrap=True)
+    return 0
+
+
+def _config_of(baked: Any) -> Any:
+    from percepta.systems.avatar import Config
+
+    return Config(body=baked.body, fps=baked.fps)
+
+
+@dataclass(frozen=True)
+class BakeOptions:
+    """Makes a mesh of a trained person, which needs no network and can be taken elsewhere."""
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = tyro.MISSING
+    """A run folder or a checkpoint."""
+    data: Path = tyro.MISSING
+    """The capture that it was trained on, or a motion.npz: what the cloth did there is what its morphs say."""
+    out: Path = Path("out/avatar.npz")
+    """.npz for `animate` and `view`; .glb for other programs."""
+    motion: Path | None = None
+    """For .glb: a motion that becomes its animation."""
+    voxel_m: float = 0.014
+    """Distance of the points at which the density is sampled, metres."""
+
+
+def bake_(options: BakeOptions, screen: Console) -> int:
+    """Writes the baked person."""
+    import percepta
+    from percepta.datasets import thuman4
+    from percepta.files import write_atomically
+    from percepta.systems.avatar import bake, gltf
+
+    if options.out.suffix not in (".npz", ".glb"):
+        raise InputError(f"{options.out}: a baked person is saved as .npz or .glb")
+    system: Any = percepta.load(options.run, system="avatar")
+    motion = thuman4.read_motion(options.data) if options.data.suffix == ".npz" else thuman4.read(options.data).motion
+    baked = bake.bake(system.model, motion, voxel_m=options.voxel_m)
+    if options.out.suffix == ".npz":
+        baked.save(options.out)
+    else:
+        moves = None if options.motion is None else read_motion(options.motion, system.config, None)
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(options.out, gltf.glb(baked, moves))
+    words = f"{options.out}: {len(baked.vertices)} vertices, {len(baked.faces)} triangles, {len(baked.morphs)} morphs"
+    screen.print(escape(words), soft_wrap=True)
+    return 0
+
+
+@dataclass(frozen=True)
+class ViewOptions:
+    """Shows a baked person in the browser (viser, 127.0.0.1 only)."""
+
+    baked: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="BAKED")] = tyro.MISSING
+    """What `percepta avatar bake` wrote (.npz)."""
+    motion: Path | None = None
+    """A motion that can be played."""
+    port: int = 8080
+    """Of the page."""
+
+
+def view(options: ViewOptions, screen: Console) -> int:
+    """Serves until it is interrupted."""
+    import time
+
+    from percepta.systems.avatar import bake, live
+
+    baked = bake.read(options.baked)
+    motion = None if options.motion is None else read_motion(options.motion, _config_of(baked), None)
+    page = live.LiveView(baked, motion, options.port)
+    screen.print(f"{page.address}: stop with Ctrl-C")
+    try:
+        while True:
+            time.sleep(1)
+    except KeyboardInterrupt:
+        return 0
+
+
+COMMANDS = {
+    "capture": (CaptureOptions, capture),
+    "animate": (AnimateOptions, animate),
+    "bake": (BakeOptions, bake_),
+    "view": (ViewOptions, view),
+}

@@ -1,0 +1,12 @@
+"""The names of `contract.Task`, for avatars."""
+
+from percepta.systems.avatar.data import data, fit_config
+from percepta.systems.avatar.evaluate import evaluate
+from percepta.systems.avatar.exports import EXPORTS
+from percepta.systems.avatar.losses import loss
+from percepta.systems.avatar.model import build
+from percepta.systems.avatar.predict import Avatar as System
+
+PRETRAINED: dict[str, str] = {}
+
+__all__ = ["EXPORTS", "PRETRAINED", "System", "build", "data", "evaluate", "fit_config", "loss"]

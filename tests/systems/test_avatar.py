@@ -1,0 +1,321 @@
+"""Avatars: fields, latent variable, rays and captures, held to laws and slow oracles."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from percepta.contract import Step
+from percepta.datasets import thuman4
+from percepta.errors import InputError
+from percepta.geometry.body import make_body
+from percepta.geometry.meshes import surface
+from percepta.metrics.pictures import flicker, psnr, ssim
+from percepta.systems.avatar import PRESETS, WorldConfig, task
+from percepta.systems.avatar.bake import Baked, bake, read
+from percepta.systems.avatar.data import Rays, held_out_cameras, split_frames
+from percepta.systems.avatar.field import NodeNetworks, composite, inside_any, near_nodes, reach, span
+from percepta.systems.avatar.gltf import glb
+from percepta.systems.avatar.latent import conditions, kl
+from percepta.systems.avatar.model import farthest_points
+from percepta.systems.avatar.world import Rendered, subject
+from percepta.worlds.people.motions import made
+
+TINY = replace(PRESETS["tiny"], world=WorldConfig(outfit="tight", width=24, height=30, cameras=4, frames=10))
+
+
+@given(st.integers(0, 10_000), st.integers(1, 200))
+@settings(max_examples=20, deadline=None)
+def test_the_batched_product_equals_network_after_network(seed: int, queries: int) -> None:
+    torch.manual_seed(seed)
+    networks = NodeNetworks(6, 5, 7, 2, 4)
+    x, node = torch.randn(queries, 5), torch.randint(0, 6, (queries,))
+    assert torch.allclose(networks(x, node), networks.one_by_one(x, node), atol=1e-5)
+
+
+def test_its_gradient_is_that_of_the_slow_one() -> None:
+    torch.manual_seed(0)
+    networks = NodeNetworks(4, 3, 5, 1, 2).double()
+    x, node = torch.randn(150, 3, dtype=torch.float64), torch.randint(0, 3, (150,))
+    names = list(networks.parameters())
+    fast = torch.autograd.grad((networks(x, node) ** 2).sum(), names)
+    slow = torch.autograd.grad((networks.one_by_one(x, node) ** 2).sum(), names)
+    assert all(torch.allclose(a, b) for a, b in zip(fast, slow, strict=True))
+    assert all((g[3] == 0).all() for g in fast)  # nobody asked the last node
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=20, deadline=None)
+def test_rays_enter_and_leave_the_union_of_spheres_where_trying_says(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.rand(5, 3, generator=generator)
+    origin = torch.rand(20, 3, generator=generator) - torch.tensor([3.0, 0, 0])
+    direction = torch.nn.functional.normalize(
+        torch.rand(20, 3, generator=generator) + torch.tensor([1.0, -0.5, -0.5]), dim=-1
+    )
+    near, far, some = span(origin, direction, centres, 0.2)
+    t = torch.linspace(0, 6, 6001)
+    for ray in range(20):
+        points = origin[ray] + t[:, None] * direction[ray]
+        inside = (torch.cdist(points, centres) < 0.2).any(-1)
+        if inside.any():
+            assert (
+                some[ray]
+                and abs(float(t[inside][0] - near[ray])) < 2e-3
+                and abs(float(t[inside][-1] - far[ray])) < 2e-3
+            )
+
+
+def test_weights_end_at_the_spheres() -> None:
+    sigma, floor = 0.1, 0.05
+    radius = reach(sigma, floor)
+    centres = torch.tensor([[0.0, 0, 0], [0.5, 0, 0]])
+    points = torch.tensor([[radius - 1e-3, 0, 0], [radius + 1e-3, 0, 0], [0.5, 0, 0]])
+    index, square = inside_any(points, centres, radius)
+    assert index.tolist() == [0, 2]
+    place, weight = near_nodes(points[index], centres, square, sigma, floor, 1)
+    assert place[:, 0].tolist() == [0, 1] and weight[0, 0] > 0 and weight[1, 0] == pytest.approx(1 - floor)
+
+
+def test_volume_rendering_equals_its_sum() -> None:
+    density, colour, step = torch.rand(3, 5) * 20, torch.rand(3, 5, 3), torch.rand(3) * 0.1
+    seen, alpha, _ = composite(density, colour, step)
+    for ray in range(3):
+        passed, total, covered = 1.0, torch.zeros(3), 0.0
+        for s in range(5):
+            a = 1 - float(torch.exp(-density[ray, s] * step[ray]))
+            total, covered, passed = total + passed * a * colour[ray, s], covered + passed * a, passed * (1 - a)
+        assert torch.allclose(seen[ray], total, atol=1e-5) and float(alpha[ray]) == pytest.approx(covered, abs=1e-5)
+
+
+def test_divergence_equals_torch() -> None:
+    a, b, c, d = (torch.randn(4, 3) for _ in range(4))
+    normal = torch.distributions.Normal
+    wanted = torch.distributions.kl_divergence(normal(a, b.exp()), normal(c, d.exp())).sum(-1)
+    assert torch.allclose(kl(a, b, c, d), wanted, rtol=1e-4)
+
+
+def test_conditions_do_not_see_where_on_the_floor_and_how_turned() -> None:
+    motion = made("walk", 0.8)
+    moved = motion.moved(1.1, (3.0, -2.0))
+    a, b = conditions(TINY, motion), conditions(TINY, moved)
+    assert np.allclose(a, b, atol=1e-5)
+    still = conditions(replace(TINY, past=False), motion)
+    assert np.allclose(a[:, : still.shape[1]], still)
+
+
+def test_nodes_are_spread_and_follow_the_body() -> None:
+    config = replace(TINY, translations=False)
+    model = task.build(config)
+    body, motion = make_body(), made("squat", 0.3)
+    joints = torch.from_numpy(body.transforms(motion).astype(np.float32))
+    nodes = model.nodes(joints, torch.from_numpy(conditions(config, motion)))
+    chosen = farthest_points(body.vertices, config.nodes)
+    assert np.allclose(nodes.centre.detach().numpy(), body.posed(motion)[:, chosen], atol=1e-4)
+    apart = np.linalg.norm(body.vertices[chosen][:, None] - body.vertices[chosen], axis=-1) + np.eye(len(chosen))
+    assert apart.min() > 0.1
+
+
+def test_a_person_who_is_moved_looks_the_same_from_a_camera_that_is_moved() -> None:
+    model = task.build(TINY).eval()
+    system = task.System(TINY, model, "", None, None)  # pyright: ignore[reportArgumentType]
+    motion = made("sway", 0.4)
+    there = motion.moved(0.7, (2.0, 1.0))
+    first = system.predict(motion, frame=5, angle_deg=20, size=(20, 24))
+    second = system.predict(there, frame=5, angle_deg=20 + np.degrees(0.7), size=(20, 24))
+    assert np.allclose(first.colour, second.colour, atol=2e-3) and np.allclose(first.alpha, second.alpha, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"fields": "canonical", "translations": False, "details": False, "latent": False}, {"translations": False},
+     {"details": False}, {"latent": False}, {"past": False}, {"view_frequencies": 1}],
+)  # fmt: skip
+def test_every_baseline_has_a_loss_whose_gradient_reaches_its_parameters(change: dict[str, object]) -> None:
+    config = replace(TINY, prior_share=0.0, **change)  # pyright: ignore[reportArgumentType]
+    model = task.build(config)
+    samples = task.data(config, "train")
+    batch = samples.collate([samples[(0, i)] for i in (0, 7)])
+    task.loss(model, batch, Step(0, 0, torch.Generator().manual_seed(0)))["loss"].backward()
+    fields = [p.grad for p in model.fields.parameters()]
+    assert all(g is not None and torch.isfinite(g).all() for g in fields) and any(g.abs().sum() > 0 for g in fields)
+    if config.translations and config.latent:
+        assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.latent.posterior.parameters())
+
+
+def test_held_out_cameras_and_frames_are_never_trained_on() -> None:
+    samples = task.data(TINY, "train")
+    assert isinstance(samples, Rays)
+    kept, held = split_frames(tuple(range(10)))
+    assert held == (8, 9) and held_out_cameras(8) == (3, 7) and held_out_cameras(4) == (3,)
+    assert {frame for _, frame in samples.items} == set(kept) and {camera for camera, _ in samples.items} == {0, 1, 2}
+    pictures = task.data(TINY, "val")
+    assert {s["set"] for s in (pictures[(0, i)] for i in range(len(pictures)))} == {"views", "poses", "motion"}
+
+
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("capture")
+    person = subject("tight")
+    Rendered(person, made("sway", 0.3), (24, 30), 3).save(root)
+    return root
+
+
+def test_a_capture_is_read_as_it_was_written(capture: Path) -> None:
+    person = subject("tight")
+    made_up = Rendered(person, made("sway", 0.3), (24, 30), 3)
+    read = thuman4.read(capture)
+    assert read.frames == made_up.frames and not read.left_out and read.shape == made_up.shape
+    for i, camera in enumerate(read.cameras):
+        assert np.allclose(camera.world_from_camera, made_up.cameras[i].world_from_camera, atol=1e-9)
+        assert np.array_equal(read.read(i, 4)[0], made_up.read(i, 4)[0])
+    assert np.allclose(read.motion.rotation, made_up.motion.rotation)
+    config = task.fit_config(TINY, capture)
+    assert config.frames == len(made_up.frames)
+    assert len(task.data(config, "train", capture)) == 8 * 3 - 8
+
+
+def test_frames_that_a_camera_lacks_are_left_out_and_named(capture: Path, tmp_path: Path) -> None:
+    import shutil
+
+    root = tmp_path / "copy"
+    shutil.copytree(capture, root)
+    (root / "images" / "cam01" / "00000002.png").unlink()
+    (root / "missing_img_files.txt").write_text("images/cam00/00000005.jpg\n")
+    read = thuman4.read(root)
+    assert read.left_out == {2: ("cam01",), 5: ("cam00",)} and 2 not in read.frames
+
+
+def test_wrong_captures_say_what_is_wrong(capture: Path, tmp_path: Path) -> None:
+    import shutil
+
+    with pytest.raises(InputError, match="calibration"):
+        thuman4.read(tmp_path)
+    root = tmp_path / "copy"
+    shutil.copytree(capture, root)
+    table = json.loads((root / "calibration.json").read_text())
+    table["cam00"]["R"] = (2 * np.eye(3)).tolist()
+    (root / "calibration.json").write_text(json.dumps(table))
+    with pytest.raises(InputError, match="cam00"):
+        thuman4.read(root)
+    vector = np.zeros((10, 19, 3))
+    vector[:, 3] = (0, 0, 45)
+    np.savez(root / "motion.npz", root=np.zeros((10, 3)), rotation_vector=vector)
+    with pytest.raises(InputError, match="degrees"):
+        thuman4.read_motion(root / "motion.npz")
+    vector[:, 3] = (0, 0, 0.785)
+    np.savez(root / "motion.npz", root=np.zeros((10, 3)), rotation_vector=vector)
+    wanted = Rotation.from_rotvec((0, 0, 0.785)).as_matrix()
+    assert np.allclose(thuman4.read_motion(root / "motion.npz").rotation[0, 3], wanted)
+
+
+@given(st.integers(0, 1000), st.floats(0.01, 0.3))
+@settings(max_examples=20, deadline=None)
+def test_metrics_of_pictures(seed: int, size: float) -> None:
+    rng = np.random.default_rng(seed)
+    truth = rng.uniform(0.3, 0.6, (24, 20, 3))
+    inside = np.zeros((24, 20), bool)
+    inside[4:20, 5:15] = True
+    wrong = truth + size
+    assert psnr(wrong, truth, inside) == pytest.approx(-20 * np.log10(size))
+    assert psnr(truth, truth) == np.inf and ssim(truth, truth, inside) == pytest.approx(1)
+    assert ssim(rng.uniform(0, 1, truth.shape), truth, inside) < 0.6
+    assert flicker(wrong, wrong, truth, truth, inside) == 0
+    assert flicker(truth, wrong, truth, truth, inside) == pytest.approx(size)
+
+
+def test_the_surface_of_a_ball_is_a_ball() -> None:
+    axis = np.linspace(-1, 1, 25)
+    x, y, z = np.meshgrid(axis, axis, axis, indexing="ij")
+    vertices, faces = surface(0.6 - np.sqrt(x * x + y * y + z * z), 0.0, np.full(3, -1.0), float(axis[1] - axis[0]))
+    assert np.abs(np.linalg.norm(vertices, axis=-1) - 0.6).max() < 0.01
+    a, b, c = (vertices[faces[:, i]] for i in range(3))
+    normal = np.cross(b - a, c - a)
+    assert ((normal * (a + b + c)).sum(-1) > 0).all()
+    assert np.linalg.norm(normal, axis=-1).sum() / 2 == pytest.approx(4 * np.pi * 0.36, rel=0.03)
+    edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
+    assert (np.unique(edges, axis=0, return_counts=True)[1] == 2).all()  # it is closed
+
+
+@pytest.fixture(scope="module")
+def baked() -> Baked:
+    torch.manual_seed(0)
+    config = replace(TINY, nodes=12, sigma_m=0.16)
+    model = task.build(config).eval()
+    with torch.no_grad():
+        model.fields.biases[-1][..., 0] += 1.0  # dense everywhere
+        for p in model.latent.decoder.parameters():
+            p.mul_(3)
+    return bake(model, made("sway", 0.5), voxel_m=0.06)
+
+
+def test_a_baked_person_moves_rigidly_with_its_pose_and_survives_a_file(baked: Baked, tmp_path: Path) -> None:
+    motion = made("walk", 0.3)
+    turn = Rotation.from_euler("z", 0.8).as_matrix()
+    there = motion.moved(0.8, (1.0, 0.0))
+    first, second = baked.posed(motion), baked.posed(there)
+    origin = motion.root[0] * (1, 1, 0)
+    assert np.allclose(second, (first - origin) @ turn.T + origin + np.array([1.0, 0, 0]), atol=1e-4)
+    again = read(baked.save(tmp_path / "person.npz"))
+    assert np.allclose(again.posed(motion), first, atol=5e-3) and np.array_equal(again.faces, baked.faces)
+    (tmp_path / "broken.npz").write_bytes(b"x")
+    with pytest.raises(InputError, match="bake"):
+        read(tmp_path / "broken.npz")
+
+
+def test_the_gltf_poses_its_mesh_as_we_do(baked: Baked) -> None:
+    motion = made("walk", 0.2)
+    data = glb(baked, motion)
+    magic, version, length = struct.unpack("<4sII", data[:12])
+    assert (magic, version, length) == (b"glTF", 2, len(data))
+    size = struct.unpack("<I", data[12:16])[0]
+    table, binary = json.loads(data[20 : 20 + size]), data[28 + size :]
+
+    def rows(number: int) -> np.ndarray:
+        accessor = table["accessors"][number]
+        view = table["bufferViews"][accessor["bufferView"]]
+        kind = {5126: np.float32, 5121: np.uint8, 5125: np.uint32}[accessor["componentType"]]
+        part = binary[view["byteOffset"] : view["byteOffset"] + view["byteLength"]]
+        return np.frombuffer(part, kind).reshape(accessor["count"], -1)
+
+    primitive = table["meshes"][0]["primitives"][0]
+    position = rows(primitive["attributes"]["POSITION"]).astype(float)
+    frame = 4
+    tracks = {(c["target"]["node"], c["target"]["path"]): c["sampler"] for c in table["animations"][0]["channels"]}
+    samplers = table["animations"][0]["samplers"]
+    weights = rows(samplers[tracks[1, "weights"]]["output"]).reshape(len(motion), -1)[frame]
+    for strength, target in zip(weights, primitive["targets"], strict=True):
+        position = position + strength * rows(target["POSITION"])
+    world: dict[int, np.ndarray] = {}
+
+    def place(node: int, parent: np.ndarray) -> None:
+        entry = table["nodes"][node]
+        matrix = np.eye(4)
+        turn = entry.get("rotation", [0, 0, 0, 1])
+        if (node, "rotation") in tracks:
+            turn = rows(samplers[tracks[node, "rotation"]]["output"])[frame]
+        matrix[:3, :3] = Rotation.from_quat(turn).as_matrix()
+        matrix[:3, 3] = entry.get("translation", [0, 0, 0])
+        if (node, "translation") in tracks:
+            matrix[:3, 3] = rows(samplers[tracks[node, "translation"]]["output"])[frame]
+        world[node] = parent @ matrix
+        for child in entry.get("children", []):
+            place(child, world[node])
+
+    place(0, np.eye(4))
+    skin = table["skins"][0]
+    inverse = rows(skin["inverseBindMatrices"]).reshape(-1, 4, 4).swapaxes(1, 2)
+    joints = np.stack([world[node] @ inverse[i] for i, node in enumerate(skin["joints"])])
+    which, share = rows(primitive["attributes"]["JOINTS_0"]), rows(primitive["attributes"]["WEIGHTS_0"])
+    moved = np.einsum("vk,vkab,vb->va", share, joints[which], np.c_[position, np.ones(len(position))])[:, :3]
+    ours = baked.posed(motion)[frame]
+    assert np.abs(moved[:, [0, 2, 1]] * (1, -1, 1) - ours).max() < 0.02  # y is up there; four joints a vertex
