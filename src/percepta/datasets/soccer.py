@@ -265,7 +265,9 @@ def parse_replays(content: Any, path: Path) -> tuple[ReplaySpan, ...]:
             continue  # two changes in the same moment: the official evaluator leaves these out too
         action_s, label = None, ""
         if isinstance(link, dict) and link.get("time"):
-            linked_half, action_s = _moment({**link, "gameTime": f"{link.get('half', half)} - {link['time']}"}, f"{where}: link")
+            linked_half, action_s = _moment(
+                {**link, "gameTime": f"{link.get('half', half)} - {link['time']}"}, f"{where}: link"
+            )
             label = str(link.get("label", ""))
             if linked_half != half:
                 action_s, label = None, ""

@@ -8,7 +8,9 @@ TABLE: dict[str, str] = {
     "online3d": "Labels surfaces and things of a room while it is being scanned (INS-Conv).",
     "planes": "Planes of a room from posed pictures: extent, pose and class (PlaneMVS).",
     "refer": "Segments what a sentence names (CRIS).",
+    "replay": "Finds replays in a broadcast of soccer, and when what they show happened (SoccerNet replay grounding).",
     "slam": "Says where a moving camera is and what it has seen: one camera, depth, stereo, inertial sensor.",
+    "spotting": "Says when what happens in a broadcast of soccer: goals, corners, cards (SoccerNet action spotting).",
     "supernet": "Ranks network architectures with shared weights, and finds the best for a budget (NAS).",
     "vos": "Follows marked things through a video: masks of every frame, cut-outs (XMem).",
 }

@@ -250,7 +250,9 @@ class _Painter:
         """(n 3) metres to (n 3): column, row, pixels a metre; 0 pixels behind the camera."""
         seen = (np.asarray(points, np.float32) - self.place) @ self.axes.T
         scale = np.where(seen[:, 2] > 0.5, self.focal / np.maximum(seen[:, 2], 0.5), 0.0)
-        return np.stack([seen[:, 0] * scale + (self.width - 1) / 2, seen[:, 1] * scale + (self.height - 1) / 2, scale], 1)
+        return np.stack(
+            [seen[:, 0] * scale + (self.width - 1) / 2, seen[:, 1] * scale + (self.height - 1) / 2, scale], 1
+        )
 
     def polyline(self, points: list[tuple[float, float, float]], colour: Colour, width_m: float) -> None:
         p = self.project(np.array(points))
@@ -347,7 +349,9 @@ def _people(painter: _Painter, match: Match, shot: Shot, game_s: float) -> None:
                 if span.kind in ("yellow", "red"):
                     _held(painter, x, y, s, (250, 220, 20) if span.kind == "yellow" else (225, 20, 25))
         if flag and number == 23 and np.sign(flag.y) == np.sign(rows[i][0][1]):
-            painter.draw.line([x + 0.25 * s, y - 1.4 * s, x + 0.4 * s, y - 2.5 * s], fill=style.referee, width=max(1, round(0.1 * s)))
+            painter.draw.line(
+                [x + 0.25 * s, y - 1.4 * s, x + 0.4 * s, y - 2.5 * s], fill=style.referee, width=max(1, round(0.1 * s))
+            )
             painter.draw.rectangle([x + 0.4 * s, y - 2.6 * s, x + 1.0 * s, y - 2.1 * s], fill=(250, 120, 20))
         if board and number == 24:
             painter.draw.rectangle([x - 0.6 * s, y - 2.7 * s, x + 0.6 * s, y - 1.95 * s], fill=(10, 10, 10))
