@@ -92,6 +92,7 @@ class Game:
         features: {name: paths of the first and of the second half}; a half that is missing is None.
         file: the label file, for messages.
         has_replays: whether there is a file of replay labels.
+        shots: half and start (s) of each camera shot, where the cameras are labelled.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Game:
     features: dict[str, tuple[Path | None, Path | None]] = field(default_factory=dict)
     file: Path | None = None
     has_replays: bool = False
+    shots: tuple[tuple[int, float], ...] = ()
 
     def of(self, half: int) -> tuple[Action, ...]:
         """The actions of a half."""
@@ -171,8 +173,10 @@ def read_game(folder: Path, name: str = "") -> Game:
         game = replace(game, actions=read_csv(folder / OWN_LABELS), file=folder / OWN_LABELS)
     for one in REPLAY_LABELS:
         if (folder / one).is_file():
-            spans = parse_replays(read_json(folder / one), folder / one)
-            return replace(game, replays=spans, file=game.file or folder / one, has_replays=True)
+            content = read_json(folder / one)
+            spans = parse_replays(content, folder / one)
+            shots = tuple(_moment(entry, str(folder / one)) for entry in content["annotations"])
+            return replace(game, replays=spans, file=game.file or folder / one, has_replays=True, shots=shots)
     if game.file is None:
         raise MissingFileError(f"{folder}: none of {LABELS}, {', '.join(REPLAY_LABELS)}, {OWN_LABELS}")
     return game

@@ -31,6 +31,7 @@ class HalfFeatures:
         replays: of this half.
         file: of the features; None where `given` holds them.
         given: features that are in memory.
+        shots_s: where each camera shot begins, rising; empty where nobody has labelled them.
     """
 
     game: str
@@ -40,6 +41,7 @@ class HalfFeatures:
     replays: tuple[ReplaySpan, ...]
     file: Path | None = None
     given: Float32[np.ndarray, "t f"] | None = None
+    shots_s: tuple[float, ...] = ()
 
     @property
     def name(self) -> str:
@@ -115,7 +117,8 @@ def halves(root: Path, feature: str, split: str, *, strict: bool = False) -> lis
                 continue
             with noting(problems, path):
                 one = HalfFeatures(game.name, half, rate_of(feature), game.of(half),
-                                   tuple(r for r in game.replays if r.half == half), path)  # fmt: skip
+                                   tuple(r for r in game.replays if r.half == half), path,
+                                   shots_s=tuple(t for h, t in game.shots if h == half))  # fmt: skip
                 check(one)
                 found.append(one)
     tell(problems, str(root), strict=strict)

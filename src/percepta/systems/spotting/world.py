@@ -30,4 +30,5 @@ def half(seed: int, seconds: float) -> HalfFeatures:
     pictures = np.concatenate([*recording.frames(played)])
     features = pixel_features(torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255).numpy()
     return HalfFeatures(f"world {seed}", 1, recording.FPS, tuple(recording.actions(played, 1)),
-                        tuple(recording.spans(played, 1)), given=features)  # fmt: skip
+                        tuple(recording.spans(played, 1)), given=features,
+                        shots_s=tuple(shot.start_s for shot in played.shots))  # fmt: skip
