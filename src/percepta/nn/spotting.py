@@ -47,12 +47,19 @@ def pixel_features(picture: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 336"]:
     return functional.adaptive_avg_pool2d(picture, PIXELS_GRID).flatten(1)
 
 
+class FrameNorm(nn.LayerNorm):
+    """LayerNorm over the channels of each frame by itself, so that an answer does not depend on where a chunk ends."""
+
+    def forward(self, x: Float[Tensor, "b c t"]) -> Float[Tensor, "b c t"]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return super().forward(x.transpose(1, 2)).transpose(1, 2)
+
+
 class Residual(nn.Module):
     """x + a dilated convolution of the normalised x, GELU, and a 1×1 convolution."""
 
     def __init__(self, channels: int, dilation: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(1, channels)
+        self.norm = FrameNorm(channels)
         self.spread = nn.Conv1d(channels, channels, 3, padding=dilation, dilation=dilation)
         self.mix = nn.Conv1d(channels, channels, 1)
         self.dropout = nn.Dropout(dropout)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from percepta.errors import InputError
-from percepta.nn.spotting import LITE0_WIDTH, FrameEncoder, FrameProjection, Residuals
+from percepta.nn.spotting import LITE0_WIDTH, FrameEncoder, FrameNorm, FrameProjection, Residuals
 from percepta.systems.replay import Config
 
 PRIOR = -4.0  # logit of a score before training
@@ -46,9 +46,9 @@ class SmallNet(nn.Module):
         self.position = nn.Parameter(0.02 * torch.randn(1, PLACES, config.past_frames))
         self.join = nn.Conv1d(4 * c + PLACES, c, 1)
         self.time = Residuals(c, config.dilations, config.dropout)
-        self.norm = nn.GroupNorm(1, c)
+        self.norm = FrameNorm(c)
         self.score, self.reach = nn.Conv1d(c, 1, 1), nn.Conv1d(c, 2, 1)
-        self.span = nn.Sequential(Residuals(c, (1, 2, 4), config.dropout), nn.GroupNorm(1, c), nn.Conv1d(c, 3, 1))
+        self.span = nn.Sequential(Residuals(c, (1, 2, 4), config.dropout), FrameNorm(c), nn.Conv1d(c, 3, 1))
         for bias in (self.score.bias,):
             nn.init.constant_(bias, PRIOR)  # type: ignore[arg-type]
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from percepta.errors import InputError
-from percepta.nn.spotting import LITE0_WIDTH, FrameEncoder, FrameProjection, Residuals
+from percepta.nn.spotting import LITE0_WIDTH, FrameEncoder, FrameNorm, FrameProjection, Residuals
 from percepta.systems.spotting import Config
 
 PRIOR = 0.01  # of a score before training
@@ -26,7 +26,7 @@ class SmallNet(nn.Module):
         classes = len(config.classes)
         self.project = FrameProjection(config.feature_width, config.channels, config.dropout)
         self.time = Residuals(config.channels, config.dilations, config.dropout)
-        self.norm = nn.GroupNorm(1, config.channels)
+        self.norm = FrameNorm(config.channels)
         self.score = nn.Conv1d(config.channels, classes, 1)
         self.offset = nn.Conv1d(config.channels, classes, 1)
         nn.init.constant_(self.score.bias, -float(torch.logit(torch.tensor(1 - PRIOR))))  # type: ignore[arg-type]
