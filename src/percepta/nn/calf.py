@@ -52,9 +52,7 @@ class Calf(nn.Module):
         layers = (self.conv_p_1, self.conv_p_2, self.conv_p_3, self.conv_p_4)
         return torch.cat([x, *(functional.relu(along(x, layer)) for layer in layers)], 1)
 
-    def segmented(
-        self, pyramid: Float[Tensor, "b 152 t 1"]
-    ) -> tuple[Float[Tensor, "b t c"], Float[Tensor, "b n 1 1"]]:
+    def segmented(self, pyramid: Float[Tensor, "b 152 t 1"]) -> tuple[Float[Tensor, "b t c"], Float[Tensor, "b n 1 1"]]:
         """The segmentation, and the numbers from which the heads make detections."""
         capsules = along(pyramid, self.conv_seg)
         b, _, t, _ = capsules.shape
