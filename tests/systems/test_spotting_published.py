@@ -54,11 +54,10 @@ def test_calf(golden: Path) -> None:
     for length in (730, 650):
         begin = calf.starts(length, 240, 160)
         found = [model(video[None, s : s + 240]) for s in begin]
-        theirs = io[f"out.clips.{length}.spotting"]
-        here = [0, 1, 2, 3][: len(begin)]
-        near(torch.cat([found[i][1] for i in here[:3]]), theirs[here[:3]], 1e-4)
-        near(torch.cat([found[i][0][:, ::4] for i in here[:3]]), io[f"out.clips.{length}.segmentation_every4"][here[:3]],
-             1e-4)  # fmt: skip
+        # the first clips lie on the grid in both; of the later ones the official code puts one in a wrong place
+        near(torch.cat([part[1] for part in found[:3]]), io[f"out.clips.{length}.spotting"][:3], 1e-4)
+        theirs = io[f"out.clips.{length}.segmentation_every4"][:3]
+        near(torch.cat([part[0][:, ::4] for part in found[:3]]), theirs, 1e-4)
     scores, _ = model.whole(video)
     assert scores.shape == (730, 17) and scores.max() > 0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,7 +43,7 @@ def encoded(
     path = Path(path)
     kept = None
     if cache is not None and path.is_file():
-        about = os.stat(path)
+        about = path.stat()
         text = f"{path.resolve()}|{about.st_size}|{about.st_mtime_ns}|{fps}|{key}"
         kept = cache / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.npy"
         if kept.is_file():

@@ -1,7 +1,7 @@
 """CALF (Cioppa et al. 2020, arXiv 1912.01326): a pyramid over time, capsules that segment, detections of a chunk.
 
-What its spotting and its grounding share. The attributes are named as the keys of the published checkpoints are. A chunk
-has 240 frames (120 s).
+What its spotting and its grounding share. The attributes are named as the keys of the published checkpoints are. A
+chunk has 240 frames (120 s).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Replays with their past for training, whole halves for an evaluation.
 
-A training batch is {past: b t f, replay: b r f, there: b r, score: b t (1 inside the segment of the action), reach: b t 2
-(frames to its start and end), frames: b t f (a window anywhere), span: b t 3 (inside a replay, its first frames, its last
-ones)}; one of an evaluation {halves: list of `datasets.soccer_halves.HalfFeatures`}.
+A training batch is {past: b t f, replay: b r f, there: b r, score: b t (1 inside the segment of the action), reach:
+b t 2 (frames to its start and end), frames: b t f (a window anywhere), span: b t 3 (inside a replay, its first frames,
+its last ones)}; one of an evaluation {halves: list of `datasets.soccer_halves.HalfFeatures`}.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def data(config: Config, split: str, root: Path | None = None) -> Dataset:
     if root is None:
         if config.features != "pixels":
             raise InputError(
-                f"features {config.features!r} are read from a folder: `percepta spotting world DIR` renders games, then "
-                "--data DIR"
+                f"features {config.features!r} are read from a folder: `percepta spotting world DIR` renders games, "
+                "then --data DIR"
             )
         found = world.halves(split)
     else:

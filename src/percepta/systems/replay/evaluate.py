@@ -37,7 +37,6 @@ def evaluate(model: nn.Module, loader: Loader, *, examples: int = 0) -> Evaluati
     """
     rows: list[tuple[str, HalfFeatures, ReplaySpan, Replay]] = []
     found: list[tuple[str, int, int, int]] = []
-    config: Config = model.config  # type: ignore[assignment]
     for batch in loader:
         for half in batch["halves"]:
             for replay in half.replays:

@@ -1,4 +1,4 @@
-"""Our network: the past and the replay through the same layers, the past compared with the replay, a segment a frame."""
+"""Our network: past and replay through the same layers, the past compared with the replay, a segment a frame."""
 
 from __future__ import annotations
 

@@ -39,8 +39,8 @@ def data(config: Config, split: str, root: Path | None = None) -> Dataset:
     if root is None:
         if config.features != "pixels":
             raise InputError(
-                f"features {config.features!r} are read from a folder: `percepta spotting world DIR` renders games, then "
-                "--data DIR"
+                f"features {config.features!r} are read from a folder: `percepta spotting world DIR` renders games, "
+                "then --data DIR"
             )
         found = world.halves(split)
     else:

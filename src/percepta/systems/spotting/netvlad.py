@@ -1,8 +1,8 @@
 """The published pooling networks: NetVLAD++ (Giancola & Ghanem 2021), and NetVLAD and max pooling of SoccerNet (2018).
 
 The attributes are named as the keys of the checkpoints are. Each gives probabilities with the background first for
-windows of frames; `whole` slides them over a half. Frames are L2-normalised, softly assigned to clusters, and the sums of
-their residuals are normalised within each cluster and then altogether (Arandjelović et al. 2016).
+windows of frames; `whole` slides them over a half. Frames are L2-normalised, softly assigned to clusters, and the sums
+of their residuals are normalised within each cluster and then altogether (Arandjelović et al. 2016).
 """
 
 from __future__ import annotations

@@ -21,10 +21,11 @@ REPLAYED: dict[str, float] = {
     "Goal": 1.0, "Shots on target": 0.95, "Shots off target": 0.95, "Foul": 0.75, "Offside": 0.8, "Penalty": 0.3,
     "Red card": 0.3, "Yellow->red card": 0.3, "Corner": 0.1,
 }  # fmt: skip
+CLOSE_AFTER = {"Goal": 0.7, "Foul": 0.7, "Shots off target": 0.7, "Shots on target": 0.7, "Ball out of play": 0.25}
 MOST_SHOTS = {"Goal": 4, "Shots on target": 2, "Shots off target": 2}  # of one replay; else 1
 LENGTHS_S = (4.0, 5.0, 6.0, 6.0, 7.0, 7.0, 8.0, 9.0, 11.0)  # deciles of the length of a replay in 50 labelled games
 DELAY = (4.0, 9.0, 0.7, 100.0)
-"""An assumption: a replay begins 4 s after its action, plus a log-normal time (median 9 s, sigma 0.7), 100 s at most."""
+"""An assumption: a replay begins 4 s after its action, plus a log-normal time (median 9 s, sigma .7), at most 100 s."""
 SPEED = 0.5  # of a replay
 WIPE_S = 1.0
 BEFORE = 0.55  # share of the replayed time that lies before the action
@@ -142,11 +143,10 @@ def _directed(match: Match, rng: np.random.Generator) -> tuple[tuple[Shot, ...],
             subject = int(rng.integers(-1, 22))
             kind = "crowd" if rng.random() < 0.3 else "close"
             put(event.time_s - rng.uniform(1.5, 5), event.time_s + rng.uniform(1, 4), Shot(0, 0, kind, subject), False)
-        elif event.label in ("Goal", "Foul", "Shots off target", "Shots on target", "Ball out of play"):
-            if rng.random() < (0.25 if event.label == "Ball out of play" else 0.7):
-                start = event.time_s + rng.uniform(2, 4)
-                subject = 11 * max(event.team, 0) + int(rng.integers(1, 11))
-                put(start, start + rng.uniform(3, 6), Shot(0, 0, "close", subject), False)
+        elif event.label in CLOSE_AFTER and rng.random() < CLOSE_AFTER[event.label]:
+            start = event.time_s + rng.uniform(2, 4)
+            subject = 11 * max(event.team, 0) + int(rng.integers(1, 11))
+            put(start, start + rng.uniform(3, 6), Shot(0, 0, "close", subject), False)
     for _ in range(int(match.seconds / 90)):
         start = rng.uniform(10, match.seconds)
         put(start, start + rng.uniform(2, 5), Shot(0, 0, "close", int(rng.integers(-1, 22))), False)

@@ -1,7 +1,7 @@
 """Draws a moment of a broadcast: ground and stands by one look-up a pixel, people and ball as polygons.
 
-At 224 × 128 pixels players of the main camera are 8 to 16 pixels high, as on television. Camera poses: x to the right of
-the picture, y down, z ahead; the ground is z = 0 of the pitch.
+At 224 × 128 pixels players of the main camera are 8 to 16 pixels high, as on television. Camera axes: x to the right,
+y down, z ahead; the ground is z = 0 of the pitch.
 """
 
 from __future__ import annotations
@@ -372,7 +372,7 @@ def _held(painter: _Painter, x: float, y: float, s: float, colour: Colour) -> No
 
 
 def _ball(painter: _Painter, shade: np.ndarray) -> None:
-    (sx, sy, ss), (x, y, s) = shade.tolist()
+    (sx, sy, _), (x, y, s) = shade.tolist()
     if s <= 0:
         return
     r = max(0.8, 0.15 * s)
@@ -425,8 +425,8 @@ def _wipe(picture: Image.Image, shot: Shot, time_s: float, style: Look) -> None:
     middle, band = (1.8 * phase - 0.4) * w, 0.33 * w
     draw_ = ImageDraw.Draw(picture)
     slope = 0.25 * w * (1 if style.seed % 2 else -1)
-    draw_.polygon([middle - band + slope, 0, middle + band + slope, 0, middle + band - slope, h, middle - band - slope, h],
-                  fill=style.accent)  # fmt: skip
+    top, low = (middle - band + slope, middle + band + slope), (middle - band - slope, middle + band - slope)
+    draw_.polygon([top[0], 0, top[1], 0, low[1], h, low[0], h], fill=style.accent)
     r = 0.28 * h
     draw_.ellipse([middle - r, h / 2 - r, middle + r, h / 2 + r], fill=tuple(255 - c for c in style.accent))
 

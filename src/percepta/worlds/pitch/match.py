@@ -1,7 +1,7 @@
 """One half of a game: where everybody and the ball are, four times a second, and the actions with their times.
 
-Metres, from the middle of the pitch: x along it (105 m), y across (68 m, the main camera looks towards +y), z up. Team 0
-attacks +x. The play is a chain of phases of open play, each with an outcome (ball out, foul, shot, goal, ...), whose
+Metres, from the middle of the pitch: x along it (105 m), y across (68 m, the main camera looks towards +y), z up. Team
+0 attacks +x. The play is a chain of phases of open play, each with an outcome (ball out, foul, shot, goal, ...), whose
 weights give the mean number of each action in SoccerNet-v2's 200 labelled games.
 """
 

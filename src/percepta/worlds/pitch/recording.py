@@ -17,7 +17,7 @@ from percepta.worlds.pitch.drawing import draw
 FPS = 2.0
 FIRST = {"train": 0, "val": 1_000_000, "test": 2_000_000}  # seeds: no game is in two splits
 RARE = 6.0
-"""How many times more often than in SoccerNet-v2 penalties and red cards come, so that they can be learned and tested."""
+"""How many times more often than in SoccerNet-v2 penalties and red cards come: else too few to learn and to test."""
 SHORTEST_S, LONGEST_S = 2700.0, 2940.0
 Encode = Callable[[UInt8[np.ndarray, "b h w 3"]], Float32[np.ndarray, "b f"]]
 
