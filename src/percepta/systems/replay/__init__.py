@@ -1,8 +1,8 @@
 """Replay grounding: where the replays of a broadcast are, and when what each of them shows happened.
 
 The task of SoccerNet-v2 (Deliège et al. 2021). Ours (`model.py`) takes it as detection, as the winner of 2022 did
-(arXiv 2411.00881): in the 120 seconds before a replay the action is a segment of three seconds; a network that is given the
-features of the past and of the replay scores every frame and says where the segment begins and ends, and ranked
+(arXiv 2411.00881): in the 120 seconds before a replay the action is a segment of three seconds; a network that is given
+the features of the past and of the replay scores every frame and says where the segment begins and ends, and ranked
 proposals come out. A second head finds the replays themselves: frames inside of one, and the wipes at both ends, which
 come in pairs. The published baseline, CALF (Cioppa et al. 2020; `calf.py`), is read with its own weights.
 """

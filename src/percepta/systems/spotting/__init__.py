@@ -93,7 +93,7 @@ PRESETS: dict[str, Config] = {
     "frame": replace(_small, dilations=()),
     "netvladpp": replace(_published, design="netvladpp", window_frames=30, nms_s=30.0),
     "calf": replace(_published, design="calf", nms_s=20.0),
-    "e2e": replace(_published, design="e2e", features="frames", feature_width=1, window_frames=100, fps=25.0 / 12.0),
+    "e2e": replace(_published, design="e2e", features="frames", feature_width=1, window_frames=100),
     "netvlad": replace(_published, design="netvlad", classes=OLD_CLASSES, nms_s=60.0),
     "maxpool": replace(_published, design="maxpool", nms_s=60.0),
 }

@@ -66,9 +66,13 @@ def predict(options: Predict, screen: Console) -> int:
     rows = []
     for half, path in enumerate(options.source, 1):
         began = time.monotonic()
+        if path.suffix != ".npy":
+            hours = system.estimate_s(path) / 3600
+            screen.print(escape(f"{path.name}: the network needs about {hours:.1f} h, decoding comes to it")
+                         if hours >= 0.1 else escape(f"{path.name}: about {60 * hours:.0f} min, and decoding"))  # fmt: skip
         with shell.progress_bar(screen, f"spotting: {path.name}") as bar:
-            result = system.predict(path, half=half, cache=options.out / "features",
-                                    progress=lambda done, total, bar=bar: bar(int(done), int(total) or None, "s"))  # fmt: skip
+            tell = lambda done, total, bar=bar: bar(int(done), int(total) or None, "s")  # noqa: E731
+            result = system.predict(path, half=half, cache=options.out / "features", progress=tell)
         results.append(result)
         spots += result.spots
         kept = result.above(options.score)
@@ -163,8 +167,10 @@ def evaluate(options: Evaluate, screen: Console) -> int:
     for name, tolerances in TOLERANCES_S.items():
         result = average_map(actions, said, classes=len(soccer.CLASSES), tolerances_s=tolerances)
         table.add_row(name, *(f"{v:.4f}" for v in (result.value, result.visible, result.unshown)))
-        content[name] = {key: value if isinstance(value, float) else dict(zip(soccer.CLASSES, value.tolist(), strict=True))
-                         for key, value in asdict(result).items()}  # fmt: skip
+        content[name] = {
+            key: value if isinstance(value, float) else dict(zip(soccer.CLASSES, value.tolist(), strict=True))
+            for key, value in asdict(result).items()
+        }
     screen.print(table)
     write_atomically(options.out / "metrics.json", json.dumps(content, indent=1) + "\n")
     screen.print(f"{options.out / 'metrics.json'} has the classes", soft_wrap=True)

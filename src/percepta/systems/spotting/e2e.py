@@ -7,10 +7,12 @@ attributes are named as the keys of the checkpoints are (timm's RegNet inside).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import ceil
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -19,7 +21,6 @@ from percepta.systems.spotting import Config
 STEM, GROUP = 32, 8
 STAGES = ((24, 1), (56, 1), (152, 4), (368, 7))  # channels, blocks
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-SIZE = (224, 398)  # pixels that SoccerNet's frames are made for it
 
 
 class ConvBN(nn.Module):
@@ -153,3 +154,40 @@ class E2ESpot(nn.Module):
         x = functional.pad(x, (0, 0, 0, 0, 0, 0, 0, length - t))
         features = self._features(x.flatten(0, 1), length).unflatten(0, (-1, length))
         return self._pred_fine(features[:, :t])
+
+    @torch.no_grad()
+    def film(self, pictures: Iterable[UInt8[np.ndarray, "h w 3"]]) -> tuple[Tensor, Tensor]:
+        """Scores (t c) and offsets (zeros) of a film: clips that overlap by half, their probabilities averaged.
+
+        Args:
+            pictures: RGB, one after the other; a clip of them is kept in memory at a time.
+        """
+        length = self.config.window_frames
+        step = max(1, length // 2)
+        weight = next(self.parameters())
+        sums: list[Tensor] = []
+        counts: list[int] = []
+        waiting: list[np.ndarray] = []
+        start = 0
+
+        def take(clip: list[np.ndarray]) -> None:
+            x = torch.from_numpy(np.stack(clip)).permute(0, 3, 1, 2).to(weight.device, weight.dtype) / 255
+            found = self(x[None])[0].softmax(1)[:, 1:].float().cpu()
+            for i, row in enumerate(found):
+                if start + i == len(sums):
+                    sums.append(torch.zeros_like(row))
+                    counts.append(0)
+                sums[start + i] = sums[start + i] + row
+                counts[start + i] += 1
+
+        for picture in pictures:
+            waiting.append(picture)
+            if len(waiting) == length:
+                take(waiting)
+                waiting, start = waiting[step:], start + step
+        if waiting and (not sums or start + len(waiting) > len(sums)):
+            take(waiting)
+        if not sums:
+            return torch.zeros(0, len(self.config.classes)), torch.zeros(0, len(self.config.classes))
+        scores = torch.stack(sums) / torch.tensor(counts)[:, None]
+        return scores, torch.zeros_like(scores)

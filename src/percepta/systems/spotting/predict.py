@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,12 +21,13 @@ from percepta.datasets.soccer import game_time, read_features
 from percepta.datasets.soccer_results import Spot
 from percepta.errors import InputError
 from percepta.files import write_atomically
-from percepta.media import draw
-from percepta.nn.spotting import pixel_features
+from percepta.media import draw, video
+from percepta.nn.spotting import LITE0_SIZE, pixel_features
 from percepta.systems.spotting import Config
 from percepta.systems.spotting.decode import moments
 
 ROW_PX, LEFT_PX = 18, 130  # of the drawing
+FILM_SIZE = (224, 398)  # pixels of the frames that E2E-Spot is trained on
 
 
 @dataclass(frozen=True)
@@ -159,14 +161,17 @@ class Spotting:
         """
         if half not in (1, 2):
             raise InputError(f"half is 1 or 2, not {half!r}")
-        features, name = self.features(source, cache=cache, progress=progress)
-        weight = next(self.model.parameters())
-        scores, offsets = self.model.whole(torch.from_numpy(features).to(weight.device, weight.dtype))
+        if self.config.features == "frames":
+            scores, offsets, name = self._film(source, progress)
+        else:
+            features, name = self.features(source, cache=cache, progress=progress)
+            weight = next(self.model.parameters())
+            scores, offsets = self.model.whole(torch.from_numpy(features).to(weight.device, weight.dtype))
         found = moments(scores.float().cpu().numpy(), offsets.float().cpu().numpy(), self.config)
         order = np.argsort(found.times_s, kind="stable")
         spots = tuple(Spot(half, float(found.times_s[i]) + offset_s, self.config.classes[found.labels[i]],
                            float(found.scores[i])) for i in order)  # fmt: skip
-        seconds = len(features) / self.config.fps
+        seconds = len(scores) / self.config.fps
         return Result(spots, seconds, self.config.classes, name, self.warning(source), weights_hash(self.model))
 
     def features(
@@ -199,6 +204,40 @@ class Spotting:
         if features.ndim != 2 or features.shape[1] != self.config.feature_width or not len(features):
             raise InputError(f"{name}: features are frames × {self.config.feature_width}, not {features.shape}")
         return features, name
+
+    def _film(
+        self, source: Any, progress: Callable[[float, float], None] | None
+    ) -> tuple[torch.Tensor, torch.Tensor, str]:
+        """Scores and offsets of a network that looks at the frames themselves."""
+        if isinstance(source, np.ndarray) or Path(source).suffix == ".npy":
+            raise InputError("this network looks at frames, not at features: give a video")
+        total = video.info(source).duration_s
+        height, width = FILM_SIZE
+
+        def pictures() -> Iterator[np.ndarray]:
+            for sample in video.walk(source, 1 / self.config.fps, size=(height, width)):
+                yield sample.frame
+                if progress is not None:
+                    progress(sample.time_s, total)
+
+        return *self.model.film(pictures()), Path(source).name
+
+    def estimate_s(self, path: Path | str) -> float:
+        """About how many seconds a video will take here, from a few frames of it, which are looked at twice."""
+        seconds = video.info(path).duration_s
+        height, width = FILM_SIZE if self.config.features == "frames" else LITE0_SIZE
+        clip = torch.zeros(8, 3, height, width)
+        took = []
+        for _ in range(2):
+            began = time.perf_counter()
+            with torch.inference_mode():
+                if self.config.features == "frames":
+                    self.model._features(clip, len(clip))
+                else:
+                    self._encode(clip)
+            took.append((time.perf_counter() - began) / len(clip))
+        twice = 2.0 if self.config.features == "frames" else 1.0
+        return min(took) * twice * seconds * self.config.fps
 
     def warning(self, source: Any) -> str:
         """What has to be said about an answer."""
