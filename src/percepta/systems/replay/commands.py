@@ -73,10 +73,8 @@ def predict(options: Predict, screen: Console) -> int:
             file = options.out / "clips" / f"half-{half}-{note.replace(' ', '-')}{path.suffix}"
             early = cut.cut(path, start, end, file)
             screen.print(escape(f"{file}: begins {early:.2f} s before {start:.2f} s"), soft_wrap=True)
-    table = "".join(
-        result.to_csv() if i == 0 else result.to_csv().split("\n", 1)[1] for i, result in enumerate(results)
-    )
-    write_atomically(options.out / "replays.csv", table)
+    tables = [result.to_csv().split("\n", 1) for result in results]
+    write_atomically(options.out / "replays.csv", f"{tables[0][0]}\n{''.join(lines for _, lines in tables)}")
     found = [replay for result in results for replay in result.replays]
     seconds = results[0].seconds, results[1].seconds if len(results) > 1 else 0.0
     write_groundings(options.out / "results.zip", {options.name: (found, seconds)})

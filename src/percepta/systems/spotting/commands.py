@@ -67,9 +67,9 @@ def predict(options: Predict, screen: Console) -> int:
     for half, path in enumerate(options.source, 1):
         began = time.monotonic()
         if path.suffix != ".npy":
-            hours = system.estimate_s(path) / 3600
-            screen.print(escape(f"{path.name}: the network needs about {hours:.1f} h, decoding comes to it")
-                         if hours >= 0.1 else escape(f"{path.name}: about {60 * hours:.0f} min, and decoding"))  # fmt: skip
+            seconds = system.estimate_s(path)
+            text = f"{seconds / 3600:.1f} h" if seconds > 600 else f"{seconds / 60:.1f} min"
+            screen.print(escape(f"{path.name}: the network needs about {text}; decoding comes to it"))
         with shell.progress_bar(screen, f"spotting: {path.name}") as bar:
             tell = lambda done, total, bar=bar: bar(int(done), int(total) or None, "s")  # noqa: E731
             result = system.predict(path, half=half, cache=options.out / "features", progress=tell)
@@ -91,8 +91,8 @@ def predict(options: Predict, screen: Console) -> int:
                 file = options.out / "clips" / f"half-{half}-{i:03d}-{_word(note)}{path.suffix}"
                 early = cut.cut(path, start, end, file)
                 screen.print(escape(f"{file}: begins {early:.2f} s before {start:.2f} s"), soft_wrap=True)
-    table = "\n".join(r.above(options.score).to_csv().split("\n", 1)[i > 0] for i, r in enumerate(results)).rstrip()
-    write_atomically(options.out / "spots.csv", table + "\n")
+    tables = [result.above(options.score).to_csv().split("\n", 1) for result in results]
+    write_atomically(options.out / "spots.csv", f"{tables[0][0]}\n{''.join(lines for _, lines in tables)}")
     write(options.out / "results", {options.name: spots})
     write(options.out / "results.zip", {options.name: spots})
     _page(options, results).write(options.out / "report.html")
