@@ -36,12 +36,14 @@ def demo(load: Callable[[str], Any]) -> list[Block]:
     encoded = [system.model.image.frames(torch.from_numpy(batch).permute(0, 3, 1, 2).float() / 255).numpy()
                for batch in recording.frames(half)]  # fmt: skip
     result = system.predict(np.concatenate(encoded))
-    moments = [(m, text) for r in result.replays[:2] for m, text in
-               (((r.start_s + r.end_s) / 2, f"replay at {r.start_s:.1f} s"),
-                (r.times_s[0] if r.times_s else r.start_s, f"shows {r.times_s[0]:.1f} s?" if r.times_s else "nothing"))]  # fmt: skip
+    moments = []
+    for r in result.replays[:2]:
+        moments.append(((r.start_s + r.end_s) / 2, f"replay at {r.start_s:.1f} s"))
+        if r.times_s:
+            moments.append((r.times_s[0], f"shows {r.times_s[0]:.1f} s?"))
     links = ", ".join(f"{r.start_s:.0f} s shows {r.action.time_s:.0f} s" for r in half.replays if r.action is not None)
-    return [Gallery([*_pictures(half, moments), (result.draw(), result.text)]),
-            Text(f"A rendered game, never seen in training; nothing here has seen football. The truth: {links}.")]  # fmt: skip
+    told = f"A rendered game, never seen in training; nothing here has seen football. The truth: {links}."
+    return [Gallery([*_pictures(half, moments), (result.draw(), result.text)]), Text(told)]
 
 
 def _pictures(half: Any, moments: list[tuple[float, str]]) -> list[tuple[Image.Image, str]]:

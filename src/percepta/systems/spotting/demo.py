@@ -38,8 +38,8 @@ def demo(load: Callable[[str], Any]) -> list[Block]:
     best = sorted(result.spots, key=lambda spot: -spot.score)[:SHOWN]
     moments = [(spot.time_s, f"{spot.time_s:.1f} s: {spot.label} {spot.score:.0%}") for spot in best]
     names = ", ".join(f"{e.label} at {e.time_s:.0f} s" for e in half.match.events)
-    return [Gallery([*_pictures(half, moments), (result.above(0.3).draw(), result.text)]),
-            Text(f"A rendered game, never seen in training; nothing here has seen football. The truth: {names}.")]  # fmt: skip
+    told = f"A rendered game, never seen in training; nothing here has seen football. The truth: {names}."
+    return [Gallery([*_pictures(half, moments), (result.above(0.3).draw(), result.text)]), Text(told)]
 
 
 def _pictures(half: Any, moments: list[tuple[float, str]]) -> list[tuple[Image.Image, str]]:
