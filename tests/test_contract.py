@@ -84,6 +84,11 @@ def crossing() -> tuple[Any, ...]:
     return list(frames), (frames[0, :, :, 0] == 220).astype(np.uint8)
 
 
+def noise(system: Any) -> np.ndarray:
+    """Features of a minute."""
+    return np.random.default_rng(0).random((120, system.config.feature_width), np.float32)
+
+
 INPUTS: dict[str, Callable[[Any], tuple[Any, ...]]] = {
     "actions": lambda system: (crossing()[0],),
     "aesthetics": lambda system: (disc(),),
@@ -96,6 +101,8 @@ INPUTS: dict[str, Callable[[Any], tuple[Any, ...]]] = {
     "hashing": lambda system: (disc(),),
     "vos": lambda system: crossing(),
     "weather": lambda system: (disc(),),
+    "spotting": lambda system: (noise(system),),
+    "replay": lambda system: (noise(system),),
     "supernet": lambda system: (system.model.space.largest(), disc()),
 }
 

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from percepta.systems.online3d.predict import Online3d
     from percepta.systems.planes.predict import Planes
     from percepta.systems.refer.predict import Refer
+    from percepta.systems.replay.predict import ReplayGrounding
     from percepta.systems.slam.predict import Slam
+    from percepta.systems.spotting.predict import Spotting
     from percepta.systems.supernet.predict import Supernet
     from percepta.systems.vos.predict import Vos
     from percepta.systems.weather.predict import Weather
@@ -113,9 +115,17 @@ def load(name_or_path: Literal["refer"], **options: Unpack[Options]) -> Refer: .
 @overload
 def load(name_or_path: str | Path, *, system: Literal["refer"], **options: Unpack[Options]) -> Refer: ...
 @overload
+def load(name_or_path: Literal["replay"], **options: Unpack[Options]) -> ReplayGrounding: ...
+@overload
+def load(name_or_path: str | Path, *, system: Literal["replay"], **options: Unpack[Options]) -> ReplayGrounding: ...
+@overload
 def load(name_or_path: Literal["slam"], **options: Unpack[Options]) -> Slam: ...
 @overload
 def load(name_or_path: str | Path, *, system: Literal["slam"], **options: Unpack[Options]) -> Slam: ...
+@overload
+def load(name_or_path: Literal["spotting"], **options: Unpack[Options]) -> Spotting: ...
+@overload
+def load(name_or_path: str | Path, *, system: Literal["spotting"], **options: Unpack[Options]) -> Spotting: ...
 @overload
 def load(name_or_path: Literal["supernet"], **options: Unpack[Options]) -> Supernet: ...
 @overload

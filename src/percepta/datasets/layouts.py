@@ -56,6 +56,7 @@ from percepta.datasets import (
     scannet_frames,
     scenenn,
     seven_scenes,
+    soccer,
     stray_scanner,
     street_folder,
     traffic,
@@ -84,8 +85,9 @@ class DataSet(Protocol):
 
 # In the order in which they are tried: a set with a layout of its own comes before those that any folder might be.
 SETS: tuple[Any, ...] = (
-    action_clips, refcoco, msrvtt, msvd, didemo, para, flickr_aes, oasis, plane_annotations, scannet, scannet_frames,
-    scenenn, seven_scenes, tum_rgbd, euroc, kitti_odometry, stray_scanner, colmap, cifar, youtube_vos, lvos, mose, davis,
+    action_clips, soccer, refcoco, msrvtt, msvd, didemo, para, flickr_aes, oasis, plane_annotations, scannet,
+    scannet_frames, scenenn, seven_scenes, tum_rgbd, euroc, kitti_odometry, stray_scanner, colmap, cifar, youtube_vos,
+    lvos, mose, davis,
     video_folder, coco_small, coco, voc, ccp, foregrounds, flickr8k, captioned, folder, posed, posed_folder,
     class_folder, album, nasbench, *traffic.SETS, untrimmed, footage, dark_zurich, acdc, cityscapes, idd_lite, camvid,
     street_folder,

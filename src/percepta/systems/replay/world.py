@@ -1,0 +1,34 @@
+"""The synthetic world: short halves of a rendered broadcast (`worlds/pitch`), with colours of a grid as features."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from percepta.datasets.soccer_halves import HalfFeatures
+from percepta.errors import InputError
+from percepta.nn.spotting import pixel_features
+from percepta.worlds.pitch import recording
+
+LENGTH_S = {"train": 300.0, "val": 120.0, "test": 120.0}
+GAMES = {"train": 1, "val": 3, "test": 3}
+
+
+def halves(split: str) -> list[HalfFeatures]:
+    """First halves of some games."""
+    if split not in LENGTH_S:
+        raise InputError(f"the synthetic world has the splits train, val and test, not {split!r}")
+    return [half(recording.FIRST[split] + 100 + i, LENGTH_S[split]) for i in range(GAMES[split])]
+
+
+@lru_cache(maxsize=8)
+def half(seed: int, seconds: float) -> HalfFeatures:
+    """One of them."""
+    played = recording.halves(seed, seconds)[0]
+    pictures = np.concatenate([*recording.frames(played)])
+    features = pixel_features(torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255).numpy()
+    return HalfFeatures(f"world {seed}", 1, recording.FPS, tuple(recording.actions(played, 1)),
+                        tuple(recording.spans(played, 1)), given=features,
+                        shots_s=tuple(shot.start_s for shot in played.shots))  # fmt: skip

@@ -1,0 +1,245 @@
+"""The verbs of action spotting: `predict` for videos, `evaluate` for anybody's predictions, `world` renders games."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from percepta import __main__ as general
+from percepta import shell
+from percepta.errors import InputError
+from percepta.files import write_atomically
+
+if TYPE_CHECKING:
+    from percepta.systems.spotting.predict import Result
+
+
+@dataclass(frozen=True)
+class Predict(shell.Which):
+    """Spots what happens in videos or features of halves: a page, CSV, results as SoccerNet has them; maybe clips."""
+
+    source: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO|FEATURES")] = tyro.MISSING
+    """A video or a .npy of features; two are the halves of one game."""
+    out: Path = Path("out/spotting")
+    """Folder of what is written."""
+    score: float = 0.3
+    """From which score on a moment is shown, listed and cut; results_spotting.json has all."""
+    clips: bool = False
+    """Also a piece of the video around each moment, without encoding it again."""
+    before: float = 8.0
+    """Seconds of a clip before the moment."""
+    after: float = 4.0
+    """Seconds of a clip after the moment."""
+    clock: float = 0.0
+    """Seconds on the clock of the match where the video begins; shown in page and table."""
+    name: str = "match"
+    """Name of the game in results_spotting.json."""
+
+
+def predict(options: Predict, screen: Console) -> int:
+    """Spots, and writes everything.
+
+    Raises:
+        InputError: more than two halves; clips of features.
+    """
+    if not 1 <= len(options.source) <= 2:
+        raise InputError("a game has one or two halves; give one or two files")
+    if options.clips and any(path.suffix == ".npy" for path in options.source):
+        raise InputError("--clips needs videos; features have no pictures")
+    from percepta.datasets.soccer_results import write
+    from percepta.media import cut, video
+    from percepta.predictions import entry
+
+    system = shell.load("spotting", options)
+    shell.check_out(options.out, screen)
+    results: list[Result] = []
+    spots: list[Any] = []
+    rows = []
+    for half, path in enumerate(options.source, 1):
+        began = time.monotonic()
+        if path.suffix != ".npy":
+            seconds = system.estimate_s(path)
+            text = f"{seconds / 3600:.1f} h" if seconds > 600 else f"{seconds / 60:.1f} min"
+            screen.print(escape(f"{path.name}: the network needs about {text}; decoding comes to it"))
+        with shell.progress_bar(screen, f"spotting: {path.name}") as bar:
+            tell = lambda done, total, bar=bar: bar(int(done), int(total) or None, "s")  # noqa: E731
+            result = system.predict(path, half=half, cache=options.out / "features", progress=tell)
+        results.append(result)
+        spots += result.spots
+        kept = result.above(options.score)
+        drawing = kept.save(options.out / f"half-{half}.png")
+        rows.append(entry(str(path), kept, drawing, None))
+        took = time.monotonic() - began
+        screen.print(escape(f"{path.name}: {kept.text} ({took:.0f} s)"), soft_wrap=True)
+        if result.warning:
+            screen.print(f"[yellow]note:[/] {escape(result.warning)}", soft_wrap=True)
+        pieces = [(max(0.0, s.time_s - options.before), s.time_s + options.after, f"{s.label} {s.score:.0%}")
+                  for s in kept.spots]  # fmt: skip
+        if path.suffix != ".npy":
+            cut.write_edl(options.out / f"half-{half}.edl", path.name, pieces, video.info(path).fps or 25.0)
+        if options.clips:
+            for i, (start, end, note) in enumerate(pieces, 1):
+                file = options.out / "clips" / f"half-{half}-{i:03d}-{_word(note)}{path.suffix}"
+                early = cut.cut(path, start, end, file)
+                screen.print(escape(f"{file}: begins {early:.2f} s before {start:.2f} s"), soft_wrap=True)
+    tables = [result.above(options.score).to_csv().split("\n", 1) for result in results]
+    write_atomically(options.out / "spots.csv", f"{tables[0][0]}\n{''.join(lines for _, lines in tables)}")
+    write(options.out / "results", {options.name: spots})
+    write(options.out / "results.zip", {options.name: spots})
+    _page(options, results).write(options.out / "report.html")
+    shell.write_predictions(options.out, "spotting", results[0].weights, rows)
+    screen.print(escape(f"{options.out / 'report.html'}, spots.csv, results.zip"), soft_wrap=True)
+    return 0
+
+
+def _word(text: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in text.split(" ")[0]).lower()
+
+
+def _page(options: Predict, results: Sequence[Result]) -> Any:
+    """Lines of time, and a picture of each moment."""
+    from PIL import Image
+
+    from percepta import report
+    from percepta.datasets.soccer import game_time
+    from percepta.media import video
+
+    page = report.Page(f"Spotting: {options.name}")
+    for half, (path, result) in enumerate(zip(options.source, results, strict=True), 1):
+        kept = result.above(options.score)
+        page.add(report.Heading(f"Half {half}: {path.name}"), report.Text(result.warning or kept.text),
+                 report.Gallery([(kept.draw(), "")]))  # fmt: skip
+        if path.suffix != ".npy" and kept.spots:
+            inside = [s for s in kept.spots if s.time_s < result.seconds - 1]
+            shown = video.frames(path, [s.time_s for s in inside])
+            texts = [f"{game_time(half, s.time_s + options.clock)[4:]} {s.label} {s.score:.0%}" for s in inside]
+            page.add(report.Gallery([(Image.fromarray(f).reduce(max(1, f.shape[1] // 240)), t)
+                                     for f, t in zip(shown, texts, strict=True)]))  # fmt: skip
+    return page
+
+
+@dataclass(frozen=True)
+class Evaluate(general.Evaluate):
+    """Evaluates spotting on games; --predictions scores anybody's results as SoccerNet's evaluator does."""
+
+    predictions: Path | None = None
+    """A folder or zip with GAME/results_spotting.json: scored against the labels of --data, without any network."""
+
+
+def evaluate(options: Evaluate, screen: Console) -> int:
+    """Numbers of the network, or of somebody's predictions.
+
+    Raises:
+        InputError: --predictions without --data; no game in common.
+    """
+    if options.predictions is None:
+        plain = general.Evaluate(**{item.name: getattr(options, item.name) for item in fields(general.Evaluate)})
+        words: list[str] = []
+        for item in fields(plain):
+            value = getattr(plain, item.name)
+            if value != item.default and not isinstance(value, tuple):
+                words += [f"--{item.name.replace('_', '-')}", str(value)]
+        words += [part for word in plain.weights for part in ("--weights", str(word))]
+        return general.run_evaluation("spotting", plain, words, screen)
+    if options.data is None:
+        raise InputError("--predictions DIR needs --data DIR with the labels of its games (or a .jsonl of labels)")
+    from percepta.datasets import soccer, soccer_results
+    from percepta.metrics.spotting import TOLERANCES_S, average_map
+
+    found = soccer_results.read(options.predictions)
+    games = [game for game in soccer.read(Path(options.data), []) if game.name in found]
+    if not games:
+        raise InputError(f"{options.predictions}: none of its {len(found)} games has labels in {options.data}")
+    actions, said = soccer_results.paired(games, found, soccer.CLASSES)
+    table = Table(title=f"{options.predictions}: {len(games)} games as the official evaluator counts them")
+    for column in ("average-mAP", "all", "visible", "not shown"):
+        table.add_column(column, justify="left" if column == "average-mAP" else "right")
+    content: dict[str, Any] = {"games": len(games), "left out": sorted(set(found) - {game.name for game in games})}
+    for name, tolerances in TOLERANCES_S.items():
+        result = average_map(actions, said, classes=len(soccer.CLASSES), tolerances_s=tolerances)
+        table.add_row(name, *(f"{v:.4f}" for v in (result.value, result.visible, result.unshown)))
+        content[name] = {
+            key: value if isinstance(value, float) else dict(zip(soccer.CLASSES, value.tolist(), strict=True))
+            for key, value in asdict(result).items()
+        }
+    screen.print(table)
+    write_atomically(options.out / "metrics.json", json.dumps(content, indent=1) + "\n")
+    screen.print(f"{options.out / 'metrics.json'} has the classes", soft_wrap=True)
+    return 0
+
+
+@dataclass(frozen=True)
+class World:
+    """Renders games and writes their features and labels in SoccerNet's layout, for spotting and replay."""
+
+    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")] = tyro.MISSING
+    """Folder; games go to DIR/train, DIR/val and DIR/test. Games that are there are left as they are."""
+    train: int = 12
+    """Games for training."""
+    val: int = 2
+    """Games to choose settings by."""
+    test: int = 5
+    """Games for the reported numbers."""
+    processes: int = 0
+    """Games that are rendered at a time, with Ray; 0: one after the other, here."""
+    part: tuple[int, int] = (0, 1)
+    """(i, n): only every n-th game, beginning with the i-th; for several commands at once without Ray."""
+
+
+def world(options: World, screen: Console) -> int:
+    """Renders what is missing.
+
+    Raises:
+        InputError: `part` is none.
+    """
+    from percepta import scale
+    from percepta.worlds.pitch.recording import FIRST
+
+    i, n = options.part
+    if not 0 <= i < n:
+        raise InputError(f"--part is I N with 0 <= I < N, got {i} {n}")
+    counts = {"test": options.test, "val": options.val, "train": options.train}
+    jobs = [(options.out, f"{split}/game-{k:03d}", FIRST[split] + k) for split, m in counts.items() for k in range(m)]
+    jobs = jobs[i::n]
+    with shell.progress_bar(screen, f"rendering {len(jobs)} games") as bar:
+        for done, folder in enumerate(scale.stream(_record, jobs, processes=options.processes), 1):
+            bar(done, len(jobs), folder.name)
+    screen.print(f"{options.out}: {len(jobs)} games", soft_wrap=True)
+    return 0
+
+
+def _record(job: tuple[Path, str, int]) -> Path:
+    from percepta.worlds.pitch.recording import record
+
+    out, name, seed = job
+    return record(out, name, seed, lite0(), "lite0")
+
+
+def lite0() -> Callable[[Any], Any]:
+    """Features of pictures by the frozen encoder that comes with its wheel."""
+    import torch
+
+    from percepta import pretrained
+    from percepta.nn.spotting import FrameEncoder
+
+    holder = torch.nn.Module()
+    holder.image = FrameEncoder().eval()
+    pretrained.fill(holder, {"image": "efficientnet-lite0"})
+
+    @torch.inference_mode()
+    def encode(pictures: Any) -> Any:
+        return holder.image.frames(torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255).numpy()  # type: ignore[operator]
+
+    return encode
+
+
+COMMANDS = {"predict": (Predict, predict), "evaluate": (Evaluate, evaluate), "world": (World, world)}

@@ -1,0 +1,59 @@
+"""Pieces of videos copied without encoding, lists of cuts, and the choice of highlights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from percepta.datasets.soccer_results import Grounded, Spot
+from percepta.errors import InputError
+from percepta.flows.highlights import choose
+from percepta.media import cut, video
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve seconds at 10 frames a second; the brightness says the time."""
+    frames = [np.full((64, 96, 3), 2 * i, np.uint8) for i in range(120)]
+    return video.write(tmp_path_factory.mktemp("film") / "film.mp4", frames, 10)
+
+
+def test_a_piece_begins_at_or_before_its_start(film: Path, tmp_path: Path) -> None:
+    early = cut.cut(film, 5.0, 7.0, tmp_path / "piece.mp4")
+    assert 0 <= early <= 5.0
+    shown = [float(s.frame.mean()) / 2 for s in video.every_frame(tmp_path / "piece.mp4")]
+    assert shown[0] == pytest.approx(10 * (5.0 - early), abs=2.5)
+    assert shown[-1] == pytest.approx(69, abs=3)
+
+
+def test_pieces_are_joined(film: Path, tmp_path: Path) -> None:
+    early = cut.join(film, [(0.0, 1.0), (8.0, 9.0)], tmp_path / "reel.mp4")
+    shown = [float(s.frame.mean()) / 2 for s in video.every_frame(tmp_path / "reel.mp4")]
+    assert len(early) == 2 and shown[0] < 3 and shown[-1] == pytest.approx(89, abs=3)
+
+
+def test_refusals(film: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a piece goes"):
+        cut.cut(film, 3.0, 3.0, tmp_path / "x.mp4")
+    with pytest.raises(InputError, match="at least one"):
+        cut.join(film, [], tmp_path / "x.mp4")
+    assert not (tmp_path / "x.mp4").exists()
+
+
+def test_edl() -> None:
+    text = cut.edl("goals", "half1.mp4", [(10.0, 12.5, "Goal 90%"), (60.0, 61.0, "Corner 50%")], 25)
+    assert "001  AX       V     C        00:00:10:00 00:00:12:12 00:00:00:00 00:00:02:12" in text
+    assert "00:01:00:00 00:01:01:00 00:00:02:12 00:00:03:12" in text
+
+
+@given(st.lists(st.tuples(st.floats(0, 2700), st.sampled_from(["Goal", "Foul", "Throw-in"]), st.floats(0.1, 1)),
+                max_size=20), st.floats(5, 120))  # fmt: skip
+def test_reels_fit_and_never_overlap(rows: list[tuple[float, str, float]], length: float) -> None:
+    spots = [Spot(1, t, label, score) for t, label, score in rows]
+    pieces = choose(spots, [Grounded(1, 100.0, 108.0, (90.0,), (1.0,))], 2700.0, length)
+    assert sum(p.end_s - p.start_s for p in pieces) <= length + 1e-6
+    assert all(a.end_s <= b.start_s for a, b in zip(pieces, pieces[1:], strict=False))
