@@ -10,6 +10,29 @@ from typing import Any
 
 import pytest
 
+from percepta import systems
+
+# Folders of systems that stand in no row of TABLE yet: nobody can load them, and their own tests are not collected.
+UNFINISHED = tuple(
+    sorted(
+        folder.name
+        for folder in Path(systems.__file__).parent.iterdir()
+        if (folder / "__init__.py").is_file() and folder.name not in systems.TABLE
+    )
+)
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leaves out the tests of systems that are not finished."""
+    own = collection_path.parent.name in ("systems", "learn") and collection_path.suffix == ".py"
+    words = collection_path.stem.split("_")
+    return True if own and len(words) > 1 and words[1] in UNFINISHED else None
+
+
+def pytest_report_header() -> str:
+    """Says what is left out."""
+    return f"systems that are not finished, whose tests are left out: {', '.join(UNFINISHED) or 'none'}"
+
 
 def _data() -> Path:
     given = os.environ.get("PERCEPTA_DATA")

@@ -90,7 +90,6 @@ def noise(system: Any) -> np.ndarray:
 
 
 INPUTS: dict[str, Callable[[Any], tuple[Any, ...]]] = {
-    "actions": lambda system: (crossing()[0],),
     "aesthetics": lambda system: (disc(),),
     "forecast": lambda system: (driven(),),
     "online3d": lambda system: (scanned(),),
@@ -101,8 +100,6 @@ INPUTS: dict[str, Callable[[Any], tuple[Any, ...]]] = {
     "hashing": lambda system: (disc(),),
     "vos": lambda system: crossing(),
     "weather": lambda system: (disc(),),
-    "spotting": lambda system: (noise(system),),
-    "replay": lambda system: (noise(system),),
     "supernet": lambda system: (system.model.space.largest(), disc()),
 }
 

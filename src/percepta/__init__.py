@@ -19,18 +19,14 @@ if TYPE_CHECKING:
     import torch
 
     from percepta.contract import System
-    from percepta.systems.actions.predict import Actions
     from percepta.systems.aesthetics.predict import Aesthetics
-    from percepta.systems.avatar.predict import Avatar
     from percepta.systems.distill.predict import Distill
     from percepta.systems.forecast.predict import Forecast
     from percepta.systems.hashing.predict import Hashing
     from percepta.systems.online3d.predict import Online3d
     from percepta.systems.planes.predict import Planes
     from percepta.systems.refer.predict import Refer
-    from percepta.systems.replay.predict import ReplayGrounding
     from percepta.systems.slam.predict import Slam
-    from percepta.systems.spotting.predict import Spotting
     from percepta.systems.supernet.predict import Supernet
     from percepta.systems.vos.predict import Vos
     from percepta.systems.weather.predict import Weather
@@ -79,17 +75,9 @@ class Options(TypedDict, total=False):
 # One pair of overloads a system, so that an editor knows what `load` gives: by name, and for a run of one's own.
 # fmt: off
 @overload
-def load(name_or_path: Literal["actions"], **options: Unpack[Options]) -> Actions: ...
-@overload
-def load(name_or_path: str | Path, *, system: Literal["actions"], **options: Unpack[Options]) -> Actions: ...
-@overload
 def load(name_or_path: Literal["aesthetics"], **options: Unpack[Options]) -> Aesthetics: ...
 @overload
 def load(name_or_path: str | Path, *, system: Literal["aesthetics"], **options: Unpack[Options]) -> Aesthetics: ...
-@overload
-def load(name_or_path: Literal["avatar"], **options: Unpack[Options]) -> Avatar: ...
-@overload
-def load(name_or_path: str | Path, *, system: Literal["avatar"], **options: Unpack[Options]) -> Avatar: ...
 @overload
 def load(name_or_path: Literal["distill"], **options: Unpack[Options]) -> Distill: ...
 @overload
@@ -115,17 +103,9 @@ def load(name_or_path: Literal["refer"], **options: Unpack[Options]) -> Refer: .
 @overload
 def load(name_or_path: str | Path, *, system: Literal["refer"], **options: Unpack[Options]) -> Refer: ...
 @overload
-def load(name_or_path: Literal["replay"], **options: Unpack[Options]) -> ReplayGrounding: ...
-@overload
-def load(name_or_path: str | Path, *, system: Literal["replay"], **options: Unpack[Options]) -> ReplayGrounding: ...
-@overload
 def load(name_or_path: Literal["slam"], **options: Unpack[Options]) -> Slam: ...
 @overload
 def load(name_or_path: str | Path, *, system: Literal["slam"], **options: Unpack[Options]) -> Slam: ...
-@overload
-def load(name_or_path: Literal["spotting"], **options: Unpack[Options]) -> Spotting: ...
-@overload
-def load(name_or_path: str | Path, *, system: Literal["spotting"], **options: Unpack[Options]) -> Spotting: ...
 @overload
 def load(name_or_path: Literal["supernet"], **options: Unpack[Options]) -> Supernet: ...
 @overload
