@@ -5,12 +5,12 @@ from __future__ import annotations
 import colorsys
 import io
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
@@ -119,32 +119,6 @@ def overlay(
         pixels = np.where(inside[..., None], pixels, pixels * np.float32(1 - dim))
     drawn = to_pil(_tint(pixels, inside, colour, width, alpha).transpose(2, 0, 1))
     return with_bar(drawn, text, score, colour) if text or score is not None else drawn
-
-
-def label_overlay(
-    pixels: UInt8[np.ndarray, "h w 3"],
-    labels: UInt8[np.ndarray, "h w"],
-    shown: Sequence[Colour],
-    *,
-    alpha: float = 0.55,
-    chosen: Collection[int] | None = None,
-) -> UInt8[np.ndarray, "h w 3"]:
-    """The picture with every pixel tinted in the colour of its class.
-
-    Args:
-        pixels: RGB.
-        labels: classes; those that have no colour, as 255, stay as they are.
-        shown: the colour of each class.
-        alpha: strength of the tint, 0..1.
-        chosen: classes that are tinted; None: all.
-    """
-    table, strength = np.zeros((256, 3), np.float32), np.zeros((256, 1), np.float32)
-    table[: len(shown)] = shown
-    strength[: len(shown)] = alpha
-    if chosen is not None:
-        strength[[number for number in range(256) if number not in chosen]] = 0
-    share = strength[labels]
-    return (pixels * (1 - share) + table[labels] * share + 0.5).astype(np.uint8)
 
 
 def sheet(

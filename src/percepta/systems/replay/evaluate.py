@@ -97,7 +97,12 @@ def shot_before(half: HalfFeatures, replay: ReplaySpan) -> float:
 
 
 def grounded(model: Any, half: HalfFeatures, replay: ReplaySpan) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Times and scores of what a replay may show, the best first."""
+    """Times and scores of what a replay may show, the best first.
+
+    Args:
+        model: the network.
+        half: the half of the game, with its features.
+        replay: the replay in it."""
     config: Config = model.config
     weight = next(model.parameters())
     sample: Batch = of_replay(half, replay, config)

@@ -6,6 +6,7 @@ from torch import nn
 
 from percepta.systems.spotting import Config
 from percepta.systems.spotting.calf import CalfSpotting
+from percepta.systems.spotting.e2e import E2ESpot
 from percepta.systems.spotting.netvlad import MaxPool, NetVlad, NetVladPlusPlus
 
 
@@ -13,7 +14,5 @@ def build(config: Config) -> nn.Module:
     """The network with random weights."""
     kinds = {"netvladpp": NetVladPlusPlus, "calf": CalfSpotting, "netvlad": NetVlad, "maxpool": MaxPool}
     if config.design == "e2e":
-        from percepta.systems.spotting.e2e import E2ESpot
-
         return E2ESpot(config)
     return kinds[config.design](config)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from percepta.errors import InputTypeError
-from percepta.nn.efficientnet import Trunk
+from percepta.nn.trunk import Trunk
 from percepta.systems.vos import Config
 from percepta.systems.vos.cutie import Cutie, CutieFollower
 from percepta.systems.vos.follow import Follower, aggregate

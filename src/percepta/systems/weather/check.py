@@ -14,7 +14,7 @@ from percepta.datasets.findings import PictureFindings
 from percepta.datasets.problem import Problem, noting
 from percepta.datasets.street_pictures import LABEL_SETS, VOID, StreetPicture, read_values
 from percepta.media import image
-from percepta.media.draw import label_overlay
+from percepta.media.labels import label_overlay
 
 RARE = 1000  # pixels of a class in all pictures, below which nothing is learned of it
 

@@ -11,8 +11,8 @@ from PIL import Image
 
 from percepta.contract import Block
 from percepta.datasets.street_pictures import CAMVID
-from percepta.media.draw import label_overlay
 from percepta.media.image import to_bytes
+from percepta.media.labels import label_overlay
 from percepta.report import Gallery, Text
 from percepta.systems.weather.world import FIRST, picture_of
 from percepta.worlds.street.scene import CONDITIONS, view

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from percepta.contract import Evaluation, Loader
 from percepta.datasets.street_pictures import LABEL_SETS, VOID, LabelSet, merging
-from percepta.media.draw import label_overlay
 from percepta.media.image import to_bytes
+from percepta.media.labels import label_overlay
 from percepta.metrics import Metric
 from percepta.metrics.segmentation import (
     calibration_bins,

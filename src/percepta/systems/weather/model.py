@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from percepta.datasets.street_pictures import LABEL_SETS
-from percepta.nn.efficientnet import Trunk
+from percepta.nn.trunk import Trunk
 from percepta.systems.weather import Config
 from percepta.systems.weather.heads import ConvNorm, DAFormerHead, Head, LightHead, SegFormerHead
 from percepta.systems.weather.mit import MixTransformer

@@ -20,8 +20,9 @@ from percepta.datasets.street_pictures import LABEL_SETS, MERGED, VOID, LabelSet
 from percepta.errors import InputError
 from percepta.files import write_atomically
 from percepta.media import image
-from percepta.media.draw import label_overlay, png
+from percepta.media.draw import png
 from percepta.media.image import VIDEO_SUFFIXES, Source
+from percepta.media.labels import label_overlay
 from percepta.metrics.segmentation import flicker
 from percepta.systems.weather import Config
 from percepta.systems.weather.model import Network

@@ -127,7 +127,14 @@ class Camera:
 
 
 def camera_of(half: Half, shot: Shot, game_s: float, style: Look) -> Camera:
-    """The camera of a shot at a time of the game."""
+    """The camera of a shot at a time of the game.
+
+    Args:
+        half: of the game.
+        shot: which of its shots.
+        game_s: seconds of the game.
+        style: how the broadcast looks.
+    """
     match = half.match
     recent = [match.at(max(0.0, game_s - s))[1] for s in (0.0, 0.6, 1.2)]
     ball = np.mean(recent, 0)
