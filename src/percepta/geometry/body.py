@@ -356,7 +356,7 @@ def _torso(shape: Shape, joints: np.ndarray, detail: int) -> _Tube:
         low, high = levels[place], levels[place + 1]
         middle = (z - low[0]) / (high[0] - low[0])
         weights = _blend(2 * middle - 0.5 if place < 2 else 2 * middle - 1.2, low[1], high[1])
-        tube.ring((forward * s, 0, z), depth * s * shape.girth * _X, width * s * broad * _Y, weights)
+        tube.ring(np.array([forward * s, 0, z]), depth * s * shape.girth * _X, width * s * broad * _Y, weights)
     return tube
 
 
@@ -370,12 +370,12 @@ def _head(shape: Shape, joints: np.ndarray, detail: int) -> list[_Tube]:
     for angle in np.linspace(0.12, np.pi - 0.12, 10 * detail):
         z = (low + top) / 2 + (top - low) / 2 * np.cos(angle)
         r = np.sin(angle) * (1 - 0.10 * (1 - np.cos(angle)))
-        tube.ring((0.018 * s, 0, z), 0.102 * s * r * _X, 0.080 * s * r * _Y, {J["head"]: 1.0})
+        tube.ring(np.array([0.018 * s, 0, z]), 0.102 * s * r * _X, 0.080 * s * r * _Y, {J["head"]: 1.0})
     neck = _Tube(1)
     for t in np.linspace(0, 1, 4):
         z = base[2] + 0.02 * s - t * (base[2] + 0.02 * s - joints[J["neck"], 2] + 0.03 * s)
         radius = (0.052 + 0.008 * t) * s * (0.6 + 0.4 * shape.girth)
-        neck.ring((0.0, 0, z), radius * _X, radius * _Y, _blend(t * 1.4 - 0.2, J["head"], J["neck"]))
+        neck.ring(np.array([0.0, 0, z]), radius * _X, radius * _Y, _blend(t * 1.4 - 0.2, J["head"], J["neck"]))
     neck.texture_from = 0.85  # below hair and face
     return [tube, neck]
 

@@ -256,7 +256,8 @@ def surface(
         cells += above[dx : dx + size[0] - 1, dy : dy + size[1] - 1, dz : dz + size[2] - 1]
     cell = np.argwhere((cells > 0) & (cells < 8))
     corner = cell[:, None] + _CORNERS
-    number = np.ravel_multi_index(tuple(np.moveaxis(corner, -1, 0)), tuple(size))[:, _TETRAHEDRA].reshape(-1, 4)
+    places = np.asarray(np.ravel_multi_index(tuple(np.moveaxis(corner, -1, 0)), tuple(size)))
+    number = places[:, _TETRAHEDRA].reshape(-1, 4)
     flat = values.reshape(-1)
     inside = flat[number] > level
     number = np.take_along_axis(number, np.argsort(~inside, axis=-1, kind="stable"), -1)
@@ -273,10 +274,10 @@ def surface(
     key, place = np.unique(ends[..., 0].astype(np.int64) * values.size + ends[..., 1], return_inverse=True)
     first, second = key // values.size, key % values.size
     share = (level - flat[first]) / (flat[second] - flat[first])
-    a, b = (np.stack(np.unravel_index(x, tuple(size)), -1).astype(float) for x in (first, second))
+    a, b = (np.stack([*np.unravel_index(np.asarray(x), tuple(size))], -1).astype(float) for x in (first, second))
     vertices = origin + voxel_m * (a + (b - a) * share[:, None])
     faces = place.reshape(-1, 3)
-    slope = np.stack(np.gradient(values), -1).reshape(-1, 3)
+    slope = np.stack([*np.gradient(values)], -1).reshape(-1, 3)
     towards = -(slope[first] + slope[second])[faces].sum(1)
     p, q, r = (vertices[faces[:, i]] for i in range(3))
     normal = np.cross(q - p, r - p)

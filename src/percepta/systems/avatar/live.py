@@ -56,7 +56,8 @@ class LiveView:
             slider.on_update(lambda event, name=name: self._turn(name, tuple(event.target.value)))
         if self.places is not None:
             player = self.server.gui.add_slider("frame", min=0, max=len(self.places) - 1, step=1, initial_value=0)
-            player.on_update(lambda event: self.show(self.places[int(event.target.value)]))
+            places = self.places
+            player.on_update(lambda event: self.show(places[int(event.target.value)]))
         self.show(baked.posed(baked.template.rest())[0])
 
     def _turn(self, name: str, angles: tuple[float, float, float]) -> None:
