@@ -26,7 +26,7 @@ class Mocap:
 
     name: str
     kind: str
-    fps: float
+    fps: float | int
     joints: tuple[str, ...]
     parents: tuple[int, ...]
     rotation: Float64[np.ndarray, "t j 3 3"]

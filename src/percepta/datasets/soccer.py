@@ -57,7 +57,7 @@ class Action:
     """
 
     half: int
-    time_s: float
+    time_s: float | int
     label: str
     team: str = "not applicable"
     shown: bool = True
@@ -75,8 +75,8 @@ class ReplaySpan:
     """
 
     half: int
-    start_s: float
-    end_s: float
+    start_s: float | int
+    end_s: float | int
     action_s: float | None = None
     label: str = ""
 
@@ -212,7 +212,7 @@ def parse_time(text: str, where: str) -> tuple[int, float]:
     return int(found[1]), 60 * int(found[2]) + float(found[3])
 
 
-def game_time(half: int, time_s: float) -> str:
+def game_time(half: int, time_s: float | int) -> str:
     """The text that `parse_time` reads, in whole seconds."""
     return f"{half} - {int(time_s) // 60:02d}:{int(time_s) % 60:02d}"
 

@@ -36,7 +36,7 @@ class HalfFeatures:
 
     game: str
     half: int
-    fps: float
+    fps: float | int
     actions: tuple[Action, ...]
     replays: tuple[ReplaySpan, ...]
     file: Path | None = None

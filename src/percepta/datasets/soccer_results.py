@@ -28,9 +28,9 @@ class Spot:
     """A predicted action: half (1 or 2), seconds from its start, class, confidence 0..1."""
 
     half: int
-    time_s: float
+    time_s: float | int
     label: str
-    score: float
+    score: float | int
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Grounded:
     """A replay with proposals for its action: half, span in seconds, times and confidences of the proposals."""
 
     half: int
-    start_s: float
-    end_s: float
+    start_s: float | int
+    end_s: float | int
     times_s: tuple[float, ...]
     scores: tuple[float, ...]
 

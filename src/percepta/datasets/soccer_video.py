@@ -22,7 +22,7 @@ def encoded(
     path: Path | str,
     encode: Callable[[Float[Tensor, "b 3 h w"]], Float[Tensor, "b f"]],
     *,
-    fps: float = 2.0,
+    fps: float | int = 2.0,
     cache: Path | None = None,
     key: str = "",
     progress: Callable[[float, float], None] | None = None,

@@ -45,7 +45,7 @@ class Motion:
 
     root: Float64[np.ndarray, "t 3"]
     rotation: Float64[np.ndarray, "t j 3 3"]
-    fps: float
+    fps: float | int
     name: str = ""
     loops: bool = False
 
@@ -92,12 +92,12 @@ class Motion:
         fps = 1 / (times_s[1] - times_s[0]) if len(when) > 1 and times_s[1] > times_s[0] else self.fps
         return replace(self, root=root, rotation=rotation, fps=float(fps), loops=False)
 
-    def resampled(self, fps: float) -> Motion:
+    def resampled(self, fps: float | int) -> Motion:
         """The same motion at another rate of frames."""
         count = int(np.floor(self.seconds * fps + 1e-6)) + 1
         return replace(self.at(np.arange(count) / fps), fps=fps, loops=self.loops)
 
-    def moved(self, yaw_rad: float, shift_m: Sequence[float | int] = (0.0, 0.0)) -> Motion:
+    def moved(self, yaw_rad: float | int, shift_m: Sequence[float | int] = (0.0, 0.0)) -> Motion:
         """Turned about the vertical axis through the first pose's pelvis, then that pelvis shifted on the floor."""
         turn = Rotation.from_euler("z", yaw_rad).as_matrix()
         first = self.root[0] * (1, 1, 0)
@@ -123,11 +123,11 @@ class Shape:
         shoulders: width of the shoulders, 1 is average.
     """
 
-    height_m: float = 1.75
-    girth: float = 1.0
-    legs: float = 1.0
-    arms: float = 1.0
-    shoulders: float = 1.0
+    height_m: float | int = 1.75
+    girth: float | int = 1.0
+    legs: float | int = 1.0
+    arms: float | int = 1.0
+    shoulders: float | int = 1.0
 
 
 def random_shape(rng: np.random.Generator) -> Shape:
@@ -255,7 +255,7 @@ class _Tube:
     first: list[np.ndarray] = field(default_factory=list)  # half axis towards u = ½
     second: list[np.ndarray] = field(default_factory=list)  # half axis towards u = ¾
     weights: list[dict[int, float]] = field(default_factory=list)
-    texture_from: float = 0.0  # where its texture begins, of 0..1 downwards
+    texture_from: float | int = 0.0  # where its texture begins, of 0..1 downwards
 
     def ring(self, centre: np.ndarray, first: np.ndarray, second: np.ndarray, weights: dict[int, float]) -> None:
         """One more ring: an ellipse about a centre, with its two half axes and its weights."""
@@ -298,7 +298,7 @@ def grid_faces(rows: int, columns: int) -> Int64[np.ndarray, "f 3"]:
     return np.concatenate([np.stack([a, c, d], -1), np.stack([a, d, b], -1)])
 
 
-def _blend(t: float, first: int, second: int) -> dict[int, float]:
+def _blend(t: float | int, first: int, second: int) -> dict[int, float]:
     """Weights that pass from one joint to another as t goes from 0 to 1, smoothly."""
     t = float(np.clip(t, 0, 1))
     t = t * t * (3 - 2 * t)
@@ -491,5 +491,5 @@ def _capsules(shape: Shape, joints: np.ndarray) -> tuple[tuple[int, np.ndarray, 
     return tuple(out)
 
 
-def _at(x: float, y: float, z: float) -> np.ndarray:
+def _at(x: float | int, y: float | int, z: float | int) -> np.ndarray:
     return np.array([x, y, z])

@@ -116,7 +116,7 @@ class Light:
     """
 
     direction: tuple[float, float, float] = (0.45, 0.35, 0.82)
-    ambient: float = 0.55
+    ambient: float | int = 0.55
 
     def on(self, normal: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
         """How much light a surface gets, 0..1: half-way round its edge (wrapped diffuse)."""
@@ -239,7 +239,7 @@ _CORNERS = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 1], [1, 
 
 
 def surface(
-    values: Float[np.ndarray, "x y z"], level: float, origin: Float[np.ndarray, " 3"], voxel_m: float
+    values: Float[np.ndarray, "x y z"], level: float | int, origin: Float[np.ndarray, " 3"], voxel_m: float | int
 ) -> tuple[Float[np.ndarray, "v 3"], Int64[np.ndarray, "f 3"]]:
     """The surface between values above and below a level, by marching tetrahedra; triangles face the lower side.
 

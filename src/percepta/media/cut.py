@@ -15,7 +15,7 @@ from percepta.files import check_regular, naming_writes, write_atomically
 from percepta.media.video import VideoError
 
 
-def cut(source: Path | str, start_s: float, end_s: float, out: Path | str) -> float:
+def cut(source: Path | str, start_s: float | int, end_s: float | int, out: Path | str) -> float:
     """Copies a piece of a video, pictures and sound, from the keyframe at or before its start.
 
     Args:
@@ -119,7 +119,7 @@ def _append(
     return first, 0.0 if first is None else max(0.0, last - first)
 
 
-def edl(title: str, source: str, pieces: Sequence[tuple[float, float, str]], fps: float) -> str:
+def edl(title: str, source: str, pieces: Sequence[tuple[float, float, str]], fps: float | int) -> str:
     """A list of cuts that editors read.
 
     Args:
@@ -138,7 +138,7 @@ def edl(title: str, source: str, pieces: Sequence[tuple[float, float, str]], fps
     return "\n".join(lines)
 
 
-def write_edl(path: Path | str, source: str, pieces: Sequence[tuple[float, float, str]], fps: float) -> Path:
+def write_edl(path: Path | str, source: str, pieces: Sequence[tuple[float, float, str]], fps: float | int) -> Path:
     """Writes `edl`, named after the file.
 
     Args:
@@ -150,7 +150,7 @@ def write_edl(path: Path | str, source: str, pieces: Sequence[tuple[float, float
     return write_atomically(path, edl(Path(path).stem, source, pieces, fps))
 
 
-def timecode(time_s: float, rate: int) -> str:
+def timecode(time_s: float | int, rate: int) -> str:
     """Hours, minutes, seconds and frames: "00:12:30:05"."""
     frames = round(time_s * rate)
     seconds, frame = divmod(frames, rate)

@@ -33,8 +33,8 @@ class Activity:
 
     video: str
     label: int
-    start_s: float
-    end_s: float
+    start_s: float | int
+    end_s: float | int
 
 
 def reported(found: Sequence[Activity]) -> list[Activity]:
@@ -42,7 +42,7 @@ def reported(found: Sequence[Activity]) -> list[Activity]:
     return [one for one in found if one.label != NORMAL]
 
 
-def f1(found: Sequence[Activity], truth: Sequence[Activity], tolerance_s: float = F1_TOLERANCE_S) -> float:
+def f1(found: Sequence[Activity], truth: Sequence[Activity], tolerance_s: float | int = F1_TOLERANCE_S) -> float:
     """F1 of 2022; 0 where nothing is right.
 
     Args:
@@ -64,7 +64,7 @@ def f1(found: Sequence[Activity], truth: Sequence[Activity], tolerance_s: float 
 
 
 def overlap_score(
-    found: Sequence[Activity], truth: Sequence[Activity], tolerance_s: float = OVERLAP_TOLERANCE_S
+    found: Sequence[Activity], truth: Sequence[Activity], tolerance_s: float | int = OVERLAP_TOLERANCE_S
 ) -> float:
     """Overlap score of 2023, 0..1.
 

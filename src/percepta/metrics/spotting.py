@@ -63,9 +63,9 @@ class AverageMap:
         classes, visible_classes, unshown_classes: average-AP of each class.
     """
 
-    value: float
-    visible: float
-    unshown: float
+    value: float | int
+    visible: float | int
+    unshown: float | int
     classes: Float[np.ndarray, " c"]
     visible_classes: Float[np.ndarray, " c"]
     unshown_classes: Float[np.ndarray, " c"]
@@ -77,7 +77,7 @@ def average_map(
     *,
     classes: int,
     tolerances_s: Sequence[float] = LOOSE_S,
-    fps: float = 2.0,
+    fps: float | int = 2.0,
     max_frame: int | None = MAX_FRAME,
     never_unshown: int = NEVER_UNSHOWN,
 ) -> AverageMap:
@@ -121,7 +121,7 @@ def _trapezoid(values: np.ndarray) -> np.ndarray:
 _Column = tuple[np.ndarray, np.ndarray]  # frames in rising order, what is there
 
 
-def _grid(moments: Moments, classes: int, fps: float, max_frame: int | None) -> list[_Column]:
+def _grid(moments: Moments, classes: int, fps: float | int, max_frame: int | None) -> list[_Column]:
     """For each class its frames and scores; of several in one frame the last counts."""
     frames = (fps * (np.round(moments.times_s * 1000) / 1000)).astype(np.int64)
     if max_frame is not None:
@@ -162,14 +162,14 @@ class _Class:
                    (np.ones(len(n), bool), n > 0.5, n < -0.5),
                    (len(s), int((s > 0).sum()), int((s < 0).sum())))  # fmt: skip
 
-    def ap(self, tolerance: float) -> list[float]:
+    def ap(self, tolerance: float | int) -> list[float]:
         """AP at one tolerance (frames): all, visible, unshown."""
         hit = matched(self.frames, self.at, self.score, tolerance)
         return [ap11(self.score[k], hit[k], n) for k, n in zip(self.kinds, self.counts, strict=True)]
 
 
 def matched(
-    frames: Int[np.ndarray, " n"], at: Int[np.ndarray, " m"], score: Float[np.ndarray, " m"], tolerance: float
+    frames: Int[np.ndarray, " n"], at: Int[np.ndarray, " m"], score: Float[np.ndarray, " m"], tolerance: float | int
 ) -> np.ndarray:
     """Which predictions are right: each action takes the most confident one within half the tolerance.
 
@@ -258,7 +258,7 @@ def average_ap(
     replays: Sequence[Replay],
     *,
     tolerances_s: Sequence[float] = LOOSE_S,
-    fps: float = 2.0,
+    fps: float | int = 2.0,
     rules: Grounding | None = None,
 ) -> float:
     """Average-AP of replay grounding.
@@ -294,7 +294,7 @@ def average_ap(
 
 
 def suppressed(
-    at: Int[np.ndarray, " n"], score: Float[np.ndarray, " n"], width: float
+    at: Int[np.ndarray, " n"], score: Float[np.ndarray, " n"], width: float | int
 ) -> tuple[Int[np.ndarray, " m"], Float[np.ndarray, " m"]]:
     """Hard suppression as the evaluator has it: from width / 2 before a peak to the frame before width / 2 after it.
 

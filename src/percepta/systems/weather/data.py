@@ -40,11 +40,12 @@ SETS = tuple(LABEL_SETS)
 TRIES = 10  # crops that are tried for enough pixels of a rare class
 
 
-def data(config: Config, split: str, root: Path | None = None) -> Dataset:
+def data(config: Config, split: str, root: Path | None = None) -> Dataset | None:
     """Training samples, or the pictures with labels of a split; without a folder, of synthetic streets.
 
     Target pictures are those of all splits whose condition is not among `labelled_conditions`; of them no label map is
-    opened for training. Pictures of one's own without labels have no condition and so are target pictures.
+    opened for training. Pictures of one's own without labels have no condition and so are target pictures. A folder
+    without any label map has nothing to validate on: None for the split "val".
 
     Args:
         config: the settings.
@@ -62,6 +63,8 @@ def data(config: Config, split: str, root: Path | None = None) -> Dataset:
     if split == "train":
         return Adapting.of(config, found, str(root))
     held = [one for one in found if one.labels is not None and (split == "all" or one.split in (split, ""))]
+    if split == "val" and all(one.labels is None for one in found):
+        return None
     if not held:
         raise InputError(f"{root}: no street picture with a label map in the split {split!r}")
     return Labelled(tuple(held))

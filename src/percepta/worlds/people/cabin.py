@@ -51,8 +51,8 @@ class Span:
     """
 
     activity: int
-    start_s: float
-    end_s: float
+    start_s: float | int
+    end_s: float | int
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class _Act:
     head_deg: tuple[float | int, ...] = (0, 0)
     prop: str = ""
     holds: str = "right"
-    beat_hz: float = 0.0
+    beat_hz: float | int = 0.0
 
 
 _ACTS: dict[int, _Act] = {
@@ -94,7 +94,7 @@ _ACTS: dict[int, _Act] = {
 }
 
 
-def _spans(rng: np.random.Generator, activities: Sequence[int], pace: float) -> tuple[list[Span], float]:
+def _spans(rng: np.random.Generator, activities: Sequence[int], pace: float | int) -> tuple[list[Span], float]:
     """Activities one after the other with pauses, and when the last pause ends."""
     spans, now = [], float(rng.uniform(2.0, 5.0)) * pace
     for activity in activities:
@@ -119,7 +119,7 @@ class Drive:
         seed: of noise and light.
     """
 
-    fps: float
+    fps: float | int
     spans: tuple[Span, ...]
     person: Person
     motion: Motion
@@ -185,7 +185,9 @@ class Drive:
         return np.clip(noisy, 0, 255).astype(np.uint8)
 
 
-def make_drive(seed: int, *, fps: float = 10.0, activities: Sequence[int] | None = None, pace: float = 1.0) -> Drive:
+def make_drive(
+    seed: int, *, fps: float | int = 10.0, activities: Sequence[int] | None = None, pace: float | int = 1.0
+) -> Drive:
     """A drive with its driver, car and cameras; follows from its arguments.
 
     Args:
@@ -230,7 +232,7 @@ _WHEEL = np.array([0.44, 0.0, 0.76])
 
 
 def _act(
-    rng: np.random.Generator, body: Body, spans: Sequence[Span], times: Float[np.ndarray, " t"], fps: float
+    rng: np.random.Generator, body: Body, spans: Sequence[Span], times: Float[np.ndarray, " t"], fps: float | int
 ) -> tuple[Motion, np.ndarray, Float64[np.ndarray, "t 4 4"]]:
     """Poses, the thing held and its pose in each frame."""
     count = len(times)
@@ -292,7 +294,7 @@ def _act(
     return motion, prop, held
 
 
-def _seated(body: Body, lean: Float[np.ndarray, "t 3"], head: Float[np.ndarray, "t 2"], fps: float) -> Motion:
+def _seated(body: Body, lean: Float[np.ndarray, "t 3"], head: Float[np.ndarray, "t 2"], fps: float | int) -> Motion:
     """Somebody who sits, leans and looks."""
     count = len(lean)
     rotation = np.tile(np.eye(3), (count, len(JOINTS), 1, 1))
@@ -325,13 +327,13 @@ def _places(
     head, turn = joints[:, J["head"]], motion.rotation[:, J["head"]]
     chest, chest_turn = joints[:, J["chest"]], motion.rotation[:, J["chest"]]
 
-    def by_head(x: float, y: float, z: float) -> np.ndarray:
+    def by_head(x: float | int, y: float | int, z: float | int) -> np.ndarray:
         return head + turn @ (np.array([x, y, z]) * s)
 
-    def by_chest(x: float, y: float, z: float) -> np.ndarray:
+    def by_chest(x: float | int, y: float | int, z: float | int) -> np.ndarray:
         return chest + chest_turn @ (np.array([x, y, z]) * s)
 
-    def fixed(x: float, y: float, z: float) -> np.ndarray:
+    def fixed(x: float | int, y: float | int, z: float | int) -> np.ndarray:
         return np.tile([x, y, z], (count, 1)) + 0.012 * sway
 
     angle = 0.16 * sway[:, 0]
@@ -425,7 +427,7 @@ def _cabin(rng: np.random.Generator) -> tuple[np.ndarray, Mesh, Atlas]:
     mesh = joined([piece for _, piece in pieces])
     base = rng.uniform(45, 150)
 
-    def dull(level: float, tint: float = 6.0) -> paint.Colour:
+    def dull(level: float | int, tint: float | int = 6.0) -> paint.Colour:
         red, green, blue = (int(np.clip(level + rng.normal(0, tint), 10, 245)) for _ in range(3))
         return red, green, blue
 

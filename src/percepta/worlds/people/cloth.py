@@ -55,8 +55,8 @@ class Garment:
 
 def _grid(
     body: Body,
-    top: float,
-    bottom: float,
+    top: float | int,
+    bottom: float | int,
     start: tuple[float, float],
     end: tuple[float, float],
     rows: int,
@@ -84,7 +84,7 @@ def _even(joints: dict[str, float], count: int) -> np.ndarray:
     return out
 
 
-def skirt(body: Body, length: float = 0.55, flare: float = 2.2, columns: int = 40) -> Garment:
+def skirt(body: Body, length: float | int = 0.55, flare: float | int = 2.2, columns: int = 40) -> Garment:
     """A skirt from the waist down.
 
     Args:
@@ -106,7 +106,7 @@ def skirt(body: Body, length: float = 0.55, flare: float = 2.2, columns: int = 4
     return Garment("skirt", rows, columns + 1, True, vertices, weights, 2, (0, *legs))
 
 
-def coat(body: Body, length: float = 0.75, columns: int = 44) -> Garment:
+def coat(body: Body, length: float | int = 0.75, columns: int = 44) -> Garment:
     """A long coat, open in front: fixed at the chest, loose from the waist down.
 
     Args:
@@ -130,7 +130,7 @@ def coat(body: Body, length: float = 0.75, columns: int = 44) -> Garment:
     return Garment("coat", rows, columns, False, vertices, weights, 6, (0, 1, *legs))
 
 
-def sleeve(body: Body, side: str, flare: float = 2.6, columns: int = 20) -> Garment:
+def sleeve(body: Body, side: str, flare: float | int = 2.6, columns: int = 20) -> Garment:
     """A wide sleeve from the middle of the upper arm to the wrist.
 
     Args:
@@ -170,16 +170,16 @@ class Fabric:
         substeps: of a frame. iterations: of the solver in each.
     """
 
-    stretch: float = 1.0
-    bend: float = 0.08
-    drag: float = 0.8
-    margin_m: float = 0.012
+    stretch: float | int = 1.0
+    bend: float | int = 0.08
+    drag: float | int = 0.8
+    margin_m: float | int = 0.012
     substeps: int = 4
     iterations: int = 5
 
 
 def simulate(
-    garment: Garment, body: Body, motion: Motion, fabric: Fabric | None = None, *, settle_s: float = 1.0
+    garment: Garment, body: Body, motion: Motion, fabric: Fabric | None = None, *, settle_s: float | int = 1.0
 ) -> Float64[np.ndarray, "t v 3"]:
     """Where a garment's particles are in each frame of a motion; follows from its arguments alone.
 
@@ -252,7 +252,7 @@ def _groups(
     at = np.arange(garment.rows * garment.columns).reshape(garment.rows, garment.columns)[:, :columns]
     pairs: list[tuple[np.ndarray, np.ndarray, float]] = []
 
-    def across(step: int, down: int, stiffness: float, phases: int) -> None:
+    def across(step: int, down: int, stiffness: float | int, phases: int) -> None:
         """Edges that go `step` columns to the right and `down` rows, in groups by column or by row."""
         r, c = np.meshgrid(np.arange(rows - down), np.arange(columns), indexing="ij")
         r, c = r.ravel(), c.ravel()
@@ -292,7 +292,7 @@ def _ends(
     return start, end, np.array([capsule[3] for capsule in capsules]), np.array([capsule[4] for capsule in capsules])
 
 
-def _outside(points: np.ndarray, ends: tuple[np.ndarray, ...], margin: float) -> np.ndarray:
+def _outside(points: np.ndarray, ends: tuple[np.ndarray, ...], margin: float | int) -> np.ndarray:
     """Points pushed out of capsules, one capsule after the other."""
     start, end, r0, r1 = ends
     axis = end - start

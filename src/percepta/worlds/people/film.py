@@ -117,7 +117,7 @@ class Film:
 
     pixels: UInt8[np.ndarray, "t h w 3"]
     mask: UInt8[np.ndarray, "t h w"]
-    fps: float
+    fps: float | int
 
 
 def shoot(
@@ -128,7 +128,7 @@ def shoot(
     seed: int = 0,
     width: int = 160,
     height: int = 120,
-    fps: float = 15.0,
+    fps: float | int = 15.0,
     moving: bool = True,
     samples: int = 2,
 ) -> Film:

@@ -43,7 +43,7 @@ def action_of(mocap: Mocap) -> str:
     return next((name for name, clips in CLASSES.items() if mocap.action in clips), "")
 
 
-def looped(motion: Motion, seconds: float) -> Motion:
+def looped(motion: Motion, seconds: float | int) -> Motion:
     """A motion repeated until it lasts `seconds`; each repeat goes on from where the last one ended.
 
     Where the end does not join the start, the last quarter of a second is blended into the next repeat.
@@ -55,7 +55,7 @@ def looped(motion: Motion, seconds: float) -> Motion:
     return whole.part(0, min(round(seconds * motion.fps) + 1, len(whole)))
 
 
-def joined(motions: Sequence[Motion], *, blend_s: float = 0.35) -> Motion:
+def joined(motions: Sequence[Motion], *, blend_s: float | int = 0.35) -> Motion:
     """Motions one after the other, each moved on the floor so that it goes on where the one before ends.
 
     Args:
@@ -105,7 +105,7 @@ def _mixed(
 
 
 def from_angles(
-    angles_deg: Mapping[str, Float[np.ndarray, "t 3"]], root: Float[np.ndarray, "t 3"], fps: float, name: str = ""
+    angles_deg: Mapping[str, Float[np.ndarray, "t 3"]], root: Float[np.ndarray, "t 3"], fps: float | int, name: str = ""
 ) -> Motion:
     """A motion from turns of the joints against their parents.
 
@@ -132,7 +132,9 @@ MADE = ("idle", "walk", "sway", "turn", "squat", "wave")
 """What `made` knows."""
 
 
-def made(name: str, seconds: float, fps: float = 30.0, *, seed: int = 0, body: Body | None = None) -> Motion:
+def made(
+    name: str, seconds: float | int, fps: float | int = 30.0, *, seed: int = 0, body: Body | None = None
+) -> Motion:
     """A motion without any recording; follows from its arguments.
 
     Args:
@@ -212,8 +214,8 @@ def _on_the_floor(motion: Motion, body: Body) -> Motion:
 def elbow_and_hand(
     shoulder: Float[np.ndarray, "t 3"],
     target: Float[np.ndarray, "t 3"],
-    upper_m: float,
-    lower_m: float,
+    upper_m: float | int,
+    lower_m: float | int,
     pole: Float[np.ndarray, "t 3"],
 ) -> tuple[Float64[np.ndarray, "t 3"], Float64[np.ndarray, "t 3"]]:
     """Where elbow and wrist are when an arm reaches for a point (two bones, law of cosines).

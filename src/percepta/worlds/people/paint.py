@@ -201,6 +201,6 @@ def garment(look: Look, name: str) -> UInt8[np.ndarray, "h w 3"]:
     return out
 
 
-def _mix(first: Colour, second: Colour, share: float) -> Colour:
+def _mix(first: Colour, second: Colour, share: float | int) -> Colour:
     red, green, blue = (round(a * (1 - share) + b * share) for a, b in zip(first, second, strict=True))
     return red, green, blue

@@ -94,7 +94,7 @@ class Person:
 
 
 def dressed(
-    outfit: Outfit = "tight", shape: Shape | None = None, look: paint.Look | None = None, *, length: float = 0.55
+    outfit: Outfit = "tight", shape: Shape | None = None, look: paint.Look | None = None, *, length: float | int = 0.55
 ) -> Person:
     """A person in an outfit.
 
@@ -140,9 +140,9 @@ def ring(
     height: int,
     *,
     middle: Sequence[float | int] = (0.0, 0.0, 0.92),
-    distance_m: float = 3.4,
-    tall_m: float = 2.25,
-    first_rad: float = 0.0,
+    distance_m: float | int = 3.4,
+    tall_m: float | int = 2.25,
+    first_rad: float | int = 0.0,
     heights_m: Sequence[float | int] = (1.2, 1.7),
 ) -> list[View]:
     """Cameras at equal angles around a point, all looking at it, by turns at different heights.

@@ -50,8 +50,8 @@ class Rig:
     forward: Axis
     left: Axis
     up: Axis
-    metres: float
-    pelvis_height: float
+    metres: float | int
+    pelvis_height: float | int
     joints: Mapping[str, tuple[str, Axis, Axis]]
 
 

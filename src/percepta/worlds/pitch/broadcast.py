@@ -46,19 +46,19 @@ class Shot:
         first, last: of a replay: whether a wipe comes before and after it.
     """
 
-    start_s: float
-    end_s: float
+    start_s: float | int
+    end_s: float | int
     kind: str
     subject: int = -1
-    x: float = 0.0
-    y: float = 0.0
-    source_s: float = 0.0
+    x: float | int = 0.0
+    y: float | int = 0.0
+    source_s: float | int = 0.0
     camera: int = 0
     action: Event | None = None
     first: bool = False
     last: bool = False
 
-    def game_s(self, time_s: float) -> float:
+    def game_s(self, time_s: float | int) -> float:
         """The time of the game that is to be seen at a time on the air."""
         return self.source_s + SPEED * (time_s - self.start_s) if self.kind == "replay" else time_s
 
@@ -80,7 +80,7 @@ class Half:
     seed: int
     starts: np.ndarray = field(repr=False, compare=False)
 
-    def shot(self, time_s: float) -> Shot:
+    def shot(self, time_s: float | int) -> Shot:
         """The shot on the air at a time."""
         return self.shots[max(0, int(np.searchsorted(self.starts, time_s, "right")) - 1)]
 
@@ -97,7 +97,7 @@ class Half:
         return self.shots[place].start_s
 
 
-def broadcast(seed: int, half: int = 1, seconds: float = 2700.0, *, rare: float = 1.0) -> Half:
+def broadcast(seed: int, half: int = 1, seconds: float | int = 2700.0, *, rare: float | int = 1.0) -> Half:
     """A half on the air; follows from its arguments.
 
     Args:
@@ -118,7 +118,7 @@ def _directed(match: Match, rng: np.random.Generator) -> tuple[tuple[Shot, ...],
     kept = np.zeros(n, bool)  # cells that a replay must not take
     shown = [bool(rng.random() >= NOT_SHOWN.get(e.label, 0.0)) for e in match.events]
 
-    def put(start: float, end: float, shot: Shot, keep: bool) -> None:
+    def put(start: float | int, end: float | int, shot: Shot, keep: bool) -> None:
         low, high = _cells(start, end, n)
         for i in range(low, high):
             if not kept[i]:
@@ -154,7 +154,7 @@ def _directed(match: Match, rng: np.random.Generator) -> tuple[tuple[Shot, ...],
     return _joined(table), tuple(_seen(e, s, table) for e, s in zip(match.events, shown, strict=True))
 
 
-def _cells(start_s: float, end_s: float, n: int) -> tuple[int, int]:
+def _cells(start_s: float | int, end_s: float | int, n: int) -> tuple[int, int]:
     return min(n, max(0, round(start_s / GRID_S))), min(n, max(0, round(end_s / GRID_S)))
 
 

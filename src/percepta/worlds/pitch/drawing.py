@@ -35,14 +35,14 @@ class Look:
     referee: Colour
     accent: Colour
     bar: bool
-    height_m: float
-    distance_m: float
-    angle: float
+    height_m: float | int
+    distance_m: float | int
+    angle: float | int
     ground: UInt8[np.ndarray, "gh gw 3"]
     stands: UInt8[np.ndarray, "sh sw 3"]
     boards: UInt8[np.ndarray, "k 3"]
     noise: Float[np.ndarray, "nh nw 1"]
-    light: float
+    light: float | int
 
 
 SHIRTS: tuple[Colour, ...] = (
@@ -86,10 +86,10 @@ def _ground(rng: np.random.Generator) -> np.ndarray:
     picture = Image.fromarray(field.clip(0, 255).astype(np.uint8))
     draw, white = ImageDraw.Draw(picture), (225, 232, 225)
 
-    def box(x0: float, y0: float, x1: float, y1: float) -> None:
+    def box(x0: float | int, y0: float | int, x1: float | int, y1: float | int) -> None:
         draw.rectangle([_at(x0, y0), _at(x1, y1)], outline=white, width=2)
 
-    def ring(cx: float, cy: float, r: float, start: float = 0, end: float = 360) -> None:
+    def ring(cx: float | int, cy: float | int, r: float | int, start: float | int = 0, end: float | int = 360) -> None:
         draw.arc([_at(cx - r, cy - r), _at(cx + r, cy + r)], start, end, fill=white, width=2)
 
     box(-HALF_X, -HALF_Y, HALF_X, HALF_Y)
@@ -105,7 +105,7 @@ def _ground(rng: np.random.Generator) -> np.ndarray:
     return np.asarray(picture)
 
 
-def _at(x: float, y: float) -> tuple[float, float]:
+def _at(x: float | int, y: float | int) -> tuple[float, float]:
     return (x + MARGIN_X) * PX_M, (y + MARGIN_Y) * PX_M
 
 
@@ -115,7 +115,7 @@ class Camera:
 
     place: tuple[float, float, float]
     target: tuple[float, float, float]
-    angle: float
+    angle: float | int
 
     def axes(self) -> Float[np.ndarray, "3 3"]:
         """Rows: right, down, ahead, in the world."""
@@ -126,7 +126,7 @@ class Camera:
         return np.stack([right, np.cross(ahead, right), ahead]).astype(np.float32)
 
 
-def camera_of(half: Half, shot: Shot, game_s: float, style: Look) -> Camera:
+def camera_of(half: Half, shot: Shot, game_s: float | int, style: Look) -> Camera:
     """The camera of a shot at a time of the game.
 
     Args:
@@ -173,7 +173,7 @@ def _replay_camera(shot: Shot, ball: np.ndarray, match: Match) -> Camera:
 
 
 @lru_cache(maxsize=4)
-def _rays(height: int, width: int, angle: float) -> np.ndarray:
+def _rays(height: int, width: int, angle: float | int) -> np.ndarray:
     focal = width / 2 / np.tan(np.radians(angle) / 2)
     x = (np.arange(width) - (width - 1) / 2) / focal
     y = (np.arange(height) - (height - 1) / 2) / focal
@@ -181,7 +181,7 @@ def _rays(height: int, width: int, angle: float) -> np.ndarray:
 
 
 def draw(
-    half: Half, time_s: float, height: int = HEIGHT_PX, width: int = WIDTH_PX, *, plain: bool = False
+    half: Half, time_s: float | int, height: int = HEIGHT_PX, width: int = WIDTH_PX, *, plain: bool = False
 ) -> UInt8[np.ndarray, "h w 3"]:
     """The picture on the air at a time.
 
@@ -263,13 +263,21 @@ class _Painter:
             [seen[:, 0] * scale + (self.width - 1) / 2, seen[:, 1] * scale + (self.height - 1) / 2, scale], 1
         )
 
-    def polyline(self, points: list[tuple[float, float, float]], colour: Colour, width_m: float) -> None:
+    def polyline(self, points: list[tuple[float, float, float]], colour: Colour, width_m: float | int) -> None:
         p = self.project(np.array(points))
         if (p[:, 2] > 0).all():
             self.draw.line([(a, b) for a, b, _ in p.tolist()], fill=colour, width=max(1, round(width_m * p[0, 2])))
 
     def person(
-        self, x: float, y: float, scale: float, shirt: Colour, shorts: Colour, number: int, phase: float, lies: bool
+        self,
+        x: float | int,
+        y: float | int,
+        scale: float | int,
+        shirt: Colour,
+        shorts: Colour,
+        number: int,
+        phase: float | int,
+        lies: bool,
     ) -> None:
         """Somebody 1.8 m high whose feet are at a pixel.
 
@@ -310,7 +318,7 @@ class _Painter:
             d.pieslice([x - 0.14 * s, y - 1.84 * s, x + 0.14 * s, y - 1.52 * s], 180, 360, fill=(50, 35, 25))
 
 
-def _people(painter: _Painter, match: Match, shot: Shot, game_s: float) -> None:
+def _people(painter: _Painter, match: Match, shot: Shot, game_s: float | int) -> None:
     style = painter.style
     players, ball, referee = match.at(game_s)
     before = match.at(game_s - 0.25)[0]
@@ -373,7 +381,7 @@ def _people(painter: _Painter, match: Match, shot: Shot, game_s: float) -> None:
 BENCH_Y = -37.5
 
 
-def _held(painter: _Painter, x: float, y: float, s: float, colour: Colour) -> None:
+def _held(painter: _Painter, x: float | int, y: float | int, s: float | int, colour: Colour) -> None:
     """A raised arm with a card."""
     arm = max(1, round(0.12 * s))
     painter.draw.line([x + 0.25 * s, y - 1.4 * s, x + 0.35 * s, y - 2.15 * s], fill=SKIN[1], width=arm)
@@ -419,7 +427,7 @@ def _score(draw_: ImageDraw.ImageDraw, style: Look, width: int) -> None:
     draw_.rectangle([55 * u, 6 * u, 61 * u, 12 * u], fill=style.shirts[1])
 
 
-def _wipe(picture: Image.Image, shot: Shot, time_s: float, style: Look) -> None:
+def _wipe(picture: Image.Image, shot: Shot, time_s: float | int, style: Look) -> None:
     """The band that sweeps over the picture where replays begin and end."""
     if shot.kind != "replay":
         return
@@ -440,6 +448,6 @@ def _wipe(picture: Image.Image, shot: Shot, time_s: float, style: Look) -> None:
     draw_.ellipse([middle - r, h / 2 - r, middle + r, h / 2 + r], fill=tuple(255 - c for c in style.accent))
 
 
-def soft(pixels: np.ndarray, radius: float) -> np.ndarray:
+def soft(pixels: np.ndarray, radius: float | int) -> np.ndarray:
     """A picture with Gaussian blur, as a bad lens or a bad stream gives it."""
     return np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(radius)))

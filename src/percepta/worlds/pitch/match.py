@@ -36,23 +36,23 @@ FORMATION = np.array(
 class Event:
     """An action: seconds from kick-off, class of SoccerNet-v2, team (0 or 1; -1: neither), and where, in metres."""
 
-    time_s: float
+    time_s: float | int
     label: str
     team: int
-    x: float
-    y: float
+    x: float | int
+    y: float | int
 
 
 @dataclass(frozen=True)
 class Span:
     """Something that lasts: seconds, what ("fallen", "yellow", "red", "flag", "board"), who or where."""
 
-    start_s: float
-    end_s: float
+    start_s: float | int
+    end_s: float | int
     kind: str
     player: int = -1
-    x: float = 0.0
-    y: float = 0.0
+    x: float | int = 0.0
+    y: float | int = 0.0
 
 
 @dataclass(frozen=True)
@@ -68,26 +68,26 @@ class Match:
         spans: what else is to be seen.
     """
 
-    seconds: float
+    seconds: float | int
     players: Float32[np.ndarray, "n 22 2"]
     ball: Float32[np.ndarray, "n 3"]
     referee: Float32[np.ndarray, "n 2"]
     events: tuple[Event, ...]
     spans: tuple[Span, ...]
 
-    def at(self, time_s: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def at(self, time_s: float | int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Players (22 2), ball (3) and referee (2) at a time, between the two states around it."""
         place = min(max(time_s, 0.0) * RATE, len(self.ball) - 1.001)
         first, share = int(place), place % 1
         a, b = first, first + 1
         return tuple(x[a] + (x[b] - x[a]) * share for x in (self.players, self.ball, self.referee))  # type: ignore[return-value]
 
-    def now(self, time_s: float) -> list[Span]:
+    def now(self, time_s: float | int) -> list[Span]:
         """The spans that a time lies in."""
         return [span for span in self.spans if span.start_s <= time_s < span.end_s]
 
 
-def play(seed: int | Sequence[int], seconds: float = 2700.0, *, rare: float = 1.0) -> Match:
+def play(seed: int | Sequence[int], seconds: float | int = 2700.0, *, rare: float | int = 1.0) -> Match:
     """Plays a half; follows from its arguments.
 
     Args:
@@ -108,8 +108,8 @@ class _Script:
     """Writes down where the ball goes, who touches it and what happens, phase by phase."""
 
     rng: np.random.Generator
-    rare: float
-    t: float = 0.0
+    rare: float | int
+    t: float | int = 0.0
     team: int = 0
     last: int = 9
     keys: list[tuple[float, float, float, float, float]] = field(default_factory=lambda: [(0, 0, 0, 0, 0)])
@@ -130,18 +130,27 @@ class _Script:
         """The direction of x in which the team with the ball plays."""
         return 1.0 if self.team == 0 else -1.0
 
-    def u(self, low: float, high: float) -> float:
+    def u(self, low: float | int, high: float | int) -> float:
         return float(self.rng.uniform(low, high))
 
     def sign(self) -> float:
         return 1.0 if self.rng.random() < 0.5 else -1.0
 
-    def wait(self, seconds: float, z: float = 0.0) -> None:
+    def wait(self, seconds: float | int, z: float | int = 0.0) -> None:
         x, y = self.ball
         self.t += seconds
         self.keys.append((self.t, x, y, z, 0.0))
 
-    def move(self, x: float, y: float, seconds: float, *, z: float = 0.0, peak: float = 0.0, by: int = -1) -> None:
+    def move(
+        self,
+        x: float | int,
+        y: float | int,
+        seconds: float | int,
+        *,
+        z: float | int = 0.0,
+        peak: float | int = 0.0,
+        by: int = -1,
+    ) -> None:
         """The ball flies or rolls; `by` is there when it comes."""
         self.t += seconds
         self.keys.append((self.t, x, y, z, peak))
@@ -152,7 +161,7 @@ class _Script:
     def event(self, label: str, team: int | None = None, at: float | None = None) -> None:
         self.events.append(Event(self.t if at is None else at, label, self.team if team is None else team, *self.ball))
 
-    def nearest(self, x: float, y: float, team: int | None = None, keeper: bool = False) -> int:
+    def nearest(self, x: float | int, y: float | int, team: int | None = None, keeper: bool = False) -> int:
         """The player of a team whose place in the formation is nearest to a point, but not who has the ball."""
         team = self.team if team is None else team
         if keeper:
@@ -163,14 +172,14 @@ class _Script:
         order = 11 * team + 1 + distance.argsort()
         return int(order[0] if order[0] != self.last else order[1])
 
-    def pass_to(self, x: float, y: float) -> None:
+    def pass_to(self, x: float | int, y: float | int) -> None:
         x, y = float(np.clip(x, -49, 49)), float(np.clip(y, -32, 32))
         distance = float(np.hypot(x - self.ball[0], y - self.ball[1]))
         high = distance > 24 and self.rng.random() < 0.6
         seconds = max(0.7, distance / self.u(12, 17))
         self.move(x, y, seconds, peak=GRAVITY * seconds**2 / 8 if high else 0.0, by=self.nearest(x, y))
 
-    def open_play(self, seconds: float) -> None:
+    def open_play(self, seconds: float | int) -> None:
         end = self.t + seconds
         while self.t < end:
             x, y = self.ball
@@ -185,7 +194,7 @@ class _Script:
                           by=self.last)  # fmt: skip
                 x, y = self.ball
 
-    def bring(self, from_goal: float, y: float) -> None:
+    def bring(self, from_goal: float | int, y: float | int) -> None:
         """Open play until the ball is so far from the goal of the other team."""
         x = self.side * (HALF_X - from_goal)
         if abs(x - self.ball[0]) > 35:
@@ -194,7 +203,7 @@ class _Script:
         self.pass_to(x, y)
         self.wait(self.u(0.2, 0.9))
 
-    def dead(self, seconds: float) -> None:
+    def dead(self, seconds: float | int) -> None:
         """The ball is out; now and then somebody is exchanged."""
         if self.rng.random() < SUBSTITUTION:
             start = self.t + self.u(4, 7)
@@ -255,7 +264,7 @@ class _Script:
         self.move(x + self.side * self.u(-2, 10), y - float(np.sign(y)) * self.u(8, 15), self.u(0.9, 1.3), peak=1.0,
                   by=self.nearest(x, 0.7 * y))  # fmt: skip
 
-    def out_behind(self, y: float) -> None:
+    def out_behind(self, y: float | int) -> None:
         """The ball leaves over the goal line of the other team."""
         seconds = max(0.7, float(np.hypot(self.side * HALF_X - self.ball[0], y - self.ball[1])) / 17)
         self.move(self.side * HALF_X, float(y), seconds, peak=self.u(0, 3))
@@ -305,7 +314,7 @@ class _Script:
         self.move(0.0, 0.0, 6.0)
         self.kick_off(self.u(20, 34))
 
-    def kick_off(self, after: float) -> None:
+    def kick_off(self, after: float | int) -> None:
         self.keys.append((self.t + 0.01, 0.0, 0.0, 0.0, 0.0))
         self.t += 0.01
         self.modes.append((self.t - 4, self.t + after + 0.5, "kick-off", 0.0, 0.0))
@@ -370,7 +379,7 @@ class _Script:
             self.move(x, y, 1.0, by=self.nearest(x, y))
             self.indirect()
 
-    def card(self, kind: str, guilty: int, x: float, y: float) -> None:
+    def card(self, kind: str, guilty: int, x: float | int, y: float | int) -> None:
         self.wait(self.u(6, 12))
         start = self.t
         label = {"yellow": "Yellow card", "red": "Red card"}.get(kind, "Yellow->red card")
@@ -394,7 +403,7 @@ class _Script:
         x, y = self.ball
         self.pass_to(x + self.side * self.u(8, 32), y * 0.6 + self.u(-18, 18))
 
-    def direct(self, x: float, y: float) -> None:
+    def direct(self, x: float | int, y: float | int) -> None:
         self.move(x, y, 1.0, by=self.nearest(x, y))
         taker = self.last
         waiting = self.u(10, 18)
@@ -432,7 +441,7 @@ class _Script:
 
     # ------------------------------------------------------------------------------------------------- all together
 
-    def finished(self, seconds: float) -> Match:
+    def finished(self, seconds: float | int) -> Match:
         n = int(np.ceil(seconds * RATE)) + 2
         times = np.arange(n) / RATE
         ball = flown(self.keys, times)
@@ -482,7 +491,7 @@ def flown(keys: Sequence[tuple[float, float, float, float, float]], times: np.nd
     return ball.astype(np.float32)
 
 
-def _slice(start_s: float, end_s: float, n: int) -> slice:
+def _slice(start_s: float | int, end_s: float | int, n: int) -> slice:
     return slice(max(0, int(start_s * RATE)), min(n, max(0, int(np.ceil(end_s * RATE)))))
 
 
