@@ -65,7 +65,7 @@ CUTS = (
     ("percepta planes keep runs/planes-data/1 ", "--rooms 2"),
     ("percepta supernet rank ", "--pictures 2"),
     ("percepta supernet search ", "--epochs 1 --samples 4"),
-    ("percepta scan ", "--stop 12"),
+    ("percepta scan ", "--stop 10"),
 )
 PLACEHOLDER = re.compile(r"\b(SYSTEM|VERB|INPUT)\b|\.\.\.|…")
 
@@ -358,16 +358,16 @@ def slam() -> None:
     from percepta.systems.slam.world import RoundTrip
     from percepta.systems.slam.writers import PosedFolder
 
-    trip = RoundTrip(0, "depth", 40, 240, 0.25)
+    trip = RoundTrip(0, "depth", 26, 240, 0.16)
     shots = list(trip)
     video.write("clip.mp4", [np.repeat(shot.frame[..., None], 3, 2) for shot in shots], 30)
     Path("walk", "pose").mkdir(parents=True)
     posed = PosedFolder(Path("walk"), trip.camera)
-    for number, shot in enumerate(shots[:24]):
+    for number, shot in enumerate(shots[:20]):
         posed.add(number, np.repeat(shot.frame[..., None], 3, 2), shot.depth_m)
         np.savetxt(Path("walk", "pose", f"{number:06d}.txt"), trip.path[number])
     for name in ("mine.txt", "truth.txt"):
-        trajectory.write(Path(name), trajectory.trajectory(np.arange(40) / 30, trip.path))
+        trajectory.write(Path(name), trajectory.trajectory(np.arange(26) / 30, trip.path))
     board = np.kron(np.indices((6, 8)).sum(0) % 2, np.ones((20, 20))).astype(np.float32)
     board = np.pad(20 + 215 * board, 20, constant_values=235)
     height, width = board.shape

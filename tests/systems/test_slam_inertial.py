@@ -33,7 +33,7 @@ def parts_of(samples: np.ndarray, time_s: np.ndarray) -> list[inertial.Integrate
     return [inertial.integrate(samples, a, b, IMU) for a, b in pairwise(time_s.tolist())]
 
 
-def recorded(seconds: float = 6.0, hz: float = 200.0, **noise: object) -> np.ndarray:
+def recorded(seconds: float = 6.0, hz: float = 200.0, **noise: Any) -> np.ndarray:
     return world.samples(waved, np.arange(-0.1, seconds, 1 / hz), IMU, **noise)
 
 
@@ -186,14 +186,14 @@ def test_equations_of_coupled_samples_equal_finite_differences() -> None:
     motion = chain._motions(x)
     for i, part in enumerate(chain.parts):
         args = [views[i], views[i + 1], motion[i], motion[i + 1]]
-        _, by = chain.residual(*args, part)
+        _, by = chain.residual(args[0], args[1], args[2], args[3], part)
         for k, jacobian in enumerate(by):
             for column in range(jacobian.shape[1]):
                 step, ends = 1e-6 * np.eye(jacobian.shape[1])[column], []
                 for sign in (1, -1):
                     other = [*args]
                     other[k] = moved(args[k], sign * step) if k < 2 else args[k] + sign * step
-                    ends.append(chain.residual(*other, part)[0])
+                    ends.append(chain.residual(other[0], other[1], other[2], other[3], part)[0])
                 np.testing.assert_allclose(jacobian[:, column], (ends[0] - ends[1]) / 2e-6, atol=2e-3)
     # The gradient is half of what the cost changes with.
     hessian, gradient = chain.equations(views, x, np.array([-1, 0, 1]))

@@ -104,7 +104,7 @@ PRESETS: dict[str, Config] = {
         cells=(6, 4),
         place_numbers=32,
         world="room",
-        world_frames=14,
+        world_frames=12,
         world_width=240,
     ),
     "small": Config(),

@@ -30,7 +30,7 @@ _SEEN = ("ids", "uv", "pixel", "inverse_depth", "look_ids")
 
 
 def _record(
-    map: Map, way: Way, keyframes: Sequence[Keyframe], fresh: set[int], looked: set[int], first: int, metric: bool
+    map: Map, way: Way, keyframes: Sequence[Keyframe], links: Sequence[Link], looked: set[int], first: int, metric: bool
 ) -> bytes:
     """The bytes of a record.
 
@@ -38,13 +38,12 @@ def _record(
         map: all of it.
         way: where frames are; those from `first` on are written.
         keyframes: whose observations and poses are written.
-        fresh: numbers of those whose links are written, too: they never change.
+        links: that are written, too: they never change.
         looked: numbers of those whose descriptions are written.
         first: place in `way`.
         metric: whether lengths are metres.
     """
     looks = [k for k in keyframes if k.number in looked and k.look is not None]
-    links = [a for a in map.links if a.second in fresh]
     ids = np.unique(np.concatenate([a for k in keyframes for a in (k.ids, k.look_ids)] or [np.zeros(0, np.int64)]))
     ids = ids[ids >= 0]
     rows: dict[str, Any] = {
@@ -86,7 +85,7 @@ def save(path: Path | str, map: Map, way: Way, *, metric: bool) -> Path:
         metric: whether lengths are metres.
     """
     everything = {k.number for k in map.keyframes}
-    return files.write_atomically(path, _record(map, way, map.keyframes, everything, everything, 0, metric))
+    return files.write_atomically(path, _record(map, way, map.keyframes, map.links, everything, 0, metric))
 
 
 @dataclass
@@ -101,6 +100,7 @@ class Journal:
     folder: Path
     most: int = 200
     _written: dict[int, tuple[Any, ...]] = field(default_factory=dict)
+    _linked: set[tuple[int, int]] = field(default_factory=set)
     _number: int = 0
     _first: int = 0  # of the records that count
     _frames: int = 0
@@ -118,19 +118,19 @@ class Journal:
         """
         whole = self._number - self._first >= self.most or way.count < self._frames or self._number == 0
         if whole:
-            self._written, self._frames = {}, 0
-        changed, fresh, looked = [], set(), set()
+            self._written, self._linked, self._frames = {}, set(), 0
+        changed, looked = [], set()
         for k in map.keyframes:
             arrays = (k.ids, k.look_ids, k.camera_from_world, k.part, k.look)
             before = self._written.get(k.number)
             if before is None or any(a is not b for a, b in zip(arrays, before, strict=True)):
                 changed.append(k)
-            if before is None:
-                fresh.add(k.number)
             if before is None or before[-1] is not k.look:  # it is described some frames after it was made
                 looked.add(k.number)
             self._written[k.number] = arrays
-        content = _record(map, way, changed, fresh, looked, self._frames, metric)
+        links = [a for a in map.links if (a.first, a.second) not in self._linked]
+        self._linked |= {(a.first, a.second) for a in links}
+        content = _record(map, way, changed, links, looked, self._frames, metric)
         files.write_atomically(self.folder / f"{self._number:06d}.npz", content)
         self._number, self._frames = self._number + 1, way.count
         if whole:  # only now are older records of no use

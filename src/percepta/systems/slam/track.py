@@ -91,6 +91,8 @@ class Tracker:
         self.whole: tuple[Asked, Answer] | None = None  # that of all keyframes after a loop was closed
         self.look_uv = np.zeros((0, 2))  # of the corners that the newest keyframe's look numbers
         self.between: Callable[[float, float], Integrated | None] = lambda start_s, end_s: None  # samples, integrated
+        self.unasked = False  # whether the newest keyframe is still to be linked by its depth, and adjusted
+        self.unlinked: np.ndarray | None = None  # its depth
         self.unrecognised = False  # whether the newest keyframe's place is still to be looked for
         self.reference: Keyframe | None = None  # what corners are followed from: the last keyframe
         self.rgb: np.ndarray | None = None
@@ -362,14 +364,9 @@ class Tracker:
         self.made_keyframe = True
         self._find_again(new, depth_m)
         clock("find again")
-        if depth_m is not None:
-            self._link_surfaces(new, depth_m)
-            clock("surfaces")
+        if depth_m is not None and self.config.surface_weight > 0:  # the next frame stands on it
+            new.surface = surface_of(depth_m, self.camera, self.config.surface_points, self.config.max_depth_m)
         self.map.triangulate(new)
-        self.window = self._ask(self.map.ask_around(new, self.frame + self.config.adjust_frames))
-        if self.config.adjust_frames == 0:
-            self._take_window()
-        clock("adjust")
         self.map.remove_unseen(new)
         self._add_corners(new, depth_m)
         self.map.triangulate(new)
@@ -386,7 +383,7 @@ class Tracker:
                 if number is not None:
                     asked.points = np.where(asked.points >= 0, number[np.maximum(asked.points, 0)], -1)
         self.tracks = Tracks(new.ids, new.pixel, new.pixel)
-        self.unrecognised = self.config.loops
+        self.unasked, self.unlinked, self.unrecognised = True, depth_m, self.config.loops
         if self.config.adjust_frames == 0:
             self._settle(clock)
         for old in self.map.keyframes[:-30]:
@@ -437,9 +434,7 @@ class Tracker:
         config = self.config
         if config.surface_weight == 0:
             return
-        near = self.map.neighbours(new, config.surface_links)
-        new.surface = surface_of(depth_m, self.camera, config.surface_points, config.max_depth_m)
-        for other in near:
+        for other in self.map.neighbours(new, config.surface_links):
             if other.surface is None:
                 continue
             pose = new.camera_from_world @ poses.inverse(other.camera_from_world)
@@ -471,11 +466,25 @@ class Tracker:
     def _ask(self, asked: Asked | None) -> tuple[Asked, Answer] | None:
         return None if asked is None else (asked, self.solver.give(asked.job))
 
+    def _ask_window(self, clock: _Clock) -> None:
+        """Links the newest keyframe to others by its depth, and asks for the adjustment around it."""
+        if not self.unasked:
+            return
+        newest, depth_m = self.map.keyframes[-1], self.unlinked
+        self.unasked, self.unlinked = False, None
+        if depth_m is not None:
+            self._link_surfaces(newest, depth_m)
+            clock("surfaces")
+        self.window = self._ask(self.map.ask_around(newest, self.frame + self.config.adjust_frames))
+        clock("adjust")
+
     def _settle_due(self, clock: _Clock) -> None:
-        """What is due by this frame's number: the newest keyframe is described, adjusted, and its place looked for."""
+        """What is due by this frame's number: the newest keyframe is adjusted, described, its place is looked for."""
         newest = self.map.keyframes[-1]
         waits = self.window is not None and self.frame < self.window[0].due
-        if newest.look is None and newest.grey is not None and self.mapping:
+        if self.unasked:
+            self._ask_window(clock)
+        elif newest.look is None and newest.grey is not None and self.mapping:
             self._look(newest)
             clock("places")
         elif (self.unrecognised or self.window is not None) and not waits:
@@ -491,6 +500,7 @@ class Tracker:
         if not self.map.keyframes or not self.mapping:
             return
         newest = self.map.keyframes[-1]
+        self._ask_window(clock)
         if newest.look is None:
             self._look(newest)
             clock("places")
@@ -723,7 +733,8 @@ class Tracker:
         self._add_corners(first, depth_m)
         self._look(first)
         self.map.keyframes.append(first)
-        self.reference, self.window, self.unrecognised = first, None, False
+        self.reference, self.window = first, None
+        self.unasked, self.unlinked, self.unrecognised = False, None, False
         self.map.made += 1
         self.map.triangulate(first)
         self.map.compact(first.ids)
@@ -763,6 +774,7 @@ class Tracker:
         self.pose[:3, 3] /= size
         tracks.keep(views.good)
         self._keyframe(grey, time_s, None, _Clock({}))
+        self._ask_window(_Clock({}))
         self._take_window()  # the frames before it are placed by its points
         self.inliers = int(views.good.sum())
         if self.state == "starting":
