@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -29,30 +29,18 @@ from torch import Tensor
 from percepta.contract import Batch, Key
 from percepta.datasets import thuman4
 from percepta.errors import InputError
-from percepta.geometry.body import Motion, Shape
+from percepta.geometry.body import Motion
 from percepta.geometry.camera import rays as camera_rays
 from percepta.systems.avatar import BodyConfig, Config
 from percepta.systems.avatar.latent import conditions
 from percepta.systems.avatar.model import template
-from percepta.systems.avatar.world import rendered
+from percepta.systems.avatar.world import Rendered, rendered
 
 SETS = ("views", "poses", "motion")
 
 
-class Source(Protocol):
-    """A capture: a folder, or rendered."""
-
-    @property
-    def root(self) -> Path: ...
-    @property
-    def cameras(self) -> tuple[thuman4.Camera, ...]: ...
-    @property
-    def frames(self) -> tuple[int, ...]: ...
-    @property
-    def motion(self) -> Motion: ...
-    @property
-    def shape(self) -> Shape: ...
-    def read(self, camera: int, frame: int, /) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]: ...
+Source: TypeAlias = thuman4.Capture | Rendered
+"""A capture: a folder, or rendered."""
 
 
 def held_out_cameras(count: int) -> tuple[int, ...]:

@@ -185,7 +185,9 @@ class Drive:
         return np.clip(noisy, 0, 255).astype(np.uint8)
 
 
-def make_drive(seed: int, *, fps: float = 10.0, activities: Sequence[int] | None = None, pace: float = 1.0) -> Drive:
+def make_drive(
+    seed: int, *, fps: float | int = 10.0, activities: Sequence[int] | None = None, pace: float | int = 1.0
+) -> Drive:
     """A drive with its driver, car and cameras; follows from its arguments.
 
     Args:
@@ -197,7 +199,7 @@ def make_drive(seed: int, *, fps: float = 10.0, activities: Sequence[int] | None
     Raises:
         InputError: an activity is not 1 to 15.
     """
-    rng = np.random.default_rng((seed, 2023))
+    rng, fps = np.random.default_rng((seed, 2023)), float(fps)
     order = list(rng.permutation(np.arange(1, len(ACTIVITIES)))) if activities is None else list(activities)
     if any(not 1 <= int(a) < len(ACTIVITIES) for a in order):
         raise InputError(f"activities are places 1 to {len(ACTIVITIES) - 1} of ACTIVITIES, not {order}")

@@ -43,7 +43,7 @@ def action_of(mocap: Mocap) -> str:
     return next((name for name, clips in CLASSES.items() if mocap.action in clips), "")
 
 
-def looped(motion: Motion, seconds: float) -> Motion:
+def looped(motion: Motion, seconds: float | int) -> Motion:
     """A motion repeated until it lasts `seconds`; each repeat goes on from where the last one ended.
 
     Where the end does not join the start, the last quarter of a second is blended into the next repeat.
@@ -132,7 +132,9 @@ MADE = ("idle", "walk", "sway", "turn", "squat", "wave")
 """What `made` knows."""
 
 
-def made(name: str, seconds: float, fps: float = 30.0, *, seed: int = 0, body: Body | None = None) -> Motion:
+def made(
+    name: str, seconds: float | int, fps: float | int = 30.0, *, seed: int = 0, body: Body | None = None
+) -> Motion:
     """A motion without any recording; follows from its arguments.
 
     Args:
@@ -195,7 +197,7 @@ def made(name: str, seconds: float, fps: float = 30.0, *, seed: int = 0, body: B
         side, sign = ("left", 1) if rng.random() < 0.5 else ("right", -1)
         hang[f"{side}_upper_arm"] = np.stack([75 * sign + zero, zero, zero], -1)
         hang[f"{side}_forearm"] = np.stack([sign * (35 + 28 * np.sin(2 * np.pi * 1.5 * pace * t)), zero, zero], -1)
-    return _on_the_floor(from_angles(hang, root, fps, name), body)
+    return _on_the_floor(from_angles(hang, root, float(fps), name), body)
 
 
 def _on_the_floor(motion: Motion, body: Body) -> Motion:

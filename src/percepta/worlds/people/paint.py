@@ -50,7 +50,7 @@ def random_look(rng: np.random.Generator, logo: str = "") -> Look:
     light = rng.uniform(0.35, 1)
     skin = (int(235 * light), int(186 * light), int(155 * light))
     hair = [(40, 30, 25), (90, 60, 35), (190, 160, 100), (130, 130, 130), (120, 50, 30)][int(rng.integers(5))]
-    first, second = (PATTERNS[int(i)] for i in rng.integers(0, 4, 2))
+    first, second = PATTERNS[int(rng.integers(4))], PATTERNS[int(rng.integers(4))]
     return Look(
         skin, hair, colour(), colour(), colour(20, 160), colour(20, 120), colour(), colour(), first, second, logo,
         bool(rng.random() < 0.5), bool(rng.random() < 0.3),
