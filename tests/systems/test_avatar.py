@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from percepta.contract import Step
-from percepta.datasets import thuman4
+from percepta.datasets import qualisys, thuman4
 from percepta.errors import InputError
+from percepta.geometry import pose as poses
 from percepta.geometry.body import make_body
+from percepta.geometry.camera import project
 from percepta.geometry.meshes import surface
 from percepta.metrics.pictures import flicker, psnr, ssim
 from percepta.systems.avatar import PRESETS, WorldConfig, task
@@ -322,3 +324,25 @@ def test_the_gltf_poses_its_mesh_as_we_do(baked: Baked) -> None:
     moved = np.einsum("vk,vkab,vb->va", share, joints[which], np.c_[position, np.ones(len(position))])[:, :3]
     ours = baked.posed(motion)[frame]
     assert np.abs(moved[:, [0, 2, 1]] * (1, -1, 1) - ours).max() < 0.02  # y is up there; four joints a vertex
+
+
+def test_the_calibrated_cameras_stand_around_and_look_at_the_same_place(shared_data: Path) -> None:
+    cameras = qualisys.read(shared_data / "pose2sim" / "Calib.qca.txt")
+    assert [c.name for c in cameras] == ["cam01", "cam02", "cam03", "cam04"]
+    # the point that is nearest to all optical axes lies in sight of every camera, at the height of a person
+    total, moment = np.zeros((3, 3)), np.zeros(3)
+    for camera in cameras:
+        forward, eye = camera.world_from_camera[:3, 2], camera.world_from_camera[:3, 3]
+        across = np.eye(3) - np.outer(forward, forward)
+        total, moment = total + across, moment + across @ eye
+    point = np.linalg.solve(total, moment)
+    assert 0 < point[2] < 2
+    for camera in cameras:
+        inside, depth = project(
+            poses.transform(poses.inverse(camera.world_from_camera), point[None]), camera.intrinsics
+        )
+        assert depth[0] > 1 and 200 < inside[0, 0] < 900 and 400 < inside[0, 1] < 1500
+        assert camera.world_from_camera[2, 1] < -0.5  # y points down
+        assert camera.intrinsics.width == 1088 and camera.intrinsics.fx == pytest.approx(1680, abs=10)
+    with pytest.raises(InputError, match="Qualisys"):
+        qualisys.read(shared_data / "README.md")
