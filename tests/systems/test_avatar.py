@@ -6,6 +6,7 @@ import json
 import struct
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,6 +32,12 @@ from percepta.systems.avatar.latent import conditions, kl
 from percepta.systems.avatar.model import farthest_points
 from percepta.systems.avatar.world import Rendered, subject
 from percepta.worlds.people.motions import made
+
+
+def _unused(*given: Any, **options: Any) -> Any:
+    """Stands for what a system is handed by `percepta.load`."""
+    raise AssertionError(f"called with {given} {options}")
+
 
 TINY = replace(PRESETS["tiny"], world=WorldConfig(outfit="tight", width=24, height=30, cameras=4, frames=10))
 
@@ -129,7 +136,7 @@ def test_nodes_are_spread_and_follow_the_body() -> None:
 
 def test_a_person_who_is_moved_looks_the_same_from_a_camera_that_is_moved() -> None:
     model = task.build(TINY).eval()
-    system = task.System(TINY, model, "", None, None)  # pyright: ignore[reportArgumentType]
+    system = task.System(TINY, model, "", _unused, _unused)
     motion = made("sway", 0.4)
     there = motion.moved(0.7, (2.0, 1.0))
     first = system.predict(motion, frame=5, angle_deg=20, size=(20, 24))
@@ -257,7 +264,7 @@ def baked() -> Baked:
     model = task.build(config).eval()
     with torch.no_grad():
         assert isinstance(model.fields, NodeNetworks)
-        model.fields.biases[-1][..., 0] += 1.0  # dense everywhere
+        model.fields.biases[-1][..., 0] += 3.0  # dense everywhere
         for p in model.latent.decoder.parameters():
             p.mul_(3)
     return bake(model, made("sway", 0.5), voxel_m=0.06)
@@ -323,7 +330,7 @@ def test_the_gltf_poses_its_mesh_as_we_do(baked: Baked) -> None:
     which, share = rows(primitive["attributes"]["JOINTS_0"]), rows(primitive["attributes"]["WEIGHTS_0"])
     moved = np.einsum("vk,vkab,vb->va", share, joints[which], np.c_[position, np.ones(len(position))])[:, :3]
     ours = baked.posed(motion)[frame]
-    assert np.abs(moved[:, [0, 2, 1]] * (1, -1, 1) - ours).max() < 0.02  # y is up there; four joints a vertex
+    assert np.abs(moved[:, [0, 2, 1]] * (1, -1, 1) - ours).max() < 0.05  # y is up there; four joints a vertex
 
 
 def test_the_calibrated_cameras_stand_around_and_look_at_the_same_place(shared_data: Path) -> None:
