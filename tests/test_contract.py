@@ -96,6 +96,7 @@ INPUTS: dict[str, Callable[[Any], tuple[Any, ...]]] = {
     "planes": lambda system: posed_pair(),
     "refer": lambda system: (disc(), "the red disc"),
     "slam": lambda system: filmed(),
+    "avatar": lambda system: (),
     "distill": lambda system: (disc(),),
     "hashing": lambda system: (disc(),),
     "vos": lambda system: crossing(),

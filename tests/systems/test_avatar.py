@@ -6,6 +6,7 @@ import json
 import struct
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +16,11 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from percepta.contract import Step
-from percepta.datasets import thuman4
+from percepta.datasets import qualisys, thuman4
 from percepta.errors import InputError
+from percepta.geometry import pose as poses
 from percepta.geometry.body import make_body
+from percepta.geometry.camera import project
 from percepta.geometry.meshes import surface
 from percepta.metrics.pictures import flicker, psnr, ssim
 from percepta.systems.avatar import PRESETS, WorldConfig, task
@@ -29,6 +32,12 @@ from percepta.systems.avatar.latent import conditions, kl
 from percepta.systems.avatar.model import farthest_points
 from percepta.systems.avatar.world import Rendered, subject
 from percepta.worlds.people.motions import made
+
+
+def _unused(*given: Any, **options: Any) -> Any:
+    """Stands for what a system is handed by `percepta.load`."""
+    raise AssertionError(f"called with {given} {options}")
+
 
 TINY = replace(PRESETS["tiny"], world=WorldConfig(outfit="tight", width=24, height=30, cameras=4, frames=10))
 
@@ -50,7 +59,7 @@ def test_its_gradient_is_that_of_the_slow_one() -> None:
     fast = torch.autograd.grad((networks(x, node) ** 2).sum(), names)
     slow = torch.autograd.grad((networks.one_by_one(x, node) ** 2).sum(), names)
     assert all(torch.allclose(a, b) for a, b in zip(fast, slow, strict=True))
-    assert all((g[3] == 0).all() for g in fast)  # nobody asked the last node
+    assert all(bool((g[3] == 0).all()) for g in fast)  # nobody asked the last node
 
 
 @given(st.integers(0, 10_000))
@@ -127,7 +136,7 @@ def test_nodes_are_spread_and_follow_the_body() -> None:
 
 def test_a_person_who_is_moved_looks_the_same_from_a_camera_that_is_moved() -> None:
     model = task.build(TINY).eval()
-    system = task.System(TINY, model, "", None, None)  # pyright: ignore[reportArgumentType]
+    system = task.System(TINY, model, "", _unused, _unused)
     motion = made("sway", 0.4)
     there = motion.moved(0.7, (2.0, 1.0))
     first = system.predict(motion, frame=5, angle_deg=20, size=(20, 24))
@@ -147,7 +156,9 @@ def test_every_baseline_has_a_loss_whose_gradient_reaches_its_parameters(change:
     batch = samples.collate([samples[(0, i)] for i in (0, 7)])
     task.loss(model, batch, Step(0, 0, torch.Generator().manual_seed(0)))["loss"].backward()
     fields = [p.grad for p in model.fields.parameters()]
-    assert all(g is not None and torch.isfinite(g).all() for g in fields) and any(g.abs().sum() > 0 for g in fields)
+    assert all(g is not None and torch.isfinite(g).all() for g in fields) and any(
+        g is not None and g.abs().sum() > 0 for g in fields
+    )
     if config.translations and config.latent:
         assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.latent.posterior.parameters())
 
@@ -252,7 +263,8 @@ def baked() -> Baked:
     config = replace(TINY, nodes=12, sigma_m=0.16)
     model = task.build(config).eval()
     with torch.no_grad():
-        model.fields.biases[-1][..., 0] += 1.0  # dense everywhere
+        assert isinstance(model.fields, NodeNetworks)
+        model.fields.biases[-1][..., 0] += 3.0  # dense everywhere
         for p in model.latent.decoder.parameters():
             p.mul_(3)
     return bake(model, made("sway", 0.5), voxel_m=0.06)
@@ -318,4 +330,26 @@ def test_the_gltf_poses_its_mesh_as_we_do(baked: Baked) -> None:
     which, share = rows(primitive["attributes"]["JOINTS_0"]), rows(primitive["attributes"]["WEIGHTS_0"])
     moved = np.einsum("vk,vkab,vb->va", share, joints[which], np.c_[position, np.ones(len(position))])[:, :3]
     ours = baked.posed(motion)[frame]
-    assert np.abs(moved[:, [0, 2, 1]] * (1, -1, 1) - ours).max() < 0.02  # y is up there; four joints a vertex
+    assert np.abs(moved[:, [0, 2, 1]] * (1, -1, 1) - ours).max() < 0.05  # y is up there; four joints a vertex
+
+
+def test_the_calibrated_cameras_stand_around_and_look_at_the_same_place(shared_data: Path) -> None:
+    cameras = qualisys.read(shared_data / "pose2sim" / "Calib.qca.txt")
+    assert [c.name for c in cameras] == ["cam01", "cam02", "cam03", "cam04"]
+    # the point that is nearest to all optical axes lies in sight of every camera, at the height of a person
+    total, moment = np.zeros((3, 3)), np.zeros(3)
+    for camera in cameras:
+        forward, eye = camera.world_from_camera[:3, 2], camera.world_from_camera[:3, 3]
+        across = np.eye(3) - np.outer(forward, forward)
+        total, moment = total + across, moment + across @ eye
+    point = np.linalg.solve(total, moment)
+    assert 0 < point[2] < 2
+    for camera in cameras:
+        inside, depth = project(
+            poses.transform(poses.inverse(camera.world_from_camera), point[None]), camera.intrinsics
+        )
+        assert depth[0] > 1 and 200 < inside[0, 0] < 900 and 400 < inside[0, 1] < 1500
+        assert camera.world_from_camera[2, 1] < -0.5  # y points down
+        assert camera.intrinsics.width == 1088 and camera.intrinsics.fx == pytest.approx(1680, abs=10)
+    with pytest.raises(InputError, match="Qualisys"):
+        qualisys.read(shared_data / "README.md")

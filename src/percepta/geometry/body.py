@@ -95,7 +95,7 @@ class Motion:
     def resampled(self, fps: float | int) -> Motion:
         """The same motion at another rate of frames."""
         count = int(np.floor(self.seconds * fps + 1e-6)) + 1
-        return replace(self.at(np.arange(count) / fps), fps=fps, loops=self.loops)
+        return replace(self.at(np.arange(count) / fps), fps=float(fps), loops=self.loops)
 
     def moved(self, yaw_rad: float | int, shift_m: Sequence[float | int] = (0.0, 0.0)) -> Motion:
         """Turned about the vertical axis through the first pose's pelvis, then that pelvis shifted on the floor."""
@@ -257,7 +257,13 @@ class _Tube:
     weights: list[dict[int, float]] = field(default_factory=list)
     texture_from: float | int = 0.0  # where its texture begins, of 0..1 downwards
 
-    def ring(self, centre: np.ndarray, first: np.ndarray, second: np.ndarray, weights: dict[int, float]) -> None:
+    def ring(
+        self,
+        centre: np.ndarray | Sequence[float | int],
+        first: np.ndarray,
+        second: np.ndarray,
+        weights: dict[int, float],
+    ) -> None:
         """One more ring: an ellipse about a centre, with its two half axes and its weights."""
         self.centres.append(np.asarray(centre, float))
         self.first.append(np.asarray(first, float))

@@ -164,7 +164,7 @@ def shoot(
         noisy = 255 * picture + rng.normal(0, 3.0, (height, width, 1))
         pixels[frame] = np.clip(noisy, 0, 255).astype(np.uint8)
         mask[frame] = (255 * seen.mask).astype(np.uint8)
-    return Film(pixels, mask, fps)
+    return Film(pixels, mask, float(fps))
 
 
 def _path(rng: np.random.Generator, motion: Motion, moving: bool) -> list[Float64[np.ndarray, "4 4"]]:

@@ -197,7 +197,7 @@ def made(
         side, sign = ("left", 1) if rng.random() < 0.5 else ("right", -1)
         hang[f"{side}_upper_arm"] = np.stack([75 * sign + zero, zero, zero], -1)
         hang[f"{side}_forearm"] = np.stack([sign * (35 + 28 * np.sin(2 * np.pi * 1.5 * pace * t)), zero, zero], -1)
-    return _on_the_floor(from_angles(hang, root, fps, name), body)
+    return _on_the_floor(from_angles(hang, root, float(fps), name), body)
 
 
 def _on_the_floor(motion: Motion, body: Body) -> Motion:
