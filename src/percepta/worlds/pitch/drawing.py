@@ -146,7 +146,9 @@ def camera_of(half: Half, shot: Shot, game_s: float, style: Look) -> Camera:
     if shot.kind == "crowd":
         return Camera((0, -30, 3), (10 + shot.subject, 60, 9), 22)
     if shot.kind == "card":
-        return Camera((float(referee[0]) - 4, float(referee[1]) - 10, 1.9), (*map(float, referee), 1.45), 20)
+        return Camera(
+            (float(referee[0]) - 4, float(referee[1]) - 10, 1.9), (float(referee[0]), float(referee[1]), 1.45), 20
+        )
     x, y = (referee if shot.subject < 0 else players[shot.subject]).tolist()
     return Camera((x + 3.0, y - 10, 1.8), (x, y, 1.25), 17)
 
