@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -56,4 +57,4 @@ def test_reels_fit_and_never_overlap(rows: list[tuple[float, str, float]], lengt
     spots = [Spot(1, t, label, score) for t, label, score in rows]
     pieces = choose(spots, [Grounded(1, 100.0, 108.0, (90.0,), (1.0,))], 2700.0, length)
     assert sum(p.end_s - p.start_s for p in pieces) <= length + 1e-6
-    assert all(a.end_s <= b.start_s for a, b in zip(pieces, pieces[1:], strict=False))
+    assert all(a.end_s <= b.start_s for a, b in itertools.pairwise(pieces))

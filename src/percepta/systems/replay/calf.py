@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from percepta.nn.calf import Calf as Layers
 from percepta.systems.replay import Config
-from percepta.systems.replay.model import Output
+from percepta.systems.replay.inputs import Output
 
 RECEPTIVE = 80
 

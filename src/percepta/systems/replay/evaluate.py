@@ -97,7 +97,13 @@ def shot_before(half: HalfFeatures, replay: ReplaySpan) -> float:
 
 
 def grounded(model: Any, half: HalfFeatures, replay: ReplaySpan) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Times and scores of what a replay may show, the best first."""
+    """Times and scores of what a replay may show, the best first.
+
+    Args:
+        model: in eval mode.
+        half: its features.
+        replay: start and end.
+    """
     config: Config = model.config
     weight = next(model.parameters())
     sample: Batch = of_replay(half, replay, config)

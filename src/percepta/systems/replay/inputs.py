@@ -1,14 +1,29 @@
-"""What the network is given for a replay."""
+"""What a network is given for a replay, and what it gives."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from percepta.datasets.soccer import ReplaySpan
 from percepta.datasets.soccer_halves import HalfFeatures
 from percepta.systems.replay import Config
+
+
+class Output(NamedTuple):
+    """For each frame of the past.
+
+    Attributes:
+        score: logits that the action is here.
+        reach: frames back to the start and ahead to the end of its segment, 0 or more.
+    """
+
+    score: Float[Tensor, "b t"]
+    reach: Float[Tensor, "b t 2"]
 
 
 def of_replay(half: HalfFeatures, replay: ReplaySpan, config: Config, shift: int = 0) -> dict[str, Tensor]:

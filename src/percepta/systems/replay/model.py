@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -12,21 +10,11 @@ from torch.nn import functional
 from percepta.errors import InputError
 from percepta.nn.spotting import LITE0_WIDTH, FrameEncoder, FrameNorm, FrameProjection, Residuals
 from percepta.systems.replay import Config
+from percepta.systems.replay.calf import Calf
+from percepta.systems.replay.inputs import Output
 
 PRIOR = -4.0  # logit of a score before training
 PLACES = 64  # channels of "how long before the replay"
-
-
-class Output(NamedTuple):
-    """For each frame of the past.
-
-    Attributes:
-        score: logits that the action is here.
-        reach: frames back to the start and ahead to the end of its segment, 0 or more.
-    """
-
-    score: Float[Tensor, "b t"]
-    reach: Float[Tensor, "b t 2"]
 
 
 class SmallNet(nn.Module):
@@ -93,8 +81,4 @@ class SmallNet(nn.Module):
 
 def build(config: Config) -> nn.Module:
     """The network with random weights."""
-    if config.design == "small":
-        return SmallNet(config)
-    from percepta.systems.replay.calf import Calf
-
-    return Calf(config)
+    return SmallNet(config) if config.design == "small" else Calf(config)

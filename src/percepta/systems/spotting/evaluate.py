@@ -55,7 +55,13 @@ def answer(model: Any, half: HalfFeatures) -> Moments:
 
 
 def truth(half: HalfFeatures, config: Config, shown: bool = False) -> Moments:
-    """The actions of a half as the metric takes them; `shown`: only those that are to be seen."""
+    """The actions of a half as the metric takes them.
+
+    Args:
+        half: with labels.
+        config: classes.
+        shown: only those that are to be seen.
+    """
     number = {name: i for i, name in enumerate(config.classes)}
     rows = [a for a in half.actions if a.label in number and (a.shown or not shown)]
     return Moments(np.array([a.time_s for a in rows]), np.array([number[a.label] for a in rows], np.int64),

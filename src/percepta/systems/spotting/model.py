@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from percepta.errors import InputError
 from percepta.nn.spotting import LITE0_WIDTH, FrameEncoder, FrameNorm, FrameProjection, Residuals
-from percepta.systems.spotting import Config
+from percepta.systems.spotting import Config, published
 
 PRIOR = 0.01  # of a score before training
 
@@ -53,8 +53,4 @@ class SmallNet(nn.Module):
 
 def build(config: Config) -> nn.Module:
     """The network with random weights."""
-    if config.design == "small":
-        return SmallNet(config)
-    from percepta.systems.spotting import published
-
-    return published.build(config)
+    return SmallNet(config) if config.design == "small" else published.build(config)

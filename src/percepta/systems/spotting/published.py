@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import nn
 
 from percepta.systems.spotting import Config
 from percepta.systems.spotting.calf import CalfSpotting
+from percepta.systems.spotting.e2e import E2ESpot
 from percepta.systems.spotting.netvlad import MaxPool, NetVlad, NetVladPlusPlus
 
 
 def build(config: Config) -> nn.Module:
     """The network with random weights."""
-    kinds = {"netvladpp": NetVladPlusPlus, "calf": CalfSpotting, "netvlad": NetVlad, "maxpool": MaxPool}
-    if config.design == "e2e":
-        from percepta.systems.spotting.e2e import E2ESpot
-
-        return E2ESpot(config)
+    kinds: dict[str, Callable[[Config], nn.Module]] = {
+        "netvladpp": NetVladPlusPlus,
+        "calf": CalfSpotting,
+        "e2e": E2ESpot,
+        "netvlad": NetVlad,
+        "maxpool": MaxPool,
+    }
     return kinds[config.design](config)
