@@ -129,11 +129,16 @@ def edl(title: str, source: str, pieces: Sequence[tuple[float, float, str]], fps
         fps: whole frames a second are what such lists know; others are rounded.
     """
     rate = max(1, round(fps))
-    lines, place = [f"TITLE: {title}", "FCM: NON-DROP FRAME", ""], 0.0
-    for number, (start, end, note) in enumerate(pieces, 1):
-        times = [timecode(t, rate) for t in (start, end, place, place + end - start)]
-        lines += [f"{number:03d}  AX       V     C        {' '.join(times)}", f"* FROM CLIP NAME: {source}",
-                  f"* COMMENT: {note}", ""]  # fmt: skip
+    lines, place = [f"TITLE: {title}", "FCM: NON-DROP FRAME", ""], 0
+    for number, (start_s, end_s, note) in enumerate(pieces, 1):
+        start, end = round(start_s * rate), round(end_s * rate)
+        times = " ".join(timecode(frame, rate) for frame in (start, end, place, place + end - start))
+        lines += [
+            f"{number:03d}  AX       V     C        {times}",
+            f"* FROM CLIP NAME: {source}",
+            f"* COMMENT: {note}",
+            "",
+        ]
         place += end - start
     return "\n".join(lines)
 
@@ -150,8 +155,7 @@ def write_edl(path: Path | str, source: str, pieces: Sequence[tuple[float, float
     return write_atomically(path, edl(Path(path).stem, source, pieces, fps))
 
 
-def timecode(time_s: float | int, rate: int) -> str:
+def timecode(frames: int, rate: int) -> str:
     """Hours, minutes, seconds and frames: "00:12:30:05"."""
-    frames = round(time_s * rate)
     seconds, frame = divmod(frames, rate)
     return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}:{frame:02d}"

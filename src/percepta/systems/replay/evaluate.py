@@ -100,9 +100,10 @@ def grounded(model: Any, half: HalfFeatures, replay: ReplaySpan) -> tuple[tuple[
     """Times and scores of what a replay may show, the best first.
 
     Args:
-        model: the network.
-        half: the half of the game, with its features.
-        replay: the replay in it."""
+        model: in eval mode.
+        half: its features.
+        replay: start and end.
+    """
     config: Config = model.config
     weight = next(model.parameters())
     sample: Batch = of_replay(half, replay, config)

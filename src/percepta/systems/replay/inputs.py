@@ -1,4 +1,4 @@
-"""What the network is given for a replay."""
+"""What a network is given for a replay."""
 
 from __future__ import annotations
 

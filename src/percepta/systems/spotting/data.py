@@ -21,8 +21,6 @@ from percepta.systems.spotting import CLASSES, Config, world
 from percepta.systems.spotting.decode import targets
 
 WINDOWS = 12  # of a half and epoch
-RARE = 1.0  # share of windows that begin near an action of a class that is drawn with equal chance
-FEW = 5  # actions that a class needs
 
 
 def data(config: Config, split: str, root: Path | None = None) -> Dataset:

@@ -58,8 +58,8 @@ def truth(half: HalfFeatures, config: Config, shown: bool = False) -> Moments:
     """The actions of a half as the metric takes them.
 
     Args:
-        half: of the game, with its labels.
-        config: whose classes count.
+        half: with labels.
+        config: classes.
         shown: only those that are to be seen.
     """
     number = {name: i for i, name in enumerate(config.classes)}

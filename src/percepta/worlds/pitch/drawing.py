@@ -127,13 +127,13 @@ class Camera:
 
 
 def camera_of(half: Half, shot: Shot, game_s: float | int, style: Look) -> Camera:
-    """The camera of a shot at a time of the game.
+    """The camera of a shot.
 
     Args:
-        half: of the game.
-        shot: which of its shots.
-        game_s: seconds of the game.
-        style: how the broadcast looks.
+        half: the broadcast.
+        shot: which is on the air.
+        game_s: time of the game.
+        style: how the game looks.
     """
     match = half.match
     recent = [match.at(max(0.0, game_s - s))[1] for s in (0.0, 0.6, 1.2)]
@@ -264,6 +264,13 @@ class _Painter:
         )
 
     def polyline(self, points: list[tuple[float, float, float]], colour: Colour, width_m: float | int) -> None:
+        """Lines from point to point, unless one of them is behind the camera.
+
+        Args:
+            points: in metres.
+            colour: of the lines.
+            width_m: of the lines.
+        """
         p = self.project(np.array(points))
         if (p[:, 2] > 0).all():
             self.draw.line([(a, b) for a, b, _ in p.tolist()], fill=colour, width=max(1, round(width_m * p[0, 2])))

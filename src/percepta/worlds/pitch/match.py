@@ -151,7 +151,16 @@ class _Script:
         peak: float | int = 0.0,
         by: int = -1,
     ) -> None:
-        """The ball flies or rolls; `by` is there when it comes."""
+        """The ball flies or rolls.
+
+        Args:
+            x: where to.
+            y: where to.
+            seconds: how long it takes.
+            z: height where it comes down.
+            peak: by how much the flight rises above the straight line.
+            by: who is there when it comes; -1: nobody.
+        """
         self.t += seconds
         self.keys.append((self.t, x, y, z, peak))
         if by >= 0:
@@ -159,10 +168,24 @@ class _Script:
             self.last = by
 
     def event(self, label: str, team: int | None = None, at: float | None = None) -> None:
+        """Writes down an action.
+
+        Args:
+            label: its class.
+            team: whose; None: that of who has the ball.
+            at: when; None: now.
+        """
         self.events.append(Event(self.t if at is None else at, label, self.team if team is None else team, *self.ball))
 
     def nearest(self, x: float | int, y: float | int, team: int | None = None, keeper: bool = False) -> int:
-        """The player of a team whose place in the formation is nearest to a point, but not who has the ball."""
+        """The player of a team whose place in the formation is nearest to a point, but not who has the ball.
+
+        Args:
+            x: of the point.
+            y: of the point.
+            team: 0 or 1; None: that of who has the ball.
+            keeper: the goalkeeper instead.
+        """
         team = self.team if team is None else team
         if keeper:
             return 11 * team
@@ -380,6 +403,14 @@ class _Script:
             self.indirect()
 
     def card(self, kind: str, guilty: int, x: float | int, y: float | int) -> None:
+        """The referee shows a card.
+
+        Args:
+            kind: "yellow", "red" or "second yellow".
+            guilty: who gets it.
+            x: where.
+            y: where.
+        """
         self.wait(self.u(6, 12))
         start = self.t
         label = {"yellow": "Yellow card", "red": "Red card"}.get(kind, "Yellow->red card")
