@@ -2,12 +2,12 @@
 
     python benchmarks/distill_unsure.py VOC [--record]
 
-VOC is a folder of PASCAL VOC photographs `images/<class>_<number>.*`. For the preset imagenet an answer counts as right
-where it names a kind of what the class names (any breed for "dog"); classes without clear kinds (person, chair, table,
-plant) are left out. For `small` all photographs but those of buses count, and whatever shows none of its ten classes has
-no right answer. The level is the one at which the share of right answers that are kept plus the share of wrong ones that
-are refused is largest (Youden's index) on photographs 1, 3, 5, ...; what is printed and recorded is measured on the
-others.
+VOC is a folder of PASCAL VOC photographs `images/<class>_<number>.*`. For the preset imagenet an answer counts as
+right where it names a kind of what the class names (any breed for "dog"); classes without clear kinds (person,
+chair, table, plant) are left out. For `small` all photographs but those of buses count, and whatever shows none of
+its ten classes has no right answer. The level is the one at which the share of right answers that are kept plus the
+share of wrong ones that are refused is largest (Youden's index) on photographs 1, 3, 5, ...; what is printed and
+recorded is measured on the others.
 """
 
 from __future__ import annotations
