@@ -6,6 +6,7 @@ this process; trainings are cut to one step, and local pages are opened once. Wh
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import os
@@ -234,6 +235,17 @@ def test_links_lead_to_files() -> None:
     for page, path in PAGES.items():
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", prose(path.read_text(encoding="utf-8"))):
             assert (path.parent / target).exists(), f"{page}: {target}"
+
+
+def test_the_reference_is_that_of_the_source() -> None:
+    """`make docs` changes nothing."""
+    pytest.importorskip("griffe", reason="the reference is written with griffe: pip install 'percepta[dev]'")
+    spec = importlib.util.spec_from_file_location("api", ROOT / "docs" / "api.py")
+    assert spec is not None and spec.loader is not None
+    api = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(api)
+    written = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "api").iterdir()}
+    assert written == api.pages(), "run `make docs`"
 
 
 def test_the_index_has_every_page_and_every_system() -> None:

@@ -68,7 +68,7 @@ def aesthetics(system: Any, folder: Path) -> None:
 
 def hashing(system: Any, folder: Path) -> None:
     paths = pictures(folder)
-    one, other = (system.predict(np.load(path)).bits for path in paths)
+    one, other = (system.predict(np.load(path)).code for path in paths)
     apart = int(np.unpackbits(one ^ other).sum())
     first, second = run("hashing", folder, *paths)
     assert first == f"0 bits apart: {paths[0]}"
@@ -80,7 +80,7 @@ def weather(system: Any, folder: Path) -> None:
     run("weather", folder, path, folder / "labels.npy")
     labels = np.load(folder / "labels.npy")
     assert labels.shape == np.load(path).shape[:2]
-    assert (labels == system.predict(np.load(path)).labels).mean() > 0.8, "the graph sees another size"
+    assert (labels == system.predict(np.load(path)).labels).mean() > 0.6, "the graph sees another size, and no street"
 
 
 def slam(system: Any, folder: Path) -> None:
