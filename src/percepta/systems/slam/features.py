@@ -112,9 +112,9 @@ def follow(
     there, found = _lucas_kanade(source, target, start, start if guess is None else guess, patch_px, levels)
     h, w = target.shape
     found &= ((there >= 1) & (there < (w - 1, h - 1))).all(1)
-    if both_ways:
-        back, returned = _lucas_kanade(target, source, there, start, patch_px, levels)
-        found &= returned & (np.abs(back - start).max(1) < tolerance_px)
+    if both_ways and found.any():
+        back, returned = _lucas_kanade(target, source, there[found], start[found], patch_px, levels)
+        found[found] = returned & (np.abs(back - start[found]).max(1) < tolerance_px)
     return there.astype(np.float64), found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -24,6 +25,7 @@ from percepta.systems.slam.solver import Answer, Solver
 from percepta.systems.slam.surface import normal_equations, surface_of
 from percepta.systems.slam.twoview import bearing, pixels, two_views
 from percepta.systems.slam.ways import Way
+from percepta.systems.slam.xfeat import CELL, Described, XFeat, places_of
 
 _PATIENCE = 45  # frames after which a single camera that has not started says why
 _WHOLE_FRAMES = 10  # least time, in frames, for the adjustment of all keyframes
@@ -87,10 +89,15 @@ class Tracker:
     def __post_init__(self) -> None:
         self.map, self.way = Map(self.camera, self.config), Way(self.config.max_frames)
         self.solver = Solver(self.config.adjust_apart and self.mapping)
+        self.beside = ThreadPoolExecutor(1) if self.config.adjust_apart and self.mapping else None
+        self.xfeat = XFeat() if self.config.front_end == "xfeat" else None
+        self.told: tuple[int, Described] | None = None  # of a keyframe: number of its frame, what XFeat says of it
         self.window: tuple[Asked, Answer] | None = None  # the adjustment around the newest keyframe
         self.whole: tuple[Asked, Answer] | None = None  # that of all keyframes after a loop was closed
         self.look_uv = np.zeros((0, 2))  # of the corners that the newest keyframe's look numbers
         self.between: Callable[[float, float], Integrated | None] = lambda start_s, end_s: None  # samples, integrated
+        self.unfinished: _Unfinished | None = None  # what the newest keyframe still lacks
+        self.describing: tuple[int, Future[np.ndarray]] | None = None  # a keyframe's number, and what it will look like
         self.unasked = False  # whether the newest keyframe is still to be linked by its depth, and adjusted
         self.unlinked: np.ndarray | None = None  # its depth
         self.unrecognised = False  # whether the newest keyframe's place is still to be looked for
@@ -146,6 +153,7 @@ class Tracker:
         self.settled = False
         self.with_depth = self.with_depth or depth_m is not None
         clock = _Clock(self.milliseconds)
+        self._finish_keyframe(clock)
         if not self.map.keyframes:
             if self.mapping:
                 self._first_keyframe(grey, time_s, depth_m)
@@ -162,6 +170,11 @@ class Tracker:
             clock("follow")
             self._locate(depth_m)
             clock("locate")
+            if self.state == "lost" and self.xfeat is not None:
+                self.trouble = ""
+                self._follow_by_network(grey, self.xfeat)
+                self._locate(depth_m)
+                clock("network")
             if self.state == "lost":  # the place may be known all the same
                 self._relocalise(grey, time_s, depth_m, clock)
             elif self.state == "tracking":
@@ -208,6 +221,23 @@ class Tracker:
         )
         good &= np.abs(there - rough).max(1) < 4 * self.scale
         return there, good, there - tracks.uv
+
+    def _follow_by_network(self, grey: UInt8[np.ndarray, "h w"], network: XFeat) -> None:
+        """Corners from the last keyframe to this frame at once, where XFeat says that they are."""
+        last = self.reference
+        assert last is not None and last.grey is not None
+        if self.told is None or self.told[0] != last.frame:
+            self.told = last.frame, network.describe(last.grey)
+        guess, known = places_of(self.told[1], last.pixel, network.describe(grey))
+        self.tracks = Tracks(last.ids, guess, last.pixel)
+        self.tracks.keep(known)
+        there, good = follow(
+            last.grey, grey, self.tracks.origin, self.tracks.uv, patch_px=self.config.patch_px, levels=2
+        )  # fmt: skip
+        good &= np.abs(there - self.tracks.uv).max(1) < CELL
+        self.tracks.uv = there
+        self.tracks.keep(good)
+        self.flow = np.zeros((6, 2))
 
     def _turned(self, uv: Float64[np.ndarray, "n 2"], turn: Float64[np.ndarray, "3 3"]) -> Float64[np.ndarray, "n 2"]:
         """Where far points would be after a turn of the camera; those that leave the picture stay where they were."""
@@ -343,7 +373,7 @@ class Tracker:
         depth_m: Float[np.ndarray, "h w"] | None,
         clock: _Clock,
     ) -> None:
-        """Keeps the frame: known points are found again, new ones are made, its window's adjustment is asked for."""
+        """Keeps the frame: known points are found again in it. The next frame begins with what is left to do."""
         self._settle(clock)
         tracks = self.tracks
         new = Keyframe(
@@ -362,21 +392,37 @@ class Tracker:
         self.map.keyframes.append(new)
         self.map.made += 1
         self.made_keyframe = True
-        self._find_again(new, depth_m)
+        self.reference = new
+        if self.beside is not None:
+            self.describing = new.number, self.beside.submit(self.describe, grey)
+        near = self.map.neighbours(new, self.config.find_again)
+        tried = self._find_again(new, near[:1], np.zeros(0, np.int64), depth_m)
+        self.tracks = Tracks(new.ids, new.pixel, new.pixel)
+        self.unfinished = _Unfinished(new, near[1:], tried, depth_m, self.rgb)
         clock("find again")
-        if depth_m is not None and self.config.surface_weight > 0:  # the next frame stands on it
+        if self.config.adjust_frames == 0:
+            self._finish_keyframe(clock)
+            self._settle(clock)
+
+    def _finish_keyframe(self, clock: _Clock) -> None:
+        """What the newest keyframe lacks: further known points, and new ones."""
+        if self.unfinished is None:
+            return
+        rest, self.unfinished = self.unfinished, None
+        new, depth_m = rest.keyframe, rest.depth_m
+        self._find_again(new, rest.near, rest.tried, depth_m)
+        clock("find again")
+        if depth_m is not None and self.config.surface_weight > 0:  # this frame stands on it
             new.surface = surface_of(depth_m, self.camera, self.config.surface_points, self.config.max_depth_m)
         self.map.triangulate(new)
         self.map.remove_unseen(new)
-        self._add_corners(new, depth_m)
+        self._add_corners(new, depth_m, rest.rgb)
         self.map.triangulate(new)
-        self.reference = new
         gone = self.map.drop_oldest()
         if gone is not None:
             self.way.stand_on(*gone)
         clock("new corners")
-        self.pose = new.camera_from_world
-        self.way.stand_alone(self.frame, new.number)
+        self.way.stand_alone(new.frame, new.number)
         if not self.waiting:
             number = self.map.compact(new.ids)
             for asked, _ in filter(None, (self.window, self.whole)):
@@ -384,8 +430,6 @@ class Tracker:
                     asked.points = np.where(asked.points >= 0, number[np.maximum(asked.points, 0)], -1)
         self.tracks = Tracks(new.ids, new.pixel, new.pixel)
         self.unasked, self.unlinked, self.unrecognised = True, depth_m, self.config.loops
-        if self.config.adjust_frames == 0:
-            self._settle(clock)
         for old in self.map.keyframes[:-30]:
             old.grey = None
 
@@ -404,13 +448,30 @@ class Tracker:
             known = [k.motion for k in self.map.keyframes if k.motion is not None]
             self.map.start_motion([last, new], known[-1][3:] if known else np.zeros(6))
 
-    def _find_again(self, new: Keyframe, depth_m: Float[np.ndarray, "h w"] | None) -> None:
-        """Follows points of neighbouring keyframes that should be in the picture but were lost on the way."""
+    def _find_again(
+        self,
+        new: Keyframe,
+        near: list[Keyframe],
+        tried: Int64[np.ndarray, " t"],
+        depth_m: Float[np.ndarray, "h w"] | None,
+    ) -> Int64[np.ndarray, " s"]:
+        """Follows points of some neighbours that should be in the picture but were lost on the way.
+
+        Args:
+            new: the keyframe.
+            near: the neighbours.
+            tried: points that were looked for already.
+            depth_m: of the keyframe.
+
+        Returns:
+            Points that were looked for until now.
+        """
         config, h, w = self.config, self.camera.height, self.camera.width
-        for other in self.map.neighbours(new, config.find_again):
+        for other in near:
             if other.grey is None or new.grey is None:
                 continue
             missing = ~np.isin(other.ids, new.ids, assume_unique=True) & self.map.known(other.ids)
+            missing &= ~np.isin(other.ids, tried, assume_unique=True)
             xyz = poses.transform(new.camera_from_world, self.map.xyz[other.ids[missing]])
             guess = pixels(self.camera, xyz)
             with np.errstate(invalid="ignore"):
@@ -428,6 +489,8 @@ class Tracker:
                 off = np.abs(inverse_depth - 1 / xyz[inside, 2]) > 4 * config.inverse_depth_sigma
             found &= ~off
             new.add(ids[found], self._at_once(there[found]), there[found], inverse_depth[found])
+            tried = np.r_[tried, ids]
+        return tried
 
     def _link_surfaces(self, new: Keyframe, depth_m: Float[np.ndarray, "h w"]) -> None:
         """Aligns the keyframe's depth with the surfaces of neighbours; each alignment is a link."""
@@ -450,12 +513,14 @@ class Tracker:
             if count > 0.3 * len(other.surface.xyz):
                 self.map.links.append(Link(other.number, new.number, pose, np.asarray(config.surface_weight * hessian)))
 
-    def _add_corners(self, new: Keyframe, depth_m: Float[np.ndarray, "h w"] | None) -> None:
+    def _add_corners(
+        self, new: Keyframe, depth_m: Float[np.ndarray, "h w"] | None, rgb: UInt8[np.ndarray, "h w 3"] | None
+    ) -> None:
         config = self.config
         assert new.grey is not None
         uv = find_corners(new.grey, new.pixel, config.corners, config.cells, config.corner_distance_px * self.scale)
         u, v = np.round(uv).astype(int).T
-        colour = np.repeat(new.grey[v, u][:, None], 3, 1) if self.rgb is None else self.rgb[v, u]
+        colour = np.repeat(new.grey[v, u][:, None], 3, 1) if rgb is None else rgb[v, u]
         ids = self.map.new_points(np.full((len(uv), 3), np.nan), colour)
         new.add(ids, self._at_once(uv), uv, self._depth(depth_m, uv))
         if len(new.ids) < max(2 * config.min_inliers, 0.15 * config.corners):
@@ -482,6 +547,8 @@ class Tracker:
         """What is due by this frame's number: the newest keyframe is adjusted, described, its place is looked for."""
         newest = self.map.keyframes[-1]
         waits = self.window is not None and self.frame < self.window[0].due
+        if newest.frame == self.frame - 1:
+            return  # it was finished in this frame
         if self.unasked:
             self._ask_window(clock)
         elif newest.look is None and newest.grey is not None and self.mapping:
@@ -513,7 +580,9 @@ class Tracker:
 
     def _look(self, keyframe: Keyframe) -> None:
         if keyframe.grey is not None:
-            keyframe.look = look_of(keyframe.grey, keyframe.pixel, self.describe)
+            told = self.describing
+            whole = told[1].result() if told is not None and told[0] == keyframe.number else None
+            keyframe.look = look_of(keyframe.grey, keyframe.pixel, self.describe if whole is None else lambda _: whole)
             keyframe.look_ids, self.look_uv = keyframe.ids.copy(), keyframe.uv
 
     def _take_window(self) -> None:
@@ -676,6 +745,7 @@ class Tracker:
         self.tracks = Tracks(ids, places, places)
         if self.mapping:
             self._keyframe(grey, time_s, depth_m, clock)
+            self._finish_keyframe(clock)
         else:
             self._refer(grey, depth_m)
         self.state = "relocalised"
@@ -730,7 +800,7 @@ class Tracker:
         )
         if depth_m is not None:
             first.surface = surface_of(depth_m, self.camera, self.config.surface_points, self.config.max_depth_m)
-        self._add_corners(first, depth_m)
+        self._add_corners(first, depth_m, self.rgb)
         self._look(first)
         self.map.keyframes.append(first)
         self.reference, self.window = first, None
@@ -774,6 +844,7 @@ class Tracker:
         self.pose[:3, 3] /= size
         tracks.keep(views.good)
         self._keyframe(grey, time_s, None, _Clock({}))
+        self._finish_keyframe(_Clock({}))
         self._ask_window(_Clock({}))
         self._take_window()  # the frames before it are placed by its points
         self.inliers = int(views.good.sum())
@@ -854,6 +925,24 @@ def fit_flow(uv: Float64[np.ndarray, "n 2"], velocity: Float64[np.ndarray, "n 2"
         flow = np.linalg.lstsq(basis * weight[:, None], velocity * weight[:, None], rcond=1e-6)[0]
         weight = 1 / np.maximum(1, np.linalg.norm(basis @ flow - velocity, axis=1))
     return flow
+
+
+@dataclass(frozen=True)
+class _Unfinished:
+    """A keyframe's work that is left to the next frame.
+
+    Attributes:
+        keyframe: the newest.
+        near: neighbours whose points are still to be looked for in it.
+        tried: points that were looked for already.
+        depth_m, rgb: of it.
+    """
+
+    keyframe: Keyframe
+    near: list[Keyframe]
+    tried: Int64[np.ndarray, " t"]
+    depth_m: Float[np.ndarray, "h w"] | None
+    rgb: UInt8[np.ndarray, "h w 3"] | None
 
 
 class _Clock:
