@@ -16,11 +16,11 @@ from percepta.geometry.camera import Intrinsics
 from percepta.systems.slam import Config
 from percepta.systems.slam.adjust import Link
 from percepta.systems.slam.coupled import foretold
-from percepta.systems.slam.features import depth_at, find_corners, follow, opencv
+from percepta.systems.slam.features import corner_peaks, depth_at, find_corners, follow, opencv
 from percepta.systems.slam.inertial import Integrated, Start
 from percepta.systems.slam.map import Asked, Keyframe, Map, Moved
 from percepta.systems.slam.places import Look, Seen, look_of, resemblance, see_again, thumbnail
-from percepta.systems.slam.reprojection import fit_pose, moved
+from percepta.systems.slam.reprojection import fit_pose, moved, reproject
 from percepta.systems.slam.solver import Answer, Solver
 from percepta.systems.slam.surface import normal_equations, surface_of
 from percepta.systems.slam.twoview import bearing, pixels, two_views
@@ -110,7 +110,7 @@ class Tracker:
         self.tracks = Tracks(np.zeros(0, int), np.zeros((0, 2)), np.zeros((0, 2)))
         self.waiting: list[tuple[int, float, np.ndarray, np.ndarray]] = []
         self.grey: np.ndarray | None = None
-        self.flow = np.zeros((6, 2))
+        self.flow = self.flow_then = np.zeros((6, 2))  # how the picture moves, in this frame and in the last keyframe
         self.shutter_seen = self.shutter_size = 0.0
         self.shutter_frames = 0
         self.lost = 0  # frames since
@@ -272,7 +272,7 @@ class Tracker:
             return
         self.speed = pose @ poses.inverse(self.pose)
         self.pose, self.state = pose, "tracking"
-        self._note_shutter(xyz[inlier], tracks.uv[known][inlier])
+        self._note_shutter(xyz[inlier], tracks.uv[known][inlier], tracks.origin[known][inlier])
         kept = ~known
         kept[known] = inlier
         tracks.keep(kept)
@@ -324,24 +324,40 @@ class Tracker:
         """Where points would be if the rows were read at once, when the middle row is: a rolling shutter undone."""
         if self.config.rolling_shutter == 0:
             return pixel
-        late = self.config.rolling_shutter * (pixel[:, 1:] / self.camera.height - 0.5)
-        return pixel - late * (quadratic(pixel) @ self.flow)
+        return pixel - self.config.rolling_shutter * self._late(pixel, self.flow)
 
-    def _note_shutter(self, xyz: Float64[np.ndarray, "n 3"], pixel: Float64[np.ndarray, "n 2"]) -> None:
-        """Compares errors of reprojection with those of pictures whose rows are read one after the other."""
-        if self.config.rolling_shutter != 0:
+    def _note_shutter(
+        self, xyz: Float64[np.ndarray, "n 3"], pixel: Float64[np.ndarray, "n 2"], origin: Float64[np.ndarray, "n 2"]
+    ) -> None:
+        """Compares errors of reprojection with those of pictures whose rows are read one after the other.
+
+        Points are where the last keyframe saw them, late or not, so only what has changed since says something; and of
+        that only what no change of the pose explains.
+
+        Args:
+            xyz: points that fit.
+            pixel: where they are.
+            origin: where they are in the last keyframe.
+        """
+        if self.config.rolling_shutter != 0 or self.frame % 2:
             return
-        late = (pixel[:, 1:] / self.camera.height - 0.5) * (quadratic(pixel) @ self.flow)
-        error = pixel - pixels(self.camera, poses.transform(self.pose, xyz))
-        good = np.isfinite(error).all(1)
-        self.shutter_seen += float((error[good] * late[good]).sum())
-        self.shutter_size += float((late[good] ** 2).sum())
+        late = self._late(pixel, self.flow) - self._late(origin, self.flow_then)
+        nothing = np.full(len(xyz), np.nan)
+        residual, by_pose, _ = reproject(self.camera, self.pose[:3, :3], self.pose[:3, 3], xyz, pixel, nothing, 1.0)
+        late, error, by_pose = late.reshape(-1), -residual[:, :2].reshape(-1), by_pose[:, :2].reshape(-1, 6)
+        late = late - by_pose @ np.linalg.solve(by_pose.T @ by_pose + 1e-6 * np.eye(6), by_pose.T @ late)
+        self.shutter_seen += float((error * late).sum())
+        self.shutter_size += float((late * late).sum())
         self.shutter_frames += 1
+
+    def _late(self, pixel: Float64[np.ndarray, "n 2"], flow: Float64[np.ndarray, "6 2"]) -> Float64[np.ndarray, "n 2"]:
+        """How far points have moved when their row is read, if that takes the whole time between two frames."""
+        return (pixel[:, 1:] / self.camera.height - 0.5) * (quadratic(pixel) @ flow)
 
     @property
     def shutter(self) -> float:
         """How large a share of the time between frames the rows seem to take; 0 while too little has moved."""
-        enough = self.shutter_frames > 60 and self.shutter_size > 1e4 * self.scale**2
+        enough = self.shutter_frames > 30 and self.shutter_size > 1e3 * self.scale**2
         return self.shutter_seen / self.shutter_size if enough else 0.0
 
     def _remember(self, time_s: float) -> None:
@@ -392,14 +408,16 @@ class Tracker:
         self.map.keyframes.append(new)
         self.map.made += 1
         self.made_keyframe = True
-        self.reference = new
+        self.reference, self.flow_then = new, self.flow
         if self.beside is not None:
             self.describing = new.number, self.beside.submit(self.describe, grey)
         near = self.map.neighbours(new, self.config.find_again)
         tried = self._find_again(new, near[:1], np.zeros(0, np.int64), depth_m)
         self.tracks = Tracks(new.ids, new.pixel, new.pixel)
-        self.unfinished = _Unfinished(new, near[1:], tried, depth_m, self.rgb)
         clock("find again")
+        peaks = corner_peaks(grey, self.config.corner_distance_px * self.scale)
+        self.unfinished = _Unfinished(new, near[1:], tried, depth_m, self.rgb, peaks)
+        clock("new corners")
         if self.config.adjust_frames == 0:
             self._finish_keyframe(clock)
             self._settle(clock)
@@ -416,7 +434,7 @@ class Tracker:
             new.surface = surface_of(depth_m, self.camera, self.config.surface_points, self.config.max_depth_m)
         self.map.triangulate(new)
         self.map.remove_unseen(new)
-        self._add_corners(new, depth_m, rest.rgb)
+        self._add_corners(new, depth_m, rest.rgb, rest.peaks)
         self.map.triangulate(new)
         gone = self.map.drop_oldest()
         if gone is not None:
@@ -514,11 +532,17 @@ class Tracker:
                 self.map.links.append(Link(other.number, new.number, pose, np.asarray(config.surface_weight * hessian)))
 
     def _add_corners(
-        self, new: Keyframe, depth_m: Float[np.ndarray, "h w"] | None, rgb: UInt8[np.ndarray, "h w 3"] | None
+        self,
+        new: Keyframe,
+        depth_m: Float[np.ndarray, "h w"] | None,
+        rgb: UInt8[np.ndarray, "h w 3"] | None,
+        peaks: Int64[np.ndarray, "p 2"] | None = None,
     ) -> None:
+        """New points where the keyframe has corners that are none yet; the arguments as `_Unfinished` has them."""
         config = self.config
         assert new.grey is not None
-        uv = find_corners(new.grey, new.pixel, config.corners, config.cells, config.corner_distance_px * self.scale)
+        apart = config.corner_distance_px * self.scale
+        uv = find_corners(new.grey, new.pixel, config.corners, config.cells, apart, peaks)
         u, v = np.round(uv).astype(int).T
         colour = np.repeat(new.grey[v, u][:, None], 3, 1) if rgb is None else rgb[v, u]
         ids = self.map.new_points(np.full((len(uv), 3), np.nan), colour)
@@ -936,6 +960,7 @@ class _Unfinished:
         near: neighbours whose points are still to be looked for in it.
         tried: points that were looked for already.
         depth_m, rgb: of it.
+        peaks: where it has corners.
     """
 
     keyframe: Keyframe
@@ -943,6 +968,7 @@ class _Unfinished:
     tried: Int64[np.ndarray, " t"]
     depth_m: Float[np.ndarray, "h w"] | None
     rgb: UInt8[np.ndarray, "h w 3"] | None
+    peaks: Int64[np.ndarray, "p 2"]
 
 
 class _Clock:
