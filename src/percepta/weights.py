@@ -113,6 +113,12 @@ TABLE: dict[str, Weight] = {
         data="synthetic rooms, and one scan of ScanNet: research use",
         assets=("online3d-small.safetensors",),
     ),
+    "distill-imagenet": Weight(
+        source="distill, preset imagenet: settings alone, the network is efficientnet-lite0",
+        code="Apache-2.0; the names MIT",
+        data="ImageNet (ILSVRC 2012): non-commercial research; the level of unsure answers from PASCAL VOC",
+        assets=("distill-imagenet.safetensors",),
+    ),
     "distill-small": Weight(
         source="distill, preset small, trained by percepta",
         code="Apache-2.0",
