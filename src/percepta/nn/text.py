@@ -30,7 +30,8 @@ VOCABULARY_FILE = Path(__file__).parent.parent / "assets" / "wordpiece.txt"
 @functools.cache
 def tokenizer() -> BertWordPieceTokenizer:
     """The uncased WordPiece tokenizer; its vocabulary comes with the package."""
-    return BertWordPieceTokenizer(str(VOCABULARY_FILE), lowercase=True)
+    words = VOCABULARY_FILE.read_text(encoding="utf-8").split("\n")
+    return BertWordPieceTokenizer({word: i for i, word in enumerate(words) if word}, lowercase=True)
 
 
 def tokenise(sentences: Sequence[str], length: int = 128) -> tuple[Int[Tensor, "b l"], Bool[Tensor, "b l"]]:

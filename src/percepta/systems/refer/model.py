@@ -212,7 +212,7 @@ class Presence(nn.Module):
         word = (matters.softmax(1)[..., None] * words.tokens).sum(1)
         weight = logits.flatten(1).softmax(1)
         x = ((torch.arange(w, device=seen.device, dtype=seen.dtype) + 0.5) / w * 2 - 1).repeat(h)
-        y = ((torch.arange(h, device=seen.device, dtype=seen.dtype) + 0.5) / h * 2 - 1).repeat_interleave(w)
+        y = ((torch.arange(h, device=seen.device, dtype=seen.dtype) + 0.5) / h * 2 - 1)[:, None].expand(h, w).flatten()
         mean_x, mean_y = (weight * x).sum(1), (weight * y).sum(1)
         numbers = torch.stack(
             (
