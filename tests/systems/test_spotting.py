@@ -16,10 +16,12 @@ from percepta.datasets import soccer
 from percepta.datasets.soccer_halves import HalfFeatures, check, split_of
 from percepta.datasets.soccer_results import Spot
 from percepta.errors import InputError
+from percepta.media.source import answers
 from percepta.nn.spotting import soft_nms
 from percepta.systems.spotting import PRESETS, decode
 from percepta.systems.spotting.model import build
 from percepta.systems.spotting.predict import Spotting
+from percepta.train import Evaluator
 
 TINY = PRESETS["tiny"]
 
@@ -54,7 +56,8 @@ def test_chunks_change_nothing() -> None:
 
 def system() -> Spotting:
     torch.manual_seed(0)
-    return Spotting(TINY, build(TINY).eval(), "", None, None)  # type: ignore[arg-type]
+    model = build(TINY).eval()
+    return Spotting(TINY, model, "", Evaluator("spotting", TINY, model), answers)
 
 
 def test_answers(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def cut(source: Path | str, start_s: float | int, end_s: float | int, out: Path 
     return join(source, [(start_s, end_s)], out)[0]
 
 
-def join(source: Path | str, pieces: Sequence[tuple[float, float]], out: Path | str) -> list[float]:
+def join(source: Path | str, pieces: Sequence[tuple[float | int, float | int]], out: Path | str) -> list[float]:
     """Copies pieces of a video one after the other into one file, each as `cut` does.
 
     Args:
@@ -82,7 +82,11 @@ def join(source: Path | str, pieces: Sequence[tuple[float, float]], out: Path | 
 
 
 def _append(
-    film: Any, streams: Sequence[Any], copies: dict[int, Any], target: Any, piece: tuple[float, float, float]
+    film: Any,
+    streams: Sequence[Any],
+    copies: dict[int, Any],
+    target: Any,
+    piece: tuple[float | int, float | int, float | int],
 ) -> tuple[float | None, float]:
     """Copies one piece (start, end, where it goes in the result): when it begins, None for nothing, and its length."""
     start_s, end_s, place = piece
@@ -119,7 +123,7 @@ def _append(
     return first, 0.0 if first is None else max(0.0, last - first)
 
 
-def edl(title: str, source: str, pieces: Sequence[tuple[float, float, str]], fps: float | int) -> str:
+def edl(title: str, source: str, pieces: Sequence[tuple[float | int, float | int, str]], fps: float | int) -> str:
     """A list of cuts that editors read.
 
     Args:
@@ -143,7 +147,9 @@ def edl(title: str, source: str, pieces: Sequence[tuple[float, float, str]], fps
     return "\n".join(lines)
 
 
-def write_edl(path: Path | str, source: str, pieces: Sequence[tuple[float, float, str]], fps: float | int) -> Path:
+def write_edl(
+    path: Path | str, source: str, pieces: Sequence[tuple[float | int, float | int, str]], fps: float | int
+) -> Path:
     """Writes `edl`, named after the file.
 
     Args:

@@ -127,7 +127,7 @@ def scored(halves: Sequence[HalfFeatures], said: Sequence[Moments], config: Conf
     return Evaluation(metrics, blocks)
 
 
-def bootstrapped(number: Callable[[Sequence[int]], float], groups: Sequence[str]) -> tuple[float, float]:
+def bootstrapped(number: Callable[[Sequence[int]], float], groups: Sequence[str]) -> tuple[float | int, float | int]:
     """95 % interval of a number of some halves, drawing whole games; (nan, nan) for fewer than three."""
     names = sorted(set(groups))
     if len(names) < MIN_GROUPS:

@@ -19,12 +19,13 @@ class SmallNet(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        if config.features == "lite0":
-            if config.feature_width != LITE0_WIDTH:
-                raise InputError(f"features lite0 have {LITE0_WIDTH} numbers a frame, not {config.feature_width}")
+        if config.encoder == "lite0":
+            if config.feature_width != LITE0_WIDTH + config.sound:
+                raise InputError(f"features {config.features} have {LITE0_WIDTH + config.sound} numbers a frame, not "
+                                 f"{config.feature_width}")  # fmt: skip
             self.image = FrameEncoder().requires_grad_(False)
         classes = len(config.classes)
-        self.project = FrameProjection(config.feature_width, config.channels, config.dropout)
+        self.project = FrameProjection(config.feature_width, config.channels, config.dropout, config.sound)
         self.time = Residuals(config.channels, config.dilations, config.dropout)
         self.norm = FrameNorm(config.channels)
         self.score = nn.Conv1d(config.channels, classes, 1)

@@ -24,7 +24,7 @@ def halves(split: str) -> list[HalfFeatures]:
 
 
 @lru_cache(maxsize=8)
-def half(seed: int, seconds: float) -> HalfFeatures:
+def half(seed: int, seconds: float | int) -> HalfFeatures:
     """One of them."""
     played = recording.halves(seed, seconds)[0]
     pictures = np.concatenate([*recording.frames(played)])
