@@ -135,7 +135,7 @@ def of_file(path: Path | str, fps: float | int) -> Encoded:
         path: of the file.
         fps: frames a second that it has.
     """
-    return Encoded(read_features(Path(path)), np.zeros(0, np.float32), fps)
+    return Encoded(np.array(read_features(Path(path))), np.zeros(0, np.float32), fps)
 
 
 def grass(picture: UInt8[np.ndarray, "h w 3"]) -> float:

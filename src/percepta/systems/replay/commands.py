@@ -67,6 +67,7 @@ def predict(options: Predict, screen: Console) -> int:
     results: list[Result] = [replace(system.predict(part.features, half=part.half), source=str(part.path))
                              for part in halves]  # fmt: skip
     rows = []
+    ends = {path: float("inf") if path.suffix == ".npy" else video.info(path).duration_s for path in options.source}
     pieces_of: dict[Path, list[tuple[float, float, str]]] = {path: [] for path in options.source}
     for part, result in zip(halves, results, strict=True):
         rows.append(entry(str(part.path), result, result.save(options.out / f"half-{part.half}.png"), None))
@@ -79,7 +80,8 @@ def predict(options: Predict, screen: Console) -> int:
             if one.times_s:
                 time_s = begin + one.times_s[0]
                 note = f"half {part.half} action of replay {i}"
-                pieces.append((max(0.0, time_s - options.before), time_s + options.after, note))
+                end = min(time_s + options.after, ends[part.path])
+                pieces.append((max(0.0, time_s - options.before), end, note))
             pieces_of[part.path] += pieces
             for start, end, note in pieces if options.clips else []:
                 file = options.out / "clips" / f"{note.replace(' ', '-')}{part.path.suffix}"

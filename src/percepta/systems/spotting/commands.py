@@ -74,7 +74,8 @@ def predict(options: Predict, screen: Console) -> int:
             screen.print(f"[yellow]note:[/] {escape(half.result.warning)}", soft_wrap=True)
         for i, spot in enumerate(kept.spots, 1):
             time_s = spot.time_s + half.start_s
-            piece = max(0.0, time_s - options.before), time_s + options.after, f"{spot.label} {spot.score:.0%}"
+            end = min(time_s + options.after, half.ends_s)
+            piece = max(0.0, time_s - options.before), end, f"{spot.label} {spot.score:.0%}"
             pieces_of[half.path].append(piece)
             if options.clips:
                 file = options.out / "clips" / f"half-{half.number}-{i:03d}-{_word(spot.label)}{half.path.suffix}"
@@ -96,12 +97,13 @@ def predict(options: Predict, screen: Console) -> int:
 
 @dataclass(frozen=True)
 class _Half:
-    """A half, and what was found: its file, where it begins there, and what the clock of the match shows then."""
+    """A half, and what was found: its file, where it begins there, what the clock shows then, where the file ends."""
 
     number: int
     path: Path
     start_s: float
     clock_s: float
+    ends_s: float
     result: Result
 
 
@@ -132,7 +134,9 @@ def _spotted(system: Any, options: Predict, screen: Console) -> list[_Half]:
         results.append((part.half, part.path, float(part.start_s), result))
         if part.start_s:
             screen.print(escape(f"{part.path.name}: half {part.half} begins at {part.start_s:.1f} s"), soft_wrap=True)
-    return [_Half(n, path, start, clock.get(n, 2700.0 * (n - 1)), result) for n, path, start, result in results]
+    ends = {path: float("inf") if path.suffix == ".npy" else video.info(path).duration_s for path in options.source}
+    return [_Half(n, path, start, clock.get(n, 2700.0 * (n - 1)), ends[path], result)
+            for n, path, start, result in results]  # fmt: skip
 
 
 def _word(text: str) -> str:
@@ -162,7 +166,7 @@ def _page(options: Predict, found: Sequence[_Half]) -> Any:
 
 
 @dataclass(frozen=True)
-class Features(shell.Which):
+class Features:
     """Makes a game to train on of videos: features of their halves, beside which labels.csv belongs."""
 
     source: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")] = tyro.MISSING
