@@ -105,7 +105,9 @@ def loudness(path: Path | str, every_s: float | int, count: int) -> Float32[np.n
             done = 0
             for frame in film.decode(film.streams.audio[0]):
                 if origin is None:
-                    origin = float(frame.pts * frame.time_base) - begin if frame.pts is not None else 0.0
+                    origin = (
+                        float(frame.pts * frame.time_base) - begin if frame.pts is not None and frame.time_base else 0.0
+                    )
                     done = round(origin * RATE_HZ)
                 for piece in resampler.resample(frame):
                     values = piece.to_ndarray().reshape(-1).astype(np.float64)

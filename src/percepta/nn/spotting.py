@@ -36,7 +36,7 @@ class FrameEncoder(EfficientNetLite0):
 
     def frames(self, picture: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1792"]:
         """Features of RGB pictures in 0..1, of LITE0_SIZE."""
-        fast = self.fast().to(memory_format=torch.channels_last)
+        fast = self.fast().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         return torch.cat([self._few(fast, part) for part in picture.split(AT_ONCE)])
 
     def _few(self, fast: EfficientNetLite0, picture: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1792"]:

@@ -119,7 +119,7 @@ def grounded(
 def replays(model: Any, half: HalfFeatures) -> list[tuple[float | int, float | int, float | int]]:
     """Start, end and score of the replays of a half."""
     weight = next(model.parameters())
-    frames = torch.from_numpy(np.asarray(half.array, np.float32)).to(weight.device, weight.dtype)
+    frames = torch.from_numpy(np.array(half.array, np.float32)).to(weight.device, weight.dtype)
     return decode.spans(model.spans(frames).cpu().numpy(), model.config)
 
 

@@ -83,8 +83,9 @@ class Result:
             pen.rectangle([a, base - 8, max(b, a + 2), base + 8], fill=tuple(colour))
             if replay.times_s:
                 x = 10 + replay.times_s[0] * scale
-                rise = min(base - 10, 12 + (a - x) / 4)
-                pen.arc([x, base - rise, max(a, x + 1), base + rise], 180, 360, fill=tuple(colour), width=2)
+                rise = min(base - 10, 12 + abs(a - x) / 4)
+                low, high = min(a, x), max(a, x, min(a, x) + 1)
+                pen.arc([low, base - rise, high, base + rise], 180, 360, fill=tuple(colour), width=2)
         pen.text((10, height - 14), f"0:00 to {_clock(self.seconds)}", fill=(90, 90, 90), font=font)
         return picture
 
