@@ -107,7 +107,7 @@ def _ground(rng: np.random.Generator) -> np.ndarray:
     return np.asarray(picture)
 
 
-def _at(x: Real, y: Real) -> tuple[float, float]:
+def _at(x: Real, y: Real) -> tuple[float | int, float | int]:
     return (x + MARGIN_X) * PX_M, (y + MARGIN_Y) * PX_M
 
 
