@@ -68,6 +68,7 @@ class Region:
         sentences: what people wrote about it.
         every: whether the mask holds every object of that name, rather than one of them.
         lines: where each sentence stands in the scene's table; empty where there is no table.
+        finer: what else it may be called, by a classifier with more names ("border collie").
     """
 
     mask: MaskSource
@@ -75,6 +76,7 @@ class Region:
     sentences: tuple[str, ...] = ()
     every: bool = False
     lines: tuple[int, ...] = ()
+    finer: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ class Scene:
         split: the official split that it belongs to (one of SPLITS); "" where the set has none.
         part: which of several files or folders of the set it comes from, in words; "" where there is one.
         table: the file whose lines the regions name.
+        elsewhere: names of the same kind as `finer` of which that classifier sees nothing in this picture.
     """
 
     image: Path
@@ -101,6 +104,7 @@ class Scene:
     split: str = ""
     part: str = ""
     table: Path | None = None
+    elsewhere: tuple[str, ...] = ()
 
 
 def of_split(scenes: Sequence[Scene], split: str) -> list[Scene]:

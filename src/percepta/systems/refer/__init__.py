@@ -93,6 +93,8 @@ class Config:
     """How many of the true ones among them are trained at full resolution, the costliest part; the others coarsely."""
     augment: bool = True
     """Train on random views (crops, mirrored, two pictures side by side); the paper takes whole pictures."""
+    finer: str = ""
+    """File of finer names of what is marked, which `percepta refer names` wrote; "": train without."""
     late: Late = field(default_factory=Late)
     """The light network."""
     cris: Cris = field(default_factory=Cris)

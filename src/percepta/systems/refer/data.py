@@ -27,7 +27,7 @@ from percepta.datasets.problem import Problem, noting, problem_of, tell
 from percepta.datasets.scene import PngMask, Scene, of_split, stride
 from percepta.errors import InputError
 from percepta.media import image as pictures
-from percepta.systems.refer import Config
+from percepta.systems.refer import Config, finer
 from percepta.systems.refer.claims import LEFT, NEAR, RIGHT, centre, colours, extent
 from percepta.systems.refer.model import GREY
 from percepta.systems.refer.sentences import APART, Thing, compose, halves, training_batch
@@ -66,6 +66,8 @@ def data(config: Config, split: str, root: Path | None = None) -> Dataset:
     strict = config.train.strict
     found = scenes(Path(root), split, strict=strict)
     if split == "train":
+        if config.finer:
+            found = finer.named(found, Path(config.finer))
         return Pictures(config, found, config.train.seed)
     return Questions(config, questions(readable(found, str(root), strict), every=split.startswith("test")))
 
@@ -169,6 +171,7 @@ class View:
         vocabulary: classes that were looked for everywhere in it.
         denied: sentences that somebody wrote and that name nothing in it.
         frame: where on the canvas the picture lies: left, top, right, bottom as shares of it.
+        elsewhere: finer names of which nothing is in it.
     """
 
     pixels: UInt8[np.ndarray, "h w 3"]
@@ -177,6 +180,7 @@ class View:
     vocabulary: frozenset[str]
     denied: tuple[str, ...] = ()
     frame: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+    elsewhere: tuple[str, ...] = ()
 
 
 @dataclass
@@ -218,7 +222,7 @@ class Pictures:
                 continue
             asks = compose(
                 seen.things, seen.pixels, seen.vocabulary, rng, self.config.sentences, tainted=seen.tainted,
-                denied=(*seen.denied, *self._stranger(index, rng)), frame=seen.frame,
+                denied=(*seen.denied, *self._stranger(index, rng)), frame=seen.frame, elsewhere=seen.elsewhere,
             )  # fmt: skip
             if asks:
                 pixels = jitter(seen.pixels, rng) if self.config.augment else plain(seen.pixels)
@@ -256,7 +260,10 @@ class Pictures:
         height, width = seen.pixels.shape[:2]
         donor = view(self.found[int(rng.choice(self.single[name]))], rng, width, height)
         some = [t for t in donor.things if t.name == name and not t.every and t.mask.mean() > 0.01]
-        return paste(seen, donor.pixels, some[int(rng.integers(len(some)))], rng) if some else seen
+        if not some:
+            return seen
+        elsewhere = tuple(n for n in seen.elsewhere if n in donor.elsewhere)
+        return replace(paste(seen, donor.pixels, some[int(rng.integers(len(some)))], rng), elsewhere=elsewhere)
 
     def _stranger(self, index: int, rng: np.random.Generator) -> tuple[str, ...]:
         """What a person wrote about another picture, where it shares no longer word with what is known of this one."""
@@ -371,12 +378,12 @@ def view(scene: Scene, rng: np.random.Generator, width: int, height: int, *, who
         if area >= SMALLEST * width * height and area >= least * before:
             # Where nobody looked for all of a class, one marked thing is not "the dog".
             name = region.name if region.every or scene.vocabulary else ""
-            things.append(Thing(mask, name, sentences, region.every))
+            things.append(Thing(mask, name, sentences, region.every, finer=region.finer))
         else:
             lost[region.name] = lost.get(region.name, 0) + area
     tainted = frozenset(name for name, area in lost.items() if area > 0.1 * kept[name])
     pixels = window.paste(picture, GREY, Image.Resampling.BILINEAR)
-    return View(pixels, things, tainted, scene.vocabulary, tuple(denied), window.frame)
+    return View(pixels, things, tainted, scene.vocabulary, tuple(denied), window.frame, scene.elsewhere)
 
 
 def _masks(scene: Scene) -> Iterator[Bool[np.ndarray, "h w"]]:
@@ -417,7 +424,8 @@ def beside(a: View, b: View, upright: bool) -> View:
             alone = sum(t.name == thing.name for t in seen.things) == 1
             place = side if thing.name in both and alone else ""
             # An only one of its class in each half: "the left dog" is then all of the left half's dogs.
-            things.append(replace(thing, mask=mask, place=place, every=thing.every or thing.name in both))
+            finer = tuple(n for n in thing.finer if n in (a if before else b).elsewhere)  # the only one of it
+            things.append(replace(thing, mask=mask, place=place, every=thing.every or thing.name in both, finer=finer))
     known = a.vocabulary & b.vocabulary
     named = {t.name for t in things}
     # A name that only one half looked for may be in the other, unmarked.
@@ -426,7 +434,8 @@ def beside(a: View, b: View, upright: bool) -> View:
     }
     unsure = frozenset(n for n in doubtful if n and (a.vocabulary or b.vocabulary))
     things = [t for t in things if t.name not in unsure or t.place]
-    return View(pixels, things, a.tainted | b.tainted | unsure, known)
+    elsewhere = tuple(n for n in a.elsewhere if n in b.elsewhere)
+    return View(pixels, things, a.tainted | b.tainted | unsure, known, elsewhere=elsewhere)
 
 
 def paste(seen: View, pixels: UInt8[np.ndarray, "h w 3"], thing: Thing, rng: np.random.Generator) -> View:

@@ -128,8 +128,8 @@ class Ask:
     Attributes:
         sentence: what is asked.
         mask: what fits.
-        kind: what kind of sentence: class, place, order, size, depth, colour, relation, human, salient; of false ones
-            "absent" (no such thing there) or "false" (something else is true of it).
+        kind: what kind of sentence: class, place, order, size, depth, colour, relation, human, salient, finer; of false
+            ones "absent" (no such thing there) or "false" (something else is true of it).
         present: False where nothing in the picture fits; the mask is empty then.
         form: the sentence with {} for the name of the class; "" where it was not made from one.
         middles: x and y of the middle of each thing that fits, as shares of the canvas; None: not known.
@@ -153,6 +153,7 @@ class Thing:
         sentences: what people wrote about it.
         every: whether the mask holds all of that class.
         place: where it stands among its like, when that is known beforehand (two pictures side by side).
+        finer: other names of it, see `finer.py`.
     """
 
     mask: Bool[np.ndarray, "h w"]
@@ -160,6 +161,7 @@ class Thing:
     sentences: tuple[str, ...] = ()
     every: bool = False
     place: str = ""
+    finer: tuple[str, ...] = ()
 
 
 def plural(name: str) -> str:
@@ -204,6 +206,7 @@ def compose(
     tainted: frozenset[str] = frozenset(),
     denied: Sequence[str] = (),
     frame: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
+    elsewhere: Sequence[str] = (),
 ) -> list[Ask]:
     """Draws `count` sentences about a picture, of as many kinds as it allows: every second one is true of nothing.
 
@@ -216,8 +219,9 @@ def compose(
         tainted: classes of which something was cut away, so that neither "all of them" nor "none" is certain.
         denied: sentences of people that name nothing in it.
         frame: where on the canvas the picture lies: left, top, right, bottom as shares of it.
+        elsewhere: finer names of which nothing is in it.
     """
-    made = _Pools(things, image, vocabulary, rng, tainted, list(denied), frame)
+    made = _Pools(things, image, vocabulary, rng, tainted, list(denied), frame, elsewhere)
     pools = [(weight, list(pool)) for weight, pool in made.true()]
     out: list[Ask] = []
     while len(out) < (count + 1) // 2:
@@ -250,6 +254,7 @@ class _Pools:
     tainted: frozenset[str]
     denied: list[str]
     frame: tuple[float, float, float, float]
+    elsewhere: Sequence[str] = ()
     false: list[Ask] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -284,14 +289,17 @@ class _Pools:
                 (kinds[ask.kind] if ask.present else self.false).append(ask)
         human = [Ask(str(rng.choice(t.sentences)), t.mask, "human") for t in self.things if t.sentences]
         salient = [Ask(str(rng.choice(SALIENT)), t.mask, "salient") for t in self.things if not t.name and t.every]
+        finer = [self._finer(t) for t in self.things if t.finer and self.elsewhere]
         return [
             (2.0, classes), (4.0, kinds["place"]), (0.5, kinds["order"]), (0.6, kinds["size"]), (0.6, kinds["depth"]),
-            (0.8, kinds["colour"]), (0.8, kinds["relation"]), (2.0, human), (0.25, salient),
+            (0.8, kinds["colour"]), (0.8, kinds["relation"]), (2.0, human), (0.25, salient), (2.0, finer),
         ]  # fmt: skip
 
     def untrue(self, ask: Ask) -> Ask:
         """A sentence of the same form that is true of nothing: about something absent, or false of what is there."""
         rng = self.rng
+        if ask.kind == "finer":
+            return self._nothing(ask.form.replace("{}", str(rng.choice(list(self.elsewhere))), 1), "absent")
         if ask.kind == "human" and self.denied:
             return self._nothing(self.denied.pop(int(rng.integers(len(self.denied)))), "absent")
         false = [f for f in self.false if f.form and _kin(f, ask)]
@@ -304,6 +312,11 @@ class _Pools:
         draw = self.rng.random()
         some = self.alike if draw < 0.35 and self.alike else self.common if draw < 0.5 and self.common else self.absent
         return str(self.rng.choice(some))
+
+    def _finer(self, thing: Thing) -> Ask:
+        words = phrase(False, self.rng)
+        name = str(self.rng.choice(thing.finer))
+        return Ask(words.replace("{}", name, 1), thing.mask, "finer", True, words)
 
     def _nothing(self, sentence: str, kind: str) -> Ask:
         return Ask(sentence, self.empty, kind, False)
