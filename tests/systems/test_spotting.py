@@ -92,3 +92,11 @@ def test_refusals(tmp_path: Path) -> None:
 
 def test_splits() -> None:
     assert split_of("test/game-001") == "test" and split_of("a/b/c") == split_of("a/b/c")
+
+
+def test_what_is_unlike_training_is_said() -> None:
+    one = system()
+    seen = np.random.default_rng(0).random((200, TINY.feature_width), np.float32)
+    assert one.predict(seen).warning == ""  # nothing is known of a network that was never trained
+    one.model.project.usual.see(torch.from_numpy(seen)[None])
+    assert one.predict(seen).warning == "" and "unlike" in one.predict(seen + 1).warning
