@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -30,7 +32,7 @@ class SmallNet(nn.Module):
         self.norm = FrameNorm(config.channels)
         self.score = nn.Conv1d(config.channels, classes, 1)
         self.offset = nn.Conv1d(config.channels, classes, 1)
-        nn.init.constant_(self.score.bias, -float(torch.logit(torch.tensor(1 - PRIOR))))  # type: ignore[arg-type]
+        nn.init.constant_(self.score.bias, math.log(PRIOR / (1 - PRIOR)))  # type: ignore[arg-type]
 
     def forward(self, frames: Float[Tensor, "b t f"]) -> tuple[Float[Tensor, "b t c"], Float[Tensor, "b t c"]]:
         """Logits that an action is near, and how many frames ahead it is."""
