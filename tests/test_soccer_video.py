@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from percepta.datasets import soccer_video
 from percepta.datasets.soccer_video import Encoded, halves_of, parts
 from percepta.errors import InputError
-from percepta.media import sound, video
+from percepta.media import video
+from percepta.media.loudness import loudness
 from percepta.nn.spotting import FrameProjection, Usual, pixel_features
 
 RATE = 8000
@@ -91,7 +92,7 @@ def test_features_grass_and_loudness(tmp_path: Path) -> None:
     assert calls == [8] and (again.features == found.features).all() and (again.grass == found.grass).all()
     silent = film(tmp_path / "b.mp4", False)
     assert (soccer_video.encoded(silent, encode, with_sound=True).features[:, -1] == 0).all()
-    np.testing.assert_array_equal(sound.loudness(silent, 0.5, 8), np.zeros(8))
+    np.testing.assert_array_equal(loudness(silent, 0.5, 8), np.zeros(8))
     (tmp_path / "cut.mp4").write_bytes(source.read_bytes()[:300])
     with pytest.raises(video.VideoError):
         soccer_video.encoded(tmp_path / "cut.mp4", encode)

@@ -18,7 +18,8 @@ from torch import Tensor
 from percepta.datasets.soccer import read_features
 from percepta.errors import InputError
 from percepta.files import writing
-from percepta.media import sound, video
+from percepta.media import video
+from percepta.media.loudness import loudness
 from percepta.nn.spotting import LITE0_SIZE
 
 BATCH = 32
@@ -118,7 +119,7 @@ def encoded(
         flush()
     features = np.concatenate(found)
     if with_sound:
-        heard = sound.loudness(path, 1 / fps, len(features)).astype(np.float16)
+        heard = loudness(path, 1 / fps, len(features)).astype(np.float16)
         features = np.concatenate([features, heard[:, None]], 1)
     share = np.array(green, np.float32)
     if kept is not None:

@@ -73,8 +73,10 @@ def evaluate(model: nn.Module, loader: Loader, *, examples: int = 0) -> Evaluati
         low, high = _interval(f1, [row[0] for row in found], value)
         right, said, there = table.sum(0)
         metrics["replays found, F1"] = Metric(value, low, high, int(there), baselines={"none": 0.0})
-        metrics["replays found, precision"] = Metric(float(right / max(1, said)), n=int(said))
-        metrics["replays found, recall"] = Metric(float(right / max(1, there)), n=int(there))
+        if said:
+            metrics["replays found, precision"] = Metric(float(right / said), n=int(said))
+        if there:
+            metrics["replays found, recall"] = Metric(float(right / there), n=int(there))
     return Evaluation(metrics, [_table(rows[:examples])] if examples and rows else [])
 
 
