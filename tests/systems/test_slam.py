@@ -273,6 +273,53 @@ def test_mistakes_are_named():
     assert "unit" in session.step(grey, 2.0, np.full((240, 320), 2000, np.float32)).warning
 
 
+def test_frames_without_texture_and_missing_frames_are_said():
+    pytest.importorskip("cv2")
+    from percepta.systems.slam.predict import Session
+
+    session = Session(CAMERA, PRESETS["tiny"])
+    first = session.step(np.full((240, 320), 90, np.uint8), 0.0)
+    assert "texture" in first.warning and first.state == "starting"
+    session, _ = run("depth", 6, 0.05)
+    grey, depth = room(0).render(CAMERA, round_trip(6, turns=0.05)[5])
+    assert "missing" in session.step(grey, 3.0, depth).warning
+    assert session.states[-1] == "tracking"
+
+
+def test_one_camera_that_only_turns_is_told_to_move():
+    """Nothing can be triangulated: it does not start, and says after a while what it needs."""
+    pytest.importorskip("cv2")
+    from percepta.systems.slam.predict import Session
+
+    session, place = Session(CAMERA, PRESETS["tiny"]), room(0)
+    for i, pose in enumerate(
+        poses.compose(poses.facing(0.3 * np.sin(np.arange(60) / 10), np.zeros(60)), np.zeros((60, 3)))
+    ):
+        result = session.step(place.render(CAMERA, pose)[0], i / 30)
+    assert result.state == "starting" and not len(session.walk().frames)
+    assert any("sideways" in text for text in session.walk().warnings)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.6])
+def test_a_rolling_shutter_is_noticed(share: float):
+    """Points are late by their rows, against a keyframe in which they were late otherwise; poses change meanwhile."""
+    pytest.importorskip("cv2")
+    from percepta.systems.slam.predict import Session
+
+    session, rng = Session(CAMERA, PRESETS["tiny"]), np.random.default_rng(0)
+    tracker = session.tracker
+    for frame in range(80):
+        xyz, pose = cloud(rng, 60), near(rng, 0.05)
+        origin, place = pixels(CAMERA, xyz), pixels(CAMERA, poses.transform(pose, xyz))
+        tracker.frame, tracker.pose = frame, pose
+        tracker.flow, tracker.flow_then = rng.normal(0, 5, (2, 6, 2))
+        late = tracker._late(place, tracker.flow) - tracker._late(origin, tracker.flow_then)
+        tracker._note_shutter(xyz, place + share * late + rng.normal(0, 0.3, (60, 2)), origin)
+    assert abs(tracker.shutter - share) < 0.05
+    said = session.walk().warnings
+    assert any("rolling_shutter=0.6" in text for text in said) if share else not said
+
+
 def test_a_walk_is_drawn_and_saved(tmp_path):
     session, _ = run("depth", 12, 0.05)
     walk = session.walk()

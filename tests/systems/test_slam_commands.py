@@ -22,7 +22,7 @@ from percepta.geometry.lens import Lens, pixels_of
 from percepta.metrics import trajectory
 from percepta.systems.slam import PRESETS
 from percepta.systems.slam.check import check
-from percepta.systems.slam.world import RoundTrip
+from percepta.systems.slam.world import RoundTrip, room
 
 cv = pytest.importorskip("cv2")
 from percepta.systems.slam import writers  # noqa: E402
@@ -109,6 +109,24 @@ def test_trajectories_and_points_are_written(tmp_path: Path) -> None:
     assert (cloud.columns("red", "green", "blue") == walk.colours).all()
 
 
+def test_a_fused_cloud_lies_on_the_walls(tmp_path: Path) -> None:
+    session, trip = walked(frames=16, turns=0.1)
+    cloud, walk = writers.FusedCloud(session.straight, cube_m=0.05, points=800), session.walk()
+    for number, shot in enumerate(trip):
+        if number in walk.views.frame:
+            grey = session.straighten(shot.frame)
+            assert cloud.add(number, grey, session.straight_depth(shot.depth_m)) > 500
+    xyz, colour = cloud.fused(walk)
+    world = poses.transform(trip.path[0], xyz)
+    off = np.abs(np.abs(world) - room(0).half_m).min(1)
+    assert len(xyz) > 500 and np.quantile(off, 0.95) < 0.03
+    assert np.array_equal(colour[:, 0], colour[:, 1])
+    assert len(np.unique(np.floor(xyz / 0.05 + 1e-9).astype(int), axis=0)) > 0.8 * len(xyz)
+    again = ply.read(cloud.write(tmp_path / "cloud.ply", walk))  # type: ignore[arg-type]
+    np.testing.assert_allclose(again.columns("x", "y", "z"), xyz, atol=1e-5)
+    assert writers.FusedCloud(session.straight).write(tmp_path / "none.ply", walk) is None
+
+
 def test_predict_goes_from_a_folder_to_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recorded(tmp_path / "in")
     words = ["predict", "slam", str(tmp_path / "in"), "--preset", "tiny", "--out", str(tmp_path / "out")]
@@ -116,8 +134,8 @@ def test_predict_goes_from_a_folder_to_a_page(tmp_path: Path, capsys: pytest.Cap
     text = " ".join(capsys.readouterr().out.split())
     assert "100% of 16 frames tracked" in text and "ATE 0.0" in text
     made = {path.name for path in (tmp_path / "out").iterdir()}
-    assert {"trajectory.txt", "trajectory.kitti.txt", "trajectory.csv", "points.ply", "walk.png", "walk.json", "map",
-            "report.html", "colmap", "posed"} <= made  # fmt: skip
+    assert {"trajectory.txt", "trajectory.kitti.txt", "trajectory.csv", "points.ply", "cloud.ply", "walk.png",
+            "walk.json", "map", "report.html", "colmap", "posed"} <= made  # fmt: skip
     assert layouts.find_one(tmp_path / "out" / "posed", Recording)
     assert layouts.find_one(tmp_path / "out" / "colmap", PosedPicture)
     page = (tmp_path / "out" / "report.html").read_text()

@@ -5,6 +5,8 @@ Read are folders (or a video's files beside it) of
 - Sensor Logger: Gyroscope.csv and TotalAcceleration.csv, else Accelerometer.csv with Gravity.csv, with the columns
   seconds_elapsed, x, y, z. On iOS its forces have the other sign, unless metadata.csv says that they are standardised.
 - phyphox: Gyroscope.csv ("Time (s)", "Gyroscope x (rad/s)", ...) and Accelerometer.csv ("Acceleration x (m/s^2)").
+- Stray Scanner: imu.csv ("timestamp, a_x, a_y, a_z, alpha_x, alpha_y, alpha_z"): forces in g with iOS's sign, turns in
+  rad/s.
 - OpenCamera Sensors: NAMEgyro.csv and NAMEaccel.csv, rows of x, y, z and the time in nanoseconds.
 
 One file with all seven columns (EuRoC's, MARS logger's gyro_accel.csv) is read by `calibration.read_imu_samples`.
@@ -22,6 +24,8 @@ from percepta import files
 from percepta.datasets.calibration import read_imu_samples
 from percepta.errors import InputError, MissingFileError
 
+_STRAY_SCANNER = ["timestamp", "a_x", "a_y", "a_z", "alpha_x", "alpha_y", "alpha_z"]
+_STANDARD_GRAVITY = 9.80665  # m/s²
 _TIMES = ("seconds_elapsed", "time (s)", "time_s", "timestamp", "time")  # those that are seconds first
 _GYROSCOPES = ("Gyroscope.csv", "*gyro.csv", "*Gyro.csv")
 _FORCES = ("TotalAcceleration.csv", "*accel.csv", "*Accel.csv", "Accelerometer.csv")
@@ -39,12 +43,14 @@ def read(path: Path | str) -> Float64[np.ndarray, "n 7"]:
     """
     path = Path(path)
     if path.is_file():
-        return read_imu_samples(path)
+        return _stray_scanner(path) if _is_stray_scanner(path) else read_imu_samples(path)
     if not path.is_dir():
         raise MissingFileError(f"{path}: no such file or folder")
     whole = sorted(path.glob("*gyro_accel.csv"))
     if whole:
         return read_imu_samples(whole[0])
+    if (path / "imu.csv").is_file() and _is_stray_scanner(path / "imu.csv"):
+        return _stray_scanner(path / "imu.csv")
     gyroscope = axes(_first(path, _GYROSCOPES, "a gyroscope's file"))
     source = _first(path, _FORCES, "an accelerometer's file")
     force = axes(source)
@@ -58,6 +64,30 @@ def read(path: Path | str) -> Float64[np.ndarray, "n 7"]:
         raise InputError(f"{path}: gyroscope and accelerometer were not logged at the same time")
     gyroscope = gyroscope[inside]
     return np.concatenate([gyroscope, _at(force, gyroscope[:, 0])], 1)
+
+
+def _is_stray_scanner(path: Path) -> bool:
+    with path.open("rb") as file:
+        return [word.strip() for word in file.readline(200).decode(errors="replace").split(",")] == _STRAY_SCANNER
+
+
+def _stray_scanner(path: Path) -> Float64[np.ndarray, "n 7"]:
+    rows = []
+    for number, line in enumerate(files.read_lines(path), 1):
+        if number == 1 or not line.strip():
+            continue
+        try:
+            values = [float(word) for word in line.split(",")]
+        except ValueError:
+            values = []
+        if len(values) != 7:
+            raise InputError(f"{path}, line {number}: expected {', '.join(_STRAY_SCANNER)}; found {line[:60]!r}")
+        rows.append(values)
+    if not rows:
+        raise InputError(f"{path}: no samples in it")
+    table = np.array(rows)
+    table = table[np.argsort(table[:, 0], kind="stable")]
+    return np.concatenate([table[:, :1], table[:, 4:], -_STANDARD_GRAVITY * table[:, 1:4]], 1)
 
 
 def axes(path: Path) -> Float64[np.ndarray, "n 4"]:

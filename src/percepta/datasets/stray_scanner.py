@@ -2,7 +2,7 @@
 
 Layout: rgb.mp4, camera_matrix.csv (3×3, of the video's pictures), odometry.csv (time, frame, x y z, qx qy qz qw:
 world_from_camera), depth/000000.png (mm, smaller than the video). ARKit's poses stand in for the truth. Its imu.csv is
-not read: how the sensor's axes lie against the camera's is not published.
+read by `phone_log`: how the sensor's axes lie against the camera's is not published, so it is estimated.
 """
 
 from __future__ import annotations

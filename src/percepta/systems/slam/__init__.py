@@ -28,6 +28,8 @@ class Config:
     """Columns and rows of the grid over which corners are spread."""
     corner_distance_px: float = 10.0
     """Least distance of two corners."""
+    front_end: Literal["corners", "xfeat"] = "corners"
+    """"xfeat": a network also says where corners went where too few fit one motion; wants `percepta[xfeat]`."""
     patch_px: int = 21
     """Side of the square of pixels that is followed."""
     levels: int = 4

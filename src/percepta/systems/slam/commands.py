@@ -35,7 +35,7 @@ class Predict(shell.Which):
     """Which of the sensors that there are; inertial is one camera with an inertial sensor."""
     imu: Path | None = None
     """Inertial samples beside a video: a CSV (t in s, gyroscope in rad/s, accelerometer in m/s²), or the folder of
-    Sensor Logger, phyphox or OpenCamera Sensors. When they begin against the video is estimated."""
+    Sensor Logger, phyphox, Stray Scanner or OpenCamera Sensors. When they begin against the video is estimated."""
     imu_camera: Path | None = None
     """Kalibr's camchain-imucam.yaml: where that sensor stands, and its offset. Left out: as on a phone."""
     imu_noise: Path | None = None
@@ -86,6 +86,7 @@ def predict(options: Predict, screen: Console) -> int:
         **({} if options.rolling_shutter is None else {"rolling_shutter": options.rolling_shutter}),
     )
     posed = writers.PosedFolder(options.out / "posed", session.straight) if options.posed else None
+    cloud = writers.FusedCloud(session.straight, max_depth_m=system.config.max_depth_m)
     images = options.out / "colmap" / "images"
     shown: dict[int, Any] = {}
     view = live.LiveView() if options.live else None
@@ -96,8 +97,11 @@ def predict(options: Predict, screen: Console) -> int:
             result = session.step(shot.frame, shot.time_s, shot.depth_m, shot.right, shot.imu)
             if posed is not None or result.keyframe:
                 straight = session.straighten(shot.frame)
+                depth_m = None if shot.depth_m is None else session.straight_depth(shot.depth_m)
                 if posed is not None:
-                    posed.add(result.frame, straight, shot.depth_m)
+                    posed.add(result.frame, straight, depth_m)
+                if result.keyframe and depth_m is not None:
+                    cloud.add(result.frame, straight, depth_m)
                 if result.keyframe and options.colmap:
                     from PIL import Image
 
@@ -122,6 +126,7 @@ def predict(options: Predict, screen: Console) -> int:
     rows = [entry(options.source, walk, drawn, drawn.with_suffix(".json"))]
     shell.write_predictions(options.out, "slam", walk.weights, rows)
     walk.save(options.out / "points.ply")
+    cloud.write(options.out / "cloud.ply", walk)
     writers.trajectories(options.out, walk)
     if options.colmap:
         writers.colmap(options.out / "colmap" / "sparse" / "0", walk)

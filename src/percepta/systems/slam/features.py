@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64, UInt8
+from jaxtyping import Bool, Float, Float32, Float64, Int64, UInt8
 
 from percepta.errors import MissingExtraError
 
@@ -26,12 +26,30 @@ def opencv() -> Any:
     return cv2
 
 
+def corner_peaks(grey: UInt8[np.ndarray, "h w"], distance_px: float) -> Int64[np.ndarray, "n 2"]:
+    """Where a picture has corners, the strongest first, two of them at least some pixels apart.
+
+    Args:
+        grey: the picture.
+        distance_px: least distance of two corners.
+    """
+    border = 8
+    strength = opencv().cornerMinEigenVal(grey, 5, ksize=3)
+    side = 2 * int(distance_px / 2) + 1
+    peak = (strength == opencv().dilate(strength, np.ones((side, side), np.uint8))) & (strength > 2e-4)
+    peak[:border], peak[-border:], peak[:, :border], peak[:, -border:] = False, False, False, False
+    v, u = np.nonzero(peak)
+    order = np.argsort(-strength[v, u], kind="stable")
+    return np.stack([u[order], v[order]], 1).astype(np.int64)
+
+
 def find_corners(
     grey: UInt8[np.ndarray, "h w"],
     taken: Float[np.ndarray, "m 2"],
     count: int,
     cells: tuple[int, int],
     distance_px: float,
+    peaks: Int64[np.ndarray, "p 2"] | None = None,
 ) -> Float64[np.ndarray, "n 2"]:
     """New corners, so that each cell of a grid holds about the same number of corners.
 
@@ -41,19 +59,15 @@ def find_corners(
         count: how many there should be with those that are taken.
         cells: columns and rows of the grid.
         distance_px: least distance of two corners.
+        peaks: what `corner_peaks` says, where it was asked before.
     """
     h, w = grey.shape
-    border = 8
-    strength = opencv().cornerMinEigenVal(grey, 5, ksize=3)
-    side = 2 * int(distance_px / 2) + 1
-    peak = (strength == opencv().dilate(strength, np.ones((side, side), np.uint8))) & (strength > 2e-4)
-    peak[:border], peak[-border:], peak[:, :border], peak[:, -border:] = False, False, False, False
     free = np.ones((h, w), np.uint8)
     for u, v in np.round(taken).astype(int).tolist():
         opencv().circle(free, (u, v), int(distance_px), 0, -1)
-    v, u = np.nonzero(peak & (free > 0))
-    order = np.argsort(-strength[v, u], kind="stable")
-    u, v = u[order], v[order]
+    u, v = (corner_peaks(grey, distance_px) if peaks is None else peaks).T
+    open_there = free[v, u] > 0
+    u, v = u[open_there], v[open_there]
     quota = int(np.ceil(count / (cells[0] * cells[1])))
     there = np.bincount(_cell(taken[:, 0], taken[:, 1], w, h, cells), minlength=cells[0] * cells[1])
     cell = _cell(u, v, w, h, cells)
@@ -112,9 +126,9 @@ def follow(
     there, found = _lucas_kanade(source, target, start, start if guess is None else guess, patch_px, levels)
     h, w = target.shape
     found &= ((there >= 1) & (there < (w - 1, h - 1))).all(1)
-    if both_ways:
-        back, returned = _lucas_kanade(target, source, there, start, patch_px, levels)
-        found &= returned & (np.abs(back - start).max(1) < tolerance_px)
+    if both_ways and found.any():
+        back, returned = _lucas_kanade(target, source, there[found], start[found], patch_px, levels)
+        found[found] = returned & (np.abs(back - start[found]).max(1) < tolerance_px)
     return there.astype(np.float64), found
 
 

@@ -33,6 +33,7 @@ from percepta.systems.slam.places import thumbnail
 from percepta.systems.slam.track import Tracker
 
 STATES = ("starting", "tracking", "lost", "relocalised", "loop closed")
+LEAST_SHUTTER = 0.2  # share of the time between frames from which a rolling shutter is said
 TRACKED = ("tracking", "relocalised", "loop closed")
 
 
@@ -308,6 +309,10 @@ class Session:
         """A frame as it is tracked: without the lens's bending."""
         return _remapped(_bytes(frame, self.camera, "frame"), self._maps)
 
+    def straight_depth(self, depth_m: np.ndarray) -> Float[np.ndarray, "h w"]:
+        """Depth as it is used: registered to the straightened frame, 0 where there is no reading."""
+        return self._depth(depth_m)
+
     def save_map(self, path: Path | str) -> Path:
         """Writes the map (.npz), for `Slam.session(map=...)`."""
         map, way = self.tracker.now()
@@ -327,6 +332,7 @@ class Session:
         tracker = self.tracker
         if check_camera:
             self._check_focal()
+        self._check_shutter()
         frames, times, matrices, parts = tracker.trajectory()
         times = np.maximum.accumulate(times) if len(times) else times
         map, _ = tracker.now()
@@ -417,6 +423,19 @@ class Session:
         else:
             return
         self.warnings.setdefault("focal", (self.tracker.frame, f"{text}. `percepta slam calibrate` finds it"))
+
+    def _check_shutter(self) -> None:
+        share = self.tracker.shutter
+        if share > LEAST_SHUTTER:
+            self.warnings.setdefault(
+                "shutter",
+                (
+                    self.tracker.frame,
+                    "the camera seems to read its rows one after the other (a rolling shutter): what moves is bent. "
+                    f"Give rolling_shutter={min(share, 1.0):.1f}, the time from the first row to the last as a share "
+                    "of the time between frames, or what its data sheet says",
+                ),
+            )
 
     def _of_camera(self, world_from_straight: Float64[np.ndarray, "*n 4 4"]) -> Float64[np.ndarray, "*n 4 4"]:
         return world_from_straight @ poses.inverse(self._camera_from_straight)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -15,15 +16,16 @@ from percepta.geometry.camera import Intrinsics
 from percepta.systems.slam import Config
 from percepta.systems.slam.adjust import Link
 from percepta.systems.slam.coupled import foretold
-from percepta.systems.slam.features import depth_at, find_corners, follow, opencv
+from percepta.systems.slam.features import corner_peaks, depth_at, find_corners, follow, opencv
 from percepta.systems.slam.inertial import Integrated, Start
 from percepta.systems.slam.map import Asked, Keyframe, Map, Moved
 from percepta.systems.slam.places import Look, Seen, look_of, resemblance, see_again, thumbnail
-from percepta.systems.slam.reprojection import fit_pose, moved
+from percepta.systems.slam.reprojection import fit_pose, moved, reproject
 from percepta.systems.slam.solver import Answer, Solver
 from percepta.systems.slam.surface import normal_equations, surface_of
 from percepta.systems.slam.twoview import bearing, pixels, two_views
 from percepta.systems.slam.ways import Way
+from percepta.systems.slam.xfeat import CELL, Described, XFeat, places_of
 
 _PATIENCE = 45  # frames after which a single camera that has not started says why
 _WHOLE_FRAMES = 10  # least time, in frames, for the adjustment of all keyframes
@@ -87,10 +89,15 @@ class Tracker:
     def __post_init__(self) -> None:
         self.map, self.way = Map(self.camera, self.config), Way(self.config.max_frames)
         self.solver = Solver(self.config.adjust_apart and self.mapping)
+        self.beside = ThreadPoolExecutor(1) if self.config.adjust_apart and self.mapping else None
+        self.xfeat = XFeat() if self.config.front_end == "xfeat" else None
+        self.told: tuple[int, Described] | None = None  # of a keyframe: number of its frame, what XFeat says of it
         self.window: tuple[Asked, Answer] | None = None  # the adjustment around the newest keyframe
         self.whole: tuple[Asked, Answer] | None = None  # that of all keyframes after a loop was closed
         self.look_uv = np.zeros((0, 2))  # of the corners that the newest keyframe's look numbers
         self.between: Callable[[float, float], Integrated | None] = lambda start_s, end_s: None  # samples, integrated
+        self.unfinished: _Unfinished | None = None  # what the newest keyframe still lacks
+        self.describing: tuple[int, Future[np.ndarray]] | None = None  # a keyframe's number, and what it will look like
         self.unasked = False  # whether the newest keyframe is still to be linked by its depth, and adjusted
         self.unlinked: np.ndarray | None = None  # its depth
         self.unrecognised = False  # whether the newest keyframe's place is still to be looked for
@@ -103,7 +110,7 @@ class Tracker:
         self.tracks = Tracks(np.zeros(0, int), np.zeros((0, 2)), np.zeros((0, 2)))
         self.waiting: list[tuple[int, float, np.ndarray, np.ndarray]] = []
         self.grey: np.ndarray | None = None
-        self.flow = np.zeros((6, 2))
+        self.flow = self.flow_then = np.zeros((6, 2))  # how the picture moves, in this frame and in the last keyframe
         self.shutter_seen = self.shutter_size = 0.0
         self.shutter_frames = 0
         self.lost = 0  # frames since
@@ -146,6 +153,7 @@ class Tracker:
         self.settled = False
         self.with_depth = self.with_depth or depth_m is not None
         clock = _Clock(self.milliseconds)
+        self._finish_keyframe(clock)
         if not self.map.keyframes:
             if self.mapping:
                 self._first_keyframe(grey, time_s, depth_m)
@@ -162,6 +170,11 @@ class Tracker:
             clock("follow")
             self._locate(depth_m)
             clock("locate")
+            if self.state == "lost" and self.xfeat is not None:
+                self.trouble = ""
+                self._follow_by_network(grey, self.xfeat)
+                self._locate(depth_m)
+                clock("network")
             if self.state == "lost":  # the place may be known all the same
                 self._relocalise(grey, time_s, depth_m, clock)
             elif self.state == "tracking":
@@ -209,6 +222,23 @@ class Tracker:
         good &= np.abs(there - rough).max(1) < 4 * self.scale
         return there, good, there - tracks.uv
 
+    def _follow_by_network(self, grey: UInt8[np.ndarray, "h w"], network: XFeat) -> None:
+        """Corners from the last keyframe to this frame at once, where XFeat says that they are."""
+        last = self.reference
+        assert last is not None and last.grey is not None
+        if self.told is None or self.told[0] != last.frame:
+            self.told = last.frame, network.describe(last.grey)
+        guess, known = places_of(self.told[1], last.pixel, network.describe(grey))
+        self.tracks = Tracks(last.ids, guess, last.pixel)
+        self.tracks.keep(known)
+        there, good = follow(
+            last.grey, grey, self.tracks.origin, self.tracks.uv, patch_px=self.config.patch_px, levels=2
+        )  # fmt: skip
+        good &= np.abs(there - self.tracks.uv).max(1) < CELL
+        self.tracks.uv = there
+        self.tracks.keep(good)
+        self.flow = np.zeros((6, 2))
+
     def _turned(self, uv: Float64[np.ndarray, "n 2"], turn: Float64[np.ndarray, "3 3"]) -> Float64[np.ndarray, "n 2"]:
         """Where far points would be after a turn of the camera; those that leave the picture stay where they were."""
         ray = bearing(self.camera, uv) @ turn.T
@@ -242,7 +272,7 @@ class Tracker:
             return
         self.speed = pose @ poses.inverse(self.pose)
         self.pose, self.state = pose, "tracking"
-        self._note_shutter(xyz[inlier], tracks.uv[known][inlier])
+        self._note_shutter(xyz[inlier], tracks.uv[known][inlier], tracks.origin[known][inlier])
         kept = ~known
         kept[known] = inlier
         tracks.keep(kept)
@@ -294,24 +324,40 @@ class Tracker:
         """Where points would be if the rows were read at once, when the middle row is: a rolling shutter undone."""
         if self.config.rolling_shutter == 0:
             return pixel
-        late = self.config.rolling_shutter * (pixel[:, 1:] / self.camera.height - 0.5)
-        return pixel - late * (quadratic(pixel) @ self.flow)
+        return pixel - self.config.rolling_shutter * self._late(pixel, self.flow)
 
-    def _note_shutter(self, xyz: Float64[np.ndarray, "n 3"], pixel: Float64[np.ndarray, "n 2"]) -> None:
-        """Compares errors of reprojection with those of pictures whose rows are read one after the other."""
-        if self.config.rolling_shutter != 0:
+    def _note_shutter(
+        self, xyz: Float64[np.ndarray, "n 3"], pixel: Float64[np.ndarray, "n 2"], origin: Float64[np.ndarray, "n 2"]
+    ) -> None:
+        """Compares errors of reprojection with those of pictures whose rows are read one after the other.
+
+        Points are where the last keyframe saw them, late or not, so only what has changed since says something; and of
+        that only what no change of the pose explains.
+
+        Args:
+            xyz: points that fit.
+            pixel: where they are.
+            origin: where they are in the last keyframe.
+        """
+        if self.config.rolling_shutter != 0 or self.frame % 2:
             return
-        late = (pixel[:, 1:] / self.camera.height - 0.5) * (quadratic(pixel) @ self.flow)
-        error = pixel - pixels(self.camera, poses.transform(self.pose, xyz))
-        good = np.isfinite(error).all(1)
-        self.shutter_seen += float((error[good] * late[good]).sum())
-        self.shutter_size += float((late[good] ** 2).sum())
+        late = self._late(pixel, self.flow) - self._late(origin, self.flow_then)
+        nothing = np.full(len(xyz), np.nan)
+        residual, by_pose, _ = reproject(self.camera, self.pose[:3, :3], self.pose[:3, 3], xyz, pixel, nothing, 1.0)
+        late, error, by_pose = late.reshape(-1), -residual[:, :2].reshape(-1), by_pose[:, :2].reshape(-1, 6)
+        late = late - by_pose @ np.linalg.solve(by_pose.T @ by_pose + 1e-6 * np.eye(6), by_pose.T @ late)
+        self.shutter_seen += float((error * late).sum())
+        self.shutter_size += float((late * late).sum())
         self.shutter_frames += 1
+
+    def _late(self, pixel: Float64[np.ndarray, "n 2"], flow: Float64[np.ndarray, "6 2"]) -> Float64[np.ndarray, "n 2"]:
+        """How far points have moved when their row is read, if that takes the whole time between two frames."""
+        return (pixel[:, 1:] / self.camera.height - 0.5) * (quadratic(pixel) @ flow)
 
     @property
     def shutter(self) -> float:
         """How large a share of the time between frames the rows seem to take; 0 while too little has moved."""
-        enough = self.shutter_frames > 60 and self.shutter_size > 1e4 * self.scale**2
+        enough = self.shutter_frames > 30 and self.shutter_size > 1e3 * self.scale**2
         return self.shutter_seen / self.shutter_size if enough else 0.0
 
     def _remember(self, time_s: float) -> None:
@@ -343,7 +389,7 @@ class Tracker:
         depth_m: Float[np.ndarray, "h w"] | None,
         clock: _Clock,
     ) -> None:
-        """Keeps the frame: known points are found again, new ones are made, its window's adjustment is asked for."""
+        """Keeps the frame: known points are found again in it. The next frame begins with what is left to do."""
         self._settle(clock)
         tracks = self.tracks
         new = Keyframe(
@@ -362,21 +408,39 @@ class Tracker:
         self.map.keyframes.append(new)
         self.map.made += 1
         self.made_keyframe = True
-        self._find_again(new, depth_m)
+        self.reference, self.flow_then = new, self.flow
+        if self.beside is not None:
+            self.describing = new.number, self.beside.submit(self.describe, grey)
+        near = self.map.neighbours(new, self.config.find_again)
+        tried = self._find_again(new, near[:1], np.zeros(0, np.int64), depth_m)
+        self.tracks = Tracks(new.ids, new.pixel, new.pixel)
         clock("find again")
-        if depth_m is not None and self.config.surface_weight > 0:  # the next frame stands on it
+        peaks = corner_peaks(grey, self.config.corner_distance_px * self.scale)
+        self.unfinished = _Unfinished(new, near[1:], tried, depth_m, self.rgb, peaks)
+        clock("new corners")
+        if self.config.adjust_frames == 0:
+            self._finish_keyframe(clock)
+            self._settle(clock)
+
+    def _finish_keyframe(self, clock: _Clock) -> None:
+        """What the newest keyframe lacks: further known points, and new ones."""
+        if self.unfinished is None:
+            return
+        rest, self.unfinished = self.unfinished, None
+        new, depth_m = rest.keyframe, rest.depth_m
+        self._find_again(new, rest.near, rest.tried, depth_m)
+        clock("find again")
+        if depth_m is not None and self.config.surface_weight > 0:  # this frame stands on it
             new.surface = surface_of(depth_m, self.camera, self.config.surface_points, self.config.max_depth_m)
         self.map.triangulate(new)
         self.map.remove_unseen(new)
-        self._add_corners(new, depth_m)
+        self._add_corners(new, depth_m, rest.rgb, rest.peaks)
         self.map.triangulate(new)
-        self.reference = new
         gone = self.map.drop_oldest()
         if gone is not None:
             self.way.stand_on(*gone)
         clock("new corners")
-        self.pose = new.camera_from_world
-        self.way.stand_alone(self.frame, new.number)
+        self.way.stand_alone(new.frame, new.number)
         if not self.waiting:
             number = self.map.compact(new.ids)
             for asked, _ in filter(None, (self.window, self.whole)):
@@ -384,8 +448,6 @@ class Tracker:
                     asked.points = np.where(asked.points >= 0, number[np.maximum(asked.points, 0)], -1)
         self.tracks = Tracks(new.ids, new.pixel, new.pixel)
         self.unasked, self.unlinked, self.unrecognised = True, depth_m, self.config.loops
-        if self.config.adjust_frames == 0:
-            self._settle(clock)
         for old in self.map.keyframes[:-30]:
             old.grey = None
 
@@ -404,13 +466,30 @@ class Tracker:
             known = [k.motion for k in self.map.keyframes if k.motion is not None]
             self.map.start_motion([last, new], known[-1][3:] if known else np.zeros(6))
 
-    def _find_again(self, new: Keyframe, depth_m: Float[np.ndarray, "h w"] | None) -> None:
-        """Follows points of neighbouring keyframes that should be in the picture but were lost on the way."""
+    def _find_again(
+        self,
+        new: Keyframe,
+        near: list[Keyframe],
+        tried: Int64[np.ndarray, " t"],
+        depth_m: Float[np.ndarray, "h w"] | None,
+    ) -> Int64[np.ndarray, " s"]:
+        """Follows points of some neighbours that should be in the picture but were lost on the way.
+
+        Args:
+            new: the keyframe.
+            near: the neighbours.
+            tried: points that were looked for already.
+            depth_m: of the keyframe.
+
+        Returns:
+            Points that were looked for until now.
+        """
         config, h, w = self.config, self.camera.height, self.camera.width
-        for other in self.map.neighbours(new, config.find_again):
+        for other in near:
             if other.grey is None or new.grey is None:
                 continue
             missing = ~np.isin(other.ids, new.ids, assume_unique=True) & self.map.known(other.ids)
+            missing &= ~np.isin(other.ids, tried, assume_unique=True)
             xyz = poses.transform(new.camera_from_world, self.map.xyz[other.ids[missing]])
             guess = pixels(self.camera, xyz)
             with np.errstate(invalid="ignore"):
@@ -428,6 +507,8 @@ class Tracker:
                 off = np.abs(inverse_depth - 1 / xyz[inside, 2]) > 4 * config.inverse_depth_sigma
             found &= ~off
             new.add(ids[found], self._at_once(there[found]), there[found], inverse_depth[found])
+            tried = np.r_[tried, ids]
+        return tried
 
     def _link_surfaces(self, new: Keyframe, depth_m: Float[np.ndarray, "h w"]) -> None:
         """Aligns the keyframe's depth with the surfaces of neighbours; each alignment is a link."""
@@ -450,12 +531,20 @@ class Tracker:
             if count > 0.3 * len(other.surface.xyz):
                 self.map.links.append(Link(other.number, new.number, pose, np.asarray(config.surface_weight * hessian)))
 
-    def _add_corners(self, new: Keyframe, depth_m: Float[np.ndarray, "h w"] | None) -> None:
+    def _add_corners(
+        self,
+        new: Keyframe,
+        depth_m: Float[np.ndarray, "h w"] | None,
+        rgb: UInt8[np.ndarray, "h w 3"] | None,
+        peaks: Int64[np.ndarray, "p 2"] | None = None,
+    ) -> None:
+        """New points where the keyframe has corners that are none yet; the arguments as `_Unfinished` has them."""
         config = self.config
         assert new.grey is not None
-        uv = find_corners(new.grey, new.pixel, config.corners, config.cells, config.corner_distance_px * self.scale)
+        apart = config.corner_distance_px * self.scale
+        uv = find_corners(new.grey, new.pixel, config.corners, config.cells, apart, peaks)
         u, v = np.round(uv).astype(int).T
-        colour = np.repeat(new.grey[v, u][:, None], 3, 1) if self.rgb is None else self.rgb[v, u]
+        colour = np.repeat(new.grey[v, u][:, None], 3, 1) if rgb is None else rgb[v, u]
         ids = self.map.new_points(np.full((len(uv), 3), np.nan), colour)
         new.add(ids, self._at_once(uv), uv, self._depth(depth_m, uv))
         if len(new.ids) < max(2 * config.min_inliers, 0.15 * config.corners):
@@ -482,6 +571,8 @@ class Tracker:
         """What is due by this frame's number: the newest keyframe is adjusted, described, its place is looked for."""
         newest = self.map.keyframes[-1]
         waits = self.window is not None and self.frame < self.window[0].due
+        if newest.frame == self.frame - 1:
+            return  # it was finished in this frame
         if self.unasked:
             self._ask_window(clock)
         elif newest.look is None and newest.grey is not None and self.mapping:
@@ -513,7 +604,9 @@ class Tracker:
 
     def _look(self, keyframe: Keyframe) -> None:
         if keyframe.grey is not None:
-            keyframe.look = look_of(keyframe.grey, keyframe.pixel, self.describe)
+            told = self.describing
+            whole = told[1].result() if told is not None and told[0] == keyframe.number else None
+            keyframe.look = look_of(keyframe.grey, keyframe.pixel, self.describe if whole is None else lambda _: whole)
             keyframe.look_ids, self.look_uv = keyframe.ids.copy(), keyframe.uv
 
     def _take_window(self) -> None:
@@ -676,6 +769,7 @@ class Tracker:
         self.tracks = Tracks(ids, places, places)
         if self.mapping:
             self._keyframe(grey, time_s, depth_m, clock)
+            self._finish_keyframe(clock)
         else:
             self._refer(grey, depth_m)
         self.state = "relocalised"
@@ -730,7 +824,7 @@ class Tracker:
         )
         if depth_m is not None:
             first.surface = surface_of(depth_m, self.camera, self.config.surface_points, self.config.max_depth_m)
-        self._add_corners(first, depth_m)
+        self._add_corners(first, depth_m, self.rgb)
         self._look(first)
         self.map.keyframes.append(first)
         self.reference, self.window = first, None
@@ -774,6 +868,7 @@ class Tracker:
         self.pose[:3, 3] /= size
         tracks.keep(views.good)
         self._keyframe(grey, time_s, None, _Clock({}))
+        self._finish_keyframe(_Clock({}))
         self._ask_window(_Clock({}))
         self._take_window()  # the frames before it are placed by its points
         self.inliers = int(views.good.sum())
@@ -854,6 +949,26 @@ def fit_flow(uv: Float64[np.ndarray, "n 2"], velocity: Float64[np.ndarray, "n 2"
         flow = np.linalg.lstsq(basis * weight[:, None], velocity * weight[:, None], rcond=1e-6)[0]
         weight = 1 / np.maximum(1, np.linalg.norm(basis @ flow - velocity, axis=1))
     return flow
+
+
+@dataclass(frozen=True)
+class _Unfinished:
+    """A keyframe's work that is left to the next frame.
+
+    Attributes:
+        keyframe: the newest.
+        near: neighbours whose points are still to be looked for in it.
+        tried: points that were looked for already.
+        depth_m, rgb: of it.
+        peaks: where it has corners.
+    """
+
+    keyframe: Keyframe
+    near: list[Keyframe]
+    tried: Int64[np.ndarray, " t"]
+    depth_m: Float[np.ndarray, "h w"] | None
+    rgb: UInt8[np.ndarray, "h w 3"] | None
+    peaks: Int64[np.ndarray, "p 2"]
 
 
 class _Clock:

@@ -1,4 +1,4 @@
-"""Writes what SLAM found in the forms that other tools read: COLMAP's text model, and a posed folder."""
+"""Writes what SLAM found in the forms that other tools read: COLMAP's text model, a posed folder, a fused cloud."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from PIL import Image
 
 from percepta import files
 from percepta.errors import InputError
+from percepta.geometry import ply
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics
 from percepta.metrics import trajectory
@@ -122,3 +123,76 @@ class PosedFolder:
         if not count:
             raise InputError(f"{self.folder}: no frame was tracked, so there is nothing to write")
         return count
+
+
+class FusedCloud:
+    """The depth of all keyframes as one cloud: a point for each small cube, at the mean of all readings in it.
+
+    Readings are kept in the cameras' coordinates and put into the world at the end, when the map says best where the
+    keyframes are.
+    """
+
+    def __init__(
+        self, camera: Intrinsics, *, cube_m: float = 0.02, max_depth_m: float = 6.0, points: int = 8000, most: int = 600
+    ) -> None:
+        """An empty cloud.
+
+        Args:
+            camera: intrinsics of the straightened pictures.
+            cube_m: side of a cube.
+            max_depth_m: depth above is no reading.
+            points: about how many readings of a keyframe are kept.
+            most: keyframes that are kept; beyond it every other one is forgotten.
+        """
+        self.camera, self.cube_m, self.max_depth_m, self.most = camera, cube_m, max_depth_m, most
+        self.step = max(1, round(np.sqrt(camera.width * camera.height / points)))
+        self._seen: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def add(self, frame: int, picture: UInt8[np.ndarray, "h w *c"], depth_m: Float[np.ndarray, "h w"]) -> int:
+        """Takes a keyframe; how many readings are kept of it.
+
+        Args:
+            frame: its number.
+            picture: straightened.
+            depth_m: registered to it; 0 where there is no reading.
+        """
+        h, w = depth_m.shape
+        v, u = (a.reshape(-1) for a in np.mgrid[0 : h : self.step, 0 : w : self.step])
+        z = np.nan_to_num(depth_m[v, u].astype(np.float64))
+        good = (z > 0) & (z <= self.max_depth_m)
+        u, v, z, camera = u[good], v[good], z[good], self.camera
+        xyz = np.stack([(u - camera.cx) / camera.fx * z, (v - camera.cy) / camera.fy * z, z], 1)
+        colour = picture[v, u] if picture.ndim == 3 else np.repeat(picture[v, u][:, None], 3, 1)
+        self._seen[frame] = xyz.astype(np.float32), colour
+        if len(self._seen) > self.most:
+            self._seen = dict(list(self._seen.items())[::2])
+        return len(xyz)
+
+    def fused(self, walk: Walk) -> tuple[Float64[np.ndarray, "n 3"], UInt8[np.ndarray, "n 3"]]:
+        """Points in the world and their colours."""
+        placed = dict(zip(walk.views.frame.tolist(), walk.views.world_from_camera, strict=True))
+        there = [frame for frame in self._seen if frame in placed]
+        if not there:
+            return np.zeros((0, 3)), np.zeros((0, 3), np.uint8)
+        xyz = np.concatenate([poses.transform(placed[f], self._seen[f][0].astype(np.float64)) for f in there])
+        colour = np.concatenate([self._seen[f][1] for f in there]).astype(np.float64)
+        cube = np.floor(xyz / self.cube_m).astype(np.int64)
+        cube = cube - cube.min(0)
+        size = cube.max(0) + 1
+        key = (cube[:, 0] * size[1] + cube[:, 1]) * size[2] + cube[:, 2]
+        _, number, count = np.unique(key, return_inverse=True, return_counts=True)
+
+        def mean(values: np.ndarray) -> np.ndarray:
+            sums = [np.bincount(number, values[:, i], minlength=len(count)) for i in range(3)]
+            return np.stack(sums, 1) / count[:, None]
+
+        return mean(xyz), np.round(mean(colour)).astype(np.uint8)
+
+    def write(self, path: Path, walk: Walk) -> Path | None:
+        """Writes the cloud (.ply); None where no keyframe had depth."""
+        xyz, colour = self.fused(walk)
+        if not len(xyz):
+            return None
+        columns = {n: xyz[:, i].astype(np.float32) for i, n in enumerate("xyz")}
+        ply.write(path, columns | {n: colour[:, i] for i, n in enumerate(("red", "green", "blue"))})
+        return path

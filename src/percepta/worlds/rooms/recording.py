@@ -294,8 +294,8 @@ def _route(rng: Rng, grid: np.ndarray, length_m: float) -> np.ndarray:
             ok, index[np.minimum(there[:, 0], grid.shape[0] - 1), np.minimum(there[:, 1], grid.shape[1] - 1)], -1
         )
         ok &= target >= 0
-        rows.append(np.flatnonzero(ok))
-        columns.append(target[ok])
+        rows.append(np.flatnonzero(ok).astype(np.int32))  # older versions of scipy's dijkstra take no others
+        columns.append(target[ok].astype(np.int32))
         cost.append(np.hypot(dx, dy) * (1 + 1.5 / roomy[ok]))
     n = len(cells)
     graph = coo_array((np.concatenate(cost), (np.concatenate(rows), np.concatenate(columns))), shape=(n, n)).tocsr()
