@@ -23,8 +23,7 @@ UNFINISHED = tuple(
 
 # Tests of lower layers that only these systems use so far, and that do not pass the checks of shapes and types yet.
 THEIRS = {
-    "test_people": "avatar", "test_cut": "spotting", "test_spotting_metrics": "spotting",
-    "test_worlds_pitch": "spotting",
+    "test_people": "avatar",
 }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given
@@ -58,3 +59,27 @@ def test_reels_fit_and_never_overlap(rows: list[tuple[float, str, float]], lengt
     pieces = choose(spots, [Grounded(1, 100.0, 108.0, (90.0,), (1.0,))], 2700.0, length)
     assert sum(p.end_s - p.start_s for p in pieces) <= length + 1e-6
     assert all(a.end_s <= b.start_s for a, b in itertools.pairwise(pieces))
+
+
+def test_pieces_with_reordered_pictures_and_sound_are_joined(tmp_path: Path) -> None:
+    path = tmp_path / "film.mp4"
+    with av.open(str(path), "w") as out:
+        pictures = out.add_stream("mpeg4", rate=10, options={"bf": "2", "g": "10"})
+        pictures.width, pictures.height, pictures.pix_fmt = 96, 64, "yuv420p"
+        tone = out.add_stream("aac", rate=8000, layout="mono")
+        rng = np.random.default_rng(0)
+        for i in range(100):
+            texture = rng.integers(0, 40, (64, 96, 3)) + 2 * i
+            out.mux(pictures.encode(av.VideoFrame.from_ndarray(texture.astype(np.uint8), format="rgb24")))
+            piece = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.float32), format="fltp", layout="mono")
+            piece.sample_rate, piece.pts = 8000, 800 * i
+            out.mux(tone.encode(piece))
+        out.mux(pictures.encode())
+        out.mux(tone.encode())
+    wanted = [(2.0, 3.5), (3.5, 5.0), (0.5, 1.5), (8.0, 10.0)]
+    early = cut.join(path, wanted, tmp_path / "reel.mp4")
+    shown = [s.time_s for s in video.every_frame(tmp_path / "reel.mp4")]
+    assert all(b > a for a, b in itertools.pairwise(shown)) and all(0 <= e <= 1.3 for e in early), early
+    seconds = sum(b - a for a, b in wanted) + sum(early)
+    assert shown[-1] == pytest.approx(seconds, abs=1.5) and len(shown) >= 10 * seconds - 4
+    assert video.info(tmp_path / "reel.mp4").has_audio

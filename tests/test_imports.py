@@ -53,6 +53,12 @@ CEILINGS: dict[str, tuple[int, int, str]] = {
         2250,
         "two families of networks: ours on Lite0, SegFormer and DAFormer as published; sets of labels",
     ),
+    "replay": (
+        24,
+        2600,
+        "videos with grass and sound, SoccerNet's files, its metric's moments, lines of time",
+    ),
+    "spotting": (21, 3000, "as replay: videos with grass and sound, SoccerNet's files, its metric's moments"),
     "slam": (36, 5600, "tracking, map, adjustment, loops, inertial samples, lenses: geometry, each part in a file"),
     "refer": (20, 3350, "two networks: ours on EfficientNet and MiniLM, and the paper's on CLIP"),
 }

@@ -13,13 +13,15 @@ import torch
 from percepta.datasets.soccer import ReplaySpan, parse_replays
 from percepta.datasets.soccer_results import Grounded, paired_replays
 from percepta.errors import InputError
+from percepta.media.source import answers
 from percepta.metrics.spotting import OFFICIAL
-from percepta.systems.replay import PRESETS, decode
+from percepta.systems.replay import PRESETS, Config, decode
 from percepta.systems.replay.data import groups
 from percepta.systems.replay.evaluate import counted, overlap
 from percepta.systems.replay.losses import overlaps
 from percepta.systems.replay.model import build
 from percepta.systems.replay.predict import ReplayGrounding
+from percepta.train import Evaluator
 
 TINY = PRESETS["tiny"]
 
@@ -72,8 +74,7 @@ def test_labels() -> None:
 
 
 def test_answers(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    system = ReplayGrounding(TINY, build(TINY).eval(), "", None, None)  # type: ignore[arg-type]
+    system = ready(TINY)
     features = np.random.default_rng(0).random((240, TINY.feature_width), np.float32)
     result = system.predict(features, replays=[(60.0, 66.0)])
     (one,) = result.replays
@@ -85,4 +86,10 @@ def test_answers(tmp_path: Path) -> None:
         system.predict(features, replays=[(60.0, 600.0)])
     with pytest.raises(InputError, match="give their start and end"):
         config = replace(PRESETS["calf"], feature_width=336)
-        ReplayGrounding(config, build(config).eval(), "", None, None).predict(features)  # type: ignore[arg-type]
+        ready(config).predict(features)
+
+
+def ready(config: Config) -> ReplayGrounding:
+    torch.manual_seed(0)
+    model = build(config).eval()
+    return ReplayGrounding(config, model, "", Evaluator("replay", config, model), answers)

@@ -16,10 +16,12 @@ from percepta.datasets import soccer
 from percepta.datasets.soccer_halves import HalfFeatures, check, split_of
 from percepta.datasets.soccer_results import Spot
 from percepta.errors import InputError
+from percepta.media.source import answers
 from percepta.nn.spotting import soft_nms
 from percepta.systems.spotting import PRESETS, decode
 from percepta.systems.spotting.model import build
 from percepta.systems.spotting.predict import Spotting
+from percepta.train import Evaluator
 
 TINY = PRESETS["tiny"]
 
@@ -54,7 +56,8 @@ def test_chunks_change_nothing() -> None:
 
 def system() -> Spotting:
     torch.manual_seed(0)
-    return Spotting(TINY, build(TINY).eval(), "", None, None)  # type: ignore[arg-type]
+    model = build(TINY).eval()
+    return Spotting(TINY, model, "", Evaluator("spotting", TINY, model), answers)
 
 
 def test_answers(tmp_path: Path) -> None:
@@ -89,3 +92,11 @@ def test_refusals(tmp_path: Path) -> None:
 
 def test_splits() -> None:
     assert split_of("test/game-001") == "test" and split_of("a/b/c") == split_of("a/b/c")
+
+
+def test_what_is_unlike_training_is_said() -> None:
+    one = system()
+    seen = np.random.default_rng(0).random((200, TINY.feature_width), np.float32)
+    assert one.predict(seen).warning == ""  # nothing is known of a network that was never trained
+    one.model.project.usual.see(torch.from_numpy(seen)[None])
+    assert one.predict(seen).warning == "" and "unlike" in one.predict(seen + 1).warning

@@ -77,7 +77,7 @@ class ReplaySpan:
     half: int
     start_s: float | int
     end_s: float | int
-    action_s: float | None = None
+    action_s: float | int | None = None
     label: str = ""
 
 
@@ -101,7 +101,7 @@ class Game:
     features: dict[str, tuple[Path | None, Path | None]] = field(default_factory=dict)
     file: Path | None = None
     has_replays: bool = False
-    shots: tuple[tuple[int, float], ...] = ()
+    shots: tuple[tuple[int, float | int], ...] = ()
 
     def of(self, half: int) -> tuple[Action, ...]:
         """The actions of a half."""
@@ -200,7 +200,7 @@ def _read_lines(path: Path, problems: list[Problem] | None) -> list[Game]:
 # -------------------------------------------------------------------------------------------------- what stands in them
 
 
-def parse_time(text: str, where: str) -> tuple[int, float]:
+def parse_time(text: str, where: str) -> tuple[int, float | int]:
     """Half and seconds of "1 - 23:45"; minutes may have three digits.
 
     Raises:
@@ -217,7 +217,7 @@ def game_time(half: int, time_s: float | int) -> str:
     return f"{half} - {int(time_s) // 60:02d}:{int(time_s) % 60:02d}"
 
 
-def _moment(entry: Any, where: str) -> tuple[int, float]:
+def _moment(entry: Any, where: str) -> tuple[int, float | int]:
     half, time_s = parse_time(value_of(entry, "gameTime", str, where), where)
     position = entry.get("position")
     if position in (None, ""):
@@ -256,7 +256,7 @@ def parse_replays(content: Any, path: Path) -> tuple[ReplaySpan, ...]:
         InputError: an annotation is wrong; names it.
     """
     spans: list[ReplaySpan] = []
-    before: tuple[int, float] = (0, 0.0)
+    before: tuple[int, float | int] = (0, 0.0)
     for number, entry in enumerate(value_of(content, "annotations", list, str(path))):
         where = f"{path}: annotations[{number}]"
         half, end_s = _moment(entry, where)

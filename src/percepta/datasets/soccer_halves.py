@@ -41,7 +41,7 @@ class HalfFeatures:
     replays: tuple[ReplaySpan, ...]
     file: Path | None = None
     given: Float32[np.ndarray, "t f"] | None = None
-    shots_s: tuple[float, ...] = ()
+    shots_s: tuple[float | int, ...] = ()
 
     @property
     def name(self) -> str:

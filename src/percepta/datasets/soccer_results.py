@@ -40,8 +40,8 @@ class Grounded:
     half: int
     start_s: float | int
     end_s: float | int
-    times_s: tuple[float, ...]
-    scores: tuple[float, ...]
+    times_s: tuple[float | int, ...]
+    scores: tuple[float | int, ...]
 
 
 def _files(root: Path, names: Sequence[str]) -> Iterator[tuple[str, str, Any]]:
@@ -145,7 +145,9 @@ def read_groundings(root: Path | str) -> dict[str, list[Grounded]]:
 
 
 def write_groundings(
-    out: Path | str, games: Mapping[str, tuple[Sequence[Grounded], tuple[float, float]]], name: str = GROUNDING[0]
+    out: Path | str,
+    games: Mapping[str, tuple[Sequence[Grounded], tuple[float | int, float | int]]],
+    name: str = GROUNDING[0],
 ) -> Path:
     """Writes grounded replays as `write` does.
 

@@ -25,10 +25,10 @@ SAME_S = 6.0  # a replay shows a moment that is no further from its action
 class Piece:
     """A piece of the reel: start and end in seconds of the video, what it shows, and how much it counts."""
 
-    start_s: float
-    end_s: float
+    start_s: float | int
+    end_s: float | int
     note: str
-    worth: float
+    worth: float | int
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,13 @@ class Reel:
         path: the file; None where nothing was found.
         pieces: in the order of time.
         early_s: by how much earlier than said each begins, since videos can only be cut at keyframes.
+        warning: why the choice may be worth little; "" for nothing.
     """
 
     path: Path | None
     pieces: tuple[Piece, ...]
-    early_s: tuple[float, ...]
+    early_s: tuple[float | int, ...]
+    warning: str = ""
 
     @property
     def text(self) -> str:
@@ -60,7 +62,7 @@ def highlights(
     *,
     spotting: Any,
     replay: Any,
-    minutes: float = 5.0,
+    minutes: float | int = 5.0,
     with_replays: bool = True,
     cache: Path | None = None,
     progress: Callable[[str, float, float], None] | None = None,
@@ -87,13 +89,18 @@ def highlights(
     replays = replay.predict(film, cache=cache, progress=lambda a, b: tell("replays", a, b))
     chosen = choose(spots.spots, replays.replays, spots.seconds, 60 * minutes, with_replays=with_replays)
     if not chosen:
-        return Reel(None, (), ())
+        return Reel(None, (), (), spots.warning)
     early = cut.join(film, [(p.start_s, p.end_s) for p in chosen], out)
-    return Reel(out, tuple(chosen), tuple(early))
+    return Reel(out, tuple(chosen), tuple(early), spots.warning)
 
 
 def choose(
-    spots: Sequence[Any], replays: Sequence[Any], seconds: float, length_s: float, *, with_replays: bool = True
+    spots: Sequence[Any],
+    replays: Sequence[Any],
+    seconds: float | int,
+    length_s: float | int,
+    *,
+    with_replays: bool = True,
 ) -> list[Piece]:
     """The pieces that are worth most in so many seconds, in the order of time, without overlaps.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,9 @@ import av
 from percepta.errors import InputError
 from percepta.files import check_regular, naming_writes, write_atomically
 from percepta.media.video import VideoError
+
+SEEK_S = 1.0  # from so much earlier on keyframes are looked at
+HALF_TICK_S = 5e-6
 
 
 def cut(source: Path | str, start_s: float | int, end_s: float | int, out: Path | str) -> float:
@@ -34,7 +38,7 @@ def cut(source: Path | str, start_s: float | int, end_s: float | int, out: Path 
     return join(source, [(start_s, end_s)], out)[0]
 
 
-def join(source: Path | str, pieces: Sequence[tuple[float, float]], out: Path | str) -> list[float]:
+def join(source: Path | str, pieces: Sequence[tuple[float | int, float | int]], out: Path | str) -> list[float]:
     """Copies pieces of a video one after the other into one file, each as `cut` does.
 
     Args:
@@ -65,12 +69,12 @@ def join(source: Path | str, pieces: Sequence[tuple[float, float]], out: Path | 
             streams: list[Any] = [film.streams.video[0], *film.streams.audio[:1]]
             copies = {stream.index: target.add_stream_from_template(stream) for stream in streams}
             early, place = [], 0.0
+            latest: dict[int, float] = {}
             for start_s, end_s in pieces:
-                first, length = _append(film, streams, copies, target, (start_s, end_s, place))
+                first, place = _append(film, streams, copies, target, (start_s, end_s, place), latest)
                 if first is None:
                     raise VideoError(source, f"nothing is at {start_s:g} s")
                 early.append(start_s - first)
-                place += length
         temporary.replace(out)
         return early
     except (av.FFmpegError, ValueError) as error:
@@ -82,44 +86,96 @@ def join(source: Path | str, pieces: Sequence[tuple[float, float]], out: Path | 
 
 
 def _append(
-    film: Any, streams: Sequence[Any], copies: dict[int, Any], target: Any, piece: tuple[float, float, float]
+    film: Any,
+    streams: Sequence[Any],
+    copies: dict[int, Any],
+    target: Any,
+    piece: tuple[float | int, float | int, float | int],
+    latest: dict[int, float],
 ) -> tuple[float | None, float]:
-    """Copies one piece (start, end, where it goes in the result): when it begins, None for nothing, and its length."""
+    """Copies one piece: when it begins in the source (None for nothing), and where it ends in the result.
+
+    Args:
+        film: the source, open.
+        streams: of it, pictures first.
+        copies: the stream of the result by the index of the source's.
+        target: the result, open.
+        piece: start and end (s) in the source, and where it goes in the result.
+        latest: the last decoding time (s) of each stream in the result; it is kept up to date.
+    """
     start_s, end_s, place = piece
     pictures = streams[0]
     base = float((pictures.start_time or 0) * pictures.time_base)
-    film.seek(round((start_s + base) / pictures.time_base), stream=pictures, backward=True)
-    first: float | None = None
-    last = 0.0
-    waiting: list[Any] = []
+    # Files are sought by decoding times, which are earlier than those of showing: hence from a little before.
+    film.seek(
+        max(0, round((start_s - SEEK_S) / pictures.time_base)) + round(base / pictures.time_base), stream=pictures
+    )
+    first, last, ready = math.inf, 0.0, False
+    waiting: list[Any] = []  # from the last keyframe that is not after the start
     for packet in film.demux(streams):
         if packet.dts is None or packet.pts is None:
             continue
         time = float(packet.pts * packet.time_base) - base
         is_picture = packet.stream.index == pictures.index
-        packets = [packet]
-        if first is None:
-            if not (is_picture and packet.is_keyframe):
+        if is_picture and packet.is_keyframe and (first == math.inf or (not ready and time <= start_s + HALF_TICK_S)):
+            first = time
+            waiting = [packet, *(p for p in waiting if _sound_from(p, pictures.index, first + base))]
+            continue
+        decoded = float(packet.dts * packet.time_base) - base
+        if not ready:
+            ready = is_picture and first < math.inf and decoded > start_s
+            if not ready:
                 waiting.append(packet)
                 continue
-            first = time
-            packets = [*(p for p in waiting if float(p.pts * p.time_base) - base >= first), packet]
-        if is_picture and float(packet.dts * packet.time_base) - base >= end_s:
+            ahead = float((waiting[0].pts - waiting[0].dts + (waiting[0].duration or 1)) * pictures.time_base)
+            if pictures.index in latest:  # pictures are decoded before they are shown: there has to be room for that
+                place = max(place, latest[pictures.index] + ahead)
+        if is_picture and decoded >= end_s:
             break  # no later picture is shown before the end
-        for one in packets:
-            if float(one.pts * one.time_base) - base >= end_s:
-                continue
-            shift = round((first + base - place) / float(one.time_base))
-            if one.stream.index == pictures.index:
-                length = float((one.duration or 0) * one.time_base)
-                last = max(last, float(one.pts * one.time_base) - base + length)
-            one.pts, one.dts = one.pts - shift, one.dts - shift
-            one.stream = copies[one.stream.index]
-            target.mux(one)
-    return first, 0.0 if first is None else max(0.0, last - first)
+        last = max(last, _copied([*waiting, packet], copies, target, (first + base, end_s + base, place), latest))
+        waiting = []
+    last = max(last, _copied(waiting, copies, target, (first + base, end_s + base, place), latest))
+    return (None, place) if first == math.inf else (first, place + max(0.0, last - first - base))
 
 
-def edl(title: str, source: str, pieces: Sequence[tuple[float, float, str]], fps: float | int) -> str:
+def _sound_from(packet: Any, pictures: int, time_s: float) -> bool:
+    """Whether a packet is sound, and not from before a time (s, with the start of the file)."""
+    return packet.stream.index != pictures and float(packet.pts * packet.time_base) >= time_s
+
+
+def _copied(
+    packets: Sequence[Any],
+    copies: dict[int, Any],
+    target: Any,
+    piece: tuple[float | int, float | int, float | int],
+    latest: dict[int, float],
+) -> float:
+    """Writes packets, and says when the last of its pictures ends in the source (0 for none).
+
+    Args:
+        packets: of the source.
+        copies: the stream of the result by the index of the source's.
+        target: the result, open.
+        piece: first and end in the source (s, with the start of the file), and where the first goes in the result.
+        latest: the last decoding time (s) of each stream in the result; it is kept up to date.
+    """
+    first, end, place = piece
+    last = 0.0
+    for one in packets:
+        time, tick, index = float(one.pts * one.time_base), float(one.time_base), one.stream.index
+        shift = round((first - place) / tick)
+        decoded = (one.dts - shift) * tick
+        if time >= end or decoded <= latest.get(index, -math.inf):  # or sound that the piece before has already
+            continue
+        latest[index] = decoded
+        if one.stream.type == "video":
+            last = max(last, time + (one.duration or 0) * tick)
+        one.pts, one.dts, one.stream = one.pts - shift, one.dts - shift, copies[index]
+        target.mux(one)
+    return last
+
+
+def edl(title: str, source: str, pieces: Sequence[tuple[float | int, float | int, str]], fps: float | int) -> str:
     """A list of cuts that editors read.
 
     Args:
@@ -143,7 +199,9 @@ def edl(title: str, source: str, pieces: Sequence[tuple[float, float, str]], fps
     return "\n".join(lines)
 
 
-def write_edl(path: Path | str, source: str, pieces: Sequence[tuple[float, float, str]], fps: float | int) -> Path:
+def write_edl(
+    path: Path | str, source: str, pieces: Sequence[tuple[float | int, float | int, str]], fps: float | int
+) -> Path:
     """Writes `edl`, named after the file.
 
     Args:

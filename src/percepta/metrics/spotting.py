@@ -17,15 +17,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from percepta.errors import InputError
 
-LOOSE_S: tuple[float, ...] = tuple(range(5, 61, 5))
-TIGHT_S: tuple[float, ...] = (1, 2, 3, 4, 5)
-TOLERANCES_S: Mapping[str, tuple[float, ...]] = {"loose": LOOSE_S, "tight": TIGHT_S}
+LOOSE_S: tuple[float | int, ...] = tuple(float(s) for s in range(5, 61, 5))
+TIGHT_S: tuple[float | int, ...] = (1.0, 2.0, 3.0, 4.0, 5.0)
+TOLERANCES_S: Mapping[str, tuple[float | int, ...]] = {"loose": LOOSE_S, "tight": TIGHT_S}
 THRESHOLDS = np.linspace(0, 1, 200)
 RECALLS = np.arange(11) / 10
 NEVER_UNSHOWN = 4  # classes of SoccerNet-v2 that are always shown
@@ -43,8 +44,8 @@ class Moments:
     """
 
     times_s: Float[np.ndarray, " n"]
-    labels: Int[np.ndarray, " n"]
-    scores: Float[np.ndarray, " n"]
+    labels: Int[np.ndarray, " l"]
+    scores: Float[np.ndarray, " s"]
 
     def __post_init__(self) -> None:
         if not len(self.times_s) == len(self.labels) == len(self.scores):
@@ -76,7 +77,7 @@ def average_map(
     predictions: Sequence[Moments],
     *,
     classes: int,
-    tolerances_s: Sequence[float] = LOOSE_S,
+    tolerances_s: Sequence[float | int] = LOOSE_S,
     fps: float | int = 2.0,
     max_frame: int | None = MAX_FRAME,
     never_unshown: int = NEVER_UNSHOWN,
@@ -114,7 +115,7 @@ def average_map(
     return AverageMap(float(value), float(visible), float(unshown * share), *each)
 
 
-def _trapezoid(values: np.ndarray) -> np.ndarray:
+def _trapezoid(values: np.ndarray) -> Any:
     return values[0] if len(values) == 1 else ((values[1:] + values[:-1]) / 2).mean(0)
 
 
@@ -230,7 +231,7 @@ class Replay:
         scores: theirs, 0..1.
     """
 
-    action_s: float | None
+    action_s: float | int | None
     times_s: Float[np.ndarray, " n"]
     scores: Float[np.ndarray, " n"]
 
@@ -247,7 +248,7 @@ class Grounding:
             counts as one without proposals. Used by whoever pairs predictions with labels.
     """
 
-    half_s: float | None = None
+    half_s: float | int | None = None
     match_ends: bool = False
 
 
@@ -257,7 +258,7 @@ OFFICIAL = Grounding(half_s=3500.0, match_ends=True)
 def average_ap(
     replays: Sequence[Replay],
     *,
-    tolerances_s: Sequence[float] = LOOSE_S,
+    tolerances_s: Sequence[float | int] = LOOSE_S,
     fps: float | int = 2.0,
     rules: Grounding | None = None,
 ) -> float:

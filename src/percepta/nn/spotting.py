@@ -22,7 +22,9 @@ GRID = (2, 4)  # cells of a picture
 LITE0_CHANNELS = 112  # of the map at stride 16
 LITE0_WIDTH = 2 * LITE0_CHANNELS * GRID[0] * GRID[1]  # features of a frame
 LITE0_SIZE = (128, 224)  # pixels
+AT_ONCE = 8  # pictures: of more, what is between two layers fits into no cache, and it takes twice as long
 PIXELS_GRID = (8, 14)
+MEMORY = 500  # training steps over which `Usual` averages
 PIXELS_WIDTH = 3 * PIXELS_GRID[0] * PIXELS_GRID[1]
 
 
@@ -34,8 +36,11 @@ class FrameEncoder(EfficientNetLite0):
 
     def frames(self, picture: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1792"]:
         """Features of RGB pictures in 0..1, of LITE0_SIZE."""
-        fast = self.fast()
-        x = fast.stem((picture * 255 - 127) / 128)
+        fast = self.fast().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        return torch.cat([self._few(fast, part) for part in picture.split(AT_ONCE)])
+
+    def _few(self, fast: EfficientNetLite0, picture: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1792"]:
+        x = fast.stem(((picture * 255 - 127) / 128).contiguous(memory_format=torch.channels_last))
         for block in fast.blocks[: self.ends[LITE0_CHANNELS] + 1]:
             x = block(x)
         mean, most = functional.adaptive_avg_pool2d(x, GRID), functional.adaptive_max_pool2d(x, GRID)
@@ -57,7 +62,7 @@ class FrameNorm(nn.LayerNorm):
 class Residual(nn.Module):
     """x + a dilated convolution of the normalised x, GELU, and a 1×1 convolution."""
 
-    def __init__(self, channels: int, dilation: int, dropout: float = 0.0) -> None:
+    def __init__(self, channels: int, dilation: int, dropout: float | int = 0.0) -> None:
         super().__init__()
         self.norm = FrameNorm(channels)
         self.spread = nn.Conv1d(channels, channels, 3, padding=dilation, dilation=dilation)
@@ -71,7 +76,7 @@ class Residual(nn.Module):
 class Residuals(nn.Module):
     """Some `Residual` one after the other, each with its dilation; without any the input itself."""
 
-    def __init__(self, channels: int, dilations: Sequence[int], dropout: float = 0.0) -> None:
+    def __init__(self, channels: int, dilations: Sequence[int], dropout: float | int = 0.0) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(Residual(channels, d, dropout) for d in dilations)
 
@@ -81,21 +86,69 @@ class Residuals(nn.Module):
         return x
 
 
-class FrameProjection(nn.Module):
-    """Features of frames, normalised and brought to a width; of any width and size of numbers."""
+class Usual(nn.Module):
+    """What features of frames are like in training: mean and deviation of each number, and how far others are."""
 
-    def __init__(self, features: int, channels: int, dropout: float = 0.0) -> None:
+    mean: Tensor
+    square: Tensor
+    count: Tensor
+
+    def __init__(self, features: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(features)
-        self.linear = nn.Linear(features, channels)
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("square", torch.zeros(features))
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def see(self, frames: Float[Tensor, "b t f"]) -> None:
+        """Takes frames of a training step into account; those that are all zero lie outside of a video."""
+        rows = frames.flatten(0, 1).float()
+        rows = rows[(rows != 0).any(1)]
+        if len(rows):
+            self.count += 1
+            share = 1 / min(int(self.count), MEMORY)
+            self.mean.lerp_(rows.mean(0), share)
+            self.square.lerp_((rows**2).mean(0), share)
+
+    @torch.no_grad()
+    def distance(self, frames: Float[Tensor, "t f"]) -> float:
+        """How far the mean of some frames is from that of training, in deviations of training (rms of the numbers)."""
+        if not int(self.count):
+            return 0.0
+        mean, square = self.mean.double(), self.square.double()
+        deviation = (square - mean**2).clamp_min(1e-4).sqrt()
+        return float(((frames.double().mean(0).to(mean.device) - mean) / deviation).square().mean().sqrt())
+
+
+class FrameProjection(nn.Module):
+    """Features of frames, normalised and brought to a width; of any width and size of numbers.
+
+    Args:
+        features: numbers a frame.
+        channels: of what comes out.
+        dropout: of the features.
+        sound: the last number is how loud it is (0..1); it has a layer of its own, since it is one of many.
+    """
+
+    def __init__(self, features: int, channels: int, dropout: float | int = 0.0, sound: bool = False) -> None:
+        super().__init__()
+        self.usual = Usual(features)
+        self.norm = nn.LayerNorm(features - sound)
+        self.linear = nn.Linear(features - sound, channels)
         self.dropout = nn.Dropout(dropout)
+        self.loudness = nn.Linear(1, channels) if sound else None
 
     def forward(self, frames: Float[Tensor, "b t f"]) -> Float[Tensor, "b c t"]:
-        return functional.gelu(self.linear(self.dropout(self.norm(frames)))).transpose(1, 2)
+        if self.training:
+            self.usual.see(frames)
+        if self.loudness is None:
+            return functional.gelu(self.linear(self.dropout(self.norm(frames)))).transpose(1, 2)
+        seen, heard = frames[..., :-1], frames[..., -1:]
+        return functional.gelu(self.linear(self.dropout(self.norm(seen))) + self.loudness(heard)).transpose(1, 2)
 
 
 def focal(
-    logits: Float[Tensor, "*s"], target: Float[Tensor, "*s"], *, gamma: float = 2.0, balance: float = 0.75
+    logits: Float[Tensor, "*s"], target: Float[Tensor, "*s"], *, gamma: float | int = 2.0, balance: float | int = 0.75
 ) -> Float[Tensor, "*s"]:
     """Focal cross-entropy of targets in 0..1 (Lin et al. 2017).
 
@@ -111,7 +164,12 @@ def focal(
 
 
 def soft_nms(
-    times: Float[np.ndarray, " n"], scores: Float[np.ndarray, " n"], *, window: float, least: float, most: int = 2000
+    times: Float[np.ndarray, " n"],
+    scores: Float[np.ndarray, " n"],
+    *,
+    window: float | int,
+    least: float | int,
+    most: int = 2000,
 ) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, " m"]]:
     """Takes the best moment again and again; those within `window` of it are multiplied by distance / window, squared.
 

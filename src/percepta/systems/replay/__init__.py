@@ -15,6 +15,8 @@ from typing import Literal
 from percepta.config import TrainConfig
 from percepta.errors import InputError
 
+SOUND = "_sound"  # at the end of the name of features: loudness is their last number
+
 
 @dataclass(frozen=True)
 class Config:
@@ -23,7 +25,8 @@ class Config:
     design: Literal["small", "calf"] = "small"
     """Our network, or the published one."""
     features: str = "lite0"
-    """Features of the frames: lite0 (ours), pixels (for tests), or the NAME of files 1_NAME.npy and 2_NAME.npy."""
+    """Features of the frames: lite0 (ours), pixels (for tests), or the NAME of files 1_NAME.npy and 2_NAME.npy. A name
+    that ends in _sound, such as lite0_sound, has the loudness of the sound as the last number of each frame."""
     feature_width: int = 1792
     """Numbers a frame; follows from the data in training."""
     fps: float = 2.0
@@ -59,6 +62,16 @@ class Config:
                 raise InputError(f"{name} has to be at least 1, got {getattr(self, name)}")
         if self.fps <= 0 or self.segment_s <= 0 or self.nms_s <= 0:
             raise InputError("fps, segment_s and nms_s are above 0")
+
+    @property
+    def sound(self) -> bool:
+        """Whether the last number of a frame is how loud it is."""
+        return self.features.endswith(SOUND)
+
+    @property
+    def encoder(self) -> str:
+        """What makes the other numbers of pictures: lite0, pixels, or something that percepta does not have."""
+        return self.features.removesuffix(SOUND)
 
 
 _small = Config(

@@ -69,9 +69,9 @@ def linked(found: Sequence[HalfFeatures]) -> list[tuple[int, ReplaySpan]]:
             if replay.action_s is not None and replay.action_s < replay.start_s]  # fmt: skip
 
 
-def groups(replays: Sequence[ReplaySpan]) -> list[tuple[float, float]]:
+def groups(replays: Sequence[ReplaySpan]) -> list[tuple[float | int, float | int]]:
     """Start and end of what lies between one pair of wipes: shots of replays that follow each other are one."""
-    out: list[tuple[float, float]] = []
+    out: list[tuple[float | int, float | int]] = []
     for replay in sorted(replays, key=lambda r: r.start_s):
         if out and replay.start_s - out[-1][1] <= TOGETHER_S:
             out[-1] = (out[-1][0], max(out[-1][1], replay.end_s))

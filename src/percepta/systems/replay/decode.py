@@ -12,8 +12,8 @@ LEAST = 1e-3  # of a proposal
 
 
 def proposals(
-    score: Float[np.ndarray, " t"], reach: Float[np.ndarray, "t 2"], start_s: float, config: Config
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    score: Float[np.ndarray, " t"], reach: Float[np.ndarray, "t 2"], start_s: float | int, config: Config
+) -> tuple[tuple[float | int, ...], tuple[float | int, ...]]:
     """Times (s) and scores of what a replay may show, the best first.
 
     Args:
@@ -29,7 +29,7 @@ def proposals(
     return tuple(found.tolist()), tuple(scores.tolist())
 
 
-def spans(scores: Float[np.ndarray, "t 3"], config: Config) -> list[tuple[float, float, float]]:
+def spans(scores: Float[np.ndarray, "t 3"], config: Config) -> list[tuple[float | int, float | int, float | int]]:
     """Start, end (s) and score of the replays of a half.
 
     A run of frames inside of a replay is drawn to the best frame with a wipe within two seconds of each of its ends.

@@ -73,12 +73,14 @@ def evaluate(model: nn.Module, loader: Loader, *, examples: int = 0) -> Evaluati
         low, high = _interval(f1, [row[0] for row in found], value)
         right, said, there = table.sum(0)
         metrics["replays found, F1"] = Metric(value, low, high, int(there), baselines={"none": 0.0})
-        metrics["replays found, precision"] = Metric(float(right / max(1, said)), n=int(said))
-        metrics["replays found, recall"] = Metric(float(right / max(1, there)), n=int(there))
+        if said:
+            metrics["replays found, precision"] = Metric(float(right / said), n=int(said))
+        if there:
+            metrics["replays found, recall"] = Metric(float(right / there), n=int(there))
     return Evaluation(metrics, [_table(rows[:examples])] if examples and rows else [])
 
 
-def _one(replay: ReplaySpan, time_s: float) -> Replay:
+def _one(replay: ReplaySpan, time_s: float | int) -> Replay:
     return Replay(replay.action_s, np.array([max(0.0, time_s)]), np.ones(1))
 
 
@@ -96,7 +98,9 @@ def shot_before(half: HalfFeatures, replay: ReplaySpan) -> float:
     return earlier[-1] if earlier else start - 10.0
 
 
-def grounded(model: Any, half: HalfFeatures, replay: ReplaySpan) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def grounded(
+    model: Any, half: HalfFeatures, replay: ReplaySpan
+) -> tuple[tuple[float | int, ...], tuple[float | int, ...]]:
     """Times and scores of what a replay may show, the best first.
 
     Args:
@@ -114,14 +118,16 @@ def grounded(model: Any, half: HalfFeatures, replay: ReplaySpan) -> tuple[tuple[
     return decode.proposals(score, reach, replay.start_s, config)
 
 
-def replays(model: Any, half: HalfFeatures) -> list[tuple[float, float, float]]:
+def replays(model: Any, half: HalfFeatures) -> list[tuple[float | int, float | int, float | int]]:
     """Start, end and score of the replays of a half."""
     weight = next(model.parameters())
-    frames = torch.from_numpy(np.asarray(half.array, np.float32)).to(weight.device, weight.dtype)
+    frames = torch.from_numpy(np.array(half.array, np.float32)).to(weight.device, weight.dtype)
     return decode.spans(model.spans(frames).cpu().numpy(), model.config)
 
 
-def counted(said: Sequence[tuple[float, float]], there: Sequence[tuple[float, float]]) -> tuple[int, int, int]:
+def counted(
+    said: Sequence[tuple[float | int, float | int]], there: Sequence[tuple[float | int, float | int]]
+) -> tuple[int, int, int]:
     """How many spans are right (each with another one that overlaps by LEAST_OVERLAP), were said, and are there."""
     free, right = list(there), 0
     for a in said:
@@ -132,13 +138,13 @@ def counted(said: Sequence[tuple[float, float]], there: Sequence[tuple[float, fl
     return right, len(said), len(there)
 
 
-def overlap(a: tuple[float, float], b: tuple[float, float]) -> float:
+def overlap(a: tuple[float | int, float | int], b: tuple[float | int, float | int]) -> float:
     """Intersection over union of two spans."""
     both = max(0.0, min(a[1], b[1]) - max(a[0], b[0]))
     return both / max(1e-9, a[1] - a[0] + b[1] - b[0] - both)
 
 
-def _interval(number: Any, names: Sequence[str], value: float) -> tuple[float | None, float | None]:
+def _interval(number: Any, names: Sequence[str], value: float | int) -> tuple[float | None, float | None]:
     """95 % interval, drawing whole games; None for fewer than three."""
     different = sorted(set(names))
     if len(different) < MIN_GROUPS:

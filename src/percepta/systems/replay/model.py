@@ -24,11 +24,12 @@ class SmallNet(nn.Module):
         super().__init__()
         self.config = config
         c = config.channels
-        if config.features == "lite0":
-            if config.feature_width != LITE0_WIDTH:
-                raise InputError(f"features lite0 have {LITE0_WIDTH} numbers a frame, not {config.feature_width}")
+        if config.encoder == "lite0":
+            if config.feature_width != LITE0_WIDTH + config.sound:
+                raise InputError(f"features {config.features} have {LITE0_WIDTH + config.sound} numbers a frame, not "
+                                 f"{config.feature_width}")  # fmt: skip
             self.image = FrameEncoder().requires_grad_(False)
-        self.project = FrameProjection(config.feature_width, c, config.dropout)
+        self.project = FrameProjection(config.feature_width, c, config.dropout, config.sound)
         self.shared = Residuals(c, (1, 2), config.dropout)
         self.query, self.key = nn.Conv1d(c, c, 1), nn.Conv1d(c, c, 1)
         self.position = nn.Parameter(0.02 * torch.randn(1, PLACES, config.past_frames))

@@ -11,20 +11,23 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
 
 from percepta.contract import Evaluate, OpenStream, described, weights_hash
 from percepta.datasets import soccer_video
-from percepta.datasets.soccer import ReplaySpan, read_features
+from percepta.datasets.soccer import ReplaySpan
 from percepta.datasets.soccer_halves import HalfFeatures
 from percepta.datasets.soccer_results import Grounded
+from percepta.datasets.soccer_video import Encoded
 from percepta.errors import InputError
 from percepta.files import write_atomically
 from percepta.media import draw
 from percepta.nn.spotting import pixel_features
 from percepta.systems.replay import Config, decode
 from percepta.systems.replay.inputs import of_replay
+
+UNLIKE = 0.7  # distance from training that still is usual: rendered games left out have 0.25 to 0.37, real videos 1.4
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Result:
     """
 
     replays: tuple[Grounded, ...]
-    seconds: float
+    seconds: float | int
     source: str = ""
     warning: str = ""
     weights: str = ""
@@ -80,8 +83,9 @@ class Result:
             pen.rectangle([a, base - 8, max(b, a + 2), base + 8], fill=tuple(colour))
             if replay.times_s:
                 x = 10 + replay.times_s[0] * scale
-                rise = min(base - 10, 12 + (a - x) / 4)
-                pen.arc([x, base - rise, max(a, x + 1), base + rise], 180, 360, fill=tuple(colour), width=2)
+                rise = min(base - 10, 12 + abs(a - x) / 4)
+                low, high = min(a, x), max(a, x, min(a, x) + 1)
+                pen.arc([low, base - rise, high, base + rise], 180, 360, fill=tuple(colour), width=2)
         pen.text((10, height - 14), f"0:00 to {_clock(self.seconds)}", fill=(90, 90, 90), font=font)
         return picture
 
@@ -104,7 +108,7 @@ class Result:
         return write_atomically(path, self.to_csv())
 
 
-def _clock(time_s: float) -> str:
+def _clock(time_s: float | int) -> str:
     return f"{int(time_s) // 60}:{int(time_s) % 60:02d}"
 
 
@@ -134,7 +138,7 @@ class ReplayGrounding:
         self,
         source: Path | str | Float[np.ndarray, "t f"],
         *,
-        replays: Sequence[tuple[float, float]] | None = None,
+        replays: Sequence[tuple[float | int, float | int]] | None = None,
         half: int = 1,
         cache: Path | None = None,
         progress: Callable[[float, float], None] | None = None,
@@ -152,7 +156,8 @@ class ReplayGrounding:
             MissingFileError, InputError: no such file, no video, features of another width, a replay outside of it, or
                 replays that the published network cannot look for.
         """
-        features, name = self.features(source, cache=cache, progress=progress)
+        found, name = self.encoded(source, cache=cache, progress=progress)
+        features = found.features
         frames, seconds = torch.from_numpy(features), len(features) / self.config.fps
         if replays is None:
             if not hasattr(self.model, "spans"):
@@ -166,12 +171,12 @@ class ReplayGrounding:
         if odd := [s for s in spans if not 0 <= s[0] < s[1] <= seconds + 2]:
             raise InputError(f"{name}: a replay from {odd[0][0]:g} to {odd[0][1]:g} s is not inside its {seconds:g} s")
         found = tuple(Grounded(half, a, b, *self._ground(features, a, b)) for a, b in spans)
-        return Result(found, seconds, name, self.warning(source), weights_hash(self.model))
+        return Result(found, seconds, name, self.warning(features), weights_hash(self.model))
 
     @torch.inference_mode()
     def _ground(
-        self, features: np.ndarray, start_s: float, end_s: float
-    ) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        self, features: np.ndarray, start_s: float | int, end_s: float | int
+    ) -> tuple[tuple[float | int, ...], tuple[float | int, ...]]:
         weight = next(self.model.parameters())
         half = HalfFeatures("", 1, self.config.fps, (), (), given=features)
         sample = of_replay(half, ReplaySpan(1, start_s, end_s), self.config)
@@ -180,43 +185,54 @@ class ReplayGrounding:
         score, reach = out.score[0].float().sigmoid().cpu().numpy(), out.reach[0].float().cpu().numpy()
         return decode.proposals(score, reach, start_s, self.config)
 
-    def features(
+    def encoded(
         self,
         source: Path | str | Float[np.ndarray, "t f"],
         *,
         cache: Path | None = None,
         progress: Callable[[float, float], None] | None = None,
-    ) -> tuple[Float32[np.ndarray, "t f"], str]:
-        """Features of a half, and what it is called.
+    ) -> tuple[Encoded, str]:
+        """Features of a half or a match, and what it is called.
 
         Args:
             source: as in `predict`.
             cache: a folder for the features of videos.
             progress: called with (seconds done, seconds in all) of a video.
         """
+        config = self.config
         if isinstance(source, np.ndarray):
-            features, name = np.asarray(source, np.float32), "features"
+            found, name = Encoded(np.asarray(source, np.float32), np.zeros(0, np.float32), config.fps), "features"
         elif Path(source).suffix == ".npy":
-            features, name = read_features(Path(source)), str(source)
+            found, name = soccer_video.of_file(source, config.fps), str(source)
         else:
-            if self.config.features not in ("lite0", "pixels"):
-                raise InputError(f"{source}: these weights take features {self.config.features!r} from files, which "
-                                 "percepta cannot make of a video; use the preset small")  # fmt: skip
+            if config.encoder not in ("lite0", "pixels"):
+                raise InputError(
+                    f"{source}: these weights take features {config.features!r} from files (1_NAME.npy), which "
+                    "percepta cannot make of a video; use the preset small"
+                )
             name = Path(source).name
-            features = soccer_video.encoded(source, self._encode, fps=self.config.fps, cache=cache,
-                                            key=self.config.features, progress=progress)  # fmt: skip
-        if features.ndim != 2 or features.shape[1] != self.config.feature_width or not len(features):
-            raise InputError(f"{name}: features are frames × {self.config.feature_width}, not {features.shape}")
-        return features, name
+            found = soccer_video.encoded(source, self._encode, fps=config.fps, cache=cache, key=config.encoder,
+                                         with_sound=config.sound, progress=progress)  # fmt: skip
+        shape = found.features.shape
+        if len(shape) != 2 or shape[1] != config.feature_width or not shape[0]:
+            raise InputError(f"{name}: features are frames × {config.feature_width}, not {shape}")
+        return found, name
 
-    def warning(self, source: Any) -> str:
-        """What has to be said about an answer."""
-        if self.config.features != "lite0" or isinstance(source, np.ndarray):
+    def warning(self, features: Float[np.ndarray, "t f"]) -> str:
+        """What has to be said about an answer: that what was seen is unlike what training saw; "" for nothing."""
+        project = getattr(self.model, "project", None)
+        if project is None:
             return ""
-        return "these weights have only seen rendered games; expect little on real football before you fine-tune them"
+        far = project.usual.distance(torch.from_numpy(features))
+        if far <= UNLIKE:
+            return ""
+        return (
+            f"this is unlike what these weights were trained on (distance {far:.1f}; usual is up to {UNLIKE:g}): "
+            "expect little before you fine-tune them; the weights that ship have only seen rendered games, no football"
+        )
 
     def _encode(self, pictures: torch.Tensor) -> torch.Tensor:
-        if self.config.features == "pixels":
+        if self.config.encoder == "pixels":
             return pixel_features(pictures)
         weight = self.model.image.head.conv.weight
         return self.model.image.frames(pictures.to(weight.device, weight.dtype)).float()

@@ -23,6 +23,9 @@ CLASSES = (
 OLD_CLASSES = ("card", "subs", "soccer")
 
 
+SOUND = "_sound"  # at the end of the name of features: loudness is their last number
+
+
 @dataclass(frozen=True)
 class Config:
     """Settings of action spotting."""
@@ -32,7 +35,8 @@ class Config:
     classes: tuple[str, ...] = CLASSES
     """What is spotted, in the order of the outputs; follows from the data in training."""
     features: str = "lite0"
-    """Features of the frames: lite0 (ours), pixels (for tests), or the NAME of files 1_NAME.npy and 2_NAME.npy."""
+    """Features of the frames: lite0 (ours), pixels (for tests), or the NAME of files 1_NAME.npy and 2_NAME.npy. A name
+    that ends in _sound, such as lite0_sound, has the loudness of the sound as the last number of each frame."""
     feature_width: int = 1792
     """Numbers a frame; follows from the data in training."""
     fps: float = 2.0
@@ -62,6 +66,16 @@ class Config:
             raise InputError("fps, near_frames and nms_s are above 0")
         if not self.classes or len(set(self.classes)) < len(self.classes):
             raise InputError(f"classes are different names, at least one, got {self.classes}")
+
+    @property
+    def sound(self) -> bool:
+        """Whether the last number of a frame is how loud it is."""
+        return self.features.endswith(SOUND)
+
+    @property
+    def encoder(self) -> str:
+        """What makes the other numbers of pictures: lite0, pixels, or something that percepta does not have."""
+        return self.features.removesuffix(SOUND)
 
 
 _small = Config(

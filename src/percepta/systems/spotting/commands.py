@@ -1,11 +1,11 @@
-"""The verbs of action spotting: `predict` for videos, `evaluate` for anybody's predictions, `world` renders games."""
+"""The verbs of action spotting: `predict` and `features` of videos, `evaluate` of anybody's predictions, `world`."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,19 +28,21 @@ class Predict(shell.Which):
     """Spots what happens in videos or features of halves: a page, CSV, results as SoccerNet has them; maybe clips."""
 
     source: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO|FEATURES")] = tyro.MISSING
-    """A video or a .npy of features; two are the halves of one game."""
+    """A video or a .npy of features: one half, or a match whose break is found; two are the halves of one match."""
     out: Path = Path("out/spotting")
     """Folder of what is written."""
     score: float = 0.3
-    """From which score on a moment is shown, listed and cut; results_spotting.json has all."""
+    """From which score on a moment is shown, listed and cut; results.zip has all."""
     clips: bool = False
     """Also a piece of the video around each moment, without encoding it again."""
     before: float = 8.0
     """Seconds of a clip before the moment."""
     after: float = 4.0
     """Seconds of a clip after the moment."""
-    clock: float = 0.0
-    """Seconds on the clock of the match where the video begins; shown in page and table."""
+    clock: tuple[float, ...] = ()
+    """Seconds on the clock of the match where each half begins, for page and table; left out: 0, then 2700."""
+    break_s: tuple[float, float] | None = None
+    """Start and end of the break (s), for a match in one file; left out: it is looked for."""
     name: str = "match"
     """Name of the game in results_spotting.json."""
 
@@ -49,7 +51,7 @@ def predict(options: Predict, screen: Console) -> int:
     """Spots, and writes everything.
 
     Raises:
-        InputError: more than two halves; clips of features.
+        InputError: more than two halves; clips of features; no break in a long video.
     """
     if not 1 <= len(options.source) <= 2:
         raise InputError("a game has one or two halves; give one or two files")
@@ -61,10 +63,58 @@ def predict(options: Predict, screen: Console) -> int:
 
     system = shell.load("spotting", options)
     shell.check_out(options.out, screen)
-    results: list[Result] = []
-    spots: list[Any] = []
+    pieces_of: dict[Path, list[tuple[float, float, str]]] = {path: [] for path in options.source}
+    found = _spotted(system, options, screen)
     rows = []
-    for half, path in enumerate(options.source, 1):
+    for half in found:
+        kept = half.result.above(options.score)
+        rows.append(entry(str(half.path), kept, kept.save(options.out / f"half-{half.number}.png"), None))
+        screen.print(escape(f"{half.path.name}, half {half.number}: {kept.text}"), soft_wrap=True)
+        if half.result.warning:
+            screen.print(f"[yellow]note:[/] {escape(half.result.warning)}", soft_wrap=True)
+        for i, spot in enumerate(kept.spots, 1):
+            time_s = spot.time_s + half.start_s
+            end = min(time_s + options.after, half.ends_s)
+            piece = max(0.0, time_s - options.before), end, f"{spot.label} {spot.score:.0%}"
+            pieces_of[half.path].append(piece)
+            if options.clips:
+                file = options.out / "clips" / f"half-{half.number}-{i:03d}-{_word(spot.label)}{half.path.suffix}"
+                early = cut.cut(half.path, piece[0], piece[1], file)
+                screen.print(escape(f"{file}: begins {early:.2f} s before {piece[0]:.2f} s"), soft_wrap=True)
+    for number, (path, pieces) in enumerate(pieces_of.items(), 1):
+        if path.suffix != ".npy":
+            cut.write_edl(options.out / f"video-{number}.edl", path.name, pieces, video.info(path).fps or 25.0)
+    tables = [half.result.above(options.score).to_csv(half.clock_s).split("\n", 1) for half in found]
+    write_atomically(options.out / "spots.csv", f"{tables[0][0]}\n{''.join(lines for _, lines in tables)}")
+    spots = [spot for half in found for spot in half.result.spots]
+    write(options.out / "results", {options.name: spots})
+    write(options.out / "results.zip", {options.name: spots})
+    _page(options, found).write(options.out / "report.html")
+    shell.write_predictions(options.out, "spotting", found[0].result.weights, rows)
+    screen.print(escape(f"{options.out / 'report.html'}, spots.csv, results.zip"), soft_wrap=True)
+    return 0
+
+
+@dataclass(frozen=True)
+class _Half:
+    """A half, and what was found: its file, where it begins there, what the clock shows then, where the file ends."""
+
+    number: int
+    path: Path
+    start_s: float
+    clock_s: float
+    ends_s: float
+    result: Result
+
+
+def _spotted(system: Any, options: Predict, screen: Console) -> list[_Half]:
+    from percepta.datasets.soccer_video import LONGEST_HALF_S, parts
+    from percepta.media import video
+
+    clock = dict(enumerate(options.clock, 1))
+    results: list[tuple[int, Path, float, Any]] = []
+    files = []
+    for number, path in enumerate(options.source, 1):
         began = time.monotonic()
         if path.suffix != ".npy":
             seconds = system.estimate_s(path)
@@ -72,40 +122,28 @@ def predict(options: Predict, screen: Console) -> int:
             screen.print(escape(f"{path.name}: the network needs about {text}; decoding comes to it"))
         with shell.progress_bar(screen, f"spotting: {path.name}") as bar:
             tell = lambda done, total, bar=bar: bar(int(done), int(total) or None, "s")  # noqa: E731
-            result = system.predict(path, half=half, cache=options.out / "features", progress=tell)
-        results.append(result)
-        spots += result.spots
-        kept = result.above(options.score)
-        drawing = kept.save(options.out / f"half-{half}.png")
-        rows.append(entry(str(path), kept, drawing, None))
-        took = time.monotonic() - began
-        screen.print(escape(f"{path.name}: {kept.text} ({took:.0f} s)"), soft_wrap=True)
-        if result.warning:
-            screen.print(f"[yellow]note:[/] {escape(result.warning)}", soft_wrap=True)
-        pieces = [(max(0.0, s.time_s - options.before), s.time_s + options.after, f"{s.label} {s.score:.0%}")
-                  for s in kept.spots]  # fmt: skip
-        if path.suffix != ".npy":
-            cut.write_edl(options.out / f"half-{half}.edl", path.name, pieces, video.info(path).fps or 25.0)
-        if options.clips:
-            for i, (start, end, note) in enumerate(pieces, 1):
-                file = options.out / "clips" / f"half-{half}-{i:03d}-{_word(note)}{path.suffix}"
-                early = cut.cut(path, start, end, file)
-                screen.print(escape(f"{file}: begins {early:.2f} s before {start:.2f} s"), soft_wrap=True)
-    tables = [result.above(options.score).to_csv().split("\n", 1) for result in results]
-    write_atomically(options.out / "spots.csv", f"{tables[0][0]}\n{''.join(lines for _, lines in tables)}")
-    write(options.out / "results", {options.name: spots})
-    write(options.out / "results.zip", {options.name: spots})
-    _page(options, results).write(options.out / "report.html")
-    shell.write_predictions(options.out, "spotting", results[0].weights, rows)
-    screen.print(escape(f"{options.out / 'report.html'}, spots.csv, results.zip"), soft_wrap=True)
-    return 0
+            if system.config.features == "frames":
+                if options.break_s is not None or video.info(path).duration_s > LONGEST_HALF_S:
+                    raise InputError(f"{path.name}: networks that look at frames take one half a file; cut it first")
+                results.append((number, path, 0.0, system.predict(path, half=number, progress=tell)))
+            else:
+                files.append((path, system.encoded(path, cache=options.out / "features", progress=tell)[0]))
+        screen.print(escape(f"{path.name}: looked at in {time.monotonic() - began:.0f} s"), soft_wrap=True)
+    for part in parts(files, options.break_s):
+        result = replace(system.predict(part.features, half=part.half), source=str(part.path))
+        results.append((part.half, part.path, float(part.start_s), result))
+        if part.start_s:
+            screen.print(escape(f"{part.path.name}: half {part.half} begins at {part.start_s:.1f} s"), soft_wrap=True)
+    ends = {path: float("inf") if path.suffix == ".npy" else video.info(path).duration_s for path in options.source}
+    return [_Half(n, path, start, clock.get(n, 2700.0 * (n - 1)), ends[path], result)
+            for n, path, start, result in results]  # fmt: skip
 
 
 def _word(text: str) -> str:
-    return "".join(c if c.isalnum() else "-" for c in text.split(" ")[0]).lower()
+    return "".join(c if c.isalnum() else "-" for c in text).lower()
 
 
-def _page(options: Predict, results: Sequence[Result]) -> Any:
+def _page(options: Predict, found: Sequence[_Half]) -> Any:
     """Lines of time, and a picture of each moment."""
     from PIL import Image
 
@@ -114,17 +152,60 @@ def _page(options: Predict, results: Sequence[Result]) -> Any:
     from percepta.media import video
 
     page = report.Page(f"Spotting: {options.name}")
-    for half, (path, result) in enumerate(zip(options.source, results, strict=True), 1):
-        kept = result.above(options.score)
-        page.add(report.Heading(f"Half {half}: {path.name}"), report.Text(result.warning or kept.text),
+    for half in found:
+        kept, path = half.result.above(options.score), half.path
+        page.add(report.Heading(f"Half {half.number}: {path.name}"), report.Text(half.result.warning or kept.text),
                  report.Gallery([(kept.draw(), "")]))  # fmt: skip
         if path.suffix != ".npy" and kept.spots:
-            inside = [s for s in kept.spots if s.time_s < result.seconds - 1]
-            shown = video.frames(path, [s.time_s for s in inside])
-            texts = [f"{game_time(half, s.time_s + options.clock)[4:]} {s.label} {s.score:.0%}" for s in inside]
+            inside = [s for s in kept.spots if s.time_s < half.result.seconds - 1]
+            shown = video.frames(path, [s.time_s + half.start_s for s in inside])
+            texts = [f"{game_time(half.number, s.time_s + half.clock_s)[4:]} {s.label} {s.score:.0%}" for s in inside]
             page.add(report.Gallery([(Image.fromarray(f).reduce(max(1, f.shape[1] // 240)), t)
                                      for f, t in zip(shown, texts, strict=True)]))  # fmt: skip
     return page
+
+
+@dataclass(frozen=True)
+class Features:
+    """Makes a game to train on of videos: features of their halves, beside which labels.csv belongs."""
+
+    source: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")] = tyro.MISSING
+    """A video of one half, or of a match whose break is found; two are the halves of one match."""
+    out: Path = tyro.MISSING
+    """Folder of the game, such as games/train/derby."""
+    sound: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Also how loud it is: features lite0_sound instead of lite0."""
+    break_s: tuple[float, float] | None = None
+    """Start and end of the break (s), for a match in one file; left out: it is looked for."""
+
+
+def features(options: Features, screen: Console) -> int:
+    """Writes 1_lite0.npy and 2_lite0.npy.
+
+    Raises:
+        InputError: more than two files; no break in a long video.
+    """
+    if not 1 <= len(options.source) <= 2:
+        raise InputError("a game has one or two halves; give one or two files")
+    import numpy as np
+
+    from percepta.datasets.soccer_video import encoded, parts
+    from percepta.files import writing
+
+    encode = lite0()
+    name = "lite0_sound" if options.sound else "lite0"
+    files = []
+    for path in options.source:
+        with shell.progress_bar(screen, f"features: {path.name}") as bar:
+            tell = lambda done, total, bar=bar: bar(int(done), int(total) or None, "s")  # noqa: E731
+            files.append((path, encoded(path, encode, with_sound=options.sound, progress=tell)))
+    options.out.mkdir(parents=True, exist_ok=True)
+    for part in parts(files, options.break_s):
+        target = options.out / f"{part.half}_{name}.npy"
+        with writing(target) as file:
+            np.save(file, part.features.astype(np.float16))
+        screen.print(escape(f"{target}: {len(part.features) / 2:.0f} s, from {part.start_s:.1f} s of {part.path.name}"))
+    return 0
 
 
 @dataclass(frozen=True)
@@ -218,14 +299,18 @@ def world(options: World, screen: Console) -> int:
 
 
 def _record(job: tuple[Path, str, int]) -> Path:
+    import torch
+
     from percepta.worlds.pitch.recording import record
 
     out, name, seed = job
-    return record(out, name, seed, lite0(), "lite0")
+    encode = lite0()
+    return record(out, name, seed, lambda p: encode(torch.from_numpy(p).permute(0, 3, 1, 2).float() / 255).numpy(),
+                  "lite0")  # fmt: skip
 
 
 def lite0() -> Callable[[Any], Any]:
-    """Features of pictures by the frozen encoder that comes with its wheel."""
+    """What makes features of pictures (b 3 h w, RGB 0..1): the frozen encoder that comes with its wheel."""
     import torch
 
     from percepta import pretrained
@@ -234,12 +319,8 @@ def lite0() -> Callable[[Any], Any]:
     holder = torch.nn.Module()
     holder.image = FrameEncoder().eval()
     pretrained.fill(holder, {"image": "efficientnet-lite0"})
-
-    @torch.inference_mode()
-    def encode(pictures: Any) -> Any:
-        return holder.image.frames(torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255).numpy()  # type: ignore[operator]
-
-    return encode
+    return torch.inference_mode()(holder.image.frames)  # type: ignore[operator]
 
 
-COMMANDS = {"predict": (Predict, predict), "evaluate": (Evaluate, evaluate), "world": (World, world)}
+COMMANDS = {"predict": (Predict, predict), "evaluate": (Evaluate, evaluate), "world": (World, world),
+            "features": (Features, features)}  # fmt: skip

@@ -85,10 +85,10 @@ class Windows:
     def __init__(self, config: Config, found: list[HalfFeatures]) -> None:
         self.config, self.halves = config, found
         number = {name: i for i, name in enumerate(config.classes)}
-        self.actions: list[list[tuple[float, int]]] = [
+        self.actions: list[list[tuple[float | int, int]]] = [
             [(a.time_s, number[a.label]) for a in half.actions if a.label in number] for half in found
         ]
-        self.places: dict[int, list[tuple[int, float]]] = {}
+        self.places: dict[int, list[tuple[int, float | int]]] = {}
         for i, actions in enumerate(self.actions):
             for time_s, c in actions:
                 self.places.setdefault(c, []).append((i, time_s))

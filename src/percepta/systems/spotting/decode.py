@@ -34,7 +34,7 @@ def moments(scores: Float[np.ndarray, "t c"], offsets: Float[np.ndarray, "t c"],
 
 
 def targets(
-    times_s: Sequence[float], labels: Sequence[int], frames: int, config: Config
+    times_s: Sequence[float | int], labels: Sequence[int], frames: int, config: Config
 ) -> tuple[Float[np.ndarray, "t c"], Float[np.ndarray, "t c"], Float[np.ndarray, "t c"]]:
     """What the network should say: nearness 0..1, offset in frames, and the weight of the offset.
 

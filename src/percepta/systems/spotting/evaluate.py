@@ -46,7 +46,7 @@ def evaluate(model: nn.Module, loader: Loader, *, examples: int = 0) -> Evaluati
 def answer(model: Any, half: HalfFeatures) -> Moments:
     """What a network says about a half."""
     weight = next(model.parameters())
-    frames = torch.from_numpy(np.asarray(half.array, np.float32)).to(weight.device, weight.dtype)
+    frames = torch.from_numpy(np.array(half.array, np.float32)).to(weight.device, weight.dtype)
     if frames.shape[1] != model.config.feature_width:
         raise InputError(f"{half.file or half.name}: {frames.shape[1]} numbers a frame, the network takes "
                          f"{model.config.feature_width}")  # fmt: skip
@@ -127,7 +127,7 @@ def scored(halves: Sequence[HalfFeatures], said: Sequence[Moments], config: Conf
     return Evaluation(metrics, blocks)
 
 
-def bootstrapped(number: Callable[[Sequence[int]], float], groups: Sequence[str]) -> tuple[float, float]:
+def bootstrapped(number: Callable[[Sequence[int]], float], groups: Sequence[str]) -> tuple[float | int, float | int]:
     """95 % interval of a number of some halves, drawing whole games; (nan, nan) for fewer than three."""
     names = sorted(set(groups))
     if len(names) < MIN_GROUPS:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -19,17 +21,18 @@ class SmallNet(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        if config.features == "lite0":
-            if config.feature_width != LITE0_WIDTH:
-                raise InputError(f"features lite0 have {LITE0_WIDTH} numbers a frame, not {config.feature_width}")
+        if config.encoder == "lite0":
+            if config.feature_width != LITE0_WIDTH + config.sound:
+                raise InputError(f"features {config.features} have {LITE0_WIDTH + config.sound} numbers a frame, not "
+                                 f"{config.feature_width}")  # fmt: skip
             self.image = FrameEncoder().requires_grad_(False)
         classes = len(config.classes)
-        self.project = FrameProjection(config.feature_width, config.channels, config.dropout)
+        self.project = FrameProjection(config.feature_width, config.channels, config.dropout, config.sound)
         self.time = Residuals(config.channels, config.dilations, config.dropout)
         self.norm = FrameNorm(config.channels)
         self.score = nn.Conv1d(config.channels, classes, 1)
         self.offset = nn.Conv1d(config.channels, classes, 1)
-        nn.init.constant_(self.score.bias, -float(torch.logit(torch.tensor(1 - PRIOR))))  # type: ignore[arg-type]
+        nn.init.constant_(self.score.bias, math.log(PRIOR / (1 - PRIOR)))  # type: ignore[arg-type]
 
     def forward(self, frames: Float[Tensor, "b t f"]) -> tuple[Float[Tensor, "b t c"], Float[Tensor, "b t c"]]:
         """Logits that an action is near, and how many frames ahead it is."""

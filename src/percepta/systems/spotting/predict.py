@@ -12,13 +12,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
 
 from percepta.contract import Evaluate, OpenStream, described, weights_hash
 from percepta.datasets import soccer_video
-from percepta.datasets.soccer import game_time, read_features
+from percepta.datasets.soccer import game_time
 from percepta.datasets.soccer_results import Spot
+from percepta.datasets.soccer_video import Encoded
 from percepta.errors import InputError
 from percepta.files import write_atomically
 from percepta.media import draw, video
@@ -27,6 +28,7 @@ from percepta.systems.spotting import Config
 from percepta.systems.spotting.decode import moments
 
 ROW_PX, LEFT_PX = 18, 130  # of the drawing
+UNLIKE = 0.7  # distance from training that still is usual: rendered games left out have 0.25 to 0.37, real videos 1.4
 FILM_SIZE = (224, 398)  # pixels of the frames that E2E-Spot is trained on
 
 
@@ -44,7 +46,7 @@ class Result:
     """
 
     spots: tuple[Spot, ...]
-    seconds: float
+    seconds: float | int
     classes: tuple[str, ...]
     source: str = ""
     warning: str = ""
@@ -67,7 +69,7 @@ class Result:
         return (f"{len(self.spots)} {moment} in {length}; best: {best.label} at "
                 f"{game_time(best.half, best.time_s)[4:]} ({best.score:.0%})")  # fmt: skip
 
-    def above(self, score_threshold: float) -> Result:
+    def above(self, score_threshold: float | int) -> Result:
         """Only moments of at least a score (0..1)."""
         return replace(self, spots=tuple(spot for spot in self.spots if spot.score >= score_threshold))
 
@@ -101,13 +103,18 @@ class Result:
         """The drawing, and beside it `to_dict` as JSON of the same name; returns where the drawing is."""
         return draw.write_picture(path, self.draw(), self.to_dict())
 
-    def to_csv(self) -> str:
-        """A table with half, time_s, clock, label and score, which `datasets.soccer.read_csv` takes as labels."""
+    def to_csv(self, clock_s: float | int = 0.0) -> str:
+        """A table with half, time_s, clock, label and score, which `datasets.soccer.read_csv` takes as labels.
+
+        `clock_s` is what the clock of the match shows where the half begins in the video.
+        """
         out = io.StringIO()
         table = csv.writer(out, lineterminator="\n")
         table.writerow(["half", "time_s", "clock", "label", "score"])
         for s in self.spots:
-            table.writerow([s.half, f"{s.time_s:.2f}", game_time(s.half, s.time_s)[4:], s.label, f"{s.score:.4f}"])
+            table.writerow(
+                [s.half, f"{s.time_s:.2f}", game_time(s.half, s.time_s + clock_s)[4:], s.label, f"{s.score:.4f}"]
+            )
         return out.getvalue()
 
     def save_csv(self, path: Path | str) -> Path:
@@ -143,7 +150,7 @@ class Spotting:
         source: Path | str | Float[np.ndarray, "t f"],
         *,
         half: int = 1,
-        offset_s: float = 0.0,
+        offset_s: float | int = 0.0,
         cache: Path | None = None,
         progress: Callable[[float, float], None] | None = None,
     ) -> Result:
@@ -163,8 +170,10 @@ class Spotting:
             raise InputError(f"half is 1 or 2, not {half!r}")
         if self.config.features == "frames":
             scores, offsets, name = self._film(source, progress)
+            features = np.zeros((0, 1), np.float32)
         else:
-            features, name = self.features(source, cache=cache, progress=progress)
+            seen, name = self.encoded(source, cache=cache, progress=progress)
+            features = seen.features
             weight = next(self.model.parameters())
             scores, offsets = self.model.whole(torch.from_numpy(features).to(weight.device, weight.dtype))
         found = moments(scores.float().cpu().numpy(), offsets.float().cpu().numpy(), self.config)
@@ -172,38 +181,40 @@ class Spotting:
         spots = tuple(Spot(half, float(found.times_s[i]) + offset_s, self.config.classes[found.labels[i]],
                            float(found.scores[i])) for i in order)  # fmt: skip
         seconds = len(scores) / self.config.fps
-        return Result(spots, seconds, self.config.classes, name, self.warning(source), weights_hash(self.model))
+        return Result(spots, seconds, self.config.classes, name, self.warning(features), weights_hash(self.model))
 
-    def features(
+    def encoded(
         self,
         source: Path | str | Float[np.ndarray, "t f"],
         *,
         cache: Path | None = None,
         progress: Callable[[float, float], None] | None = None,
-    ) -> tuple[Float32[np.ndarray, "t f"], str]:
-        """Features of a half, and what it is called.
+    ) -> tuple[Encoded, str]:
+        """Features of a half or a match, and what it is called.
 
         Args:
             source: as in `predict`.
             cache: a folder for the features of videos.
             progress: called with (seconds done, seconds in all) of a video.
         """
+        config = self.config
         if isinstance(source, np.ndarray):
-            features, name = np.asarray(source, np.float32), "features"
+            found, name = Encoded(np.asarray(source, np.float32), np.zeros(0, np.float32), config.fps), "features"
         elif Path(source).suffix == ".npy":
-            features, name = read_features(Path(source)), str(source)
+            found, name = soccer_video.of_file(source, config.fps), str(source)
         else:
-            if self.config.features not in ("lite0", "pixels"):
+            if config.encoder not in ("lite0", "pixels"):
                 raise InputError(
-                    f"{source}: these weights take features {self.config.features!r} from files (1_NAME.npy), which "
+                    f"{source}: these weights take features {config.features!r} from files (1_NAME.npy), which "
                     "percepta cannot make of a video; use the preset small, or e2e with a checkpoint"
                 )
             name = Path(source).name
-            features = soccer_video.encoded(source, self._encode, fps=self.config.fps, cache=cache,
-                                            key=self.config.features, progress=progress)  # fmt: skip
-        if features.ndim != 2 or features.shape[1] != self.config.feature_width or not len(features):
-            raise InputError(f"{name}: features are frames × {self.config.feature_width}, not {features.shape}")
-        return features, name
+            found = soccer_video.encoded(source, self._encode, fps=config.fps, cache=cache, key=config.encoder,
+                                         with_sound=config.sound, progress=progress)  # fmt: skip
+        shape = found.features.shape
+        if len(shape) != 2 or shape[1] != config.feature_width or not shape[0]:
+            raise InputError(f"{name}: features are frames × {config.feature_width}, not {shape}")
+        return found, name
 
     def _film(
         self, source: Any, progress: Callable[[float, float], None] | None
@@ -239,14 +250,21 @@ class Spotting:
         twice = 2.0 if self.config.features == "frames" else 1.0
         return min(took) * twice * seconds * self.config.fps
 
-    def warning(self, source: Any) -> str:
-        """What has to be said about an answer."""
-        if self.config.features != "lite0" or isinstance(source, np.ndarray):
+    def warning(self, features: Float[np.ndarray, "t f"]) -> str:
+        """What has to be said about an answer: that what was seen is unlike what training saw; "" for nothing."""
+        project = getattr(self.model, "project", None)
+        if project is None:
             return ""
-        return "these weights have only seen rendered games; expect little on real football before you fine-tune them"
+        far = project.usual.distance(torch.from_numpy(features))
+        if far <= UNLIKE:
+            return ""
+        return (
+            f"this is unlike what these weights were trained on (distance {far:.1f}; usual is up to {UNLIKE:g}): "
+            "expect little before you fine-tune them; the weights that ship have only seen rendered games, no football"
+        )
 
     def _encode(self, pictures: torch.Tensor) -> torch.Tensor:
-        if self.config.features == "pixels":
+        if self.config.encoder == "pixels":
             return pixel_features(pictures)
         weight = self.model.image.head.conv.weight
         return self.model.image.frames(pictures.to(weight.device, weight.dtype)).float()

@@ -22,6 +22,8 @@ MARGIN_X, MARGIN_Y = 61.0, 41.0  # where the stands begin
 BOARD_M = 1.1  # height of the boards in front of them
 EXPOSURE_S = 0.02
 Colour = tuple[int, int, int]
+Real = float | int
+Point = tuple[Real, Real, Real]  # metres
 
 
 @dataclass(frozen=True)
@@ -35,14 +37,14 @@ class Look:
     referee: Colour
     accent: Colour
     bar: bool
-    height_m: float | int
-    distance_m: float | int
-    angle: float | int
+    height_m: Real
+    distance_m: Real
+    angle: Real
     ground: UInt8[np.ndarray, "gh gw 3"]
     stands: UInt8[np.ndarray, "sh sw 3"]
     boards: UInt8[np.ndarray, "k 3"]
     noise: Float[np.ndarray, "nh nw 1"]
-    light: float | int
+    light: Real
 
 
 SHIRTS: tuple[Colour, ...] = (
@@ -86,10 +88,10 @@ def _ground(rng: np.random.Generator) -> np.ndarray:
     picture = Image.fromarray(field.clip(0, 255).astype(np.uint8))
     draw, white = ImageDraw.Draw(picture), (225, 232, 225)
 
-    def box(x0: float | int, y0: float | int, x1: float | int, y1: float | int) -> None:
+    def box(x0: Real, y0: Real, x1: Real, y1: Real) -> None:
         draw.rectangle([_at(x0, y0), _at(x1, y1)], outline=white, width=2)
 
-    def ring(cx: float | int, cy: float | int, r: float | int, start: float | int = 0, end: float | int = 360) -> None:
+    def ring(cx: Real, cy: Real, r: Real, start: Real = 0, end: Real = 360) -> None:
         draw.arc([_at(cx - r, cy - r), _at(cx + r, cy + r)], start, end, fill=white, width=2)
 
     box(-HALF_X, -HALF_Y, HALF_X, HALF_Y)
@@ -105,7 +107,7 @@ def _ground(rng: np.random.Generator) -> np.ndarray:
     return np.asarray(picture)
 
 
-def _at(x: float | int, y: float | int) -> tuple[float, float]:
+def _at(x: Real, y: Real) -> tuple[float | int, float | int]:
     return (x + MARGIN_X) * PX_M, (y + MARGIN_Y) * PX_M
 
 
@@ -113,9 +115,9 @@ def _at(x: float | int, y: float | int) -> tuple[float, float]:
 class Camera:
     """Where a camera is (m) and looks, and the angle that its picture is wide (degrees)."""
 
-    place: tuple[float, float, float]
-    target: tuple[float, float, float]
-    angle: float | int
+    place: Point
+    target: Point
+    angle: Real
 
     def axes(self) -> Float[np.ndarray, "3 3"]:
         """Rows: right, down, ahead, in the world."""
@@ -126,7 +128,7 @@ class Camera:
         return np.stack([right, np.cross(ahead, right), ahead]).astype(np.float32)
 
 
-def camera_of(half: Half, shot: Shot, game_s: float | int, style: Look) -> Camera:
+def camera_of(half: Half, shot: Shot, game_s: Real, style: Look) -> Camera:
     """The camera of a shot.
 
     Args:
@@ -142,7 +144,7 @@ def camera_of(half: Half, shot: Shot, game_s: float | int, style: Look) -> Camer
     if shot.kind == "replay":
         return _replay_camera(shot, ball, match)
     if shot.kind == "main":
-        zoom = style.angle * (1.15 - 0.45 * min(abs(ball[0]) / HALF_X, 1.0))
+        zoom = float(style.angle * (1.15 - 0.45 * min(abs(ball[0]) / HALF_X, 1.0)))
         place = (0.25 * float(ball[0]), -style.distance_m, style.height_m)
         return Camera(place, (float(np.clip(ball[0], -46, 46)), float(np.clip(0.75 * ball[1], -22, 24)), 0.0), zoom)
     if shot.kind in ("board", "flag"):
@@ -173,7 +175,7 @@ def _replay_camera(shot: Shot, ball: np.ndarray, match: Match) -> Camera:
 
 
 @lru_cache(maxsize=4)
-def _rays(height: int, width: int, angle: float | int) -> np.ndarray:
+def _rays(height: int, width: int, angle: Real) -> np.ndarray:
     focal = width / 2 / np.tan(np.radians(angle) / 2)
     x = (np.arange(width) - (width - 1) / 2) / focal
     y = (np.arange(height) - (height - 1) / 2) / focal
@@ -181,7 +183,7 @@ def _rays(height: int, width: int, angle: float | int) -> np.ndarray:
 
 
 def draw(
-    half: Half, time_s: float | int, height: int = HEIGHT_PX, width: int = WIDTH_PX, *, plain: bool = False
+    half: Half, time_s: Real, height: int = HEIGHT_PX, width: int = WIDTH_PX, *, plain: bool = False
 ) -> UInt8[np.ndarray, "h w 3"]:
     """The picture on the air at a time.
 
@@ -263,7 +265,7 @@ class _Painter:
             [seen[:, 0] * scale + (self.width - 1) / 2, seen[:, 1] * scale + (self.height - 1) / 2, scale], 1
         )
 
-    def polyline(self, points: list[tuple[float, float, float]], colour: Colour, width_m: float | int) -> None:
+    def polyline(self, points: list[Point], colour: Colour, width_m: Real) -> None:
         """Lines from point to point, unless one of them is behind the camera.
 
         Args:
@@ -277,13 +279,13 @@ class _Painter:
 
     def person(
         self,
-        x: float | int,
-        y: float | int,
-        scale: float | int,
+        x: Real,
+        y: Real,
+        scale: Real,
         shirt: Colour,
         shorts: Colour,
         number: int,
-        phase: float | int,
+        phase: Real,
         lies: bool,
     ) -> None:
         """Somebody 1.8 m high whose feet are at a pixel.
@@ -325,7 +327,7 @@ class _Painter:
             d.pieslice([x - 0.14 * s, y - 1.84 * s, x + 0.14 * s, y - 1.52 * s], 180, 360, fill=(50, 35, 25))
 
 
-def _people(painter: _Painter, match: Match, shot: Shot, game_s: float | int) -> None:
+def _people(painter: _Painter, match: Match, shot: Shot, game_s: Real) -> None:
     style = painter.style
     players, ball, referee = match.at(game_s)
     before = match.at(game_s - 0.25)[0]
@@ -336,7 +338,7 @@ def _people(painter: _Painter, match: Match, shot: Shot, game_s: float | int) ->
     for i in range(22):
         team = i // 11
         shirt = style.keepers[team] if i % 11 == 0 else style.shirts[team]
-        phase = game_s * min(12.0, 2 + 1.5 * speed[i]) + i if speed[i] > 0.4 else 0.3
+        phase = float(game_s * min(12.0, 2 + 1.5 * speed[i]) + i) if speed[i] > 0.4 else 0.3
         rows.append((np.array([*players[i], 0.0]), shirt, style.shorts[team], i, phase, i in fallen))
     rows.append((np.array([*referee, 0.0]), style.referee, (15, 15, 15), 22, 0.3, False))
     lines = {-1: -HALF_Y - 1.2, 1: HALF_Y + 1.2}
@@ -388,7 +390,7 @@ def _people(painter: _Painter, match: Match, shot: Shot, game_s: float | int) ->
 BENCH_Y = -37.5
 
 
-def _held(painter: _Painter, x: float | int, y: float | int, s: float | int, colour: Colour) -> None:
+def _held(painter: _Painter, x: Real, y: Real, s: Real, colour: Colour) -> None:
     """A raised arm with a card."""
     arm = max(1, round(0.12 * s))
     painter.draw.line([x + 0.25 * s, y - 1.4 * s, x + 0.35 * s, y - 2.15 * s], fill=SKIN[1], width=arm)
@@ -434,7 +436,7 @@ def _score(draw_: ImageDraw.ImageDraw, style: Look, width: int) -> None:
     draw_.rectangle([55 * u, 6 * u, 61 * u, 12 * u], fill=style.shirts[1])
 
 
-def _wipe(picture: Image.Image, shot: Shot, time_s: float | int, style: Look) -> None:
+def _wipe(picture: Image.Image, shot: Shot, time_s: Real, style: Look) -> None:
     """The band that sweeps over the picture where replays begin and end."""
     if shot.kind != "replay":
         return
@@ -455,6 +457,6 @@ def _wipe(picture: Image.Image, shot: Shot, time_s: float | int, style: Look) ->
     draw_.ellipse([middle - r, h / 2 - r, middle + r, h / 2 + r], fill=tuple(255 - c for c in style.accent))
 
 
-def soft(pixels: np.ndarray, radius: float | int) -> np.ndarray:
+def soft(pixels: np.ndarray, radius: Real) -> np.ndarray:
     """A picture with Gaussian blur, as a bad lens or a bad stream gives it."""
     return np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(radius)))

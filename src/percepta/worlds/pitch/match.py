@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float32
 
+Real = float | int
 RATE = 4.0  # states a second
 LENGTH_M, WIDTH_M = 105.0, 68.0
 HALF_X, HALF_Y = LENGTH_M / 2, WIDTH_M / 2
@@ -36,23 +37,23 @@ FORMATION = np.array(
 class Event:
     """An action: seconds from kick-off, class of SoccerNet-v2, team (0 or 1; -1: neither), and where, in metres."""
 
-    time_s: float | int
+    time_s: Real
     label: str
     team: int
-    x: float | int
-    y: float | int
+    x: Real
+    y: Real
 
 
 @dataclass(frozen=True)
 class Span:
     """Something that lasts: seconds, what ("fallen", "yellow", "red", "flag", "board"), who or where."""
 
-    start_s: float | int
-    end_s: float | int
+    start_s: Real
+    end_s: Real
     kind: str
     player: int = -1
-    x: float | int = 0.0
-    y: float | int = 0.0
+    x: Real = 0.0
+    y: Real = 0.0
 
 
 @dataclass(frozen=True)
@@ -68,26 +69,26 @@ class Match:
         spans: what else is to be seen.
     """
 
-    seconds: float | int
+    seconds: Real
     players: Float32[np.ndarray, "n 22 2"]
     ball: Float32[np.ndarray, "n 3"]
     referee: Float32[np.ndarray, "n 2"]
     events: tuple[Event, ...]
     spans: tuple[Span, ...]
 
-    def at(self, time_s: float | int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def at(self, time_s: Real) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Players (22 2), ball (3) and referee (2) at a time, between the two states around it."""
         place = min(max(time_s, 0.0) * RATE, len(self.ball) - 1.001)
         first, share = int(place), place % 1
         a, b = first, first + 1
         return tuple(x[a] + (x[b] - x[a]) * share for x in (self.players, self.ball, self.referee))  # type: ignore[return-value]
 
-    def now(self, time_s: float | int) -> list[Span]:
+    def now(self, time_s: Real) -> list[Span]:
         """The spans that a time lies in."""
         return [span for span in self.spans if span.start_s <= time_s < span.end_s]
 
 
-def play(seed: int | Sequence[int], seconds: float | int = 2700.0, *, rare: float | int = 1.0) -> Match:
+def play(seed: int | Sequence[int], seconds: Real = 2700.0, *, rare: Real = 1.0) -> Match:
     """Plays a half; follows from its arguments.
 
     Args:
@@ -108,13 +109,13 @@ class _Script:
     """Writes down where the ball goes, who touches it and what happens, phase by phase."""
 
     rng: np.random.Generator
-    rare: float | int
-    t: float | int = 0.0
+    rare: Real
+    t: Real = 0.0
     team: int = 0
     last: int = 9
-    keys: list[tuple[float, float, float, float, float]] = field(default_factory=lambda: [(0, 0, 0, 0, 0)])
-    touches: list[tuple[float, int, float, float]] = field(default_factory=list)
-    modes: list[tuple[float, float, str, float, float]] = field(default_factory=list)
+    keys: list[tuple[Real, Real, Real, Real, Real]] = field(default_factory=lambda: [(0, 0, 0, 0, 0)])
+    touches: list[tuple[Real, int, Real, Real]] = field(default_factory=list)
+    modes: list[tuple[Real, Real, str, Real, Real]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
     booked: bool = False
@@ -122,7 +123,7 @@ class _Script:
     # ------------------------------------------------------------------------------------------------ small steps
 
     @property
-    def ball(self) -> tuple[float, float]:
+    def ball(self) -> tuple[Real, Real]:
         return self.keys[-1][1], self.keys[-1][2]
 
     @property
@@ -130,25 +131,25 @@ class _Script:
         """The direction of x in which the team with the ball plays."""
         return 1.0 if self.team == 0 else -1.0
 
-    def u(self, low: float | int, high: float | int) -> float:
+    def u(self, low: Real, high: Real) -> float:
         return float(self.rng.uniform(low, high))
 
     def sign(self) -> float:
         return 1.0 if self.rng.random() < 0.5 else -1.0
 
-    def wait(self, seconds: float | int, z: float | int = 0.0) -> None:
+    def wait(self, seconds: Real, z: Real = 0.0) -> None:
         x, y = self.ball
         self.t += seconds
         self.keys.append((self.t, x, y, z, 0.0))
 
     def move(
         self,
-        x: float | int,
-        y: float | int,
-        seconds: float | int,
+        x: Real,
+        y: Real,
+        seconds: Real,
         *,
-        z: float | int = 0.0,
-        peak: float | int = 0.0,
+        z: Real = 0.0,
+        peak: Real = 0.0,
         by: int = -1,
     ) -> None:
         """The ball flies or rolls.
@@ -167,7 +168,7 @@ class _Script:
             self.touches.append((self.t, by, x, y))
             self.last = by
 
-    def event(self, label: str, team: int | None = None, at: float | None = None) -> None:
+    def event(self, label: str, team: int | None = None, at: Real | None = None) -> None:
         """Writes down an action.
 
         Args:
@@ -177,7 +178,7 @@ class _Script:
         """
         self.events.append(Event(self.t if at is None else at, label, self.team if team is None else team, *self.ball))
 
-    def nearest(self, x: float | int, y: float | int, team: int | None = None, keeper: bool = False) -> int:
+    def nearest(self, x: Real, y: Real, team: int | None = None, keeper: bool = False) -> int:
         """The player of a team whose place in the formation is nearest to a point, but not who has the ball.
 
         Args:
@@ -195,14 +196,14 @@ class _Script:
         order = 11 * team + 1 + distance.argsort()
         return int(order[0] if order[0] != self.last else order[1])
 
-    def pass_to(self, x: float | int, y: float | int) -> None:
+    def pass_to(self, x: Real, y: Real) -> None:
         x, y = float(np.clip(x, -49, 49)), float(np.clip(y, -32, 32))
         distance = float(np.hypot(x - self.ball[0], y - self.ball[1]))
         high = distance > 24 and self.rng.random() < 0.6
         seconds = max(0.7, distance / self.u(12, 17))
         self.move(x, y, seconds, peak=GRAVITY * seconds**2 / 8 if high else 0.0, by=self.nearest(x, y))
 
-    def open_play(self, seconds: float | int) -> None:
+    def open_play(self, seconds: Real) -> None:
         end = self.t + seconds
         while self.t < end:
             x, y = self.ball
@@ -217,7 +218,7 @@ class _Script:
                           by=self.last)  # fmt: skip
                 x, y = self.ball
 
-    def bring(self, from_goal: float | int, y: float | int) -> None:
+    def bring(self, from_goal: Real, y: Real) -> None:
         """Open play until the ball is so far from the goal of the other team."""
         x = self.side * (HALF_X - from_goal)
         if abs(x - self.ball[0]) > 35:
@@ -226,7 +227,7 @@ class _Script:
         self.pass_to(x, y)
         self.wait(self.u(0.2, 0.9))
 
-    def dead(self, seconds: float | int) -> None:
+    def dead(self, seconds: Real) -> None:
         """The ball is out; now and then somebody is exchanged."""
         if self.rng.random() < SUBSTITUTION:
             start = self.t + self.u(4, 7)
@@ -287,7 +288,7 @@ class _Script:
         self.move(x + self.side * self.u(-2, 10), y - float(np.sign(y)) * self.u(8, 15), self.u(0.9, 1.3), peak=1.0,
                   by=self.nearest(x, 0.7 * y))  # fmt: skip
 
-    def out_behind(self, y: float | int) -> None:
+    def out_behind(self, y: Real) -> None:
         """The ball leaves over the goal line of the other team."""
         seconds = max(0.7, float(np.hypot(self.side * HALF_X - self.ball[0], y - self.ball[1])) / 17)
         self.move(self.side * HALF_X, float(y), seconds, peak=self.u(0, 3))
@@ -337,7 +338,7 @@ class _Script:
         self.move(0.0, 0.0, 6.0)
         self.kick_off(self.u(20, 34))
 
-    def kick_off(self, after: float | int) -> None:
+    def kick_off(self, after: Real) -> None:
         self.keys.append((self.t + 0.01, 0.0, 0.0, 0.0, 0.0))
         self.t += 0.01
         self.modes.append((self.t - 4, self.t + after + 0.5, "kick-off", 0.0, 0.0))
@@ -402,7 +403,7 @@ class _Script:
             self.move(x, y, 1.0, by=self.nearest(x, y))
             self.indirect()
 
-    def card(self, kind: str, guilty: int, x: float | int, y: float | int) -> None:
+    def card(self, kind: str, guilty: int, x: Real, y: Real) -> None:
         """The referee shows a card.
 
         Args:
@@ -434,7 +435,7 @@ class _Script:
         x, y = self.ball
         self.pass_to(x + self.side * self.u(8, 32), y * 0.6 + self.u(-18, 18))
 
-    def direct(self, x: float | int, y: float | int) -> None:
+    def direct(self, x: Real, y: Real) -> None:
         self.move(x, y, 1.0, by=self.nearest(x, y))
         taker = self.last
         waiting = self.u(10, 18)
@@ -472,7 +473,7 @@ class _Script:
 
     # ------------------------------------------------------------------------------------------------- all together
 
-    def finished(self, seconds: float | int) -> Match:
+    def finished(self, seconds: Real) -> Match:
         n = int(np.ceil(seconds * RATE)) + 2
         times = np.arange(n) / RATE
         ball = flown(self.keys, times)
@@ -505,7 +506,7 @@ class _Script:
         return _walked(goals, limits)
 
 
-def flown(keys: Sequence[tuple[float, float, float, float, float]], times: np.ndarray) -> Float32[np.ndarray, "n 3"]:
+def flown(keys: Sequence[tuple[Real, Real, Real, Real, Real]], times: np.ndarray) -> Float32[np.ndarray, "n 3"]:
     """The ball at some times: it rolls (slower and slower) or flies (a parabola) from key to key.
 
     Args:
@@ -522,7 +523,7 @@ def flown(keys: Sequence[tuple[float, float, float, float, float]], times: np.nd
     return ball.astype(np.float32)
 
 
-def _slice(start_s: float | int, end_s: float | int, n: int) -> slice:
+def _slice(start_s: Real, end_s: Real, n: int) -> slice:
     return slice(max(0, int(start_s * RATE)), min(n, max(0, int(np.ceil(end_s * RATE)))))
 
 
@@ -541,7 +542,7 @@ def _anchors(ball: np.ndarray, team: int) -> np.ndarray:
     return np.stack([np.clip(x, -51.5, 51.5), np.clip(y, -33, 33)], 2)
 
 
-def _arrange(goals: np.ndarray, mode: tuple[float, float, str, float, float], n: int) -> None:
+def _arrange(goals: np.ndarray, mode: tuple[Real, Real, str, Real, Real], n: int) -> None:
     """Where players stand in a situation; changes `goals`."""
     start, end, kind, x, y = mode
     where = _slice(start, end, n)

@@ -12,7 +12,7 @@ from jaxtyping import Float32, UInt8
 from percepta.datasets.soccer import LABELS, REPLAY_LABELS, Action, ReplaySpan, game_time
 from percepta.files import write_atomically, writing
 from percepta.worlds.pitch.broadcast import Half, broadcast
-from percepta.worlds.pitch.drawing import draw
+from percepta.worlds.pitch.drawing import HEIGHT_PX, WIDTH_PX, draw
 
 FPS = 2.0
 FIRST = {"train": 0, "val": 1_000_000, "test": 2_000_000}  # seeds: no game is in two splits
@@ -29,11 +29,19 @@ def halves(seed: int, seconds: float | None = None) -> tuple[Half, Half]:
     return broadcast(seed, 1, lengths[0], rare=RARE), broadcast(seed, 2, lengths[1], rare=RARE)
 
 
-def frames(half: Half, batch: int = 32) -> Iterator[UInt8[np.ndarray, "b h w 3"]]:
-    """Pictures of a half, two a second, in batches."""
+def frames(
+    half: Half, batch: int = 32, size: tuple[int, int] = (HEIGHT_PX, WIDTH_PX)
+) -> Iterator[UInt8[np.ndarray, "b h w 3"]]:
+    """Pictures of a half, two a second, in batches.
+
+    Args:
+        half: as it is broadcast.
+        batch: how many at a time.
+        size: height and width in pixels.
+    """
     times = np.arange(0, half.match.seconds, 1 / FPS).tolist()
     for i in range(0, len(times), batch):
-        yield np.stack([draw(half, t) for t in times[i : i + batch]])
+        yield np.stack([draw(half, t, *size) for t in times[i : i + batch]])
 
 
 def actions(half: Half, number: int) -> list[Action]:
