@@ -28,7 +28,7 @@ from percepta.worlds.people.rig import retarget
 WIDTH, HEIGHT = 176, 132  # of what the camera sees,
 TOP, LEFT, HIGH, WIDE = 18, 24, 96, 128  # and the part of it that is kept: people fill more of it
 FPS, FRAMES = 8.0, 28  # of a film
-SCENES = {"train": 12, "val": 4, "test": 6}
+SCENES = {"train": 9, "val": 3, "test": 4}
 FIRST = {"train": 0, "val": 1000, "test": 2000}  # seeds of scenes: no scene is in two splits
 CAMERAS = 2
 MADE_SHARE = 0.25  # of training films of "walk" and "wave one hand" that are made up instead of recorded
