@@ -24,7 +24,7 @@ from percepta.datasets.feature_files import Timing
 from percepta.datasets.untrimmed import Recording, Untrimmed
 from percepta.errors import InputError
 from percepta.systems.actions import Config, world
-from percepta.systems.actions.clips import Bank, is_bank, join, read_bank, rows_of
+from percepta.systems.actions.clips import NONE, Bank, is_bank, join, read_bank, rows_of
 from percepta.systems.actions.features import Sample, assemble, look_at, timed
 from percepta.systems.actions.levels import FrameClassifier, fitted
 from percepta.systems.actions.model import build, padded_length
@@ -135,12 +135,17 @@ class JoinedSet(_Base):
     """Videos joined from a bank."""
 
     bank: Bank
+    whole: Bank | None = None
+    """What levels are fitted on, where `bank` is a part of it."""
 
     def __len__(self) -> int:
         return VIDEOS[self.split]
 
-    def training(self) -> JoinedSet:
-        return JoinedSet(replace(self.config, shuffled=False), "train", self.bank)
+    def training(self) -> JoinedSet | None:
+        bank = self.whole or self.bank
+        if not any(clip.split == "train" and clip.label != NONE for clip in bank.clips):
+            return None
+        return JoinedSet(replace(self.config, shuffled=False), "train", bank)
 
     def __getitem__(self, key: Key) -> Sample:
         epoch, index = key

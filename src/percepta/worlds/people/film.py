@@ -33,8 +33,8 @@ class Stage:
         light: the lamp.
     """
 
-    floor: UInt8[np.ndarray, "h w 3"]
-    wall: UInt8[np.ndarray, "h w 3"]
+    floor: UInt8[np.ndarray, "floor_h floor_w 3"]
+    wall: UInt8[np.ndarray, "wall_h wall_w 3"]
     light: Light
 
     @cached_property
