@@ -108,7 +108,7 @@ def overlap_parts(
             if (a.video, a.label) == (b.video, b.label) and near:
                 pairs.append((-overlap(a, b), i, j))
     chosen = _one_to_one(sorted(pairs))
-    return -sum(score for score, _, _ in chosen), len(found) + len(truth) - len(chosen)
+    return sum((-score for score, _, _ in chosen), 0.0), len(found) + len(truth) - len(chosen)
 
 
 def overlap(a: Activity, b: Activity) -> float:

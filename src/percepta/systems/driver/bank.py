@@ -1,6 +1,6 @@
 """Drives whose frames have been seen once: what `small` learns from.
 
-    drives.json              [{name, split, duration_s, views: [...], spans: [[class, start_s, end_s], ...]}]
+    drives.json              {labels, drives: [{name, split, duration_s, views, spans: [[class, start_s, end_s], ...]}]}
     NAME-VIEW.npz            look (n d) and thumb (n 12 16) in 16 bits
 
 `percepta driver drives` makes one of the in-cabin world, `percepta driver features` one of a folder of AI City.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -78,9 +78,16 @@ def read_view(root: Path, name: str, view: str) -> Rows:
         return Rows(data["look"].astype(np.float32), data["thumb"].astype(np.float32))
 
 
-def write_index(root: Path, entries: Iterable[Entry]) -> Path:
-    """Says which drives there are."""
-    return write_atomically(root / INDEX, json.dumps([asdict(one) for one in entries], indent=0) + "\n")
+def write_index(root: Path, labels: Sequence[str], found: Iterable[Entry]) -> Path:
+    """Says which drives there are.
+
+    Args:
+        root: the bank.
+        labels: names of the classes.
+        found: the drives.
+    """
+    content = {"labels": list(labels), "drives": [asdict(one) for one in found]}
+    return write_atomically(root / INDEX, json.dumps(content, indent=0) + "\n")
 
 
 def is_bank(root: Path) -> bool:
@@ -88,15 +95,24 @@ def is_bank(root: Path) -> bool:
     return (root / INDEX).is_file()
 
 
-def entries(root: Path) -> tuple[Entry, ...]:
-    """The drives of a bank."""
-    return tuple(
-        Entry(
-            one["name"], one["split"], float(one["duration_s"]), tuple(one["views"]),
-            tuple((int(k), float(a), float(b)) for k, a, b in one["spans"]),
-        )
-        for one in read_json(root / INDEX)
-    )  # fmt: skip
+def read_index(root: Path) -> tuple[tuple[str, ...], tuple[Entry, ...]]:
+    """(names of the classes, the drives) of a bank.
+
+    Raises:
+        InputError: the index is something else.
+    """
+    content = read_json(root / INDEX)
+    try:
+        found = tuple(
+            Entry(
+                one["name"], one["split"], float(one["duration_s"]), tuple(one["views"]),
+                tuple((int(k), float(a), float(b)) for k, a, b in one["spans"]),
+            )
+            for one in content["drives"]
+        )  # fmt: skip
+        return tuple(str(name) for name in content["labels"]), found
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"{root / INDEX}: no index of a bank of drives; make the bank again") from None
 
 
 def drives(
@@ -126,7 +142,7 @@ def drives(
         made = made or world.drive(number, pace)
         spans = tuple((x.activity, float(x.start_s), float(x.end_s)) for x in made.spans)
         found.append(Entry(name, split_of(number), len(made) / float(made.fps), config.views, spans))
-    write_index(root, found)
+    write_index(root, config.labels, found)
     return len(found)
 
 

@@ -160,19 +160,25 @@ def data(config: Config, split: str, root: Path | None = None) -> ToySet | BankS
         return ToySet(config, split)
     if not bank.is_bank(Path(root)):
         raise InputError(f"{root}: no bank of drives; make one: percepta driver features {root} --out BANK")
-    some = tuple(one for one in bank.entries(Path(root)) if split == "all" or one.split == split)
+    labels, found = bank.read_index(Path(root))
+    some = tuple(one for one in found if split == "all" or one.split == split)
     if not some:
         raise InputError(f"{root}: the bank has no drives of the split {split}")
+    if len(labels) != len(config.labels):
+        raise InputError(f"{root}: the bank has {len(labels)} classes, the network {len(config.labels)}")
     if odd := sorted({k for one in some for k, _, _ in one.spans if not 0 < k < len(config.labels)}):
         raise InputError(f"{root}: unknown classes {odd}; the network has 0 to {len(config.labels) - 1}")
     return BankSet(config, split, Path(root), some)
 
 
 def fit_config(config: Config, root: Path | None) -> Config:
-    """The settings with how long activities last in the training data."""
+    """The settings with the classes of a bank, and how long activities last in its training drives."""
     if root is None or not bank.is_bank(Path(root)):
         return config
-    some = [one for one in bank.entries(Path(root)) if one.split == "train"]
+    labels, found = bank.read_index(Path(root))
+    if len(labels) != len(config.labels):
+        config = replace(config, labels=labels, length_s=(), length_deviation=())
+    some = [one for one in found if one.split == "train"]
     if not some:
         return config
     middle, spread = bank.lengths(some, config)

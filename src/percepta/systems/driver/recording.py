@@ -87,5 +87,7 @@ def assembled(
 
 
 def _movement(rows: Rows) -> np.ndarray:
+    """How much moves at each moment; the first, of which nothing is known, as much as the second."""
     thumb = rows.thumb.astype(np.float32).reshape(len(rows), -1)
-    return np.abs(np.diff(thumb, axis=0, prepend=thumb[:1])).mean(1)
+    moved = np.abs(np.diff(thumb, axis=0)).mean(1) if len(rows) > 1 else np.zeros(1, np.float32)
+    return np.concatenate([moved[:1], moved]) if len(rows) > 1 else moved
