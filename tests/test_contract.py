@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import is_dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from PIL import Image
 from torch import Tensor
 
 import percepta
+import test_onnx_programs
 from percepta import checkpoint, contract, report, weights
 from percepta import train as training
 from percepta.config import TrainConfig, from_json, to_json
@@ -284,19 +286,7 @@ def test_resuming_changes_no_bit(name: str, trained: Any, tmp_path: Path) -> Non
 
 @every_system
 def test_metrics_come_with_how_many_samples(name: str, trained: Any) -> None:
-    found = trained(name)[1].evaluate(batch_size=4)
-    assert found.metrics and not found.blocks, "blocks are made only where examples are asked for"
-    for key, metric in found.metrics.items():
-        assert isinstance(metric, Metric), key
-        assert math.isfinite(metric.value) and metric.n > 0, key
-        if metric.low is not None and metric.high is not None:
-            assert metric.low <= metric.value <= metric.high, key
-    assert any(metric.baselines for metric in found.metrics.values()), "what does a trivial answer reach?"
-    assert any(metric.low is not None for metric in found.metrics.values()), "how sure are the numbers?"
-
-
-@every_system
-def test_an_evaluation_goes_through_its_data_once(name: str, trained: Any) -> None:
+    """An evaluation goes through its data once, in whatever hands; blocks change no number."""
     task, system = import_module(f"percepta.systems.{name}.task"), trained(name)[1]
 
     class Once:
@@ -313,12 +303,20 @@ def test_an_evaluation_goes_through_its_data_once(name: str, trained: Any) -> No
         def __len__(self) -> int:
             return len(self.batches)
 
-    batches = [*contract.batches(task.data(system.config, "val"), 4)]
+    some = [*islice(contract.batches(task.data(system.config, "val"), 4), 6)]
     with torch.no_grad():
-        plain, shown = (task.evaluate(system.model, Once(batches), examples=count) for count in (0, 2))
-    assert plain.metrics == shown.metrics and not plain.blocks
+        found, shown = (task.evaluate(system.model, Once(some), examples=count) for count in (0, 2))
+    assert found.metrics and not found.blocks, "blocks are made only where examples are asked for"
+    assert found.metrics == shown.metrics
     html = report.Page(name, list(shown.blocks)).html()
     assert all(f"<{tag}" not in html for tag in ("script", "iframe"))
+    for key, metric in found.metrics.items():
+        assert isinstance(metric, Metric), key
+        assert math.isfinite(metric.value) and metric.n > 0, key
+        if metric.low is not None and metric.high is not None:
+            assert metric.low <= metric.value <= metric.high, key
+    assert any(metric.baselines for metric in found.metrics.values()), "what does a trivial answer reach?"
+    assert any(metric.low is not None for metric in found.metrics.values()), "how sure are the numbers?"
 
 
 def walk(system: Any, folder: Path) -> Any:
@@ -426,10 +424,15 @@ def test_other_arithmetic_agrees_or_is_refused(name: str, dtype: torch.dtype) ->
 
 @every_system
 def test_what_ships_has_graphs(name: str, tmp_path: Path) -> None:
-    check_graphs(percepta.load(name, device="cpu"), tmp_path)
+    """Graphs of the shipped weights agree with torch, and the program of examples/onnx that runs them with percepta."""
+    needs_its_extra(name)
+    system = percepta.load(name, device="cpu")
+    check_graphs(system, tmp_path)
+    test_onnx_programs.CHECKS[name](system, tmp_path)
 
 
 def check_graphs(system: Any, folder: Path) -> None:
+    """Every part has a graph that agrees with torch, or a reason why there is none."""
     exports = import_module(f"percepta.systems.{system.name}.task").EXPORTS
     graphs = [part for part, how in exports.items() if not isinstance(how, str)]
     if not graphs:
@@ -444,8 +447,3 @@ def check_graphs(system: Any, folder: Path) -> None:
             assert part.relative < 1e-4, part
         else:
             assert part.reason
-
-
-@every_system
-def test_graphs_agree_with_torch(name: str, trained: Any, tmp_path: Path) -> None:
-    check_graphs(trained(name)[1], tmp_path)

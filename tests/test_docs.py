@@ -6,6 +6,7 @@ this process; trainings are cut to one step, and local pages are opened once. Wh
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import os
@@ -236,6 +237,24 @@ def test_links_lead_to_files() -> None:
             assert (path.parent / target).exists(), f"{page}: {target}"
 
 
+def test_the_reference_is_that_of_the_source() -> None:
+    """`make docs` changes nothing."""
+    pytest.importorskip("griffe", reason="the reference is written with griffe: pip install 'percepta[dev]'")
+    spec = importlib.util.spec_from_file_location("api", ROOT / "docs" / "api.py")
+    assert spec is not None and spec.loader is not None
+    api = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(api)
+    written = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "api").iterdir()}
+    assert written == api.pages(), "run `make docs`"
+
+
+def test_the_index_has_every_page_and_every_system() -> None:
+    text = PAGES["index.md"].read_text(encoding="utf-8")
+    linked = set(re.findall(r"\]\(([\w-]+\.md)\)", text))
+    assert linked == set(PAGES) - {"README.md", "index.md"}
+    assert set(re.findall(r"^\| (\w+) \|", text, re.MULTILINE)) - {"system"} == set(TABLE)
+
+
 def test_the_table_of_what_is_not_run_only_shrinks() -> None:
     lines = {page: shell_lines(path.read_text(encoding="utf-8")) for page, path in PAGES.items()}
     assert len(NOT_RUN) <= MOST_NOT_RUN and all(line in lines[page] for page, line in NOT_RUN)
@@ -420,7 +439,7 @@ def supernet() -> None:
 
     classes("DATA", "cat", "dog")
     space, rng = ResNet48(), np.random.default_rng(0)
-    rows = {f"arch{number + 1}": {"acc": 0.0, "arch": space.sample(rng)} for number in range(45_000)}
+    rows = {f"arch{number + 1}": {"acc": 0.0, "arch": space.sample(rng)} for number in range(1_000)}
     Path("test.json").write_text(json.dumps(rows), encoding="utf-8")
     known = {space.sample(rng): float(rng.random()) for _ in range(20)}
     Path("inherited.json").write_text(json.dumps(known), encoding="utf-8")

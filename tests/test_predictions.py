@@ -32,6 +32,10 @@ class Mean:
     picture: np.ndarray
 
     @property
+    def found(self) -> bool:
+        return bool(self.picture.mean() > 100)
+
+    @property
     def text(self) -> str:
         return f"mean {self.picture.mean():.0f}"
 
@@ -40,8 +44,8 @@ class Mean:
 
     def to_dict(self) -> dict[str, Any]:
         height, width = self.picture.shape[:2]
-        box = (0, 0, width, height) if self.picture.mean() > 100 else None
-        return {"label": "bright", "score": 0.5, "found": box is not None, "box": box}
+        box = (0, 0, width, height) if self.found else None
+        return {"label": "bright", "score": 0.5, "found": self.found, "box": box}
 
     def save(self, path: Path) -> Path:
         self.draw().save(path)
@@ -102,6 +106,8 @@ def test_a_video_gives_a_video_with_its_sound_and_a_line_a_frame(tmp_path: Path)
     assert lines[11]["results"][0]["found"] and not lines[0]["results"][0]["found"]
     row = json.loads((tmp_path / "out" / "predictions.json").read_text())["predictions"]
     assert [(one["drawing"], one["file"], one["frames"]) for one in row] == [("a.mp4", "a.jsonl", 12)]
+    bright = sum(line["results"][0]["found"] for line in lines)
+    assert row[0]["text"] == f"12 frames, something: found in {bright} of them"
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jsonl", "a.mp4", "predictions.json"]
 
 

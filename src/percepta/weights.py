@@ -43,6 +43,11 @@ class Weight:
     sha256: str | None = None
     bytes: int | None = None
 
+    @property
+    def use(self) -> str:
+        """What the terms of the data allow at most: "research", or "see terms" where they do not say so in a word."""
+        return "research" if "research" in self.data else "see terms"
+
 
 TABLE: dict[str, Weight] = {
     "efficientnet-lite0": Weight(
@@ -112,6 +117,12 @@ TABLE: dict[str, Weight] = {
         code="Apache-2.0",
         data="synthetic rooms, and one scan of ScanNet: research use",
         assets=("online3d-small.safetensors",),
+    ),
+    "distill-imagenet": Weight(
+        source="distill, preset imagenet: settings alone, the network is efficientnet-lite0",
+        code="Apache-2.0; the names MIT",
+        data="ImageNet (ILSVRC 2012): non-commercial research; the level of unsure answers from PASCAL VOC",
+        assets=("distill-imagenet.safetensors",),
     ),
     "distill-small": Weight(
         source="distill, preset small, trained by percepta",

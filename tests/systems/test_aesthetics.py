@@ -34,7 +34,6 @@ import percepta
 from percepta import pretrained, report
 from percepta.datasets.album import STARS, read_ratings
 from percepta.datasets.ratings import Scale
-from percepta.export import export
 from percepta.media.image import squeeze_square
 from percepta.shell import UsageError, parse
 from percepta.systems.aesthetics import PRESETS, commands, page, predict, task
@@ -908,14 +907,6 @@ def test_rate_serves_the_album(run: Path, folder: Path, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def shipped() -> Aesthetics:
     return percepta.load("aesthetics", device="cpu")
-
-
-def test_what_ships_has_a_graph(shipped: Aesthetics, tmp_path: Path) -> None:
-    """The encoder of `small` is folded for speed by addresses of its weights, which a graph does not have."""
-    pytest.importorskip("onnxscript", reason="graphs need onnxscript: pip install 'percepta[export]'")
-    pytest.importorskip("onnxruntime", reason="graphs need onnxruntime: pip install 'percepta[export]'")
-    [part] = export(shipped, tmp_path)
-    assert part.path is not None and part.path.is_file() and part.difference < 1e-4, part
 
 
 def test_the_system_can_be_pickled_and_names_its_weights(shipped: Aesthetics) -> None:

@@ -16,7 +16,7 @@ from percepta import report
 from percepta.contract import Step
 from percepta.datasets.ratings import Field
 from percepta.metrics import Metric
-from percepta.nn import concepts
+from percepta.nn import concepts, imagenet
 from percepta.systems.aesthetics import PRESETS, SCALES, Config
 from percepta.systems.aesthetics.attributes import ATTRIBUTES, attributes
 from percepta.systems.aesthetics.data import data, parts
@@ -279,7 +279,7 @@ def test_concepts_are_a_mean_of_names() -> None:
     assert torch.allclose(space(logits)[0], space.vectors[7])
     assert float(space.vectors.mean(0).abs().max()) < 1e-3
     vectors = torch.nn.functional.normalize(space.vectors, dim=1)
-    place = {name: index for index, name in enumerate(concepts.names())}
+    place = {name: index for index, name in enumerate(imagenet.names())}
     cats, drill = [place["tabby cat"], place["Siamese cat"]], place["power drill"]
     assert vectors[cats[0]] @ vectors[cats[1]] > vectors[cats[0]] @ vectors[drill] + 0.2
 

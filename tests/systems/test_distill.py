@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import percepta
-from percepta import checkpoint
+from percepta import checkpoint, weights
 from percepta import train as training
 from percepta.media.image import crop_square
 from percepta.nn import selfdistill
+from percepta.nn.efficientnet import EfficientNetLite0
 from percepta.report import Curves, Gallery, Page
 from percepta.systems.distill import CIFAR10, PRESETS, SIGNS, Config, demo, evaluate, task
 from percepta.systems.distill.check import check
@@ -392,7 +393,8 @@ def test_every_preset_builds_and_takes_bytes(preset: str) -> None:
     pixels = torch.zeros(2, 3, config.size, config.size, dtype=torch.uint8)
     with torch.no_grad():
         answer = model(unit(pixels))
-    assert answer.logits.shape == (2, len(config.classes)) and answer.features.shape[1] == model.head.in_features
+    last = model.image.classifier if preset == "imagenet" else model.head
+    assert answer.logits.shape == (2, len(config.classes)) and answer.features.shape[1] == last.in_features
 
 
 def test_small_pictures_are_brought_to_the_networks_size() -> None:
@@ -558,3 +560,53 @@ def test_what_ships_is_typed_can_be_sent_around_and_names_its_weights(tmp_path: 
     assert result.weights == system.model.weights_hash
     result.save(tmp_path / "a.png")
     assert json.loads((tmp_path / "a.json").read_text())["weights"] == result.weights
+
+
+# ------------------------------------------------------------------------------------------------- ImageNet, unsure
+
+
+def test_imagenet_answers_as_its_encoder_does() -> None:
+    system = percepta.load("distill", preset="imagenet", device="cpu")
+    assert len(system.config.classes) == len(set(system.config.classes)) == 1000
+    picture = np.random.default_rng(0).integers(0, 255, (300, 260, 3), np.uint8)
+    result = system.predict(picture)
+    encoder = EfficientNetLite0()
+    encoder.read(weights.files("efficientnet-lite0")[0])
+    with torch.inference_mode():
+        expected = encoder.eval().classify(crop_square(picture, 224)[None]).softmax(1)[0].numpy()
+    assert np.allclose(result.probability, expected, atol=1e-5)
+    assert result.label == system.config.classes[int(expected.argmax())]
+    assert len(result.to_dict()["probability"]) == 100
+
+
+def test_an_answer_below_the_level_is_unsure() -> None:
+    config = short(TINY, classes=("a", "b"), unsure_below=0.9)
+    model = Classifier(config).eval()
+    torch.nn.init.zeros_(model.head.weight)
+    for logit, sure in ((0.0, False), (4.0, True)):
+        with torch.no_grad():
+            model.head.bias.copy_(torch.tensor([logit, 0.0]))
+        result = classify(model, [np.zeros((20, 20, 3), np.uint8)])[0]
+        assert result.sure == sure and result.to_dict()["sure"] == sure
+        assert result.text.startswith("unsure (a") == (not sure)
+        assert result.draw().size == (512, 256)
+
+
+@given(st.floats(0.01, 1), st.integers(1, 40), st.integers(0, 99))
+def test_accuracy_where_sure_is_that_of_the_answers_above_the_level(level: float, count: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    probability, label = rng.dirichlet(np.ones(3), count), rng.integers(0, 3, count)
+    kept = [int(p.argmax()) == k for p, k in zip(probability, label, strict=True) if p.max() >= level]
+    found = evaluate.when_sure(probability, label, level)
+    assert found["sure"].value == pytest.approx(len(kept) / count)
+    assert ("accuracy where sure" in found) == bool(kept)
+    assert not kept or found["accuracy where sure"].value == pytest.approx(np.mean(kept))
+
+
+def test_training_from_imagenet_takes_the_classes_of_the_data(tmp_path: Path) -> None:
+    root = folder(tmp_path / "data")
+    config = short(PRESETS["imagenet"], steps=1, size=32)
+    train("distill", config, root=root, out=tmp_path / "run", device="cpu")
+    system = percepta.load(tmp_path / "run", system="distill", device="cpu")
+    assert system.config.classes == ("blue", "red") and system.config.net == "lite0"
+    assert system.config.unsure_below == 0, "the level belongs to the thousand classes"

@@ -250,9 +250,9 @@ def test_a_scatter_marks_its_front() -> None:
 
 @pytest.fixture(scope="module")
 def entries(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """45,000 valid codes, as the challenge publishes them."""
+    """Valid codes in the form in which the challenge publishes 45,000; the checks of types make each cost 2 ms."""
     space, rng = ResNet48(), np.random.default_rng(0)
-    rows = {f"arch{i + 1}": {"acc": 0.0, "arch": space.sample(rng)} for i in range(45_000)}
+    rows = {f"arch{i + 1}": {"acc": 0.0, "arch": space.sample(rng)} for i in range(2_000)}
     path = tmp_path_factory.mktemp("challenge") / "test.json"
     path.write_text(json.dumps(rows))
     return path

@@ -188,11 +188,7 @@ def walk(
             pixels = film.pixels(shown, size) if pixels is None else pixels
             yield Sample(index * every_s, pixels)
             index += 1
-        film.tell()
-        wanted = film.expected_s()
-        if film.broken or (wanted is not None and end < wanted - max(0.5, 0.02 * wanted)):
-            of = f" of {wanted:.1f} s" if wanted is not None else " s"
-            raise VideoError(film.path, f"truncated or damaged: {end:.1f}{of} can be decoded", end)
+        film.finish(end)
 
 
 def every_frame(where: str | Path) -> Iterator[Sample]:
@@ -213,14 +209,9 @@ def every_frame(where: str | Path) -> Iterator[Sample]:
         for count, frame in enumerate(film.decoded(), 1):  # noqa: B007
             time = film.time_s(frame)
             yield Sample(time, film.pixels(frame))
-        film.tell()
         if not count:
             raise VideoError(film.path, film.nothing())
-        wanted = film.expected_s()
-        short = wanted is not None and time < wanted - max(0.5, 0.02 * wanted)
-        if film.broken or short:
-            of = f" of {wanted:.1f} s" if wanted is not None else " s"
-            raise VideoError(film.path, f"truncated or damaged: {time:.1f}{of} can be decoded", time)
+        film.finish(time)
 
 
 def _camera(name: str) -> Iterator[Sample]:
@@ -523,9 +514,20 @@ class _Film:
         pixels = pixels[:, ::-1] if mirrored else pixels
         return np.ascontiguousarray(np.rot90(pixels, quarters) if quarters else pixels)
 
-    def tell(self) -> None:
-        """A warning that counts what could not be decoded, where that is not the end of the file."""
-        if self._skipped and not self.broken:
+    def finish(self, end_s: float) -> None:
+        """Says what of the file could not be decoded, once its last frame was.
+
+        Args:
+            end_s: where the last frame is.
+
+        Raises:
+            VideoError: the end of the file is missing. Damage before it is a warning with a count.
+        """
+        wanted = self.expected_s()
+        if self.broken or (wanted is not None and end_s < wanted - max(0.5, 0.02 * wanted)):
+            of = f" of {wanted:.1f} s" if wanted is not None else " s"
+            raise VideoError(self.path, f"truncated or damaged: {end_s:.1f}{of} can be decoded", end_s)
+        if self._skipped:
             warnings.warn(f"{self.path}: {self._skipped} damaged pieces of the video are left out", stacklevel=3)
 
     def restarts(self) -> bool:

@@ -6,7 +6,6 @@ al. 2014, with all classes and a softened softmax), so that a spaniel lies near 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -42,17 +41,3 @@ class Concepts(nn.Module):
     def write(self, path: Path) -> None:
         """Store as float16."""
         save_file({"vectors": self.vectors.half().contiguous()}, path)
-
-
-def names() -> tuple[str, ...]:
-    """The 1000 names, in the order of the classes (from open_clip, MIT)."""
-    path = Path(__file__).parent.parent / "assets" / "imagenet-classes.txt"
-    return tuple(path.read_text().splitlines())
-
-
-def fit(encode: Callable[[str], Float[Tensor, "1 384"]]) -> Concepts:
-    """The vectors of the names, from a function that gives a sentence its vector (`nn.text.TextEncoder.encode`)."""
-    vectors = torch.cat([encode(f"a photo of {name}") for name in names()])
-    concepts = Concepts()
-    concepts.vectors.copy_(vectors - vectors.mean(0))
-    return concepts

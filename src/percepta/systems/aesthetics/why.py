@@ -26,7 +26,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from percepta.nn.concepts import WIDTH, names
+from percepta.nn.concepts import WIDTH
+from percepta.nn.imagenet import names
 from percepta.systems.aesthetics.attributes import ATTRIBUTES, attributes, luminance
 from percepta.systems.aesthetics.model import AestheticsNetwork, Person
 

@@ -7,7 +7,7 @@ method itself is `nn/selfdistill.py`, for every system that classifies pictures.
 and the comparison: one setting, `self_distill`, switches between cross-entropy, label smoothing, CS-KD, DDGSD, DLB and
 a variant of ours with a longer memory, on the same pictures in the same order, with or without wrong labels.
 Presets `resnet20`, `resnet32` and `wrn16x4` follow the paper's schedule; `small` starts from EfficientNet-Lite0 and is
-the one for pictures of your own; `tiny` is for tests.
+the one for pictures of your own; `imagenet` knows ImageNet's thousand classes; `tiny` is for tests.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Literal
 
 from percepta.config import TrainConfig
 from percepta.errors import InputError
+from percepta.nn import imagenet
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SIGNS = ("rows", "columns", "checks", "disc", "ring", "frame", "cross", "triangle")  # of the synthetic world
@@ -43,8 +44,9 @@ class Config:
     """For "recall": how much more weight remembered answers have that speak against the label. 0: all have the same."""
     memory_decay: float = 0.7
     """For "recall": decay, each time that a picture is seen, of what is remembered of it."""
-    net: Literal["resnet", "wide", "lite0"] = "resnet"
-    """Which network: CIFAR ResNet, wide ResNet, or EfficientNet-Lite0 that starts from ImageNet."""
+    net: Literal["resnet", "wide", "lite0", "imagenet"] = "resnet"
+    """Which network: CIFAR ResNet, wide ResNet, EfficientNet-Lite0 that starts from ImageNet, or that as it is, with
+    ImageNet's thousand classes; training turns the last one into `lite0` with the classes of the data."""
     depth: int = 20
     """Layers of the ResNets."""
     widen: int = 1
@@ -56,7 +58,10 @@ class Config:
     size: int = 32
     """Side of the square, in pixels, at which the network sees pictures."""
     classes: tuple[str, ...] = CIFAR10
-    """Names of the classes, in the order of the network's answers; training takes them from the data."""
+    """Names of the classes, in the order of the network's answers; training takes them from the data. For the net
+    "imagenet" they are its thousand, and () stands for them."""
+    unsure_below: float = 0.0
+    """An answer with a lower probability is called unsure, 0..1; 0: none is."""
     noise: float = 0.0
     """Share of the training labels that are made wrong on purpose, 0..1."""
     noise_kind: Literal["symmetric", "pair"] = "symmetric"
@@ -73,12 +78,16 @@ class Config:
     """How it is trained."""
 
     def __post_init__(self) -> None:
+        if self.net == "imagenet":
+            if self.classes not in ((), imagenet.classes()):
+                raise InputError(f"the net imagenet has its own thousand classes; got {len(self.classes)} others")
+            object.__setattr__(self, "classes", imagenet.classes())
         if len(self.classes) < 2 or len(set(self.classes)) < len(self.classes):
             raise InputError(f"classes has to name at least two different classes, got {self.classes}")
         for name in ("alpha", "samples"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} cannot be negative, got {getattr(self, name)}")
-        for name in ("noise", "smoothing", "memory_weight", "memory_decay", "held_out"):
+        for name in ("noise", "smoothing", "memory_weight", "memory_decay", "held_out", "unsure_below"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is a share from 0 to 1, got {getattr(self, name)}")
         if self.held_out == 1:
@@ -107,9 +116,16 @@ PRESETS: dict[str, Config] = {
         train=TrainConfig(steps=300, batch_size=32, lr=0.05, weight_decay=5e-4, optimizer="sgd", warmup=20),
     ),
     "small": Config(
-        net="lite0", size=128,
+        net="lite0", size=128, unsure_below=0.78,
         train=TrainConfig(
             steps=700, batch_size=32, lr=1e-3, lr_scale=(("image", 0.3),), weight_decay=0.02, warmup=50,
+            clip_norm=1.0, ema=0.998, checkpoint_every=100,
+        ),
+    ),
+    "imagenet": Config(
+        net="imagenet", size=224, classes=(), unsure_below=0.44,  # benchmarks/distill_unsure.py chose the levels
+        train=TrainConfig(
+            steps=400, batch_size=16, lr=1e-3, lr_scale=(("image", 0.3),), weight_decay=0.02, warmup=50,
             clip_norm=1.0, ema=0.998, checkpoint_every=100,
         ),
     ),

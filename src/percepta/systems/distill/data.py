@@ -66,8 +66,13 @@ def data(config: Config, split: str, root: Path | None = None) -> TrainingSet | 
 
 
 def fit_config(config: Config, root: Path | None) -> Config:
-    """The settings with the classes of the data, which the network's last layer follows."""
-    return replace(config, classes=classified(config, root).classes)
+    """The settings with the classes of the data, which the network's last layer follows.
+
+    A level below which answers are unsure belongs to the classes it was found for: it is dropped. The net "imagenet"
+    becomes "lite0", which starts from the same weights and learns.
+    """
+    net = "lite0" if config.net == "imagenet" else config.net
+    return replace(config, net=net, classes=classified(config, root).classes, unsure_below=0.0)
 
 
 def classified(config: Config, root: Path | None) -> Classified:

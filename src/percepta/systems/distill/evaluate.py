@@ -35,6 +35,7 @@ def evaluate(model: Classifier, loader: Loader, *, examples: int = 0) -> Evaluat
     """
     found, classes = answers(model, loader, examples), model.config.classes
     numbers = metrics(found.probabilities, found.labels, classes)
+    numbers |= when_sure(found.probabilities, found.labels, model.config.unsure_below)
     return Evaluation(numbers, blocks(found, classes, examples) if examples else ())
 
 
@@ -140,6 +141,28 @@ def metrics(
             own = right[labels == number]
             if len(own):
                 out[f"accuracy {name}"] = Metric(float(own.mean()), *interval(own), len(own))
+    return out
+
+
+def when_sure(
+    probabilities: Float[np.ndarray, "n k"], labels: Int64[np.ndarray, " n"], level: float
+) -> dict[str, Metric]:
+    """ "sure" (share of answers whose probability is at least the level) and "accuracy where sure"; none for level 0.
+
+    Args:
+        probabilities: of every class, for every picture.
+        labels: numbers of the right classes.
+        level: `config.unsure_below`.
+    """
+    if level == 0:
+        return {}
+    right, sure = probabilities.argmax(1) == labels, probabilities.max(1) >= level
+    out = {"sure": Metric(float(sure.mean()), *interval(sure), len(sure))}
+    own = right[sure]
+    if len(own):
+        out["accuracy where sure"] = Metric(
+            float(own.mean()), *interval(own), len(own), baselines={"all answers": float(right.mean())}
+        )
     return out
 
 

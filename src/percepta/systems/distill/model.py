@@ -23,6 +23,10 @@ class Classifier(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
+        if config.net == "imagenet":
+            self.image = EfficientNetLite0().requires_grad_(False)
+            self.head = nn.Identity()  # the encoder has its own
+            return
         if config.net == "lite0":
             self.image = EfficientNetLite0(classifier=False)
             self.image.freeze(config.frozen_blocks)
@@ -38,12 +42,13 @@ class Classifier(nn.Module):
         size = self.config.size
         if image.shape[-1] != size:
             image = functional.interpolate(image, (size, size), mode="bilinear", antialias=image.shape[-1] > size)
-        if self.config.net == "lite0":
+        if self.config.net in ("lite0", "imagenet"):
             features = self.image(image).head.mean((2, 3))
         else:
             mean, deviation = (image.new_tensor(row).view(3, 1, 1) for row in (MEAN, DEVIATION))
             features = self.trunk((image - mean) / deviation)
-        return Answer(self.head(features), features)
+        head = self.image.classifier if self.config.net == "imagenet" else self.head
+        return Answer(head(features), features)
 
 
 def build(config: Config) -> Classifier:

@@ -18,6 +18,7 @@ from percepta.systems.distill import Config
 from percepta.systems.distill.model import Classifier
 
 BARS = 5  # classes in a drawing
+WRITTEN = 100  # probabilities at most in a file
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Result:
         classes: their names.
         picture: RGB, as the network saw it.
         weights: hash of the weights that answered.
+        sure: False where the score is below the level that `config.unsure_below` says: the picture may show
+            something that is in none of the classes.
     """
 
     label: str
@@ -39,6 +42,7 @@ class Result:
     classes: tuple[str, ...]
     picture: UInt8[np.ndarray, "s s 3"]
     weights: str = ""
+    sure: bool = True
 
     def __repr__(self) -> str:
         return f"Result({self.text})"
@@ -48,8 +52,9 @@ class Result:
 
     @property
     def text(self) -> str:
-        """The answer in words: "dog 65 %"."""
-        return f"{self.label} {self.score:.0%}"
+        """The answer in words: "dog 65%", or "unsure (dog 31%)"."""
+        answer = f"{self.label} {self.score:.0%}"
+        return answer if self.sure else f"unsure ({answer})"
 
     def draw(self, side: int = 256) -> Image.Image:
         """The picture, and the most probable classes as bars beside it.
@@ -66,13 +71,20 @@ class Result:
             pen.text((side + 12, top + 0.28 * height), self.classes[number], (34, 36, 42), font, anchor="lm")
             pen.text((2 * side - 10, top + 0.28 * height), f"{share:.0%}", (34, 36, 42), font, anchor="rm")
             bar = (side + 12, top + 0.55 * height, side + 12 + share * (side - 22), top + 0.8 * height)
-            pen.rectangle(bar, (36, 104, 201) if row == 0 else (168, 180, 196))
+            pen.rectangle(bar, (36, 104, 201) if row == 0 and self.sure else (168, 180, 196))
+        if not self.sure:
+            pen.text((side + 12, 4), "unsure", (208, 86, 42), font)
         return canvas
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON: label, score, the probability of every class, weights."""
-        probability = {name: round(float(p), 6) for name, p in zip(self.classes, self.probability, strict=True)}
-        return {"label": self.label, "score": self.score, "probability": probability, "weights": self.weights}
+        """Plain JSON: label, score, sure, the probability of every class (of more than 100: the best 100), weights."""
+        best = np.argsort(-self.probability, kind="stable")[:WRITTEN]
+        kept = range(len(self.classes)) if len(self.classes) <= WRITTEN else best.tolist()
+        probability = {self.classes[i]: round(float(self.probability[i]), 6) for i in kept}
+        return {
+            "label": self.label, "score": self.score, "sure": self.sure, "probability": probability,
+            "weights": self.weights,
+        }  # fmt: skip
 
     def save(self, path: Path | str) -> Path:
         """The drawing as a picture, and beside it `to_dict` as JSON of the same name; returns where the drawing is."""
@@ -82,7 +94,7 @@ class Result:
 @torch.inference_mode()
 def classify(model: Classifier, pictures: list[Source]) -> list[Result]:
     """Which class each picture shows; see `Distill.predict`. The model has to be in eval mode."""
-    config, weight = model.config, model.head.weight
+    config, weight = model.config, next(model.parameters())
     squares = torch.stack([crop_square(picture, config.size) for picture in pictures])
     logits = model(squares.to(weight.device, weight.dtype)).logits
     results = []
@@ -90,7 +102,8 @@ def classify(model: Classifier, pictures: list[Source]) -> list[Result]:
         best = int(probability.argmax())
         shown = to_bytes(square.permute(1, 2, 0)).numpy()
         label, score = config.classes[best], float(probability[best])
-        results.append(Result(label, score, probability, config.classes, shown, weights_hash(model)))
+        sure = score >= config.unsure_below
+        results.append(Result(label, score, probability, config.classes, shown, weights_hash(model), sure))
     return results
 
 
