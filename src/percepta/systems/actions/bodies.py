@@ -123,7 +123,8 @@ def film(
         motion, person, random_stage(scene), seed=int(own.integers(2**31)), width=WIDTH, height=HEIGHT, fps=FPS,
         moving=bool(own.random() < 0.75), samples=1,
     )  # fmt: skip
-    return shot.pixels[:FRAMES, TOP : TOP + HIGH, LEFT : LEFT + WIDE]
+    whole = np.minimum(np.arange(FRAMES), len(shot.pixels) - 1)
+    return shot.pixels[whole, TOP : TOP + HIGH, LEFT : LEFT + WIDE]
 
 
 def _motion(
@@ -140,7 +141,7 @@ def _motion(
     clips = recorded[label]
     motion = retarget(clips[int(rng.integers(len(clips)))], body)
     if motion.seconds < seconds:
-        return people.looped(motion, seconds)
+        return people.looped(motion, seconds + 0.5)  # where repeats are blended, some time is lost
     length = int(np.ceil(seconds * motion.fps)) + 1
     starts = rng.integers(max(1, len(motion) - length), size=4)
     best = max(starts, key=lambda start: _moved(motion.part(int(start), int(start) + length)))

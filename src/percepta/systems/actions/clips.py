@@ -279,7 +279,10 @@ def write_bank(
     for i, (clip, frames) in enumerate(found):
         path = out / f"{clip.name}.npz"
         if not path.is_file():
-            save(path, look_at(model, frames()), clip.frames / clip.fps)
+            rows = look_at(model, frames())
+            if len(rows) != clip.frames:
+                raise InputError(f"{clip.name}: {len(rows)} frames instead of {clip.frames}")
+            save(path, rows, clip.frames / clip.fps)
         if progress is not None:
             progress(i + 1, len(found))
     write_atomically(out / INDEX, json.dumps([asdict(clip) for clip, _ in found], indent=0) + "\n")
@@ -295,7 +298,7 @@ def read_bank(root: Path) -> Bank:
     """The bank of a folder.
 
     Raises:
-        InputError: a file is missing or odd.
+        InputError: a file is missing, or has another number of frames than the index says.
     """
     clips = tuple(Clip(**entry) for entry in read_json(root / INDEX))
     parts = []
@@ -305,4 +308,6 @@ def read_bank(root: Path) -> Bank:
             raise InputError(f"{path}: missing; make the bank again: percepta actions bank FOLDER... --out {root}")
         with np.load(path) as data:
             parts.append(Rows(data["look"].astype(np.float32), data["thumb"].astype(np.float32)))
+        if len(parts[-1]) != clip.frames:
+            raise InputError(f"{path}: {len(parts[-1])} frames where {INDEX} says {clip.frames}; make the bank again")
     return Bank(clips, joined_rows(parts))
