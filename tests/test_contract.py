@@ -92,6 +92,7 @@ def noise(system: Any) -> np.ndarray:
 
 
 INPUTS: dict[str, Callable[[Any], tuple[Any, ...]]] = {
+    "actions": lambda system: (crossing()[0],),
     "aesthetics": lambda system: (disc(),),
     "forecast": lambda system: (driven(),),
     "online3d": lambda system: (scanned(),),

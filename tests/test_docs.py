@@ -62,6 +62,7 @@ CUTS = (
     ("percepta train weather ", "--train.batch-size 2"),
     ("percepta train supernet ", "--train.batch-size 8"),
     ("percepta train online3d ", "--rooms 1"),
+    ("percepta train actions ", "--train.batch-size 1"),
     ("percepta planes keep runs/planes-data/0 ", "--rooms 2"),
     ("percepta planes keep runs/planes-data/1 ", "--rooms 2"),
     ("percepta supernet rank ", "--pictures 2"),
@@ -319,6 +320,52 @@ def recording(folder: str, frames: int) -> None:
         np.savetxt(Path(folder, "pose", f"{number}.txt"), pose)
 
 
+def actions() -> None:
+    """Videos with a table of spans, results with a truth, and strips of clips."""
+    Path("videos").mkdir()
+    rows = ["video,start,end,label"]
+    for number in range(4):
+        clip(f"videos/film{number}.mp4", 24)
+        rows += [f"film{number},0.5,1.5,pour", f"film{number},2,3,stir"]
+    Path("videos/annotations.csv").write_text("\n".join(rows) + "\n")
+    clip("film.mp4", 24)
+    spans = [{"segment": [0.5, 1.5], "label": "pour"}]
+    truth = {"database": {"film": {"subset": "validation", "duration": 3.0, "annotations": spans}}}
+    Path("activity_net.v1-3.min.json").write_text(json.dumps(truth))
+    found = {"film": [{**spans[0], "score": 0.9}]}
+    Path("mine.json").write_text(json.dumps({"version": "VERSION 1.3", "results": found, "external_data": {}}))
+    Path("DATA/ucf101-6").mkdir(parents=True)
+    Path("DATA/weizmann").mkdir()
+    rng = np.random.default_rng(0)
+    for group in (8, 17, 19):
+        pixels = rng.integers(0, 256, (16 * 96, 128, 3), np.uint8)
+        Image.fromarray(pixels).save(f"DATA/ucf101-6/v_Typing_g{group:02d}_c01.webp")
+    for number in (0, 48, 56):
+        pixels = rng.integers(0, 256, (20 * 64, 64, 3), np.uint8)
+        Image.fromarray(pixels).save(f"DATA/weizmann/bend_{number:08d}.webp")
+
+
+def driver() -> None:
+    """A drive of three cameras, and folders in the layout of AI City."""
+    views = ("Dashboard", "Rearview", "Right_side_window")
+    for name in ("dashboard", "rear_view", "right_window"):
+        clip(f"drive/{name}.mp4")
+    for name in ("dashboard", "rear"):
+        clip(f"{name}.mp4")
+    ids = ["video_id,video_files1,video_files2,video_files3"]
+    for folder, users in (("A1", range(1, 8)), ("A2", range(8, 9))):
+        for user in users:
+            names = [f"{view}_user_id_{user}_NoAudio_3.MP4" for view in views]
+            rows = ["User ID,Filename,Camera View,Activity Type,Start Time,End Time,Label/Class ID,Appearance Block"]
+            for view, name in zip(views, names, strict=True):
+                clip(f"{folder}/user_id_{user}/{name}", 24)
+                rows.append(f"{user},{name},{view},Drinking,0:01,0:02,1,No")
+            Path(folder, f"user_id_{user}", f"user_id_{user}.csv").write_text("\n".join(rows) + "\n")
+            if folder == "A2":
+                ids.append(",".join(["1", *names]))
+    Path("video_ids.csv").write_text("\n".join(ids) + "\n")
+
+
 def readme() -> None:
     clip("clip.mp4")
     own_pictures("my-data")
@@ -491,8 +538,10 @@ def weather() -> None:
 
 HAS: dict[str, Callable[[], None]] = {
     "README.md": readme,
+    "actions.md": actions,
     "aesthetics-your-album.md": aesthetics,
     "distill.md": distill,
+    "driver.md": driver,
     "forecast.md": forecast,
     "index-your-videos.md": index,
     "online3d.md": online3d,

@@ -126,8 +126,43 @@ def forecast(system: Any, folder: Path) -> None:
     assert 0.5 * horizon < float(reached @ (0.8, 0.6)) < 1.4 * horizon, "straight on, at about its speed"
 
 
+def film(count: int) -> np.ndarray:
+    """Noise that changes now and then."""
+    rng = np.random.default_rng(0)
+    some = [rng.integers(0, 256, (96, 128, 3), np.uint8) for _ in range(3)]
+    return np.stack([np.roll(some[number // 8 % 3], number % 5, 1) for number in range(count)])
+
+
+def actions(system: Any, folder: Path) -> None:
+    from percepta.systems.actions.features import assemble, look_at
+
+    frames = film(40)
+    np.save(folder / "features.npy", assemble(look_at(system.model, frames)).numpy().T)
+    best = system.predict(frames).segments
+    first = run("actions", folder, folder / "features.npy", "0.0")[0]
+    (start, end), label = best.span[0], system.config.labels[best.label[0]]
+    assert first.startswith(f"{start:.1f} to {end:.1f} s: {label} "), (first, start, end, label)
+
+
+def driver(system: Any, folder: Path) -> None:
+    from percepta.systems.driver.bank import read_view, write_view
+    from percepta.systems.driver.features import look_at
+    from percepta.systems.driver.predict import probabilities
+    from percepta.systems.driver.recording import assembled
+
+    view = system.config.views[0]
+    write_view(folder, "noise", view, look_at(system.model, film(40)))
+    lines = run("driver", folder, f"{view}={folder / f'noise-{view}.npz'}")
+    seen = {view: (read_view(folder, "noise", view), 20.0)}
+    label = probabilities(system.model, assembled(seen, system.config)).argmax(1)
+    changes = np.flatnonzero(np.diff(label)) + 1
+    assert len(lines) == len(changes) + 1
+    assert [line.partition("s: ")[2] for line in lines] == [system.config.labels[label[i]] for i in (0, *changes)]
+
+
 CHECKS: dict[str, Callable[[Any, Path], None]] = {
-    "aesthetics": aesthetics, "distill": distill, "forecast": forecast, "hashing": hashing, "refer": refer,
+    "actions": actions, "aesthetics": aesthetics, "distill": distill, "driver": driver, "forecast": forecast,
+    "hashing": hashing, "refer": refer,
     "slam": slam, "supernet": supernet, "vos": vos, "weather": weather,
 }  # fmt: skip
 

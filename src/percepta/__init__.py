@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from percepta.contract import System
+    from percepta.systems.actions.predict import Actions
     from percepta.systems.aesthetics.predict import Aesthetics
     from percepta.systems.distill.predict import Distill
     from percepta.systems.forecast.predict import Forecast
@@ -74,6 +75,10 @@ class Options(TypedDict, total=False):
 
 # One pair of overloads a system, so that an editor knows what `load` gives: by name, and for a run of one's own.
 # fmt: off
+@overload
+def load(name_or_path: Literal["actions"], **options: Unpack[Options]) -> Actions: ...
+@overload
+def load(name_or_path: str | Path, *, system: Literal["actions"], **options: Unpack[Options]) -> Actions: ...
 @overload
 def load(name_or_path: Literal["aesthetics"], **options: Unpack[Options]) -> Aesthetics: ...
 @overload

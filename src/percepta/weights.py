@@ -154,6 +154,12 @@ TABLE: dict[str, Weight] = {
         data="ImageNet and CamVid: research use",
         assets=("weather-small.safetensors",),
     ),
+    "actions-small": Weight(
+        source="actions, preset small, trained by percepta",
+        code="Apache-2.0",
+        data="ImageNet, UCF-101, Weizmann, DAVIS: research use; Bandai-Namco's motions: CC BY-NC 4.0; DeepMimic's: MIT",
+        assets=("actions-small.safetensors",),
+    ),
     "vos-small": Weight(
         source="vos, preset small, trained by percepta",
         code="Apache-2.0",

@@ -69,7 +69,7 @@ class Atlas:
     size: Int64[np.ndarray, "k l 2"]
 
     @classmethod
-    def of(cls, pictures: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Atlas:
+    def of(cls, pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> Atlas:
         """From pictures; each level halves the one before."""
         texels: list[np.ndarray] = []
         start, size = np.zeros((len(pictures), LEVELS), np.int64), np.zeros((len(pictures), LEVELS, 2), np.int64)

@@ -50,6 +50,20 @@ def f1(found: Sequence[Activity], truth: Sequence[Activity], tolerance_s: float 
         truth: what there is.
         tolerance_s: largest distance of starts, and of ends.
     """
+    total, count = f1_parts(found, truth, tolerance_s)
+    return total / count if count else 0.0
+
+
+def f1_parts(
+    found: Sequence[Activity], truth: Sequence[Activity], tolerance_s: float | int = F1_TOLERANCE_S
+) -> tuple[float, int]:
+    """(twice the right ones, predictions and truth together): F1 is their ratio, over one or all videos.
+
+    Args:
+        found: predictions.
+        truth: what there is.
+        tolerance_s: largest distance of starts, and of ends.
+    """
     found, truth = reported(found), reported(truth)
     pairs = [
         (abs(a.start_s - b.start_s) + abs(a.end_s - b.end_s), i, j)
@@ -59,14 +73,27 @@ def f1(found: Sequence[Activity], truth: Sequence[Activity], tolerance_s: float 
         and abs(a.start_s - b.start_s) <= tolerance_s
         and abs(a.end_s - b.end_s) <= tolerance_s
     ]
-    right = len(_one_to_one(sorted(pairs)))
-    return 2 * right / (len(found) + len(truth)) if found or truth else 0.0
+    return 2.0 * len(_one_to_one(sorted(pairs))), len(found) + len(truth)
 
 
 def overlap_score(
     found: Sequence[Activity], truth: Sequence[Activity], tolerance_s: float | int = OVERLAP_TOLERANCE_S
 ) -> float:
     """Overlap score of 2023, 0..1.
+
+    Args:
+        found: predictions.
+        truth: what there is.
+        tolerance_s: starts, and ends, that are this far apart or farther make no pair.
+    """
+    total, count = overlap_parts(found, truth, tolerance_s)
+    return total / count if count else 0.0
+
+
+def overlap_parts(
+    found: Sequence[Activity], truth: Sequence[Activity], tolerance_s: float | int = OVERLAP_TOLERANCE_S
+) -> tuple[float, int]:
+    """(sum of the pairs' scores, pairs and all that is left over): the overlap score is their ratio.
 
     Args:
         found: predictions.
@@ -81,9 +108,7 @@ def overlap_score(
             if (a.video, a.label) == (b.video, b.label) and near:
                 pairs.append((-overlap(a, b), i, j))
     chosen = _one_to_one(sorted(pairs))
-    total = -sum(score for score, _, _ in chosen)
-    count = len(found) + len(truth) - len(chosen)
-    return total / count if count else 0.0
+    return sum((-score for score, _, _ in chosen), 0.0), len(found) + len(truth) - len(chosen)
 
 
 def overlap(a: Activity, b: Activity) -> float:

@@ -1,6 +1,7 @@
 """The systems, as text: nothing is imported until one is asked for."""
 
 TABLE: dict[str, str] = {
+    "actions": "Says when what happens in a long video (ActionFormer, temporal action localisation).",
     "aesthetics": "Scores photographs for one person, from who they are and a few ratings (conditional PIAA).",
     "distill": "Classifies pictures, and learns it from its own answers (DLB).",
     "forecast": "Predicts where cars and people go next, from tracks and lanes (Argoverse 2 motion forecasting).",

@@ -1,15 +1,16 @@
 """Untrimmed videos made by joining clips: what `small` learns from.
 
 A bank holds the rows (`features.py`) of every frame of some clips, looked at once. A video is a sequence of parts: an
-action (clips of one class one after the other: **cuts that are no borders**), a span of a film in which nobody does any
-of it, or a pause, a frame that stands still. Between parts there is a cut or a short cross-fade, whose middle is the
-border. Who is in one split is in no other. Everything follows from the seed.
+action (clips of one class one after the other: **cuts that are no borders**), a span in which nobody does any of it (a
+film, or a body that stands idle), or a pause, a frame that stands still. Half the time the next part shows the same
+people. Between parts there is a cut or a short cross-fade, whose middle is the border. Who is in one split is in no
+other. Everything follows from the seed.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,12 +24,15 @@ from percepta.datasets.action_clips import ActionClips, backgrounds
 from percepta.errors import InputError
 from percepta.files import write_atomically
 from percepta.formats import read_json
+from percepta.systems.actions import bodies
 from percepta.systems.actions.features import Rows, joined_rows, look_at, save
 from percepta.systems.actions.model import ActionsNetwork
 
 NONE = ""  # the label of a clip without action
 WIDTH, HEIGHT = 128, 96  # of joined pictures
 INDEX = "clips.json"
+DOING = ("breakdance-flare", "dance-jump", "hike", "kite-walk", "lucia", "stroller", "tennis")  # of DAVIS: walk, dance
+Frames = Callable[[], UInt8[np.ndarray, "n h w 3"]]
 THIN_FPS = 20.0  # of clips with more frames a second every other one is looked at
 
 
@@ -120,16 +124,17 @@ def join(
         raise InputError(f"no clips of {split}: the bank has {len(bank.clips)} clips of {', '.join(bank.labels())}")
     names = sorted(by_label)
     parts: list[tuple[np.ndarray, str]] = []
-    last, used = NONE, 0
+    last, group, used = NONE, "", 0
     while used < length:
         kind = rng.random()
         if kind < 0.6 or (last == NONE and parts):
             label = names[int(rng.integers(len(names)))]
             if label == last:
                 continue
-            place = _action(by_label[label], rng, fps)
+            place, group = _action(by_label[label], rng, fps, group)
         elif kind < 0.85 and idle:
-            label, place = NONE, _span(idle[int(rng.integers(len(idle)))], rng, fps, int(rng.integers(8, 40)))
+            one = _near(idle, rng, group)
+            label, group, place = NONE, one.group, _span(one, rng, fps, int(rng.integers(8, 40)))
         else:
             one = (idle or clips)[int(rng.integers(len(idle or clips)))]
             frame = one.first + int(rng.integers(one.frames))
@@ -139,18 +144,33 @@ def join(
     return _faded(parts, rng, length, fps)
 
 
-def _action(clips: list[Clip], rng: np.random.Generator, fps: float) -> np.ndarray:
-    """One action: one to three clips, mostly of the same people, in which it goes on."""
+def _near(clips: list[Clip], rng: np.random.Generator, group: str) -> Clip:
+    """Any clip; half the time one of the people before, where there is one: not every border is a change of scene."""
+    same = [clip for clip in clips if clip.group == group]
+    pool = same if same and rng.random() < 0.5 else clips
+    return pool[int(rng.integers(len(pool)))]
+
+
+def _action(clips: list[Clip], rng: np.random.Generator, fps: float, group: str) -> tuple[np.ndarray, str]:
+    """(frames, people) of one action: one to four clips, mostly of the same people, in which it goes on.
+
+    Args:
+        clips: of the action.
+        rng: of the video.
+        fps: frames a second.
+        group: the people before.
+    """
     wanted = int(rng.integers(8, 48))
-    clip = clips[int(rng.integers(len(clips)))]
+    clip = _near(clips, rng, group)
     place = _span(clip, rng, fps, wanted)
     for _ in range(3):
         if len(place) >= wanted:
             break
         same = [one for one in clips if one.group == clip.group]
-        clip = (same if rng.random() < 0.7 else clips)[0 if len(same) == 1 else int(rng.integers(len(same)))]
+        pool = same if rng.random() < 0.7 else clips
+        clip = pool[int(rng.integers(len(pool)))]
         place = np.concatenate([place, _span(clip, rng, fps, wanted - len(place))])
-    return place
+    return place, clip.group
 
 
 def _span(clip: Clip, rng: np.random.Generator, fps: float, wanted: int) -> np.ndarray:
@@ -202,24 +222,33 @@ def fitted(frames: UInt8[np.ndarray, "n h w 3"]) -> UInt8[np.ndarray, "n 96 128 
     return np.stack(out)
 
 
-def sources(roots: Sequence[Path]) -> list[tuple[Clip, UInt8[np.ndarray, "n 96 128 3"]]]:
-    """The clips of folders with their frames: strips (UCF-101, Weizmann), and DAVIS videos as spans without action.
+def sources(roots: Sequence[Path]) -> list[tuple[Clip, Frames]]:
+    """The clips of folders, each with a function that gives its frames (n 96 128 3).
+
+    Folders hold strips (UCF-101, Weizmann), recorded motions, which bodies are filmed by (`bodies.py`), or videos of
+    DAVIS, which count as spans without action, but for those in which people walk or dance.
 
     Raises:
         InputError: a folder is none of these.
     """
-    out: list[tuple[Clip, np.ndarray]] = []
+    out: list[tuple[Clip, Frames]] = []
     first = 0
 
     def add(name: str, label: str, group: str, split: str, fps: float, frames: np.ndarray) -> None:
         nonlocal first
-        out.append((Clip(name, label, group, split, fps, first, len(frames)), frames))
+        out.append((Clip(name, label, group, split, fps, first, len(frames)), lambda: frames))
         first += len(frames)
 
     for root in roots:
+        if bodies.is_one(root):
+            for film in bodies.films(root):
+                clip = Clip(film.name, film.label, film.group, film.split, bodies.FPS, first, bodies.FRAMES)
+                out.append((clip, film.frames))
+                first += bodies.FRAMES
+            continue
         films = backgrounds(root)
         if films:
-            for i, (name, frames) in enumerate(films.items()):
+            for i, (name, frames) in enumerate((k, v) for k, v in films.items() if k not in DOING):
                 split = "test" if i % 5 == 4 else "val" if i % 5 == 3 else "train"
                 add(name, NONE, name, split, 6.0, frames)
             continue
@@ -238,7 +267,7 @@ def write_bank(
 
     Args:
         model: has the encoder.
-        roots: folders of strips and of backgrounds.
+        roots: folders of strips, of recorded motions and of backgrounds.
         out: the folder of the bank.
         progress: called with (clips done, clips in all).
 
@@ -250,7 +279,10 @@ def write_bank(
     for i, (clip, frames) in enumerate(found):
         path = out / f"{clip.name}.npz"
         if not path.is_file():
-            save(path, look_at(model, frames), clip.frames / clip.fps)
+            rows = look_at(model, frames())
+            if len(rows) != clip.frames:
+                raise InputError(f"{clip.name}: {len(rows)} frames instead of {clip.frames}")
+            save(path, rows, clip.frames / clip.fps)
         if progress is not None:
             progress(i + 1, len(found))
     write_atomically(out / INDEX, json.dumps([asdict(clip) for clip, _ in found], indent=0) + "\n")
@@ -266,7 +298,7 @@ def read_bank(root: Path) -> Bank:
     """The bank of a folder.
 
     Raises:
-        InputError: a file is missing or odd.
+        InputError: a file is missing, or has another number of frames than the index says.
     """
     clips = tuple(Clip(**entry) for entry in read_json(root / INDEX))
     parts = []
@@ -276,4 +308,6 @@ def read_bank(root: Path) -> Bank:
             raise InputError(f"{path}: missing; make the bank again: percepta actions bank FOLDER... --out {root}")
         with np.load(path) as data:
             parts.append(Rows(data["look"].astype(np.float32), data["thumb"].astype(np.float32)))
+        if len(parts[-1]) != clip.frames:
+            raise InputError(f"{path}: {len(parts[-1])} frames where {INDEX} says {clip.frames}; make the bank again")
     return Bank(clips, joined_rows(parts))

@@ -10,7 +10,7 @@ new video each time, evaluation the same ones), videos with annotations, or feat
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,15 @@ from percepta.datasets.feature_files import Timing
 from percepta.datasets.untrimmed import Recording, Untrimmed
 from percepta.errors import InputError
 from percepta.systems.actions import Config, world
-from percepta.systems.actions.clips import Bank, is_bank, join, read_bank, rows_of
+from percepta.systems.actions.clips import NONE, Bank, is_bank, join, read_bank, rows_of
 from percepta.systems.actions.features import Sample, assemble, look_at, timed
+from percepta.systems.actions.levels import FrameClassifier, fitted
 from percepta.systems.actions.model import build, padded_length
 
 VIDEOS = {"train": 200, "val": 24, "test": 48, "all": 48}  # joined from a bank; training has new ones each epoch
 SEEDS = {"train": 0, "val": 500_000_000, "test": 600_000_000, "all": 600_000_000}
 JOINED = (120, 256)  # frames of a joined video
+FITTED = 100  # training videos of the level
 TRUNCATED = 0.5  # share of a span that has to stay where a long video is cut
 
 
@@ -88,8 +90,33 @@ class _Base:
     config: Config
     split: str
 
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def __getitem__(self, key: Key) -> Sample:
+        raise NotImplementedError
+
+    def training(self) -> _Base | None:
+        """The samples that levels are fitted on; None where there are none."""
+        raise NotImplementedError
+
+    @cached_property
+    def level(self) -> FrameClassifier | None:
+        """A classifier of single vectors, fitted on the training samples; None for proposals, which have no class."""
+        there = self.training() if len(self.config.labels) > 1 else None
+        if there is None:
+            return None
+        return fitted((there[(0, i)] for i in range(min(len(there), FITTED))), len(self.config.labels))
+
     def collate(self, samples: list[Any]) -> Batch:
-        return collate(samples, self.config, fixed=self.split == "train")
+        batch = collate(samples, self.config, fixed=self.split == "train")
+        if self.split != "train" and self.level is not None:
+            level = self.level
+            batch["levels"] = {
+                "classifier of single vectors": [level.segments(one) for one in samples],
+                "class prior": [level.guesses(one.duration_s) for one in samples],
+            }
+        return batch
 
     def places(self, labels: tuple[str, ...], name: str, epoch: int) -> tuple[int, ...]:
         """Places of labels; without meaning where classes are shuffled on purpose."""
@@ -108,9 +135,17 @@ class JoinedSet(_Base):
     """Videos joined from a bank."""
 
     bank: Bank
+    whole: Bank | None = None
+    """What levels are fitted on, where `bank` is a part of it."""
 
     def __len__(self) -> int:
         return VIDEOS[self.split]
+
+    def training(self) -> JoinedSet | None:
+        bank = self.whole or self.bank
+        if not any(clip.split == "train" and clip.label != NONE for clip in bank.clips):
+            return None
+        return JoinedSet(replace(self.config, shuffled=False), "train", bank)
 
     def __getitem__(self, key: Key) -> Sample:
         epoch, index = key
@@ -134,6 +169,9 @@ class WorldSet(_Base):
     def __len__(self) -> int:
         return world.LENGTH[self.split]
 
+    def training(self) -> WorldSet:
+        return WorldSet(replace(self.config, shuffled=False), "train")
+
     def __getitem__(self, key: Key) -> Sample:
         epoch, index = key
         seed = world.FIRST[self.split] + (epoch * len(self) if self.split == "train" else 0) + index
@@ -156,9 +194,15 @@ class RecordingSet(_Base):
 
     recordings: tuple[Recording, ...]
     timing: Timing
+    learned_from: tuple[Recording, ...] = ()
 
     def __len__(self) -> int:
         return len(self.recordings)
+
+    def training(self) -> RecordingSet | None:
+        if not self.learned_from:
+            return None
+        return RecordingSet(replace(self.config, shuffled=False), "train", self.learned_from, self.timing)
 
     def __getitem__(self, key: Key) -> Sample:
         epoch, index = key
@@ -207,7 +251,13 @@ def data(config: Config, split: str, root: Path | None = None) -> JoinedSet | Wo
         )
     if len(config.labels) > 1 and (odd := sorted({x for one in chosen for x in one.labels} - set(config.labels))):
         raise InputError(f"{root}: unknown classes {', '.join(odd[:5])}; the network knows {', '.join(config.labels)}")
-    return RecordingSet(config, split, chosen, found.timing or Timing(config.fps, config.stride, config.window))
+    timing = found.timing or Timing(config.fps, config.stride, config.window)
+    known = [one for one in found.recordings if one.features is not None and set(one.labels) <= set(config.labels)]
+    try:
+        learned_from = chosen_split(tuple(known), "train") if split in ("val", "test") else ()
+    except InputError:  # no training videos: no level
+        learned_from = ()
+    return RecordingSet(config, split, chosen, timing, learned_from)
 
 
 def _untrimmed(root: Path) -> Untrimmed:

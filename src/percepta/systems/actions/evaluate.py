@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,10 @@ DRAWS = 200  # of the bootstrap over videos: each needs all average precisions a
 
 @torch.no_grad()
 def evaluate(model: ActionsNetwork, loader: Loader, *, examples: int = 0) -> Evaluation:
-    """ "average mAP", "mAP@X" at each overlap and "average recall@50"; baseline: whole videos of the most frequent
-    class.
+    """ "average mAP", "mAP@X" at each overlap and "average recall@50", beside levels.
+
+    Levels: whole videos of every class; where there are training videos, a classifier of single vectors with
+    thresholds and joining, and spans of the usual length scored by how frequent their class is.
 
     Args:
         model: in eval mode.
@@ -37,6 +40,7 @@ def evaluate(model: ActionsNetwork, loader: Loader, *, examples: int = 0) -> Eva
     found: list[tuple[str, float, float, str, float]] = []
     truth: list[tuple[str, float, float, str, float]] = []
     whole: list[tuple[str, float]] = []
+    levels: dict[str, list[tuple[str, float, float, str, float]]] = {}
     shown: list[tuple[Any, str]] = []
     for batch in loader:
         out = model(batch["features"], batch["mask"])
@@ -49,6 +53,8 @@ def evaluate(model: ActionsNetwork, loader: Loader, *, examples: int = 0) -> Eva
             found += rows(name, kept, config.labels)
             truth += [(name, s, e, config.labels[k], 1.0) for (s, e), k in zip(spans, labels, strict=True)]
             whole.append((name, duration))
+            for level, answers in batch.get("levels", {}).items():
+                levels.setdefault(level, []).extend(rows(name, answers[i], config.labels))
             if len(shown) < examples:
                 real = Segments(spans, np.ones(len(spans)), np.array(labels, np.int64))
                 best = kept[kept.score >= SHOWN]
@@ -57,11 +63,17 @@ def evaluate(model: ActionsNetwork, loader: Loader, *, examples: int = 0) -> Eva
     metrics = scored(p, t, config.iou_thresholds)
     if truth:
         metrics["average mAP"].baselines["whole video"] = _whole(whole, t, config.iou_thresholds)
+        for level, answers in levels.items():
+            metrics["average mAP"].baselines[level] = _mean(tm.spans(answers), t, config.iou_thresholds)
     blocks: list[Block] = []
+    if examples and truth:
+        each = tm.mean_average_precision(p, t, config.iou_thresholds)
+        count = Counter(t.label)
+        blocks.append(Table(["class", "mAP", "spans"], [[k, f"{v.mean():.2f}", count[k]] for k, v in each.items()]))
     if examples:
         visible = p.only(p.score >= SHOWN)
         kinds = tm.kinds_of_error(visible, t)
-        blocks = [
+        blocks += [
             Text(f"Truth above, what was found with a score of at least {SHOWN:g} below."),
             Gallery(shown),
             Table(["", "segments"], [[kind, count] for kind, count in kinds.items()]),
@@ -157,4 +169,8 @@ def read_results(file: Path) -> tm.Spans:
 def _whole(videos: list[tuple[str, float]], truth: tm.Spans, thresholds: tuple[float, ...]) -> float:
     names = sorted(set(truth.label))
     guess = tm.spans([(name, 0.0, duration, label, 1.0) for name, duration in videos for label in names])
-    return float(np.mean(list(tm.mean_average_precision(guess, truth, thresholds).values())))
+    return _mean(guess, truth, thresholds)
+
+
+def _mean(found: tm.Spans, truth: tm.Spans, thresholds: tuple[float, ...]) -> float:
+    return float(np.mean(list(tm.mean_average_precision(found, truth, thresholds).values())))

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from percepta.systems.driver import Config
+
 EPS = 1e-6
 
 
@@ -33,6 +35,15 @@ class Lengths:
 
     mean: Float[np.ndarray, " k"]
     deviation: Float[np.ndarray, " k"]
+
+    @classmethod
+    def of(cls, config: Config) -> Lengths:
+        """What a network's settings say."""
+        usual = cls.usual(len(config.labels))
+        return cls(
+            np.log(np.array(config.length_s)) if config.length_s else usual.mean,
+            np.array(config.length_deviation) if config.length_deviation else usual.deviation,
+        )
 
     @classmethod
     def usual(cls, classes: int, seconds: float = 12.0, deviation: float = 0.6) -> Lengths:
@@ -67,15 +78,62 @@ class Found:
     score: float
 
 
+@dataclass(frozen=True)
+class Activity:
+    """An activity of a drive.
+
+    Attributes:
+        label: place in the list of classes.
+        start_s, end_s: seconds.
+        score: mean probability of the class in it.
+    """
+
+    label: int
+    start_s: float
+    end_s: float
+    score: float
+
+
+def in_seconds(found: list[Found], fps: float | int, duration_s: float | int) -> list[Activity]:
+    """Spans of places as seconds: a border lies midway between the last moment without and the first with.
+
+    Args:
+        found: spans of places.
+        fps: places a second.
+        duration_s: of the drive.
+    """
+    rows = []
+    for x in found:
+        start = max(0.0, (x.start - 0.5) / fps) if x.start else 0.0
+        rows.append(Activity(x.label, start, min(float(duration_s), (x.end - 0.5) / fps), x.score))
+    return rows
+
+
+def activities(probability: Float[np.ndarray, "t k"], config: Config, duration_s: float | int) -> list[Activity]:
+    """The activities of a drive, decoded as its settings say.
+
+    Args:
+        probability: of each class at each moment.
+        config: settings.
+        duration_s: of the drive.
+    """
+    how = config.decoding
+    found = decoded(
+        probability, Lengths.of(config), 1 / config.fps, enter=how.enter, again=how.again, longest_s=how.longest_s,
+        weight=how.weight,
+    )  # fmt: skip
+    return in_seconds(found, config.fps, duration_s)
+
+
 def decoded(
     probability: Float[np.ndarray, "t k"],
     lengths: Lengths,
-    step_s: float = 1.0,
+    step_s: float | int = 1.0,
     *,
-    enter: float = 3.0,
-    again: float = 4.0,
-    longest_s: float = 45.0,
-    weight: float = 1.0,
+    enter: float | int = 3.0,
+    again: float | int = 4.0,
+    longest_s: float | int = 45.0,
+    weight: float | int = 1.0,
 ) -> list[Found]:
     """The activities of a recording, in order; normal driving is left out.
 
