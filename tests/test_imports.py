@@ -28,7 +28,7 @@ LAYERS = (
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 # The files of a system, in the order in which they may import each other. A further part stands beside model.py.
 ORDER = (
-    "__init__", "model", "predict", "grow", "writers", "guess", "phone", "live", "world", "data", "losses", "evaluate",
+    "__init__", "model", "predict", "grow", "writers", "guess", "phone", "live", "world", "bank", "data", "losses", "evaluate",
     "check", "demo", "exports", "keys", "task", "commands",
 )  # fmt: skip
 # Files that may import percepta's own modules inside functions, so that help comes at once.
@@ -43,7 +43,7 @@ CEILINGS: dict[str, tuple[int, int, str]] = {
         2800,
         "videos are read and seen by EfficientNet; features of others; network, suppression",
     ),
-    "aesthetics": (26, 3010, "an album reads ratings and profiles, keeps a cache of features and gives reasons"),
+    "aesthetics": (26, 3020, "an album reads ratings and profiles, keeps a cache of features and gives reasons"),
     "hashing": (21, 3050, "pictures, videos and sentences in three image-text spaces: align, CLIP, synthetic"),
     "online3d": (25, 3750, "the incremental network (834 lines), the session with its map (336), poses, cameras, PLY"),
     "planes": (20, 3230, "a scene from a walk needs poses, cameras, fusion and meshes beside the network"),
@@ -59,7 +59,7 @@ CEILINGS: dict[str, tuple[int, int, str]] = {
         "videos with grass and sound, SoccerNet's files, its metric's moments, lines of time",
     ),
     "spotting": (21, 3000, "as replay: videos with grass and sound, SoccerNet's files, its metric's moments"),
-    "slam": (36, 5600, "tracking, map, adjustment, loops, inertial samples, lenses: geometry, each part in a file"),
+    "slam": (37, 5800, "tracking, map, adjustment, loops, inertial samples, lenses: geometry, each part in a file"),
     "refer": (20, 3350, "two networks: ours on EfficientNet and MiniLM, and the paper's on CLIP"),
 }
 HEAVY = (

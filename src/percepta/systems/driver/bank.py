@@ -68,6 +68,11 @@ def write_view(root: Path, name: str, view: str, rows: Rows) -> None:
 def read_view(root: Path, name: str, view: str) -> Rows:
     """What was seen of a view.
 
+    Args:
+        root: the bank.
+        name: of the drive.
+        view: of its camera.
+
     Raises:
         InputError: the file is missing.
     """
