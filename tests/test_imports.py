@@ -28,8 +28,8 @@ LAYERS = (
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 # The files of a system, in the order in which they may import each other. A further part stands beside model.py.
 ORDER = (
-    "__init__", "model", "predict", "grow", "writers", "guess", "phone", "live", "world", "bank", "data", "losses", "evaluate",
-    "check", "demo", "exports", "keys", "task", "commands",
+    "__init__", "model", "predict", "grow", "writers", "guess", "phone", "live", "world", "bank", "data", "losses",
+    "evaluate", "check", "demo", "exports", "keys", "task", "commands",
 )  # fmt: skip
 # Files that may import percepta's own modules inside functions, so that help comes at once.
 LATE = ("percepta", "percepta.__main__", "percepta.shell")

@@ -613,6 +613,9 @@ def test_what_is_odd_is_said() -> None:
     assert check.keyframe_steps(straight) == 5 and check.keyframe_steps(way) == 0
     assert any("every 5th step" in text for text in check.of_recording(of(straight))[1])
     assert check.of_recording(of(straight, keyframe_steps=5))[1] == []
+    short = way.copy()
+    short[:, 30] = np.nan
+    assert any("longer than 3.0 s in a row" in text for text in check.of_recording(of(short))[1])
     lone = np.full((1, 30, 2), np.nan)
     assert check.of_recording(of(lone))[0]
 

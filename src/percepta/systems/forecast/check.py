@@ -20,6 +20,7 @@ FASTEST = {"vehicle": 70.0, "pedestrian": 12.0}  # m/s: faster is no movement bu
 JUMP_M = 2.0  # shorter ones are noise of annotations
 USUAL = {"vehicle": 40.0, "pedestrian": 4.0}  # m/s: a median above says that lengths are no metres
 LOST_S = 1.0  # an agent that is missing for longer may be another one when it comes back
+SHORTEST_S = 5.0  # the shortest window of the preset small
 KEYFRAMES = range(2, 11)  # steps between annotations that are looked for
 
 
@@ -102,7 +103,22 @@ def of_recording(tracks: Tracks) -> tuple[list[str], list[str]]:
         )
     if tracks.last is None and tracks.steps < 20:
         odd.append(f"only {tracks.steps} steps of {tracks.dt_s:g} s")
+    longest = _longest(seen) * tracks.dt_s
+    if tracks.last is None and longest < SHORTEST_S:
+        odd.append(
+            f"nobody is seen for longer than {longest:.1f} s in a row; presets train on windows of {SHORTEST_S:g} s "
+            "and more: this recording is too short for them"
+        )
     return wrong, odd
+
+
+def _longest(seen: Bool[np.ndarray, "n t"]) -> int:
+    """Steps of the longest time that anybody is seen without a gap."""
+    run = best = np.zeros(len(seen), int)
+    for there in seen.T:
+        run = np.where(there, run + 1, 0)
+        best = np.maximum(best, run)
+    return int(best.max(initial=0))
 
 
 def _gaps(tracks: Tracks, seen: Bool[np.ndarray, "n t"]) -> list[str]:

@@ -299,7 +299,12 @@ def data(config: Config, split: str, root: Path | None = None) -> Windows | None
         return None
     found = Windows(config, _parts(config, split, root), split == "train")
     if not len(found):
-        raise InputError(f"{root or 'the synthetic world'}: no window of {config.windows} steps in the split {split!r}")
+        least = min(observed + future for observed, future in config.windows)
+        raise InputError(
+            f"{root or 'the synthetic world'}: nobody in the split {split!r} is seen for {least} steps of "
+            f"{config.step_s:g} s in a row ({least * config.step_s:g} s), which is the shortest of the windows "
+            f"{config.windows} (observed, future); record for longer, or shorten --windows"
+        )
     return found
 
 
