@@ -97,7 +97,7 @@ def write(
         probability = classify(torch.stack(views)).softmax(1).cpu().numpy()
         looks[name] = places, probability
         tell(done, len(scenes))
-    told = {name: _told(len(scenes[name].regions), *looks[name], plain) for name in looks}
+    told = {name: _told(len(scenes[name].regions), places, some, plain) for name, (places, some) in looks.items()}
     used = sorted({one for things in told.values() for one in things} - {""})
     out = {}
     for name, (_, some) in looks.items():

@@ -100,8 +100,8 @@ def _surface(rng: np.random.Generator, height: int, width: int) -> UInt8[np.ndar
     if rng.random() < 0.6:
         pattern = paint.PATTERNS[int(rng.integers(1, 4))]
         second = np.clip(base + rng.normal(0, 35, 3), 0, 255).astype(int)
-        colours = ((int(r), int(g), int(b)) for r, g, b in (base.astype(int), second))
-        cloth = paint.cloth(height, width, pattern, *colours, int(rng.integers(4, 12)))
+        one, other = ((int(r), int(g), int(b)) for r, g, b in (base.astype(int), second))
+        cloth = paint.cloth(height, width, pattern, one, other, int(rng.integers(4, 12)))
         out = 0.5 * out + 0.5 * cloth
     return np.clip(out, 0, 255).astype(np.uint8)
 
