@@ -277,7 +277,7 @@ def clip(path: str, frames: int = 8) -> None:
     """A second of a camera that moves over the cat."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     whole = np.asarray(Image.open(percepta.sample("cat")).resize((240, 160)))
-    video.write(path, (np.ascontiguousarray(whole[:, 8 * i : 8 * i + 160]) for i in range(frames)), 8)
+    video.write(path, (np.ascontiguousarray(whole[:, x : x + 160]) for x in (8 * (i % 11) for i in range(frames))), 8)
 
 
 def own_pictures(folder: str) -> None:
