@@ -34,4 +34,4 @@ def test_borders_beat_single_vectors(tmp_path: Path) -> None:
     level = float(np.mean(list(table.values())))
     ours = evaluate(find_task("actions"), system.model, samples, 8).metrics["average mAP"].value
     print({"ours": ours, "single vectors": level})
-    assert ours > level + 0.1
+    assert ours > level + 0.3  # 1.0 for three seeds, where single vectors reach 0.17

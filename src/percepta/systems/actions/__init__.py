@@ -134,7 +134,7 @@ PRESETS: dict[str, Config] = {
         labels=("move right", "move left", "blink"), features="grid", channels=384, frame_height=12, max_length=64,
         width=32, heads=2, windows=(5, 5, 5, 5), stem=1, ranges=((0.0, 4.0), (4.0, 8.0), (8.0, 16.0), (16.0, 10_000.0)),
         dropout=0.0, drop_path=0.0, input_dropout=0.0, normalizer=20.0,
-        train=TrainConfig(steps=150, batch_size=8, lr=3e-3, warmup=10, clip_norm=1.0),
+        train=TrainConfig(steps=400, batch_size=8, lr=3e-3, warmup=10, clip_norm=1.0),
     ),
     "small": Config(
         suppression=Suppression(sigma=0.3),  # the best of 0.3, 0.5 and 0.75 on the split "val"
