@@ -42,8 +42,10 @@ from percepta.shell import (
     near,
     parse,
     preset_of,
+    print_metrics,
     progress_bar,
     split_weights,
+    words_of,
 )
 from percepta.systems import SHORT, TABLE
 
@@ -417,13 +419,7 @@ def run_evaluation(system: str, options: Evaluate, words: list[str], screen: Con
             progress=lambda done, total: bar(done, total, ""),
         )
     seconds = time.perf_counter() - began
-    columns, rows = report.metric_rows(found.metrics)
-    table = Table(title=f"{system} on {where}, split {options.split}")
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right")
-    for row in rows:
-        table.add_row(*map(escape, row))
-    screen.print(table)
+    print_metrics(screen, f"{system} on {where}, split {options.split}", found.metrics)
     facts = _facts(system, model, options, words, seconds)
     content = {"facts": facts, "metrics": {name: asdict(metric) for name, metric in found.metrics.items()}}
     options.out.mkdir(parents=True, exist_ok=True)
@@ -445,6 +441,17 @@ def run_evaluation(system: str, options: Evaluate, words: list[str], screen: Con
         screen.print(f"{path}", soft_wrap=True)
         return card(system, [], screen)
     return 0
+
+
+def evaluate_network(system: str, options: Evaluate, screen: Console) -> int:
+    """The common evaluation, for a system whose own `evaluate` has further options and has read them.
+
+    Args:
+        system: its name.
+        options: of the evaluation; what they have beside those of `Evaluate` is passed over.
+        screen: where is printed.
+    """
+    return run_evaluation(system, options, words_of(options, Evaluate), screen)
 
 
 def card(system: str, words: list[str], screen: Console) -> int:

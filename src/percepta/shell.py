@@ -14,14 +14,18 @@ from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
 
 import tyro
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 import percepta
 from percepta.errors import InputError
+
+if TYPE_CHECKING:
+    from percepta.metrics import Metric
 
 T = TypeVar("T")
 
@@ -103,6 +107,42 @@ def split_weights(words: Sequence[str]) -> tuple[Path | None, dict[str, Path]]:
     if len(checkpoints) > 1:
         raise UsageError(f"one checkpoint at a time, got {', '.join(map(str, checkpoints))}")
     return (checkpoints[0] if checkpoints else None), given
+
+
+def words_of(options: Any, kind: type[Any] | None = None) -> list[str]:
+    """The command line that gives some options: those that are not as they are when left out.
+
+    Args:
+        options: a dataclass of options.
+        kind: a dataclass that `options` extends: only its own options; None: all.
+    """
+    words: list[str] = []
+    for item in fields(kind or options):
+        value, name = getattr(options, item.name), "--" + item.name.replace("_", "-")
+        if value != item.default:
+            several = value if isinstance(value, tuple) else (value,)
+            words += [name] if value is True else [part for one in several for part in (name, str(one))]
+    return words
+
+
+def print_metrics(screen: Console, title: str, metrics: Mapping[str, Metric]) -> None:
+    """A table of numbers with their intervals and baselines."""
+    from percepta.report import metric_rows
+
+    columns, rows = metric_rows(metrics)
+    table = Table(title=title)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    screen.print(table)
+
+
+def print_failed(screen: Console, failed: Sequence[tuple[str | Path, str]]) -> int:
+    """A line for each input that failed, (which, why); returns the exit code: 1 where there are some."""
+    for name, reason in failed:
+        screen.print(f"[red]failed[/] {escape(f'{name}: {reason}')}", soft_wrap=True)
+    return 1 if failed else 0
 
 
 Command = tuple[type[Any], Callable[[Any, Console], int | None]]

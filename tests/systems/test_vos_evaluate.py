@@ -319,7 +319,7 @@ def test_the_command_scores_a_folder_and_says_what_it_lacks(tmp_path: Path) -> N
     assert "J&F" in text and "1 masks are missing" in text and files[7].name in text
     saved = json.loads((tmp_path / "page" / "metrics.json").read_text())
     assert saved["metrics"]["J"]["n"] == 3 and len(saved["missing"]["files"]) == 1
-    again = shell.parse(kind, commands.words_of(options), "percepta evaluate vos")
+    again = shell.parse(kind, shell.words_of(options), "percepta evaluate vos")
     assert again == options
     with pytest.raises(ValueError, match="need --data"):
         run(shell.parse(kind, ["--results", str(out)], "percepta evaluate vos"), screen)

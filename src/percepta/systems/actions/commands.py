@@ -9,15 +9,15 @@ percepta evaluate actions --predictions F --truth F     scores anybody's results
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
+from percepta import __main__ as general
 from percepta import shell
 from percepta.errors import InputError, MissingFileError, one_line
 
@@ -75,9 +75,7 @@ def predict(options: Predict, screen: Console) -> int:
             bar(i + 1, len(files), path.name)
     page = Page("Actions").add(Gallery(drawn), Rows(["video", "start, s", "end, s", "action", "score"], rows))
     screen.print(f"{page.write(options.out / 'report.html')}")
-    for path, reason in failed:
-        screen.print(f"[red]failed[/] {escape(f'{path}: {reason}')}", soft_wrap=True)
-    return 1 if failed else 0
+    return shell.print_failed(screen, failed)
 
 
 @dataclass(frozen=True)
@@ -135,9 +133,7 @@ def features(options: Features, screen: Console) -> int:
     write_atomically(options.out / "features.json", json.dumps(timing) + "\n")
     write_atomically(options.out / "annotations.json", json.dumps({"database": database}, indent=1) + "\n")
     screen.print(f"{options.out}: {len(database)} videos; now: percepta train actions --data {options.out}")
-    for name, reason in failed:
-        screen.print(f"[red]failed[/] {escape(f'{name}: {reason}')}", soft_wrap=True)
-    return 1 if failed else 0
+    return shell.print_failed(screen, failed)
 
 
 @dataclass(frozen=True)
@@ -166,21 +162,9 @@ def bank(options: MakeBank, screen: Console) -> int:
 
 
 @dataclass(frozen=True)
-class Evaluate(shell.Which):
+class Evaluate(general.Evaluate):
     """Options of an evaluation; with --predictions, of a file of results."""
 
-    data: Path | None = None
-    """Folder of data; left out: the system's synthetic world."""
-    split: str = "val"
-    """Which part of the data."""
-    batch_size: int = 1
-    """Videos at a time."""
-    workers: int = 0
-    """Processes that read data; 0 reads in this one."""
-    out: Path = Path("out/evaluate")
-    """Where metrics.json and report.html are written."""
-    card: bool = False
-    """Also write benchmarks/results/actions-evaluate.json, and from it CARD.md and README.md (in a checkout)."""
     predictions: Path | None = None
     """Score this file of results ({"results": {video: [{label, segment, score}]}}) instead of a network."""
     truth: Path | None = None
@@ -198,14 +182,11 @@ def evaluate(options: Evaluate, screen: Console) -> int:
     if options.predictions is None:
         if options.truth is not None:
             raise InputError("--truth belongs to --predictions; a network is evaluated on --data")
-        from percepta.__main__ import evaluate as general
-
-        return general("actions", _words(options), screen)
+        return general.evaluate_network("actions", options, screen)
     if options.truth is None:
         raise InputError("--predictions needs --truth, the file with the ground truth")
     from percepta.files import read_lines, write_atomically
     from percepta.metrics import temporal
-    from percepta.report import metric_rows
     from percepta.systems.actions.evaluate import read_results, read_truth, scored
 
     blocked = {line.strip() for line in read_lines(options.blocked)} if options.blocked else set()
@@ -213,29 +194,10 @@ def evaluate(options: Evaluate, screen: Console) -> int:
     found = read_results(options.predictions).without(blocked)
     thresholds = temporal.ACTIVITYNET if options.metric == "activitynet" else temporal.THUMOS
     metrics = scored(found, truth, thresholds)
-    columns, rows = metric_rows(metrics)
-    table = Table(title=f"{options.predictions} against {options.truth}")
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right")
-    for row in rows:
-        table.add_row(*map(escape, row))
-    screen.print(table)
+    shell.print_metrics(screen, f"{options.predictions} against {options.truth}", metrics)
     content = {name: asdict(metric) for name, metric in metrics.items()}
     screen.print(f"{write_atomically(options.out / 'metrics.json', json.dumps(content, indent=1) + chr(10))}")
     return 0
-
-
-def _words(options: Evaluate) -> list[str]:
-    """The options as a command line, without what has its default and what belongs to --predictions."""
-    words: list[str] = []
-    for field in fields(Evaluate):
-        value = getattr(options, field.name)
-        name = f"--{field.name.replace('_', '-')}"
-        if field.name == "weights":
-            words += [word for path in value for word in (name, path)]
-        elif value != field.default and field.name not in ("subset", "metric", "blocked"):
-            words += [name] if value is True else [name, str(value)]
-    return words
 
 
 COMMANDS = {

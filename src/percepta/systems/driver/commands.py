@@ -9,7 +9,7 @@ percepta evaluate driver --predictions F --truth T --video-ids V     scores anyb
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,6 +17,7 @@ import tyro
 from rich.console import Console
 from rich.markup import escape
 
+from percepta import __main__ as general
 from percepta import shell
 from percepta.errors import InputError, MissingFileError, one_line
 
@@ -91,9 +92,7 @@ def predict(options: Predict, screen: Console) -> int:
         screen.print(f"{aicity.write_submission(options.out / 'submission.txt', answers)}: {len(answers)} drives")
         if lacking := [str(number) for number in ids if number not in answers]:
             screen.print(f"[yellow]no answer[/] for video_id {', '.join(lacking)}", soft_wrap=True)
-    for name, reason in failed:
-        screen.print(f"[red]failed[/] {escape(f'{name}: {reason}')}", soft_wrap=True)
-    return 1 if failed else 0
+    return shell.print_failed(screen, failed)
 
 
 @dataclass(frozen=True)
@@ -164,9 +163,7 @@ def features(options: Features, screen: Console) -> int:
         )
     bank.write_index(options.out, labels, entries)
     screen.print(f"{options.out}: {len(entries)} drives; now: percepta train driver --data {options.out}")
-    for name, reason in failed:
-        screen.print(f"[red]failed[/] {escape(f'{name}: {reason}')}", soft_wrap=True)
-    return 1 if failed else 0
+    return shell.print_failed(screen, failed)
 
 
 def _encoder() -> Any:
@@ -180,21 +177,11 @@ def _encoder() -> Any:
 
 
 @dataclass(frozen=True)
-class Evaluate(shell.Which):
+class Evaluate(general.Evaluate):
     """Options of an evaluation; with --predictions, of a submission."""
 
     data: Path | None = None
     """A bank of drives; left out: the toy world."""
-    split: str = "val"
-    """Which part of the data."""
-    batch_size: int = 1
-    """Drives at a time."""
-    workers: int = 0
-    """Processes that read data; 0 reads in this one."""
-    out: Path = Path("out/evaluate")
-    """Where metrics.json and report.html are written."""
-    card: bool = False
-    """Also write benchmarks/results/driver-evaluate.json, and from it CARD.md and README.md (in a checkout)."""
     predictions: Path | None = None
     """Score this submission (lines "video_id class start end") instead of a network."""
     truth: Path | None = None
@@ -208,9 +195,7 @@ def evaluate(options: Evaluate, screen: Console) -> int:
     if options.predictions is None:
         if options.truth is not None or options.video_ids is not None:
             raise InputError("--truth and --video-ids belong to --predictions; a network is evaluated on --data")
-        from percepta.__main__ import evaluate as general
-
-        return general("driver", _words(options), screen)
+        return general.evaluate_network("driver", options, screen)
     if options.truth is None or options.video_ids is None:
         raise InputError("--predictions needs --truth, the tables, and --video-ids")
     from percepta.datasets import aicity, aicity_drives
@@ -231,19 +216,6 @@ def evaluate(options: Evaluate, screen: Console) -> int:
     screen.print(f"overlap score {values['overlap score']:.4f}, F1 {values['F1']:.4f}, {len(truth)} spans")
     screen.print(f"{write_atomically(options.out / 'metrics.json', json.dumps(values, indent=1) + chr(10))}")
     return 0
-
-
-def _words(options: Evaluate) -> list[str]:
-    """The options as a command line, without what has its default and what belongs to --predictions."""
-    words: list[str] = []
-    for field in fields(Evaluate):
-        value = getattr(options, field.name)
-        name = f"--{field.name.replace('_', '-')}"
-        if field.name == "weights":
-            words += [word for path in value for word in (name, path)]
-        elif value != field.default:
-            words += [name] if value is True else [name, str(value)]
-    return words
 
 
 COMMANDS = {

@@ -5,15 +5,15 @@ every system.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
+from percepta import __main__ as general
 from percepta import shell
 from percepta.errors import InputError, MissingFileError, one_line
 
@@ -80,9 +80,7 @@ def predict(options: Predict, screen: Console) -> int:
         from percepta.datasets.argoverse2 import write_submission
 
         screen.print(escape(f"{write_submission(options.submission, found)}: {len(found)} scenarios"), soft_wrap=True)
-    for name, reason in failed:
-        screen.print(f"[red]failed[/] {escape(f'{name}: {reason}')}", soft_wrap=True)
-    return 1 if failed else 0
+    return shell.print_failed(screen, failed)
 
 
 def _focal(system: Any, tracks: Any) -> dict[str, Any]:
@@ -118,21 +116,9 @@ def _film(system: Any, tracks: Any, options: Predict, name: str) -> Path:
 
 
 @dataclass(frozen=True)
-class Evaluate(shell.Which):
+class Evaluate(general.Evaluate):
     """Options of an evaluation; with --predictions, of a file of predictions."""
 
-    data: Path | None = None
-    """Folder of recordings; left out: the system's synthetic world."""
-    split: str = "val"
-    """Which part of the data."""
-    batch_size: int = 1
-    """Windows at a time."""
-    workers: int = 0
-    """Processes that read data; 0 reads in this one."""
-    out: Path = Path("out/evaluate")
-    """Where metrics.json and report.html are written."""
-    card: bool = False
-    """Also write benchmarks/results/forecast-evaluate.json, and from it CARD.md and README.md (in a checkout)."""
     predictions: Path | None = None
     """Score this file of predictions (Parquet as the challenge of Argoverse 2 has it) instead of a network."""
     truth: Path | None = None
@@ -144,44 +130,22 @@ def evaluate(options: Evaluate, screen: Console) -> int:
     if options.predictions is None:
         if options.truth is not None:
             raise InputError("--truth belongs to --predictions; a network is evaluated on --data")
-        from percepta.__main__ import evaluate as general
-
-        return general("forecast", _words(options), screen)
+        return general.evaluate_network("forecast", options, screen)
     if options.truth is None:
         raise InputError("--predictions needs --truth, the folder with the scenarios that were predicted")
     import json
     from dataclasses import asdict
 
     from percepta.files import write_atomically
-    from percepta.report import metric_rows
     from percepta.systems.forecast.evaluate import score_submission
 
     metrics, left_out = score_submission(options.predictions, options.truth)
-    columns, rows = metric_rows(metrics)
-    table = Table(title=f"{options.predictions} against {options.truth}")
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right")
-    for row in rows:
-        table.add_row(*map(escape, row))
-    screen.print(table)
+    shell.print_metrics(screen, f"{options.predictions} against {options.truth}", metrics)
     for text in left_out:
         screen.print(escape(f"left out: {text}"), soft_wrap=True)
     content = {name: asdict(metric) for name, metric in metrics.items()}
     screen.print(f"{write_atomically(options.out / 'metrics.json', json.dumps(content, indent=1) + chr(10))}")
     return 0
-
-
-def _words(options: Evaluate) -> list[str]:
-    """The options as a command line, without what has its default."""
-    words: list[str] = []
-    for field in fields(Evaluate):
-        value = getattr(options, field.name)
-        name = f"--{field.name.replace('_', '-')}"
-        if field.name == "weights":
-            words += [word for path in value for word in (name, path)]
-        elif value != field.default:
-            words += [name] if value is True else [name, str(value)]
-    return words
 
 
 COMMANDS = {"predict": (Predict, predict), "evaluate": (Evaluate, evaluate)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -139,14 +139,7 @@ def evaluate(options: Evaluate, screen: Console) -> int:
         InputError: --predictions without --data; no game in common; no link in the labels.
     """
     if options.predictions is None:
-        plain = general.Evaluate(**{item.name: getattr(options, item.name) for item in fields(general.Evaluate)})
-        words: list[str] = []
-        for item in fields(plain):
-            value = getattr(plain, item.name)
-            if value != item.default and not isinstance(value, tuple):
-                words += [f"--{item.name.replace('_', '-')}", str(value)]
-        words += [part for word in plain.weights for part in ("--weights", str(word))]
-        return general.run_evaluation("replay", plain, words, screen)
+        return general.evaluate_network("replay", options, screen)
     if options.data is None:
         raise InputError("--predictions DIR needs --data DIR with the labels of its games")
     from percepta.datasets import soccer, soccer_results

@@ -10,6 +10,7 @@ import tyro
 from rich.console import Console
 from rich.markup import escape
 
+from percepta import __main__ as general
 from percepta import shell
 from percepta.errors import InputError
 
@@ -253,7 +254,7 @@ def _page(path: Path, walk: Walk, capture: Capture, numbers: dict[str, str], pic
 
 
 @dataclass(frozen=True)
-class Evaluate(shell.Which):
+class Evaluate(general.Evaluate):
     """Errors of a trajectory against the truth; or of this SLAM on sequences, with intervals and baselines."""
 
     trajectory: Path | None = None
@@ -266,16 +267,6 @@ class Evaluate(shell.Which):
     """How far apart the times of two poses may be."""
     data: Path | None = None
     """A folder of sequences with true poses. Left out: the synthetic world."""
-    split: str = "val"
-    """Which part of the synthetic world."""
-    batch_size: int = 1
-    """Sequences at a time."""
-    workers: int = 0
-    """Processes that read data; 0 reads in this one."""
-    out: Path = Path("out/evaluate")
-    """Where metrics.json and report.html are written."""
-    card: bool = False
-    """Also write benchmarks/results/slam-evaluate.json, and from it CARD.md and README.md (in a checkout)."""
 
 
 def evaluate(options: Evaluate, screen: Console) -> int:
@@ -283,17 +274,7 @@ def evaluate(options: Evaluate, screen: Console) -> int:
     if (options.trajectory is None) != (options.truth is None):
         raise InputError("a trajectory is scored against a truth: give both --trajectory and --truth")
     if options.trajectory is None or options.truth is None:
-        from percepta.__main__ import evaluate as general
-
-        words = ["--split", options.split, "--batch-size", str(options.batch_size), "--workers", str(options.workers)]
-        words += ["--out", str(options.out), "--device", options.device]
-        words += ["--card"] if options.card else []
-        for name in ("data", "preset", "dtype"):
-            if getattr(options, name) is not None:
-                words += [f"--{name}", str(getattr(options, name))]
-        for word in options.weights:
-            words += ["--weights", word]
-        return general("slam", words, screen)
+        return general.evaluate_network("slam", options, screen)
     from rich.table import Table
 
     from percepta.metrics import trajectory

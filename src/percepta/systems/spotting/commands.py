@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -223,14 +223,7 @@ def evaluate(options: Evaluate, screen: Console) -> int:
         InputError: --predictions without --data; no game in common.
     """
     if options.predictions is None:
-        plain = general.Evaluate(**{item.name: getattr(options, item.name) for item in fields(general.Evaluate)})
-        words: list[str] = []
-        for item in fields(plain):
-            value = getattr(plain, item.name)
-            if value != item.default and not isinstance(value, tuple):
-                words += [f"--{item.name.replace('_', '-')}", str(value)]
-        words += [part for word in plain.weights for part in ("--weights", str(word))]
-        return general.run_evaluation("spotting", plain, words, screen)
+        return general.evaluate_network("spotting", options, screen)
     if options.data is None:
         raise InputError("--predictions DIR needs --data DIR with the labels of its games (or a .jsonl of labels)")
     from percepta.datasets import soccer, soccer_results

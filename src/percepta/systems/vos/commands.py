@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from percepta import __main__ as general
 from percepta import shell
@@ -159,27 +158,12 @@ def evaluate(options: Evaluate, screen: Console) -> int:
         InputError: --results or --write without --data, or both at once.
     """
     if options.results is None and options.write is None:
-        plain = general.Evaluate(**{item.name: getattr(options, item.name) for item in fields(general.Evaluate)})
-        return general.run_evaluation("vos", plain, words_of(plain), screen)
+        return general.evaluate_network("vos", options, screen)
     if options.data is None or (options.results is not None and options.write is not None):
         raise InputError("--results DIR and --write DIR need --data DIR, and only one of them is possible at a time")
     return (
         _score(options, options.data, screen) if options.results is not None else _write(options, options.data, screen)
     )
-
-
-def words_of(options: object) -> list[str]:
-    """The command line that gives some options: those that are not as they are when left out."""
-    words: list[str] = []
-    for item in fields(options):  # type: ignore[arg-type]
-        value, name = getattr(options, item.name), "--" + item.name.replace("_", "-")
-        if value != item.default:
-            words += [name] if value is True else [part for one in _listed(value) for part in (name, str(one))]
-    return words
-
-
-def _listed(value: object) -> tuple[object, ...]:
-    return value if isinstance(value, tuple) else (value,)
 
 
 def _score(options: Evaluate, data: Path, screen: Console) -> int:
@@ -192,13 +176,7 @@ def _score(options: Evaluate, data: Path, screen: Console) -> int:
         found, missing = score_results(
             data, options.results, options.split, examples=EXAMPLES, progress=lambda done, total: bar(done, total, "")
         )
-    columns, rows = report.metric_rows(found.metrics)
-    table = Table(title=f"{options.results} on {data}, split {options.split}")
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right")
-    for row in rows:
-        table.add_row(*map(escape, row))
-    screen.print(table)
+    shell.print_metrics(screen, f"{options.results} on {data}, split {options.split}", found.metrics)
     if missing.text:
         screen.print(f"[yellow]{escape(missing.text)}[/]", soft_wrap=True)
     content = {
