@@ -126,7 +126,13 @@ def words_of(options: Any, kind: type[Any] | None = None) -> list[str]:
 
 
 def print_metrics(screen: Console, title: str, metrics: Mapping[str, Metric]) -> None:
-    """A table of numbers with their intervals and baselines."""
+    """A table of numbers with their intervals and baselines.
+
+    Args:
+        screen: where it is printed.
+        title: stands above the table.
+        metrics: {name: number}, a row each.
+    """
     from percepta.report import metric_rows
 
     columns, rows = metric_rows(metrics)

@@ -21,12 +21,13 @@ from percepta.contract import Batch, batches
 from percepta.datasets.feature_files import Timing
 from percepta.errors import InputError
 from percepta.media.source import answers
+from percepta.nn.looks import Rows
 from percepta.systems.actions import PRESETS, Suppression, keys, losses
 from percepta.systems.actions.clips import Bank, Clip, join, rows_of
 from percepta.systems.actions.data import collate, data
 from percepta.systems.actions.decode import candidates, segments
 from percepta.systems.actions.evaluate import evaluate
-from percepta.systems.actions.features import Rows, Sample, assemble, timed
+from percepta.systems.actions.features import Sample, assemble, timed
 from percepta.systems.actions.model import ActionsNetwork, build, pad, padded_length
 from percepta.systems.actions.predict import Actions, Result
 from percepta.systems.actions.suppress import Segments, fused, joined, overlaps, suppressed

@@ -19,13 +19,14 @@ from percepta.datasets import aicity, aicity_drives
 from percepta.errors import InputError
 from percepta.media import video
 from percepta.media.source import answers
+from percepta.nn.looks import Rows
 from percepta.systems import driver as package
 from percepta.systems.driver import LABELS, PRESETS, VIEWS, bank, world
 from percepta.systems.driver.align import offset
 from percepta.systems.driver.check import check
 from percepta.systems.driver.data import data, fit_config
 from percepta.systems.driver.decoder import Found, in_seconds
-from percepta.systems.driver.features import Rows, alive, calibrated, vectors
+from percepta.systems.driver.features import alive, calibrated
 from percepta.systems.driver.model import build
 from percepta.systems.driver.predict import Driver
 from percepta.systems.driver.recording import assembled
@@ -93,7 +94,7 @@ def test_dark_and_frozen_cameras_are_dead() -> None:
     thumb[50:] = thumb[50]
     shows = alive(Rows(np.zeros((120, 0), np.float32), thumb), 2.0)
     assert not shows[10:20].any() and not shows[50:].any() and shows[:10].all() and shows[20:50].all()
-    x = vectors(Rows(np.zeros((120, 0), np.float32), thumb))
+    x = Rows(np.zeros((120, 0), np.float32), thumb).vectors()
     out = calibrated(x, shows)
     assert (out[10:20] == 0).all() and np.abs(out[shows].mean(0)).max() < 1e-4
     quiet = calibrated(x, shows, 8)

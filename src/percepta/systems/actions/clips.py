@@ -24,8 +24,10 @@ from percepta.datasets.action_clips import ActionClips, backgrounds
 from percepta.errors import InputError
 from percepta.files import write_atomically
 from percepta.formats import read_json
+from percepta.nn import looks
+from percepta.nn.looks import Rows
 from percepta.systems.actions import bodies
-from percepta.systems.actions.features import Rows, joined_rows, look_at, save
+from percepta.systems.actions.features import look_at
 from percepta.systems.actions.model import ActionsNetwork
 
 NONE = ""  # the label of a clip without action
@@ -282,7 +284,7 @@ def write_bank(
             rows = look_at(model, frames())
             if len(rows) != clip.frames:
                 raise InputError(f"{clip.name}: {len(rows)} frames instead of {clip.frames}")
-            save(path, rows, clip.frames / clip.fps)
+            rows.save(path, duration_s=clip.frames / clip.fps)
         if progress is not None:
             progress(i + 1, len(found))
     write_atomically(out / INDEX, json.dumps([asdict(clip) for clip, _ in found], indent=0) + "\n")
@@ -306,8 +308,7 @@ def read_bank(root: Path) -> Bank:
         path = root / f"{clip.name}.npz"
         if not path.is_file():
             raise InputError(f"{path}: missing; make the bank again: percepta actions bank FOLDER... --out {root}")
-        with np.load(path) as data:
-            parts.append(Rows(data["look"].astype(np.float32), data["thumb"].astype(np.float32)))
+        parts.append(looks.read(path)[0])
         if len(parts[-1]) != clip.frames:
             raise InputError(f"{path}: {len(parts[-1])} frames where {INDEX} says {clip.frames}; make the bank again")
-    return Bank(clips, joined_rows(parts))
+    return Bank(clips, looks.joined(parts))

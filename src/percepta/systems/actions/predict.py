@@ -19,6 +19,7 @@ from percepta.datasets.feature_files import Timing, read_features
 from percepta.errors import InputError
 from percepta.files import write_atomically
 from percepta.media.draw import colours, png, write_picture
+from percepta.nn import looks
 from percepta.systems.actions import Config
 from percepta.systems.actions import features as seen
 from percepta.systems.actions.decode import segments
@@ -200,7 +201,7 @@ class Actions:
         duration = len(frames) / rate
         times = np.arange(0, duration - 1e-9, 1 / config.fps)
         frames = frames[np.minimum((times * rate + 1e-6).astype(np.int64), len(frames) - 1)]
-        rows = seen.joined_rows([seen.look_at(self.model, part) for part in seen.batched(frames)])
+        rows = looks.joined([seen.look_at(self.model, part) for part in looks.batched(frames)])
         return assemble(rows), 1 / config.fps, 0.0, duration, "video"
 
 

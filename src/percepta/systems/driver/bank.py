@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,8 +19,10 @@ from percepta.contract import Progress
 from percepta.errors import InputError
 from percepta.files import write_atomically
 from percepta.formats import read_json
+from percepta.nn import looks
+from percepta.nn.looks import Rows
 from percepta.systems.driver import Config, world
-from percepta.systems.driver.features import Rows, of_frames
+from percepta.systems.driver.features import of_frames
 from percepta.systems.driver.model import DriverNetwork
 
 INDEX = "drives.json"
@@ -60,9 +61,7 @@ def write_view(root: Path, name: str, view: str, rows: Rows) -> None:
         view: the camera.
         rows: of all frames.
     """
-    content = io.BytesIO()
-    np.savez_compressed(content, look=rows.look.astype(np.float16), thumb=rows.thumb.astype(np.float16))
-    write_atomically(root / f"{name}-{view}.npz", content.getvalue())
+    rows.save(root / f"{name}-{view}.npz")
 
 
 def read_view(root: Path, name: str, view: str) -> Rows:
@@ -79,8 +78,7 @@ def read_view(root: Path, name: str, view: str) -> Rows:
     path = root / f"{name}-{view}.npz"
     if not path.is_file():
         raise InputError(f"{path}: missing; make the bank again")
-    with np.load(path) as data:
-        return Rows(data["look"].astype(np.float32), data["thumb"].astype(np.float32))
+    return looks.read(path)[0]
 
 
 def write_index(root: Path, labels: Sequence[str], found: Iterable[Entry]) -> Path:

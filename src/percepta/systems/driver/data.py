@@ -16,9 +16,9 @@ import torch
 
 from percepta.contract import Batch, Key
 from percepta.errors import InputError
+from percepta.nn.looks import Rows
 from percepta.systems.driver import Config, bank, world
 from percepta.systems.driver.decoder import Activity
-from percepta.systems.driver.features import Rows
 from percepta.systems.driver.recording import Recording, assembled
 
 SPLITS = ("train", "val", "test", "all")

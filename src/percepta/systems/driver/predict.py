@@ -18,9 +18,10 @@ from percepta.contract import Evaluate, OpenStream, Progress, described, weights
 from percepta.errors import InputError
 from percepta.files import write_atomically
 from percepta.media.draw import colours, png, write_picture
+from percepta.nn.looks import Rows
 from percepta.systems.driver import Config
 from percepta.systems.driver.decoder import Activity, activities
-from percepta.systems.driver.features import Rows, of_frames, of_video
+from percepta.systems.driver.features import of_frames, of_video
 from percepta.systems.driver.model import DriverNetwork
 from percepta.systems.driver.recording import Recording, assembled
 from percepta.systems.driver.stream import Session

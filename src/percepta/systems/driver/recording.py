@@ -13,9 +13,10 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from percepta.errors import InputError
+from percepta.nn.looks import Rows
 from percepta.systems.driver import Config
 from percepta.systems.driver.align import offset
-from percepta.systems.driver.features import Rows, alive, calibrated, vectors
+from percepta.systems.driver.features import alive, calibrated
 
 MOST_S = 15.0  # largest offset that is looked for
 
@@ -77,7 +78,7 @@ def assembled(
             shift = offset(movement[first], movement[name], round(MOST_S * config.fps))
         offsets[name] = shift / config.fps
         shows = alive(rows, config.fps)
-        vector = calibrated(vectors(rows), shows, max(0, round(quiet_s * config.fps) - shift))
+        vector = calibrated(rows.vectors(), shows, max(0, round(quiet_s * config.fps) - shift))
         place = config.views.index(name)
         start, end = max(0, shift), min(length, shift + len(rows))
         if end > start:

@@ -15,8 +15,9 @@ import torch
 from jaxtyping import UInt8
 
 from percepta.errors import InputError
+from percepta.nn.looks import Rows
 from percepta.systems.driver.decoder import Activity, activities
-from percepta.systems.driver.features import Rows, alive, look_at, vectors
+from percepta.systems.driver.features import alive, look_at
 from percepta.systems.driver.model import DriverNetwork
 
 EVERY_S = 5.0  # between two decodings
@@ -86,7 +87,7 @@ class Session:
         features, present = [], []
         for view in config.views:
             rows = Rows(np.stack(self._look[view]), np.stack(self._thumb[view]))
-            shows, vector = alive(rows, config.fps), vectors(rows)
+            shows, vector = alive(rows, config.fps), rows.vectors()
             if view not in self._reference and shows.any():
                 quiet = shows & (np.arange(len(shows)) + self._first < self.quiet_s * config.fps)
                 self._reference[view] = vector[quiet if quiet.any() else shows].mean(0)
