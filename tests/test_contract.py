@@ -94,6 +94,7 @@ def noise(system: Any) -> np.ndarray:
 INPUTS: dict[str, Callable[[Any], tuple[Any, ...]]] = {
     "actions": lambda system: (crossing()[0],),
     "aesthetics": lambda system: (disc(),),
+    "driver": lambda system: ({view: crossing()[0] for view in system.config.views[:2]},),
     "forecast": lambda system: (driven(),),
     "online3d": lambda system: (scanned(),),
     "planes": lambda system: posed_pair(),
@@ -104,6 +105,8 @@ INPUTS: dict[str, Callable[[Any], tuple[Any, ...]]] = {
     "hashing": lambda system: (disc(),),
     "vos": lambda system: crossing(),
     "weather": lambda system: (disc(),),
+    "spotting": lambda system: (noise(system),),
+    "replay": lambda system: (noise(system),),
     "supernet": lambda system: (system.model.space.largest(), disc()),
 }
 

@@ -63,6 +63,7 @@ CUTS = (
     ("percepta train supernet ", "--train.batch-size 8"),
     ("percepta train online3d ", "--rooms 1"),
     ("percepta train actions ", "--train.batch-size 1"),
+    ("percepta driver drives ", "--count 8 --pace 0.05"),
     ("percepta planes keep runs/planes-data/0 ", "--rooms 2"),
     ("percepta planes keep runs/planes-data/1 ", "--rooms 2"),
     ("percepta supernet rank ", "--pictures 2"),
@@ -209,7 +210,8 @@ def test_no_command_hides_from_these_tests() -> None:
 def test_options_that_are_named_in_sentences_exist() -> None:
     known = {"--help", "--debug", "--version"}
     kinds: list[Any] = [
-        cli.Evaluate, cli.Predict, cli.Export, cli.Data, cli.Card, cli.Demo, cli.Samples, cli.Scan, cli.Cutout
+        cli.Evaluate, cli.Predict, cli.Export, cli.Data, cli.Card, cli.Demo, cli.Samples, cli.Scan, cli.Cutout,
+        cli.Highlights,
     ]  # fmt: skip
     for system in TABLE:
         kinds += [cli.train_options(system, "small"), *(kind for kind, _ in shell.commands_of(system).values())]

@@ -44,6 +44,7 @@ CEILINGS: dict[str, tuple[int, int, str]] = {
         "videos are read and seen by EfficientNet; features of others; network, suppression",
     ),
     "aesthetics": (26, 3020, "an album reads ratings and profiles, keeps a cache of features and gives reasons"),
+    "driver": (19, 2400, "videos are read and seen by EfficientNet; views are aligned and joined; decoder, live session"),
     "hashing": (21, 3050, "pictures, videos and sentences in three image-text spaces: align, CLIP, synthetic"),
     "online3d": (25, 3750, "the incremental network (834 lines), the session with its map (336), poses, cameras, PLY"),
     "planes": (20, 3230, "a scene from a walk needs poses, cameras, fusion and meshes beside the network"),
@@ -53,12 +54,8 @@ CEILINGS: dict[str, tuple[int, int, str]] = {
         2250,
         "two families of networks: ours on Lite0, SegFormer and DAFormer as published; sets of labels",
     ),
-    "replay": (
-        24,
-        2600,
-        "videos with grass and sound, SoccerNet's files, its metric's moments, lines of time",
-    ),
-    "spotting": (21, 3000, "as replay: videos with grass and sound, SoccerNet's files, its metric's moments"),
+    "replay": (23, 3050, "as spotting; its inputs are cut out of features of halves"),
+    "spotting": (21, 3000, "videos with grass and sound, SoccerNet's files, its metric's moments"),
     "slam": (37, 5800, "tracking, map, adjustment, loops, inertial samples, lenses: geometry, each part in a file"),
     "refer": (20, 3350, "two networks: ours on EfficientNet and MiniLM, and the paper's on CLIP"),
 }

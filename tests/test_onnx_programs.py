@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 import percepta
@@ -160,10 +162,46 @@ def driver(system: Any, folder: Path) -> None:
     assert [line.partition("s: ")[2] for line in lines] == [system.config.labels[label[i]] for i in (0, *changes)]
 
 
+def game(system: Any, seconds: float = 40.0) -> np.ndarray:
+    """Features of the start of a rendered game."""
+    from percepta.worlds.pitch import recording
+
+    half = recording.halves(recording.FIRST["test"] + 900, seconds)[0]
+    with torch.inference_mode():
+        seen = [system.model.image.frames(torch.from_numpy(some).permute(0, 3, 1, 2).float() / 255)
+                for some in recording.frames(half)]  # fmt: skip
+    return torch.cat(seen).numpy()
+
+
+def spotting(system: Any, folder: Path) -> None:
+    features = game(system)
+    np.save(folder / "1_lite0.npy", features)
+    lines = run("spotting", folder, folder / "1_lite0.npy")
+    ours = system.predict(features).spots
+    assert lines and abs(len(lines) - len(ours)) <= 1, "one may lie on the least score"
+    for line in lines[:20]:
+        time, label, score = re.fullmatch(r"([\d.]+) s (.+) (\d+)%", line).groups()  # type: ignore[union-attr]
+        assert any(
+            spot.label == label and abs(spot.time_s - float(time)) < 0.06 and abs(spot.score - float(score) / 100) < 0.006
+            for spot in ours
+        ), line
+
+
+def replay(system: Any, folder: Path) -> None:
+    features = game(system)
+    np.save(folder / "1_lite0.npy", features)
+    lines = run("replay", folder, folder / "1_lite0.npy", "30", "35.5")
+    (ours,) = system.predict(features, replays=[(30.0, 35.5)]).replays
+    assert len(lines) == 5 and ours.times_s
+    for line, time_s, score in zip(lines, ours.times_s, ours.scores, strict=False):
+        found = re.fullmatch(r"(-?[\d.]+) s (\d+)%", line)
+        assert found and abs(float(found[1]) - time_s) < 0.06 and abs(float(found[2]) / 100 - score) < 0.006, line
+
+
 CHECKS: dict[str, Callable[[Any, Path], None]] = {
     "actions": actions, "aesthetics": aesthetics, "distill": distill, "driver": driver, "forecast": forecast,
-    "hashing": hashing, "refer": refer,
-    "slam": slam, "supernet": supernet, "vos": vos, "weather": weather,
+    "hashing": hashing, "refer": refer, "replay": replay, "slam": slam, "spotting": spotting, "supernet": supernet,
+    "vos": vos, "weather": weather,
 }  # fmt: skip
 
 

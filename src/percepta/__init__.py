@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     from percepta.systems.actions.predict import Actions
     from percepta.systems.aesthetics.predict import Aesthetics
     from percepta.systems.distill.predict import Distill
+    from percepta.systems.driver.predict import Driver
     from percepta.systems.forecast.predict import Forecast
     from percepta.systems.hashing.predict import Hashing
     from percepta.systems.online3d.predict import Online3d
     from percepta.systems.planes.predict import Planes
     from percepta.systems.refer.predict import Refer
+    from percepta.systems.replay.predict import ReplayGrounding
     from percepta.systems.slam.predict import Slam
+    from percepta.systems.spotting.predict import Spotting
     from percepta.systems.supernet.predict import Supernet
     from percepta.systems.vos.predict import Vos
     from percepta.systems.weather.predict import Weather
@@ -88,6 +91,10 @@ def load(name_or_path: Literal["distill"], **options: Unpack[Options]) -> Distil
 @overload
 def load(name_or_path: str | Path, *, system: Literal["distill"], **options: Unpack[Options]) -> Distill: ...
 @overload
+def load(name_or_path: Literal["driver"], **options: Unpack[Options]) -> Driver: ...
+@overload
+def load(name_or_path: str | Path, *, system: Literal["driver"], **options: Unpack[Options]) -> Driver: ...
+@overload
 def load(name_or_path: Literal["forecast"], **options: Unpack[Options]) -> Forecast: ...
 @overload
 def load(name_or_path: str | Path, *, system: Literal["forecast"], **options: Unpack[Options]) -> Forecast: ...
@@ -108,9 +115,17 @@ def load(name_or_path: Literal["refer"], **options: Unpack[Options]) -> Refer: .
 @overload
 def load(name_or_path: str | Path, *, system: Literal["refer"], **options: Unpack[Options]) -> Refer: ...
 @overload
+def load(name_or_path: Literal["replay"], **options: Unpack[Options]) -> ReplayGrounding: ...
+@overload
+def load(name_or_path: str | Path, *, system: Literal["replay"], **options: Unpack[Options]) -> ReplayGrounding: ...
+@overload
 def load(name_or_path: Literal["slam"], **options: Unpack[Options]) -> Slam: ...
 @overload
 def load(name_or_path: str | Path, *, system: Literal["slam"], **options: Unpack[Options]) -> Slam: ...
+@overload
+def load(name_or_path: Literal["spotting"], **options: Unpack[Options]) -> Spotting: ...
+@overload
+def load(name_or_path: str | Path, *, system: Literal["spotting"], **options: Unpack[Options]) -> Spotting: ...
 @overload
 def load(name_or_path: Literal["supernet"], **options: Unpack[Options]) -> Supernet: ...
 @overload

@@ -875,6 +875,47 @@ def cutout(words: list[str], screen: Console) -> int:
     return 0 if found.found else 1
 
 
+@dataclass(frozen=True)
+class Highlights:
+    """A reel of a game: spotting and replay find what counts, and it is joined without encoding again."""
+
+    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
+    """A video of a half or of a game."""
+    out: Path = Path("out/highlights.mp4")
+    """The reel; of the same kind as the video is safest. A list of cuts for editors (.edl) is written beside it."""
+    minutes: float = 5.0
+    """How long it may be."""
+    replays: bool = True
+    """--no-replays leaves out the replays of what is shown."""
+
+
+def highlights(words: list[str], screen: Console) -> int:
+    """A reel of a game; 1 where nothing is found."""
+    options = parse(Highlights, words, "percepta highlights", Highlights.__doc__)
+    from percepta.flows import highlights as flow
+    from percepta.media import cut, video
+
+    systems = {"spotting": percepta.load("spotting"), "replay": percepta.load("replay")}
+    with progress_bar(screen, f"highlights of {options.source.name}") as bar:
+        reel = flow.highlights(
+            options.source,
+            options.out,
+            **systems,  # type: ignore[arg-type]
+            minutes=options.minutes,
+            with_replays=options.replays,
+            cache=options.out.with_name(f"{options.out.stem}-features"),
+            progress=lambda what, done, total: bar(int(done), int(total) or None, what),
+        )
+    screen.print(escape(reel.text), soft_wrap=True)
+    for piece, early in zip(reel.pieces, reel.early_s, strict=True):
+        screen.print(escape(f"{piece.start_s:8.1f} s  {piece.note} (begins {early:.1f} s earlier)"), soft_wrap=True)
+    if reel.path is not None:
+        pieces = [(piece.start_s, piece.end_s, piece.note) for piece in reel.pieces]
+        fps = video.info(options.source).fps or 25.0
+        screen.print(escape(str(cut.write_edl(options.out.with_suffix(".edl"), options.source.name, pieces, fps))))
+    return 0 if reel.path is not None else 1
+
+
 SHOWN = 4  # results of each system in the demo's one picture
 
 
@@ -942,6 +983,7 @@ PLAIN: dict[str, Callable[[list[str], Console], int]] = {
     "doctor": doctor,
     "scan": scan,
     "cutout": cutout,
+    "highlights": highlights,
 }
 
 

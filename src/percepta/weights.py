@@ -160,6 +160,24 @@ TABLE: dict[str, Weight] = {
         data="ImageNet, UCF-101, Weizmann, DAVIS: research use; Bandai-Namco's motions: CC BY-NC 4.0; DeepMimic's: MIT",
         assets=("actions-small.safetensors",),
     ),
+    "driver-small": Weight(
+        source="driver, preset small, trained by percepta",
+        code="Apache-2.0",
+        data="ImageNet, of the frozen encoder: research use; else rendered drives only",
+        assets=("driver-small.safetensors",),
+    ),
+    "spotting-small": Weight(
+        source="spotting, preset small, trained by percepta",
+        code="Apache-2.0",
+        data="ImageNet, of the frozen encoder: research use; else rendered games only",
+        assets=("spotting-small.safetensors",),
+    ),
+    "replay-small": Weight(
+        source="replay, preset small, trained by percepta",
+        code="Apache-2.0",
+        data="ImageNet, of the frozen encoder: research use; else rendered games only",
+        assets=("replay-small.safetensors",),
+    ),
     "vos-small": Weight(
         source="vos, preset small, trained by percepta",
         code="Apache-2.0",
