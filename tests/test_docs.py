@@ -63,6 +63,8 @@ CUTS = (
     ("percepta train supernet ", "--train.batch-size 8"),
     ("percepta train online3d ", "--rooms 1"),
     ("percepta train actions ", "--train.batch-size 1"),
+    ("percepta train replay ", "--train.batch-size 2"),
+    ("percepta train spotting ", "--train.batch-size 2"),
     ("percepta driver drives ", "--count 8 --pace 0.05"),
     ("percepta planes keep runs/planes-data/0 ", "--rooms 2"),
     ("percepta planes keep runs/planes-data/1 ", "--rooms 2"),
@@ -538,6 +540,54 @@ def weather() -> None:
     Image.fromarray(rng.integers(100, 255, (48, 64, 3), np.uint8)).save(folder / "GOPR0475_frame_000001_rgb_anon.png")
 
 
+def soccer() -> None:
+    """Videos of two halves, games in SoccerNet's layout with features, and games of one's own with labels."""
+    from percepta.worlds.pitch import recording
+    from percepta.worlds.pitch.drawing import draw
+
+    half = recording.halves(recording.FIRST["test"] + 900, 60.0)[0]
+    for name, start_s in (("half1", 20), ("half2", 0)):
+        video.write(f"{name}.mp4", (draw(half, start_s + i / 4, 128, 224) for i in range(80)), 4)
+    rng = np.random.default_rng(0)
+    for name in ("train/a", "val/b", "test/c"):
+        folder = Path("soccernet", name)
+        folder.mkdir(parents=True)
+        moments = [(number, s, label) for number in (1, 2) for s, label in ((40, "Corner"), (150, "Goal"))]
+        actions = [{"gameTime": f"{number} - {s // 60:02d}:{s % 60:02d}", "label": label} for number, s, label in moments]
+        changes: list[dict[str, Any]] = []
+        for number, s, label in moments:  # a replay of six seconds, twelve seconds after each
+            link = {"half": str(number), "time": f"{s // 60:02d}:{s % 60:02d}", "label": label}
+            for after, more in ((12, {}), (18, {"replay": "replay", "link": link})):
+                changes.append({"gameTime": f"{number} - {(s + after) // 60:02d}:{(s + after) % 60:02d}", **more})
+            np.save(folder / f"{number}_ResNET_TF2_PCA512.npy", rng.random((400, 512), np.float32))
+        for file, rows in (("Labels-v2", actions), ("Labels-cameras", changes)):
+            content = {"UrlLocal": name, "annotations": rows}
+            (folder / f"{file}.json").write_text(json.dumps(content), encoding="utf-8")
+    for name in ("train/derby", "val/final"):
+        folder = Path("games", name)
+        folder.mkdir(parents=True)
+        rows = "".join(f"{number},0:{s:02d},{label}\n" for number in (1, 2) for s, label in ((4, "Foul"), (13, "Corner")))
+        (folder / "labels.csv").write_text(f"half,time_s,label\n{rows}", encoding="utf-8")
+        if name == "val/final":  # those of the derby are made by a command
+            for number in (1, 2):
+                np.save(folder / f"{number}_lite0.npy", rng.random((40, 1792), np.float32).astype(np.float16))
+
+
+def spotting() -> None:
+    from percepta.datasets import soccer_results
+
+    soccer()
+    soccer_results.write("results.zip", {"train/a": [soccer_results.Spot(1, 40.5, "Corner", 0.9)]})
+
+
+def replay() -> None:
+    from percepta.datasets import soccer_results
+
+    soccer()
+    found = [soccer_results.Grounded(1, 52.0, 58.0, (40.5, 20.0), (0.9, 0.1))]
+    soccer_results.write_groundings("results.zip", {"train/a": (found, (200.0, 200.0))})
+
+
 HAS: dict[str, Callable[[], None]] = {
     "README.md": readme,
     "actions.md": actions,
@@ -550,7 +600,9 @@ HAS: dict[str, Callable[[], None]] = {
     "planes.md": planes,
     "predict.md": lambda: clip("clip.mp4"),
     "refer-your-data.md": refer,
+    "replay.md": replay,
     "slam.md": slam,
+    "spotting.md": spotting,
     "supernet.md": supernet,
     "vos.md": vos,
     "weather.md": weather,
