@@ -350,7 +350,10 @@ def actions() -> None:
 
 
 def driver() -> None:
-    """A drive of three cameras, and folders in the layout of AI City."""
+    """A drive of three cameras, folders in the layout of AI City, and a bank that lacks one drive."""
+    from percepta.nn.looks import Rows
+    from percepta.systems.driver import PRESETS, bank, world
+
     views = ("Dashboard", "Rearview", "Right_side_window")
     for name in ("dashboard", "rear_view", "right_window"):
         clip(f"drive/{name}.mp4")
@@ -368,6 +371,14 @@ def driver() -> None:
             if folder == "A2":
                 ids.append(",".join(["1", *names]))
     Path("video_ids.csv").write_text("\n".join(ids) + "\n")
+    Path("world").mkdir()
+    config, rng = PRESETS["small"], np.random.default_rng(0)
+    for number in range(7):  # drawing a drive takes seconds: the command goes on where it was stopped
+        drive = world.drive(number, 0.05)
+        n = len(np.arange(0, len(drive) / drive.fps, 1 / config.fps))
+        for view in config.views:
+            rows = Rows(rng.random((n, 3 * 1280), np.float32), rng.random((n, 12, 16), np.float32))
+            bank.write_view(Path("world"), f"cabin{number:03d}", view, rows)
 
 
 def readme() -> None:
@@ -553,12 +564,14 @@ def soccer() -> None:
         folder = Path("soccernet", name)
         folder.mkdir(parents=True)
         moments = [(number, s, label) for number in (1, 2) for s, label in ((40, "Corner"), (150, "Goal"))]
-        actions = [{"gameTime": f"{number} - {s // 60:02d}:{s % 60:02d}", "label": label} for number, s, label in moments]
+        clock = lambda s: f"{s // 60:02d}:{s % 60:02d}"  # noqa: E731
+        actions: list[dict[str, Any]] = []
         changes: list[dict[str, Any]] = []
         for number, s, label in moments:  # a replay of six seconds, twelve seconds after each
-            link = {"half": str(number), "time": f"{s // 60:02d}:{s % 60:02d}", "label": label}
+            actions.append({"gameTime": f"{number} - {clock(s)}", "label": label})
+            link = {"half": str(number), "time": clock(s), "label": label}
             for after, more in ((12, {}), (18, {"replay": "replay", "link": link})):
-                changes.append({"gameTime": f"{number} - {(s + after) // 60:02d}:{(s + after) % 60:02d}", **more})
+                changes.append({"gameTime": f"{number} - {clock(s + after)}", **more})
             np.save(folder / f"{number}_ResNET_TF2_PCA512.npy", rng.random((400, 512), np.float32))
         for file, rows in (("Labels-v2", actions), ("Labels-cameras", changes)):
             content = {"UrlLocal": name, "annotations": rows}
@@ -566,8 +579,8 @@ def soccer() -> None:
     for name in ("train/derby", "val/final"):
         folder = Path("games", name)
         folder.mkdir(parents=True)
-        rows = "".join(f"{number},0:{s:02d},{label}\n" for number in (1, 2) for s, label in ((4, "Foul"), (13, "Corner")))
-        (folder / "labels.csv").write_text(f"half,time_s,label\n{rows}", encoding="utf-8")
+        rows = [f"{number},0:{s:02d},{label}" for number in (1, 2) for s, label in ((4, "Foul"), (13, "Corner"))]
+        (folder / "labels.csv").write_text("\n".join(["half,time_s,label", *rows]) + "\n", encoding="utf-8")
         if name == "val/final":  # those of the derby are made by a command
             for number in (1, 2):
                 np.save(folder / f"{number}_lite0.npy", rng.random((40, 1792), np.float32).astype(np.float16))

@@ -180,11 +180,10 @@ def spotting(system: Any, folder: Path) -> None:
     ours = system.predict(features).spots
     assert lines and abs(len(lines) - len(ours)) <= 1, "one may lie on the least score"
     for line in lines[:20]:
-        time, label, score = re.fullmatch(r"([\d.]+) s (.+) (\d+)%", line).groups()  # type: ignore[union-attr]
-        assert any(
-            spot.label == label and abs(spot.time_s - float(time)) < 0.06 and abs(spot.score - float(score) / 100) < 0.006
-            for spot in ours
-        ), line
+        found = re.fullmatch(r"([\d.]+) s (.+) (\d+)%", line)
+        assert found, line
+        same = [spot for spot in ours if spot.label == found[2] and abs(spot.time_s - float(found[1])) < 0.06]
+        assert any(abs(spot.score - float(found[3]) / 100) < 0.006 for spot in same), line
 
 
 def replay(system: Any, folder: Path) -> None:
