@@ -89,6 +89,33 @@ def test_actions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (tmp_path / "out" / "film.srt").is_file() and "film.png" in capsys.readouterr().out
 
 
+def test_driver(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from percepta.systems.driver.world import drive, frames
+
+    made = drive(0, 0.1)
+    for view, name in (("Dashboard", "dashboard"), ("Rear_view", "rear_view")):
+        shots = [frame for frame, _ in zip(frames(made, view, 2.0), range(16), strict=False)]
+        video.write(tmp_path / "drive" / f"{name}.mp4", shots, 2)
+    example("driver").main(tmp_path / "drive", tmp_path / "out")
+    assert "drive.png" in capsys.readouterr().out
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"drive.png", "drive.json", "drive.csv"}
+
+
+@pytest.mark.parametrize("name", ("spotting", "replay"))
+def test_soccer(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from percepta.worlds.pitch import recording
+    from percepta.worlds.pitch.drawing import draw
+
+    half = recording.halves(recording.FIRST["test"] + 900, 20.0)[0]
+    film = video.write(tmp_path / "half.mp4", (draw(half, i / 4, 128, 224) for i in range(64)), 4)
+    example(name).main(film, tmp_path / "out")
+    table = {"spotting": "spots", "replay": "replays"}[name]
+    assert f"{table}.png" in capsys.readouterr().out
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {
+        "features", *(f"{table}.{kind}" for kind in ("png", "json", "csv"))
+    }  # fmt: skip
+
+
 def test_distill(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for seed, kind in enumerate(("dark", "light")):
         pictures(tmp_path / "data" / kind, 12, 2 * seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
 import torch
 
 from percepta.contract import Batch, Step
@@ -54,6 +55,7 @@ def right(config: Config) -> float:
     return float(batch["score"].gather(1, best[:, None]).mean())
 
 
+@pytest.mark.learn
 def test_the_replay_is_looked_at() -> None:
     tiny = replace(PRESETS["tiny"], feature_width=FEATURES, past_frames=FRAMES, replay_frames=8)
     with_it, without = right(tiny), right(replace(tiny, uses_replay=False))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
 import torch
 
 from percepta.contract import Step
@@ -33,6 +34,7 @@ def trained(config: Config) -> float:
         return float(loss(model, batch, Step(0, 0, torch.Generator()))["loss"])
 
 
+@pytest.mark.learn
 def test_time_helps() -> None:
     tiny = PRESETS["tiny"]
     whole, frames = trained(tiny), trained(replace(tiny, dilations=()))

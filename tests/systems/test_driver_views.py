@@ -255,3 +255,15 @@ def test_a_drive_of_the_world_has_most_activities_once() -> None:
         made = world.drive(number, 0.1)
         labels = [span.activity for span in made.spans]
         assert 14 <= len(labels) <= 16 and len(set(labels)) >= 14
+
+
+def test_small_knows_how_long_activities_last() -> None:
+    """The preset has what `fit_config` takes from the drives of the world: what ships has the preset's settings."""
+    found = []
+    for number in range(48):
+        spans = tuple((x.activity, float(x.start_s), float(x.end_s)) for x in world.drive(number).spans)
+        found.append(bank.Entry(f"{number}", bank.split_of(number), spans[-1][2], VIEWS, spans))
+    small = PRESETS["small"]
+    middle, spread = bank.lengths([one for one in found if one.split == "train"], small)
+    assert small.length_s == pytest.approx(middle, abs=0.01)
+    assert small.length_deviation == pytest.approx(spread, abs=0.01)

@@ -257,7 +257,7 @@ class World:
 
     out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")] = tyro.MISSING
     """Folder; games go to DIR/train, DIR/val and DIR/test. Games that are there are left as they are."""
-    train: int = 12
+    train: int = 14
     """Games for training."""
     val: int = 2
     """Games to choose settings by."""
