@@ -3,6 +3,7 @@
     python benchmarks/spotting.py world SOCCER [--record]      rendered games beside labelled ones: events, replays
     python benchmarks/spotting.py official SOCCER [--record]   SoccerNet's baseline as its evaluator counts it
     python benchmarks/spotting.py frame RUN GAMES [--record]   the floor: a network that sees every frame alone
+    python benchmarks/spotting.py past RUN GAMES [--record]    the floor of `replay`: one that does not see the replay
     python benchmarks/spotting.py speed [--weights spotting] [--replay replay] [--seconds 60] [--record]
 
 SOCCER is a folder with labels-v2.jsonl.gz, replay_labels_challenge.zip and official-NETVLAD_v2-test.zip. `speed`
@@ -122,6 +123,18 @@ def frame(args: argparse.Namespace) -> None:
         record("spotting", "frame", found.metrics)
 
 
+def past(args: argparse.Namespace) -> None:
+    """The network that does not look at the replay, on the games of the test."""
+    system = percepta.load(args.run, system="replay")
+    if system.config.uses_replay:
+        raise percepta.InputError(f"{args.run}: the floor is the preset past, which does not use the replay")
+    found = system.evaluate(args.games, split="test")
+    for key, metric in found.metrics.items():
+        print(f"{key:30} {metric.value:.4f}")
+    if args.record:
+        record("replay", "past", found.metrics)
+
+
 def speed(args: argparse.Namespace) -> None:
     """A half of 45 minutes from an mp4, by a piece of it."""
     half = recording.halves(recording.FIRST["test"] + 901, args.seconds + 1)[0]
@@ -148,7 +161,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--record", action="store_true")
     verbs = parser.add_subparsers(required=True)
-    for run, names in ((world, ["root"]), (official, ["root"]), (frame, ["run", "games"]), (speed, [])):
+    for run, names in (
+        (world, ["root"]),
+        (official, ["root"]),
+        (frame, ["run", "games"]),
+        (past, ["run", "games"]),
+        (speed, []),
+    ):
         verb = verbs.add_parser(run.__name__)
         verb.set_defaults(verb=run)
         for name in names:
