@@ -10,6 +10,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,7 +62,7 @@ class Rows:
             more: numbers that are kept beside, in 64 bits.
         """
         content = io.BytesIO()
-        numbers = {name: np.float64(value) for name, value in more.items()}
+        numbers: dict[str, Any] = {name: np.float64(value) for name, value in more.items()}
         look, thumb = self.look.astype(np.float16), self.thumb.astype(np.float16)
         np.savez_compressed(content, look=look, thumb=thumb, **numbers)
         return write_atomically(path, content.getvalue())

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from percepta.contract import Block
@@ -24,14 +25,7 @@ def demo(load: Callable[[str], Any]) -> list[Block]:
         load: `percepta.load`, or what stands in its place.
     """
     half = recording.halves(SEED, SECONDS)[0]
-    try:
-        system = load("spotting")
-    except (FileNotFoundError, ValueError) as error:
-        truth = [(e.time_s, f"{e.time_s:.0f} s: {e.label}, the truth") for e in half.match.events][:SHOWN]
-        return [Text(f"No weights of spotting are installed ({error}); below is the truth of a rendered game."),
-                Gallery(_pictures(half, truth))]  # fmt: skip
-    import torch
-
+    system = load("spotting")
     encoded = [system.model.image.frames(torch.from_numpy(batch).permute(0, 3, 1, 2).float() / 255).numpy()
                for batch in recording.frames(half)]  # fmt: skip
     result = system.predict(np.concatenate(encoded))
