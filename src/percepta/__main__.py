@@ -38,6 +38,7 @@ from percepta.shell import (
     check_out,
     commands_of,
     counted,
+    inputs_of,
     load,
     near,
     parse,
@@ -498,7 +499,7 @@ def predict(system: str, words: list[str], screen: Console) -> int:
     source = options.input if camera else _source(options.input, options.recursive)
     if camera or options.live:
         return _serve(system, source, options, screen)
-    check_out(options.out, screen)
+    check_out(options.out, screen, inputs_of(source))
     model = load(system, options)
     return _write_answers(_stream(model, source, options), model, options, screen)
 
@@ -841,6 +842,7 @@ class Cutout:
 def cutout(words: list[str], screen: Console) -> int:
     """A thing cut out of a film by a sentence; 1 where it is not found."""
     options = parse(Cutout, words, "percepta cutout", Cutout.__doc__)
+    from percepta.files import check_apart
     from percepta.flows import cutout as flow
     from percepta.media import cutouts
     from percepta.media.frames import Frames
@@ -850,6 +852,8 @@ def cutout(words: list[str], screen: Console) -> int:
         raise UsageError(f"--out ends in {' or '.join(cutouts.KINDS)}, or is a folder of PNGs (no ending)")
     frames = Frames.open(options.source, options.fps)
     folder = options.out.with_name(f"{options.out.stem}-masks")
+    check_apart(options.out, [frames.where, *frames.files])
+    check_apart(folder, [frames.where, *frames.files])
     systems = {"refer": percepta.load("refer"), "vos": percepta.load("vos")}
     with progress_bar(screen, f"cutting out of {frames.name}") as bar:
         tell = lambda text, done, total: bar(done, total, text)  # noqa: E731

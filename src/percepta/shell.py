@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from importlib import import_module
@@ -23,6 +23,7 @@ from rich.table import Table
 
 import percepta
 from percepta.errors import InputError
+from percepta.files import check_apart, matching
 
 if TYPE_CHECKING:
     from percepta.metrics import Metric
@@ -219,16 +220,38 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def check_out(folder: Path, screen: Console) -> None:
-    """Says where a folder of results already has some.
+def check_out(folder: Path, screen: Console, inputs: Iterable[Path] = ()) -> None:
+    """Says where a folder of results already has some, or is seen by the next run.
+
+    Args:
+        folder: of results.
+        screen: where it is said.
+        inputs: files and folders that are read.
 
     Raises:
         UsageError: it is a file.
+        InputError: it is a folder of the inputs, where results could replace them.
     """
+    inputs = list(inputs)
+    check_apart(folder, inputs)
+    whole = folder.resolve()
+    if above := next((path for path in inputs if path.is_dir() and path.resolve() in whole.parents), None):
+        screen.print(
+            escape(f"note: --out {folder} is inside of {above}; a run that looks into its folders reads it"),
+            soft_wrap=True,
+        )
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--out {folder} is a file; give a folder")
     if (folder / "predictions.json").is_file():
         screen.print(escape(f"note: {folder} has results of an earlier run; files of the same name are replaced"))
+
+
+def inputs_of(source: str | Path | Sequence[Path]) -> list[Path]:
+    """The folders and files that a source names: of a pattern, all that fit; of a camera, none."""
+    if isinstance(source, str):
+        path = Path(source).expanduser()
+        return [path] if path.exists() else [] if source.startswith("camera:") else matching(path)
+    return [source] if isinstance(source, Path) else list(source)
 
 
 def load(system: str, options: Which) -> Any:

@@ -44,6 +44,7 @@ def predict(options: Predict, screen: Console) -> int:
     from percepta.report import Table as Rows
     from percepta.systems.actions.features import default_cache
 
+    shell.check_out(options.out, screen, options.input)
     system = shell.load("actions", options)
     endings = set(FEATURES if system.config.features == "file" else VIDEOS)
     files: list[Path] = []

@@ -72,6 +72,7 @@ class Rate(PersonOptions):
 def predict(options: Predict, screen: Console) -> int:
     """Ranks an album; writes ranking.csv and report.html. Exit code 1 where pictures had to be skipped."""
     folder = options.album.expanduser()
+    shell.check_out(options.out, screen, [folder])
     ratings = given_or_in(folder, options.ratings, RATINGS)
     if options.ratings is None and ratings is not None:
         screen.print(escape(f"ratings: {ratings}"), soft_wrap=True)

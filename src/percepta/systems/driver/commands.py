@@ -47,6 +47,7 @@ def predict(options: Predict, screen: Console) -> int:
     path = options.input
     if not path.exists():
         raise MissingFileError(f"{path}: no such file or folder")
+    shell.check_out(options.out, screen, [path])
     system = shell.load("driver", options)
     if path.is_file():
         named = aicity.parse_name(path.name)

@@ -51,6 +51,7 @@ def predict(options: Predict, screen: Console) -> int:
 
     ground = None if options.homography is None else read_homography(options.homography)
     recordings = traffic.read(options.input)
+    shell.check_out(options.out, screen, [options.input])
     system = shell.load("forecast", options)
     failed: list[tuple[str, str]] = []
     found: dict[str, Any] = {}

@@ -50,6 +50,7 @@ def predict(options: Predict, screen: Console) -> int:
     from percepta.systems.planes.data import posed_pictures, view_of
     from percepta.systems.planes.demo import surface_table
 
+    shell.check_out(options.out, screen, [options.folder])
     posed = posed_pictures(options.folder, options.limit)
     session = shell.load("planes", options).session(
         max_sources=options.max_sources,

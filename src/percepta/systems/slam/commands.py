@@ -72,6 +72,7 @@ def predict(options: Predict, screen: Console) -> int:
     from percepta.predictions import entry
     from percepta.systems.slam import demo, live, writers
 
+    shell.check_out(options.out, screen, shell.inputs_of(options.source))
     capture = _opened(options)
     system: Slam = shell.load("slam", options)
     if capture.intrinsics_from == "guessed":

@@ -40,7 +40,8 @@ def predict(options: Predict, screen: Console) -> int:
         raise shell.UsageError(f"weather takes no words beside its input; got {' '.join(options.words)!r}")
     camera = options.input.startswith("camera:")
     source = options.input if camera else general._source(options.input, options.recursive)
-    shell.check_out(options.out, screen)
+    if not (camera or options.live):
+        shell.check_out(options.out, screen, shell.inputs_of(source))
     system = shell.load("weather", options)
     asked: dict[str, Any] = {
         "classes": options.classes, "drivable": options.drivable, "names": options.names, "bonnet": options.bonnet,
