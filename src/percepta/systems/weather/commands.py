@@ -167,7 +167,7 @@ class Far(shell.Which):
 
 
 def far(options: Far, screen: Console) -> int:
-    """Prints the distance of the pictures of each condition, and the 99th of 100 of all."""
+    """Prints the distances of each condition, the 99th of 100 of all, and the share that is warned of."""
     import numpy as np
 
     from percepta.media import image
@@ -189,6 +189,8 @@ def far(options: Far, screen: Console) -> int:
         screen.print(f"{condition}: median {np.median(values):.3f}, 99 of 100 below {np.percentile(values, 99):.3f}")
     every = [value for values in distances.values() for value in values]
     screen.print(f"all: 99 of 100 below {np.percentile(every, 99):.4f}")
+    if level := system.config.far_from_training:
+        screen.print(f"above this network's level of {level:g}: {np.mean(np.array(every) > level):.1%} of {len(every)}")
     return 0
 
 
