@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -229,9 +230,12 @@ def check_out(folder: Path, screen: Console, inputs: Iterable[Path] = ()) -> Non
         inputs: files and folders that are read.
 
     Raises:
-        UsageError: it is a file.
+        UsageError: it is a file, or nothing can be written there.
         InputError: it is a folder of the inputs, where results could replace them.
     """
+    above = next((path for path in (folder, *folder.absolute().parents) if path.exists()), Path())
+    if not os.access(above, os.W_OK):
+        raise UsageError(f"--out {folder}: {above} cannot be written to; give another folder")
     inputs = list(inputs)
     check_apart(folder, inputs)
     whole = folder.resolve()

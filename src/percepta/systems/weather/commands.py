@@ -40,9 +40,15 @@ def predict(options: Predict, screen: Console) -> int:
         raise shell.UsageError(f"weather takes no words beside its input; got {' '.join(options.words)!r}")
     camera = options.input.startswith("camera:")
     source = options.input if camera else general._source(options.input, options.recursive)
-    if not (camera or options.live):
-        shell.check_out(options.out, screen, shell.inputs_of(source))
+    if camera or options.live:
+        title = f"weather: {options.input}"
+        return general._serve(lambda: _stream(shell.load("weather", options), source, options, screen), title, screen)
+    shell.check_out(options.out, screen, shell.inputs_of(source))
     system = shell.load("weather", options)
+    return general._write_answers(_stream(system, source, options, screen), system, options, screen)
+
+
+def _stream(system: Any, source: Any, options: Predict, screen: Console) -> Any:
     asked: dict[str, Any] = {
         "classes": options.classes, "drivable": options.drivable, "names": options.names, "bonnet": options.bonnet,
     }  # fmt: skip
@@ -50,16 +56,10 @@ def predict(options: Predict, screen: Console) -> int:
         screen.print(
             escape(f"never given, since nothing learned tells them apart: {', '.join(absent)}"), soft_wrap=True
         )
-    stream = system.stream(
+    return system.stream(
         source, batch_size=options.batch_size, recursive=options.recursive, fps=options.fps,
         smoothing=options.smoothing, **asked,
     )  # fmt: skip
-    if camera or options.live:
-        from percepta.web import live
-
-        live.serve(stream, f"weather: {options.input}", on_ready=lambda url: screen.print(f"{url}  (stop with Ctrl-C)"))
-        return 0
-    return general._write_answers(stream, system, options, screen)
 
 
 @dataclass(frozen=True)
