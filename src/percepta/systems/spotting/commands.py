@@ -292,14 +292,11 @@ def world(options: World, screen: Console) -> int:
 
 
 def _record(job: tuple[Path, str, int]) -> Path:
-    import torch
-
+    from percepta.nn.spotting import of_pictures
     from percepta.worlds.pitch.recording import record
 
     out, name, seed = job
-    encode = lite0()
-    return record(out, name, seed, lambda p: encode(torch.from_numpy(p).permute(0, 3, 1, 2).float() / 255).numpy(),
-                  "lite0")  # fmt: skip
+    return record(out, name, seed, of_pictures(lite0()), "lite0")
 
 
 def lite0() -> Callable[[Any], Any]:
