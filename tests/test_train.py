@@ -426,6 +426,25 @@ def test_no_samples_to_validate_on_are_said_before_training(tmp_path: Path, task
     run(tmp_path, replace(settings(), train=replace(settings().train, evaluate_every=0)))
 
 
+def test_a_training_that_cannot_be_evaluated_says_so_first_and_goes_on(tmp_path: Path, task: ModuleType) -> None:
+    plain, said = task.data, []
+
+    def data(config: Any, split: str, root: Path | None = None) -> fake_system.Data:
+        if split == "val":
+            raise InputError("no video in the split 'val'")
+        return plain(config, split, root)
+
+    def progress(done: int, total: int, scalars: dict[str, float]) -> None:
+        said.append(len(noted))
+
+    task.data = data
+    with pytest.warns(UserWarning, match="no video in the split 'val'.*not evaluated at the end") as noted:
+        run(tmp_path / "a", settings(), evaluated=lambda done, found: None, progress=progress)
+    assert said[0] == 1 and (tmp_path / "a" / "model.safetensors").is_file()
+    with pytest.raises(InputError, match=r"no video in the split 'val'.*evaluate-every 0"):
+        run(tmp_path / "b", settings(evaluate_every=2))
+
+
 FAULTS = """
 import resource, sys, torch
 from percepta.train import keep_memory

@@ -356,13 +356,23 @@ def train(system: str, words: list[str], screen: Console) -> int:
 
 
 def _last_evaluation(system: str, path: Path, given: Mapping[str, Path], options: Train) -> Evaluation | None:
-    """Of a run that was not evaluated while it was trained, on the split "val"; None where that has no samples."""
+    """Of a run that was not evaluated while it was trained, on the split "val"; None where that has no samples.
+
+    Args:
+        system: its name.
+        path: the weights of the run.
+        given: {name of a weight: file} of the user's.
+        options: of the training.
+    """
     from percepta import checkpoint
     from percepta import train as training
 
     trained = percepta.load(path, weights=given or None, device=options.device)
     task = checkpoint.find_task(system)
-    samples = task.data(trained.config, "val", options.data)
+    try:
+        samples = task.data(trained.config, "val", options.data)
+    except InputError:  # no such split: the training said so before its first step
+        return None
     if samples is None or not len(samples):
         return None
     size = trained.config.train.batch_size
