@@ -30,7 +30,7 @@ from rich.table import Table
 
 import percepta
 from percepta import __version__
-from percepta.errors import InputError, MissingFileError, one_line
+from percepta.errors import InputError, MissingFileError, in_lines, one_line
 from percepta.shell import (
     UsageError,
     Which,
@@ -121,6 +121,8 @@ class Predict(Which):
     """Also write predictions.csv."""
     coco: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Also write coco.json: masks or boxes in the form of COCO's results."""
+    score_threshold: float | None = None
+    """Lowest score of what counts as found, 0..1, of systems that have one. Left out: that of the system."""
     live: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Show the answers on a local page as they come, and write nothing (extra web). A camera is always shown so."""
 
@@ -206,7 +208,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except USER_ERRORS as error:
         if debug or (isinstance(error, ImportError) and (error.name or "").startswith("percepta")):
             raise
-        errors.print(f"[bold red]error:[/] {escape(one_line(error))}", soft_wrap=True)
+        errors.print(f"[bold red]error:[/] {escape(in_lines(error))}", soft_wrap=True)
         return 2
     except SystemExit as end:  # tyro has printed help, or what is wrong with a value
         return end.code if isinstance(end.code, int) else 2
@@ -576,16 +578,33 @@ def _stream(model: System, source: str | Path | list[Path], options: Predict) ->
     from percepta.contract import HasStream
 
     words = list(options.words)
+    more = threshold_of(model, options)
     batch_size, recursive, fps = options.batch_size, options.recursive, options.fps
     if isinstance(model, HasStream):
         asked = (words,) if words else ()
-        return model.stream(source, *asked, batch_size=batch_size, recursive=recursive, fps=fps)
+        return model.stream(source, *asked, batch_size=batch_size, recursive=recursive, fps=fps, **more)
 
     def answer(several: list[Any]) -> list[list[Any]]:
-        found = [model.predict(one, words) if words else model.predict(one) for one in several]
+        found = [model.predict(one, words, **more) if words else model.predict(one, **more) for one in several]
         return [one if isinstance(one, list) else [one] for one in found]
 
     return model.open_stream(source, answer, batch_size=batch_size, recursive=recursive, fps=fps)
+
+
+def threshold_of(model: System, options: Predict) -> dict[str, float]:
+    """--score-threshold as an argument of what answers; nothing where it was left out.
+
+    Raises:
+        UsageError: the system's answers have no score that is compared with one.
+    """
+    if options.score_threshold is None:
+        return {}
+    if "score_threshold" not in inspect.signature(getattr(model, "stream", model.predict)).parameters:
+        raise UsageError(
+            f"{model.name} has no score threshold: it answers for every input; leave --score-threshold out "
+            "(predictions.json holds the scores, where there are some)"
+        )
+    return {"score_threshold": options.score_threshold}
 
 
 def _check_words(system: str, words: Sequence[str]) -> None:

@@ -163,8 +163,10 @@ def commands_of(system: str) -> Mapping[str, Command]:
 
 def near(word: str, known: Any) -> str:
     """The end of a message, " Did you mean X?"; empty where no name comes close."""
-    found = get_close_matches(word, list(known), 1, 0.5)
-    return f" Did you mean {found[0]}?" if found else ""
+    # Without the dashes, which would make all options alike.
+    names = {name.lstrip("-"): name for name in known}
+    found = get_close_matches(word.lstrip("-"), list(names), 1, 0.6)
+    return f" Did you mean {names[found[0]]}?" if found else ""
 
 
 LINE_EVERY_S = 5.0  # between two lines of progress where there is no terminal

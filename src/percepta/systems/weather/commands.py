@@ -42,6 +42,7 @@ def predict(options: Predict, screen: Console) -> int:
     source = options.input if camera else general._source(options.input, options.recursive)
     shell.check_out(options.out, screen)
     system = shell.load("weather", options)
+    general.threshold_of(system, options)  # says that there is none
     asked: dict[str, Any] = {
         "classes": options.classes, "drivable": options.drivable, "names": options.names, "bonnet": options.bonnet,
     }  # fmt: skip
