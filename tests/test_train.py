@@ -25,6 +25,7 @@ from percepta.optim import learning_rate, make_optimizer
 from percepta.runs import averaged
 from percepta.train import (
     Batches,
+    Evaluator,
     Stopped,
     derive,
     evaluate,
@@ -424,6 +425,13 @@ def test_no_samples_to_validate_on_are_said_before_training(tmp_path: Path, task
         run(tmp_path, replace(settings(), train=replace(settings().train, evaluate_every=2)))
     assert not (tmp_path / "last.pt").exists()
     run(tmp_path, replace(settings(), train=replace(settings().train, evaluate_every=0)))
+
+
+def test_an_evaluation_without_labels_says_so(task: ModuleType, tmp_path: Path) -> None:
+    task.data = lambda config, split, root=None: None
+    judge = Evaluator("fake", settings(), fake_system.Model(settings()))
+    with pytest.raises(InputError, match=rf"{tmp_path}: no labels of the split 'val'.*with labels"):
+        judge(tmp_path)
 
 
 def test_a_training_that_cannot_be_evaluated_says_so_first_and_goes_on(tmp_path: Path, task: ModuleType) -> None:

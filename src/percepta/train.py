@@ -225,7 +225,11 @@ class Evaluator:
         task = checkpoint.find_task(self.name)
         data = task.data(self.config, split, None if root is None else Path(root))
         if data is None:
-            raise InputError(f"{self.name} has no split {split!r} there")
+            where = root or "the synthetic world"
+            raise InputError(
+                f"{where}: no labels of the split {split!r} to compare the answers of {self.name} with; evaluate on "
+                "data with labels (`percepta predict` needs none)"
+            )
         return evaluate(task, self.model, data, batch_size, workers, examples=examples, progress=progress)
 
 
