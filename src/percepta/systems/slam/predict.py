@@ -481,7 +481,8 @@ class Session:
                 (
                     self.tracker.frame,
                     "the camera seems to read its rows one after the other (a rolling shutter): what moves is bent. "
-                    f"Give rolling_shutter={min(share, 1.0):.1f}, the time from the first row to the last as a share "
+                    f"Give rolling_shutter={min(share, 1.0):.1f} (--rolling-shutter {min(share, 1.0):.1f}), "
+                    "the time from the first row to the last as a share "
                     "of the time between frames, or what its data sheet says",
                 ),
             )
