@@ -223,6 +223,20 @@ def test_items_of_a_list_stand_on_lines_of_their_own(
     assert capsys.readouterr().err.splitlines() == lines
 
 
+def test_an_earlier_run_is_named_only_where_this_one_writes(
+    blobs: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_text("no picture")
+    words = ["a word", "--out", str(tmp_path / "out")]
+    assert run("predict", SYSTEM, str(tmp_path / "a.png"), *words) == 0
+    assert "earlier run" not in capsys.readouterr().out
+    assert run("predict", SYSTEM, str(tmp_path / "b.png"), *words) != 0
+    assert "earlier run" not in capsys.readouterr().out
+    assert run("predict", SYSTEM, str(tmp_path / "a.png"), *words) == 0
+    assert capsys.readouterr().out.count("has results of an earlier run") == 1
+
+
 def test_a_threshold_goes_to_systems_that_have_one_and_is_refused_by_others(
     blobs: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

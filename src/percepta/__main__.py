@@ -535,11 +535,14 @@ def _write_answers(stream: Answers[Any], model: System, options: Predict, screen
 
     written = Predictions(options.out, model.name, options.words, __version__, weights_hash(model.model))
     count = printed = 0
+    begin = check_out(options.out, screen)
     with written, progress_bar(screen, f"{model.name}: {options.input}") as bar:
         for answer in stream:
             count += 1
             if answer.error and not written.rows and answer.path == Path(options.input) and answer.time_s is None:
                 raise InputError(_named(answer))  # the only picture: the error is the answer
+            if not answer.error:
+                begin()
             for row in written.add(answer):
                 if printed < SHOWN_ROWS:
                     shown = f"{Path(row['source']).name}: {row['text']}  ({options.out / row['drawing']})"
@@ -661,7 +664,9 @@ def export(system: str, words: list[str], screen: Console) -> int:
     model = load(system, options)
     from percepta import export as exporting
 
-    for part in exporting.export(model, options.out):
+    with progress_bar(screen, f"exporting {system}") as bar:
+        parts = exporting.export(model, options.out, progress=bar)
+    for part in parts:
         if part.path is None:
             screen.print(escape(f"{part.part}: no graph, {part.reason}"), soft_wrap=True)
         else:

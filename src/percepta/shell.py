@@ -221,16 +221,30 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def check_out(folder: Path, screen: Console) -> None:
-    """Says where a folder of results already has some.
+def check_out(folder: Path, screen: Console) -> Callable[[], None]:
+    """Looks at a folder of results before anything is loaded.
+
+    Args:
+        folder: of --out.
+        screen: where is printed.
+
+    Returns:
+        What says, once, that an earlier run left results there: to be called when this one begins to write.
 
     Raises:
         UsageError: it is a file.
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--out {folder} is a file; give a folder")
+    notes = []
     if (folder / "predictions.json").is_file():
-        screen.print(escape(f"note: {folder} has results of an earlier run; files of the same name are replaced"))
+        notes.append(f"note: {folder} has results of an earlier run; files of the same name are replaced")
+
+    def begin() -> None:
+        while notes:
+            screen.print(escape(notes.pop()), soft_wrap=True)
+
+    return begin
 
 
 def load(system: str, options: Which) -> Any:

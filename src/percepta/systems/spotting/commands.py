@@ -62,9 +62,10 @@ def predict(options: Predict, screen: Console) -> int:
     from percepta.predictions import entry
 
     system = shell.load("spotting", options)
-    shell.check_out(options.out, screen)
+    begin = shell.check_out(options.out, screen)
     pieces_of: dict[Path, list[tuple[float, float, str]]] = {path: [] for path in options.source}
     found = _spotted(system, options, screen)
+    begin()
     rows = []
     for half in found:
         kept = half.result.above(options.score)

@@ -73,9 +73,10 @@ def predict(options: Predict, screen: Console) -> int:
         )
     frames = Frames.open(options.source, options.fps)
     system: Vos = shell.load("vos", options)
-    shell.check_out(options.out, screen)
+    begin = shell.check_out(options.out, screen)
     masks = read_masks(options.mask) if options.mask else grown(options, frames, system)
     folder = options.out
+    begin()
     with shell.progress_bar(screen, f"vos: {frames.name}") as bar:
         tell = lambda text, done, total: bar(done, total, text)  # noqa: E731
         found = writers.follow(
