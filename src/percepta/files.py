@@ -261,13 +261,10 @@ def matching(pattern: Path) -> list[Path]:
 
     A folder on the way whose own name has brackets or stars is taken as it is, where there is such a folder.
     """
-    parts = pattern.parts
-    base, rest = Path(parts[0]), list(parts[1:])
-    if not any(mark in parts[0] for mark in "*?["):
-        while rest and (base / rest[0]).is_dir():
-            base, rest = base / rest.pop(0), rest
-    else:
-        base, rest = Path(), list(parts)
+    base = Path(pattern.anchor)
+    rest = list(pattern.parts[1:] if pattern.anchor else pattern.parts)
+    while rest and (base / rest[0]).is_dir():
+        base, rest = base / rest.pop(0), rest
     if not rest or not base.is_dir():
         return []
     found = (path for path in base.glob(str(Path(*rest))) if path.is_file() and not is_system_file(path))

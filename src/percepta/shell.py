@@ -165,8 +165,10 @@ def commands_of(system: str) -> Mapping[str, Command]:
 
 def near(word: str, known: Any) -> str:
     """The end of a message, " Did you mean X?"; empty where no name comes close."""
-    found = get_close_matches(word, list(known), 1, 0.5)
-    return f" Did you mean {found[0]}?" if found else ""
+    # Without the dashes, which would make all options alike.
+    names = {name.lstrip("-"): name for name in known}
+    found = get_close_matches(word.lstrip("-"), list(names), 1, 0.6)
+    return f" Did you mean {names[found[0]]}?" if found else ""
 
 
 LINE_EVERY_S = 5.0  # between two lines of progress where there is no terminal
@@ -221,13 +223,16 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def check_out(folder: Path, screen: Console, inputs: Iterable[Path] = ()) -> None:
-    """Says where a folder of results already has some, or is seen by the next run.
+def check_out(folder: Path, screen: Console, inputs: Iterable[Path] = ()) -> Callable[[], None]:
+    """Looks at a folder of results before anything is loaded; says where the next run would read it.
 
     Args:
-        folder: of results.
-        screen: where it is said.
+        folder: of --out.
+        screen: where is printed.
         inputs: files and folders that are read.
+
+    Returns:
+        What says, once, that an earlier run left results there: to be called when this one begins to write.
 
     Raises:
         UsageError: it is a file, or nothing can be written there.
@@ -246,8 +251,15 @@ def check_out(folder: Path, screen: Console, inputs: Iterable[Path] = ()) -> Non
         )
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--out {folder} is a file; give a folder")
+    notes = []
     if (folder / "predictions.json").is_file():
-        screen.print(escape(f"note: {folder} has results of an earlier run; files of the same name are replaced"))
+        notes.append(f"note: {folder} has results of an earlier run; files of the same name are replaced")
+
+    def begin() -> None:
+        while notes:
+            screen.print(escape(notes.pop()), soft_wrap=True)
+
+    return begin
 
 
 def inputs_of(source: str | Path | Sequence[Path]) -> list[Path]:

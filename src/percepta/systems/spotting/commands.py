@@ -61,10 +61,11 @@ def predict(options: Predict, screen: Console) -> int:
     from percepta.media import cut, video
     from percepta.predictions import entry
 
-    shell.check_out(options.out, screen, options.source)
+    begin = shell.check_out(options.out, screen, options.source)
     system = shell.load("spotting", options)
     pieces_of: dict[Path, list[tuple[float, float, str]]] = {path: [] for path in options.source}
     found = _spotted(system, options, screen)
+    begin()
     rows = []
     for half in found:
         kept = half.result.above(options.score)

@@ -72,13 +72,14 @@ def predict(options: Predict, screen: Console) -> int:
             "what is to be followed? Give --mask first.png (or N=FILE for frame N), --box LEFT TOP WIDTH HEIGHT, or "
             "--click X Y"
         )
-    shell.check_out(options.out, screen, shell.inputs_of(options.source))
+    begin = shell.check_out(options.out, screen, shell.inputs_of(options.source))
     frames = Frames.open(options.source, options.fps)
     masks = read_masks(options.mask) if options.mask else {}
     check_apart(options.out / writers.MASKS, masks.values())
     system: Vos = shell.load("vos", options)
     masks = masks or grown(options, frames, system)
     folder = options.out
+    begin()
     with shell.progress_bar(screen, f"vos: {frames.name}") as bar:
         tell = lambda text, done, total: bar(done, total, text)  # noqa: E731
         found = writers.follow(

@@ -49,6 +49,7 @@ def predict(options: Predict, screen: Console) -> int:
 
 
 def _stream(system: Any, source: Any, options: Predict, screen: Console) -> Any:
+    general.threshold_of(system, options)  # says that there is none
     asked: dict[str, Any] = {
         "classes": options.classes, "drivable": options.drivable, "names": options.names, "bonnet": options.bonnet,
     }  # fmt: skip
