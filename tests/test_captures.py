@@ -146,6 +146,13 @@ def test_pictures_and_their_intrinsics(tmp_path: Path) -> None:
     assert camera is not None and camera.fx == pytest.approx(28 / 43.267 * 400, rel=1e-4)
 
 
+def test_pictures_of_several_sizes_are_named_with_their_sizes(tmp_path: Path) -> None:
+    picture(tmp_path / "in" / "a0.png", 1, mode="RGB")
+    Image.new("RGB", (64, 48)).save(tmp_path / "in" / "a1.png")
+    with pytest.raises(InputError, match=r"a1\.png has 64×48 pixels, but .*a0\.png has 32×24 pixels.*folder"):
+        list(find(tmp_path / "in"))
+
+
 def test_a_video_is_shrunk(tmp_path: Path) -> None:
     frames = [np.full((96, 128, 3), 30 * i, np.uint8) for i in range(5)]
     path = video.write(tmp_path / "clip.mp4", frames, 10)

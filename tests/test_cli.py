@@ -180,6 +180,11 @@ def run(*words: str) -> int:
         (["train", SYSTEM, "--out", "x", "--preset", "wid"], "Did you mean wide?"),
         (["train", SYSTEM, "--out", "x", "--train.lrr", "1"], "Did you mean --train.lr?"),
         (["train", SYSTEM, "--out", "x", "--widht", "1"], "Did you mean --width?"),
+        (
+            ["predict", SYSTEM, "x.jpg", "--treshold", "1"],
+            "unknown option '--treshold'. Did you mean --score-threshold?",
+        ),
+        (["evaluate", SYSTEM, "--treshold", "1"], "unknown option '--treshold'. Valid:"),
         (["train", SYSTEM, "--out", "x", "--weights", "run/model.safetensors"], "run/model.safetensors: no such"),
         (["train", SYSTEM, "--out", "x", "--data", "nowhere"], "nowhere: no such folder"),
         (["evaluate", SYSTEM, "--data", "nowhere"], "nowhere: no such folder"),
@@ -204,6 +209,50 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert told in out.err
     assert out.err.startswith("error: ") and out.err.count("\n") == 1
     assert "Traceback" not in out.err
+
+
+def test_items_of_a_list_stand_on_lines_of_their_own(
+    blobs: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def read(text: str, recursive: bool) -> None:
+        raise InputError("x: no layout of data\nthat is known. Looked for\n  DAVIS: JPEGImages/\n  COCO: [json]")
+
+    monkeypatch.setattr(cli, "_source", read)
+    assert run("predict", SYSTEM, "x.jpg") == 2
+    lines = ["error: x: no layout of data that is known. Looked for", "  DAVIS: JPEGImages/", "  COCO: [json]"]
+    assert capsys.readouterr().err.splitlines() == lines
+
+
+def test_an_earlier_run_is_named_only_where_this_one_writes(
+    blobs: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_text("no picture")
+    words = ["a word", "--out", str(tmp_path / "out")]
+    assert run("predict", SYSTEM, str(tmp_path / "a.png"), *words) == 0
+    assert "earlier run" not in capsys.readouterr().out
+    assert run("predict", SYSTEM, str(tmp_path / "b.png"), *words) != 0
+    assert "earlier run" not in capsys.readouterr().out
+    assert run("predict", SYSTEM, str(tmp_path / "a.png"), *words) == 0
+    assert capsys.readouterr().out.count("has results of an earlier run") == 1
+
+
+def test_a_threshold_goes_to_systems_that_have_one_and_is_refused_by_others(
+    blobs: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    words = ["predict", SYSTEM, str(tmp_path / "a.png"), "a word", "--out", str(tmp_path / "out")]
+    assert run(*words, "--score-threshold", "0.3") == 2
+    assert f"{SYSTEM} has no score threshold" in capsys.readouterr().err
+    plain, given = Blobs.predict, []
+
+    def predict(self: Blobs, source: Path, words: list[str] | None = None, *, score_threshold: float = 0.5) -> Any:
+        given.append(score_threshold)
+        return plain(self, source, words)
+
+    monkeypatch.setattr(Blobs, "predict", predict)
+    assert run(*words, "--score-threshold", "0.3") == 0 and run(*words) == 0
+    assert given == [0.3, 0.5]
 
 
 def test_an_unknown_option_names_the_valid_ones(blobs: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
+import json
 import math
 from pathlib import Path
 
@@ -313,3 +315,22 @@ def test_a_sentence_without_a_known_word_is_refused(sentence: str) -> None:
         text.check_words(encoder, ["the dog", sentence])
     text.check_words(encoder, ["the dog", "x", "42", f"{sentence} and a dog"])
     text.check_words(None, [sentence])  # other encoders have no vocabulary of words
+
+
+def test_sentences_in_other_languages_are_told_from_english(shared_data: Path) -> None:
+    """Said of none of the human sentences of the shared data (below 1 % is asked for)."""
+    with torch.device("meta"):
+        encoder = TextEncoder()
+    others = "die Katze|das rote Auto|ein Mann auf dem Fahrrad|le chat noir|une femme avec un chapeau|el perro negro|"
+    others += "il gatto|uma mulher com chapéu|de rode auto|den röda bilen|czerwony samochód|kırmızı araba"
+    for sentence in others.split("|"):
+        assert "are in English" in text.foreign_note(encoder, sentence), sentence
+    for sentence in ("the axolotl", "axolotl", "giraffe", "a zamboni", "white van", "die cast car", "red frisbee", "x"):
+        assert not text.foreign_note(encoder, sentence), sentence
+    assert not text.foreign_note(None, "die Katze")  # other encoders have no vocabulary of words
+    objects = json.loads((shared_data / "coco-small" / "objects.json").read_text()).values()
+    with (shared_data / "flickr8k" / "captions.csv").open() as file:
+        human = [row["caption"] for row in csv.DictReader(file)]
+    human += [caption for one in objects for caption in one.get("captions", ())]
+    wrong = [sentence for sentence in human if text.foreign_note(encoder, sentence)]
+    assert len(human) > 4800 and len(wrong) < 0.001 * len(human), wrong

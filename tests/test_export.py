@@ -32,6 +32,9 @@ def test_graphs_agree_with_torch_and_the_rest_says_why_not(system: fake_system.F
     assert graph.path == tmp_path / "onnx" / "fake-model.onnx" and graph.path.is_file()
     assert graph.difference < 1e-5 and graph.relative < 1e-5
     assert other.path is None and other.reason == "it has no graph" and "it has no graph" in str(other)
+    told: list[tuple[int, int, str]] = []
+    export(system, tmp_path / "onnx", progress=lambda done, total, note: told.append((done, total, note)))
+    assert told[0][0] == 0 and "writing" in told[0][2] and "torch" in told[1][2] and told[-1] == (2, 2, "")
     assert [result.part for result in export(system, tmp_path, ["other"])] == ["other"]
 
 

@@ -126,6 +126,7 @@ def test_one_camera_is_scaled_and_not_compared(slam: Any) -> None:
     planes, capture = Recorder(), RoundTrip(0, "mono", 40, 240, 0.25).capture()
     found = flow.scan(capture, slam=slam, planes=planes)
     assert not found.metric and found.true_scene is None and len(planes.sessions) == 1
+    assert not found.scene.metric and "m²" not in "".join(block.html() for block in found.blocks())
     assert any("does not know lengths" in getattr(block, "text", "") for block in found.blocks())
 
 

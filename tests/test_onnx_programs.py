@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 import percepta
@@ -164,13 +163,11 @@ def driver(system: Any, folder: Path) -> None:
 
 def game(system: Any, seconds: float = 40.0) -> np.ndarray:
     """Features of the start of a rendered game."""
+    from percepta.nn.spotting import of_pictures
     from percepta.worlds.pitch import recording
 
     half = recording.halves(recording.FIRST["test"] + 900, seconds)[0]
-    with torch.inference_mode():
-        seen = [system.model.image.frames(torch.from_numpy(some).permute(0, 3, 1, 2).float() / 255)
-                for some in recording.frames(half)]  # fmt: skip
-    return torch.cat(seen).numpy()
+    return recording.encoded(half, of_pictures(system.model.image.frames))
 
 
 def spotting(system: Any, folder: Path) -> None:

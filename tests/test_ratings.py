@@ -166,7 +166,7 @@ def test_tables_that_cannot_be_read(tmp_path):
         list(read_table(path, ("a", "b")))
     for text, message in (
         ("", "no header"),
-        ("a,c\n1,2\n", "line 1: no column b; the first line names the columns"),
+        ("a,c\n1,2\n", "line 1: no column b; the first line names the columns and must hold a, b; it has a, c"),
         ("a;b;b\n", "column b comes twice"),
         ("a,b\n1,2\n1,2,3\n", "line 3: 3 columns, but the first line names 2"),
         ('a,b\n1,2\n1,"2"x\n', "line 3: not a row of a CSV"),

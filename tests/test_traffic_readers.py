@@ -442,7 +442,7 @@ def test_ones_own_tracks(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("time,id,x\n0,a,1\n", "no column y"),
+        ("time,id,x\n0,a,1\n", "line 1: no column y; it has time, id, x"),
         ("time,id,x,y\n0,a,1,2\n1,a,nan,2\n", "line 3"),
         ("time,id,x,y\n0,a,1,2\n0.1,a,1\n", "line 3"),
         ("time,id,x,y,type\n0,a,1,2,ufo\n", "'ufo' is none of"),
@@ -455,6 +455,16 @@ def test_bad_tables_are_said(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(InputError, match=message):
         tracks_csv.read_file(tmp_path / "t.csv")
+
+
+def test_a_missing_column_is_named_with_those_that_there_are(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("TIMESTAMP,TRACK_ID,OBJECT_TYPE,X\n0,a,AGENT,1\n")
+    with pytest.raises(InputError, match="line 1: no column Y; it has TIMESTAMP, TRACK_ID, OBJECT_TYPE, X"):
+        argoverse1.read_file(path)
+    path.write_text("track_id,agent_type,x,y\n1,car,0,0\n")
+    with pytest.raises(InputError, match="line 1: no column frame_id; it has track_id, agent_type, x, y"):
+        interaction.read_files([path], "t")
 
 
 def test_a_folder_may_hold_several_sets(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from percepta.optim import learning_rate, make_optimizer
 from percepta.runs import averaged
 from percepta.train import (
     Batches,
+    Evaluator,
     Stopped,
     derive,
     evaluate,
@@ -424,6 +425,32 @@ def test_no_samples_to_validate_on_are_said_before_training(tmp_path: Path, task
         run(tmp_path, replace(settings(), train=replace(settings().train, evaluate_every=2)))
     assert not (tmp_path / "last.pt").exists()
     run(tmp_path, replace(settings(), train=replace(settings().train, evaluate_every=0)))
+
+
+def test_an_evaluation_without_labels_says_so(task: ModuleType, tmp_path: Path) -> None:
+    task.data = lambda config, split, root=None: None
+    judge = Evaluator("fake", settings(), fake_system.Model(settings()))
+    with pytest.raises(InputError, match=rf"{tmp_path}: no labels of the split 'val'.*with labels"):
+        judge(tmp_path)
+
+
+def test_a_training_that_cannot_be_evaluated_says_so_first_and_goes_on(tmp_path: Path, task: ModuleType) -> None:
+    plain, said = task.data, []
+
+    def data(config: Any, split: str, root: Path | None = None) -> fake_system.Data:
+        if split == "val":
+            raise InputError("no video in the split 'val'")
+        return plain(config, split, root)
+
+    def progress(done: int, total: int, scalars: dict[str, float]) -> None:
+        said.append(len(noted))
+
+    task.data = data
+    with pytest.warns(UserWarning, match="no video in the split 'val'.*not evaluated at the end") as noted:
+        run(tmp_path / "a", settings(), evaluated=lambda done, found: None, progress=progress)
+    assert said[0] == 1 and (tmp_path / "a" / "model.safetensors").is_file()
+    with pytest.raises(InputError, match=r"no video in the split 'val'.*evaluate-every 0"):
+        run(tmp_path / "b", settings(evaluate_every=2))
 
 
 FAULTS = """

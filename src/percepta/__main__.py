@@ -30,7 +30,7 @@ from rich.table import Table
 
 import percepta
 from percepta import __version__
-from percepta.errors import InputError, MissingFileError, one_line
+from percepta.errors import InputError, MissingFileError, in_lines, one_line
 from percepta.shell import (
     UsageError,
     Which,
@@ -38,6 +38,7 @@ from percepta.shell import (
     check_out,
     commands_of,
     counted,
+    inputs_of,
     load,
     near,
     parse,
@@ -121,6 +122,8 @@ class Predict(Which):
     """Also write predictions.csv."""
     coco: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Also write coco.json: masks or boxes in the form of COCO's results."""
+    score_threshold: float | None = None
+    """Lowest score of what counts as found, 0..1, of systems that have one. Left out: that of the system."""
     live: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Show the answers on a local page as they come, and write nothing (extra web). A camera is always shown so."""
 
@@ -206,7 +209,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except USER_ERRORS as error:
         if debug or (isinstance(error, ImportError) and (error.name or "").startswith("percepta")):
             raise
-        errors.print(f"[bold red]error:[/] {escape(one_line(error))}", soft_wrap=True)
+        errors.print(f"[bold red]error:[/] {escape(in_lines(error))}", soft_wrap=True)
         return 2
     except SystemExit as end:  # tyro has printed help, or what is wrong with a value
         return end.code if isinstance(end.code, int) else 2
@@ -356,13 +359,23 @@ def train(system: str, words: list[str], screen: Console) -> int:
 
 
 def _last_evaluation(system: str, path: Path, given: Mapping[str, Path], options: Train) -> Evaluation | None:
-    """Of a run that was not evaluated while it was trained, on the split "val"; None where that has no samples."""
+    """Of a run that was not evaluated while it was trained, on the split "val"; None where that has no samples.
+
+    Args:
+        system: its name.
+        path: the weights of the run.
+        given: {name of a weight: file} of the user's.
+        options: of the training.
+    """
     from percepta import checkpoint
     from percepta import train as training
 
     trained = percepta.load(path, weights=given or None, device=options.device)
     task = checkpoint.find_task(system)
-    samples = task.data(trained.config, "val", options.data)
+    try:
+        samples = task.data(trained.config, "val", options.data)
+    except InputError:  # no such split: the training said so before its first step
+        return None
     if samples is None or not len(samples):
         return None
     size = trained.config.train.batch_size
@@ -492,24 +505,26 @@ def predict(system: str, words: list[str], screen: Console) -> int:
         words: the words after it.
         screen: where is printed.
     """
+    from percepta.media.source import open_source
+
     options = parse(Predict, words, f"percepta predict {system}", f"{system}: {TABLE[system]}")
     _check_words(system, options.words)
     camera = options.input.startswith("camera:")
     source = options.input if camera else _source(options.input, options.recursive)
     if camera or options.live:
-        return _serve(system, source, options, screen)
-    check_out(options.out, screen)
+        title = f"{system}: {', '.join(options.words) or options.input}"
+        return _serve(lambda: _stream(load(system, options), source, options), title, screen)
+    open_source(source, recursive=options.recursive, fps=options.fps)  # wrong options are said before a network is read
+    check_out(options.out, screen, inputs_of(source))
     model = load(system, options)
     return _write_answers(_stream(model, source, options), model, options, screen)
 
 
-def _serve(system: str, source: str | Path | list[Path], options: Predict, screen: Console) -> int:
+def _serve(stream: Callable[[], Answers[Any]], title: str, screen: Console) -> int:
     """Answers of a camera or a video on a local page; what the page lacks is said before a network is loaded."""
     from percepta.web import live
 
-    stream = _stream(load(system, options), source, options)
-    title = f"{system}: {', '.join(options.words) or options.input}"
-    live.serve(stream, title, on_ready=lambda url: screen.print(f"{url}  (stop with Ctrl-C)", soft_wrap=True))
+    live.serve(stream(), title, on_ready=lambda url: screen.print(f"{url}  (stop with Ctrl-C)", soft_wrap=True))
     return 0
 
 
@@ -523,11 +538,14 @@ def _write_answers(stream: Answers[Any], model: System, options: Predict, screen
 
     written = Predictions(options.out, model.name, options.words, __version__, weights_hash(model.model))
     count = printed = 0
+    begin = check_out(options.out, screen)
     with written, progress_bar(screen, f"{model.name}: {options.input}") as bar:
         for answer in stream:
             count += 1
             if answer.error and not written.rows and answer.path == Path(options.input) and answer.time_s is None:
                 raise InputError(_named(answer))  # the only picture: the error is the answer
+            if not answer.error:
+                begin()
             for row in written.add(answer):
                 if printed < SHOWN_ROWS:
                     shown = f"{Path(row['source']).name}: {row['text']}  ({options.out / row['drawing']})"
@@ -566,16 +584,33 @@ def _stream(model: System, source: str | Path | list[Path], options: Predict) ->
     from percepta.contract import HasStream
 
     words = list(options.words)
+    more = threshold_of(model, options)
     batch_size, recursive, fps = options.batch_size, options.recursive, options.fps
     if isinstance(model, HasStream):
         asked = (words,) if words else ()
-        return model.stream(source, *asked, batch_size=batch_size, recursive=recursive, fps=fps)
+        return model.stream(source, *asked, batch_size=batch_size, recursive=recursive, fps=fps, **more)
 
     def answer(several: list[Any]) -> list[list[Any]]:
-        found = [model.predict(one, words) if words else model.predict(one) for one in several]
+        found = [model.predict(one, words, **more) if words else model.predict(one, **more) for one in several]
         return [one if isinstance(one, list) else [one] for one in found]
 
     return model.open_stream(source, answer, batch_size=batch_size, recursive=recursive, fps=fps)
+
+
+def threshold_of(model: System, options: Predict) -> dict[str, float]:
+    """--score-threshold as an argument of what answers; nothing where it was left out.
+
+    Raises:
+        UsageError: the system's answers have no score that is compared with one.
+    """
+    if options.score_threshold is None:
+        return {}
+    if "score_threshold" not in inspect.signature(getattr(model, "stream", model.predict)).parameters:
+        raise UsageError(
+            f"{model.name} has no score threshold: it answers for every input; leave --score-threshold out "
+            "(predictions.json holds the scores, where there are some)"
+        )
+    return {"score_threshold": options.score_threshold}
 
 
 def _check_words(system: str, words: Sequence[str]) -> None:
@@ -632,7 +667,9 @@ def export(system: str, words: list[str], screen: Console) -> int:
     model = load(system, options)
     from percepta import export as exporting
 
-    for part in exporting.export(model, options.out):
+    with progress_bar(screen, f"exporting {system}") as bar:
+        parts = exporting.export(model, options.out, progress=bar)
+    for part in parts:
         if part.path is None:
             screen.print(escape(f"{part.part}: no graph, {part.reason}"), soft_wrap=True)
         else:
@@ -841,6 +878,7 @@ class Cutout:
 def cutout(words: list[str], screen: Console) -> int:
     """A thing cut out of a film by a sentence; 1 where it is not found."""
     options = parse(Cutout, words, "percepta cutout", Cutout.__doc__)
+    from percepta.files import check_apart
     from percepta.flows import cutout as flow
     from percepta.media import cutouts
     from percepta.media.frames import Frames
@@ -850,6 +888,8 @@ def cutout(words: list[str], screen: Console) -> int:
         raise UsageError(f"--out ends in {' or '.join(cutouts.KINDS)}, or is a folder of PNGs (no ending)")
     frames = Frames.open(options.source, options.fps)
     folder = options.out.with_name(f"{options.out.stem}-masks")
+    check_apart(options.out, [frames.where, *frames.files])
+    check_apart(folder, [frames.where, *frames.files])
     systems = {"refer": percepta.load("refer"), "vos": percepta.load("vos")}
     with progress_bar(screen, f"cutting out of {frames.name}") as bar:
         tell = lambda text, done, total: bar(done, total, text)  # noqa: E731

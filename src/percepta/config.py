@@ -125,7 +125,7 @@ def _dataclass(cls: Any, data: Any, path: str) -> Any:
     prefix = f"{path}." if path else ""
     for key in data:
         if key not in names:
-            near = get_close_matches(str(key), names, 1, 0.5)
+            near = get_close_matches(str(key), names, 1, 0.6)
             hint = f' Did you mean "{prefix}{near[0]}"?' if near else ""
             raise InputError(f'unknown setting "{prefix}{key}".{hint} Valid: {", ".join(names)}')
     for field in fields(cls):

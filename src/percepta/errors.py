@@ -43,6 +43,12 @@ def one_line(error: BaseException) -> str:
     return " ".join(text.split()) or type(error).__name__
 
 
+def in_lines(error: BaseException) -> str:
+    """What an error says: in one line, but each item of a list (a line that begins with two spaces) on its own."""
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    return "\n  ".join(" ".join(part.split()) for part in text.split("\n  ")) or type(error).__name__
+
+
 def check_between(name: str, value: object, low: float | int, high: float | int) -> float:
     """A number of an argument that has bounds.
 

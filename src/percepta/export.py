@@ -15,7 +15,7 @@ import inspect
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -65,13 +65,19 @@ class Exported:
         return f"{self.part}: {self.path}, largest difference from torch {how}"
 
 
-def export(system: System, path: Path, parts: Sequence[str] | None = None) -> list[Exported]:
+def export(
+    system: System,
+    path: Path,
+    parts: Sequence[str] | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> list[Exported]:
     """Writes `<path>/<system>-<part>.onnx` for each part and compares it with torch.
 
     Args:
         system: a loaded system.
         path: a folder; made where it is missing.
         parts: names in the system's EXPORTS; None for all.
+        progress: called with (parts done, parts in all, the next one and what happens to it).
 
     Raises:
         MissingExtraError: the extra is not installed.
@@ -91,18 +97,23 @@ def export(system: System, path: Path, parts: Sequence[str] | None = None) -> li
         "weights": weights_hash(system.model), "licence": system.licence,
     }  # fmt: skip
     results = []
-    for part in parts or table:
+    tell = progress or (lambda done, total, note: None)
+    names = [*(parts or table)]
+    for number, part in enumerate(names):
         how = table[part]
         if isinstance(how, str):
             results.append(Exported(part, reason=how))
             continue
         module, inputs, outputs, axes = how(model)
         file = path / f"{system.name}-{part}.onnx"
+        tell(number, len(names), f"{part}: writing")
         to_onnx(module, inputs, outputs, axes, file, {"part": part, "about": _about(module), **said})
+        tell(number, len(names), f"{part}: comparing with torch")
         results.append(Exported(part, file, "", *parity(file, module, inputs, axes)))
     if isinstance(task, HasExportFiles):
         for name, text in task.export_files(model).items():
             write_atomically(path / name, text)
+    tell(len(names), len(names), "")
     return results
 
 

@@ -29,6 +29,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from warnings import warn
 
 import torch
 import torch.distributed as dist
@@ -112,10 +113,9 @@ def train(
         data = task.data(config, "train", root)
         if data is None or len(data) == 0:
             raise InputError(f"no samples to train on in {root or 'the synthetic world'}")
-        held_out = task.data(config, "val", root) if config.train.evaluate_every and not process.rank else None
-        if held_out is not None and len(held_out) == 0:
-            text = "add some that are kept back, or train without: --train.evaluate-every 0"
-            raise InputError(f"no samples of the split val in {root or 'the synthetic world'}: {text}")
+        held_out = None
+        if not process.rank and (config.train.evaluate_every or evaluated is not None):
+            held_out = _held_out(task, config, root)
         phases = _phases(task, config)
         before = sum(settings.steps for _, settings, _ in phases[: run.phase])
         writer = RunFolder(system, config, out, run, process, before + run.done, ground)
@@ -126,6 +126,26 @@ def train(
                     run.phase, run.done = index, 0
                 loop.phase()
         return writer.path
+
+
+def _held_out(task: Task, config: Any, root: Path | None) -> Dataset | None:
+    """The samples of the split "val", before the first step; None where nothing is evaluated between the steps.
+
+    Raises:
+        InputError: there are none, and the settings ask for evaluations. Where only the one after the last step would
+            need them that is said by a warning.
+    """
+    try:
+        found = task.data(config, "val", root)
+        if found is not None and len(found) == 0:
+            raise InputError(f"no samples of the split val in {root or 'the synthetic world'}")
+    except InputError as error:
+        if config.train.evaluate_every:
+            text = "add some that are kept back, or train without: --train.evaluate-every 0"
+            raise InputError(f"{error}: {text}") from error
+        warn(f"{error}: the network is trained, but not evaluated at the end", stacklevel=3)
+        return None
+    return found if config.train.evaluate_every else None
 
 
 def evaluate(
@@ -205,7 +225,11 @@ class Evaluator:
         task = checkpoint.find_task(self.name)
         data = task.data(self.config, split, None if root is None else Path(root))
         if data is None:
-            raise InputError(f"{self.name} has no split {split!r} there")
+            where = root or "the synthetic world"
+            raise InputError(
+                f"{where}: no labels of the split {split!r} to compare the answers of {self.name} with; evaluate on "
+                "data with labels (`percepta predict` needs none)"
+            )
         return evaluate(task, self.model, data, batch_size, workers, examples=examples, progress=progress)
 
 

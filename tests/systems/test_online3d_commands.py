@@ -168,6 +168,11 @@ def test_predict_says_what_it_takes(recording: Path, weights: Path, capsys: pyte
     system = percepta.load(weights, system="online3d", device="cpu")
     with pytest.raises(InputError, match="open_recording"):
         system.predict(recording)
+    film = weights.parent / "film.mp4"
+    film.write_bytes(b"film")
+    assert main(["predict", "online3d", str(film)]) == 2  # says what to do in the shell, no function of Python
+    told = capsys.readouterr().err
+    assert "folder of a recording" in told and "percepta data online3d check" in told and "open_recording" not in told
     with pytest.raises(TypeError, match=r"got int|Actual value: 3"):
         system.predict(3)  # type: ignore[call-overload]
     with pytest.raises(FileNotFoundError, match="no such file"):

@@ -20,6 +20,7 @@ import percepta
 from percepta.config import from_json, to_json
 from percepta.contract import Evaluation, Step
 from percepta.datasets.nyu40 import PLANEMVS_NAMES
+from percepta.datasets.posed_folder import NO_UNIT
 from percepta.geometry import ply
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics, plane_depth, project, rays
@@ -27,7 +28,7 @@ from percepta.media.source import answers
 from percepta.report import Gallery
 from percepta.systems.planes import PRESETS, data, kept, sweep, world
 from percepta.systems.planes.evaluate import evaluate, plane_depths
-from percepta.systems.planes.fusion import CELL_M, Fusion, outlines_of, upwards
+from percepta.systems.planes.fusion import CELL_M, FusedScene, Fusion, outlines_of, upwards
 from percepta.systems.planes.head import HeadOutput, detect
 from percepta.systems.planes.losses import combined, loss, pixel_planes
 from percepta.systems.planes.model import LOSSES, Context, PlaneNet, Polish, Regulariser, run
@@ -711,6 +712,19 @@ def test_saved_scenes_read_back(tmp_path: Path) -> None:
     assert np.allclose(corners[:, [0, 2, 1]] * (1, -1, 1), places, atol=1e-6)
     with pytest.raises(ValueError, match=r"\.ply, \.glb, \.json or \.png"):
         scene.save(tmp_path / "scene.obj")
+
+
+def test_without_a_metric_scale_no_square_metres_are_said(tmp_path: Path) -> None:
+    scene = FusedScene(())
+    assert scene.text == "0 surfaces, 0.0 m²" and scene.to_dict()["unit"] == "m"
+    scene = replace(scene, metric=False)
+    assert "m²" not in scene.text and "no metric scale" in scene.text and scene.to_dict()["unit"] == "of the poses"
+    for kind in ("color", "pose"):
+        (tmp_path / kind).mkdir()
+    np.savetxt(tmp_path / "intrinsics.txt", np.diag([50.0, 50, 1]))
+    assert data.poses_are_metric(tmp_path)
+    (tmp_path / NO_UNIT).write_text("one camera")
+    assert not data.poses_are_metric(tmp_path)
 
 
 def test_glb_opens_in_trimesh(tmp_path: Path) -> None:

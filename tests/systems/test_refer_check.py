@@ -46,6 +46,15 @@ def test_a_good_folder(own):
     assert report.sheet(columns=3, width=600).width == 600
 
 
+def test_a_value_that_its_mask_lacks_is_a_problem(own):
+    (own / "sentences.csv").write_text("image,sentence,value\n0.jpg,the left one,255\n1.jpg,the right one,3\n")
+    report = check(own)
+    assert not report.ok and len(report.problems) == 1
+    assert report.problems[0].line == 3 and report.problems[0].file.name == "sentences.csv"
+    text = report.problems[0].message
+    assert "1.png: no pixel of the mask has the value 3 of 'the right one'; it has 255" in text
+
+
 def test_problems_are_named_by_line_the_first_first(own):
     (own / "images" / "4.jpg").write_bytes((own / "images" / "4.jpg").read_bytes()[:300])
     (own / "masks" / "3.png").write_bytes(b"broken")

@@ -239,6 +239,25 @@ def test_hard_frames_do_not_raise_and_the_place_is_found_again():
     assert any("no reading" in text for text in session.walk().warnings)
 
 
+def test_a_place_is_found_by_points_that_no_keyframe_observes_any_more():
+    """Adjustment drops observations that do not fit; what a keyframe looks like is kept."""
+    pytest.importorskip("cv2")
+    from percepta.systems.slam.predict import Session
+
+    place, true = room(0), round_trip(30, turns=0.1)
+    session = Session(CAMERA, PRESETS["tiny"])
+    for i, pose in enumerate(true[:16]):
+        grey, depth = place.render(CAMERA, pose)
+        if 12 <= i < 15:
+            grey, depth = np.zeros_like(grey), np.zeros_like(depth)
+        if i == 15:
+            for keyframe in session.tracker.map.keyframes:
+                keyframe.ids, keyframe.uv, keyframe.pixel = keyframe.ids[:0], keyframe.uv[:0], keyframe.pixel[:0]
+                keyframe.inverse_depth = keyframe.inverse_depth[:0]
+        result = session.step(grey, i / 30, depth)
+    assert result.state == "relocalised"
+
+
 def test_a_saved_map_is_gone_on_in(tmp_path):
     session, true = run("depth", 30, 0.1)
     path = session.save_map(tmp_path / "map.npz")
@@ -326,3 +345,30 @@ def test_a_walk_is_drawn_and_saved(tmp_path):
     path = walk.save(tmp_path / "walk.png")
     assert path.is_file() and trajectory.read(tmp_path / "walk.txt").centres.shape == (12, 3)
     assert "100% of 12 frames" in repr(walk)
+
+
+def test_the_answer_of_one_step_is_what_every_result_is(tmp_path):
+    """Words, plain numbers and a drawing, as the README says of every result."""
+    pytest.importorskip("cv2")
+    import json
+
+    from percepta.contract import Result
+    from percepta.systems.slam.predict import Session
+
+    place, true = room(0), round_trip(60, turns=0.25)[:4]
+    session, steps = Session(CAMERA, replace(PRESETS["tiny"], places="thumbnail")), []
+    for i, pose in enumerate(true):
+        frame, depth = place.render(CAMERA, pose)
+        steps.append(session.step(frame, i / 30, depth))
+    last = steps[-1]
+    assert isinstance(last, Result) and repr(last) == f"Result({last.text})" and "\n" not in repr(last)
+    assert last.text.startswith("frame 3: tracking, at ") and f"{last.points_seen} points" in last.text
+    assert np.abs(np.asarray(last.draw()).astype(int) - last.picture[..., None]).max() > 50  # points are drawn
+    path = last.save(tmp_path / "step.png")
+    saved = json.loads((tmp_path / "step.json").read_text())
+    assert path.is_file() and saved == json.loads(json.dumps(last.to_dict()))
+    np.testing.assert_allclose(saved["world_from_camera"], last.world_from_camera)
+    assert len(saved["points_px"]) > 20
+    nothing = Session(CAMERA, PRESETS["tiny"]).step(np.zeros((240, 320), np.uint8), 0.0)
+    assert "starting" in nothing.text and nothing.to_dict()["world_from_camera"] is None
+    assert nothing.draw().size == (320, 240)

@@ -251,6 +251,29 @@ def test_a_guessed_focal_length_is_refined() -> None:
     assert abs(np.log(camera.fx / right)) < 0.6 * abs(np.log(1.2)) and "refined" in said
 
 
+def test_a_focal_length_at_the_limit_of_the_search_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    import percepta
+    from percepta.systems.slam import guess
+    from percepta.systems.slam.focal import Focal
+
+    monkeypatch.setattr(guess, "best_focal", lambda map: Focal(1.9, 1.0, 0.5))  # longer is always better
+    system = percepta.load("slam", preset="tiny", device="cpu")
+    capture = RoundTrip(3, "mono", 12, 120, 0.1).capture()
+    camera, said = guess.guess_focal(system, capture, 8)
+    assert camera == capture.camera and "±" not in said
+    assert "could not be estimated" in said and f"{2 * camera.fx:.0f} px of 120" in said and "calibrate" in said
+
+
+def test_poses_without_a_unit_say_so_in_their_folder(tmp_path: Path) -> None:
+    for mode in ("mono", "depth"):  # the second one in the same folder, as a run that is made again
+        session, trip = walked(mode, 12 if mode == "depth" else 20)
+        posed = writers.PosedFolder(tmp_path, trip.camera)
+        for number, shot in enumerate(trip):
+            posed.add(number, session.straighten(shot.frame))
+        posed.finish(session.walk())
+        assert (tmp_path / "no-unit.txt").is_file() == (mode == "mono")
+
+
 def test_the_layouts_know_a_capture(tmp_path: Path) -> None:
     recorded(tmp_path / "in", 4)
     from percepta.systems.slam.data import data, open_capture

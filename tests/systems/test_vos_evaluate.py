@@ -16,6 +16,7 @@ from rich.console import Console
 
 from percepta import shell
 from percepta.datasets.videos import Video, write_mask
+from percepta.errors import InputError
 from percepta.systems.vos import PRESETS, Config, commands, evaluate, sequences, world
 from percepta.systems.vos.check import check
 from percepta.systems.vos.data import data, videos
@@ -223,6 +224,22 @@ def test_objects_that_appear_later_are_given_then_and_count_from_there(tmp_path:
     assert files[0] == tmp_path / "out" / "Annotations" / "v" / "00000.png"
     scored, missing = score_results(tmp_path, tmp_path / "out", "val")
     assert not missing.text and scored.metrics == summary(rows)
+
+
+def test_a_split_without_videos_is_an_error_and_the_check_says_it_first(tmp_path: Path) -> None:
+    root = davis(tmp_path / "data", 2, 3)  # neither of the two names is one of those that are kept back
+    assert not videos(root, "val")
+    for call in (
+        lambda: data(Config(), "val", root),
+        lambda: write_results(Keeps, root, "val", tmp_path / "out"),
+        lambda: score_results(root, tmp_path, "val"),
+    ):
+        with pytest.raises(InputError, match=r"no video with masks in the split 'val'; it holds 2 in all.*'all'"):
+            call()
+    report = check(root)
+    assert report.ok and "no video of the split 'val': a training is not evaluated" in report.text()
+    some = davis(tmp_path / "more", 12, 2)
+    assert videos(some, "val") and "not evaluated" not in check(some).text()
 
 
 @pytest.mark.parametrize("seed", range(6))

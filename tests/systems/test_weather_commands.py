@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -95,5 +96,19 @@ def test_bonnet_and_distances(weights: str, tmp_path: Path, capsys: pytest.Captu
     assert main(["weather", "bonnet", str(tmp_path / "drive"), "--out", str(tmp_path / "bonnet.png")]) == 0
     mask = np.asarray(Image.open(tmp_path / "bonnet.png"))
     assert mask[44:].all() and not mask[:36].any()
+    bonnet = ["weather", "bonnet", str(tmp_path / "drive"), "--out", str(tmp_path / "bonnet.png")]
+    for rows, text in ((slice(28, None), "said to be the car"), (slice(None), "does the camera move at all")):
+        for number in range(12):
+            frame = pixels(number)
+            frame[rows] = 60
+            Image.fromarray(frame).save(tmp_path / "drive" / f"{number}.png")
+        capsys.readouterr()
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            assert main(bonnet) == 0
+        noted = " ".join(capsys.readouterr().err.split())
+        assert text in noted and noted.count("note:") == 1
+    for number in range(12):
+        Image.fromarray(pixels(number)).save(tmp_path / "drive" / f"{number}.png")
     assert said("weather", "far", str(tmp_path / "drive"), "--weights", weights) == 0
     assert "unknown: median" in capsys.readouterr().out

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from percepta.datasets.problem import Problem
+from percepta.datasets.tables import check_columns
 from percepta.datasets.tracks import KINDS, Recordings, Tracks, from_rows, of_files
 from percepta.errors import InputError
 from percepta.files import check_regular, listed
@@ -55,7 +56,9 @@ def read_file(path: Path) -> Tracks:
     times, ids, where = [], [], []
     role: dict[str, str] = {}
     with check_regular(path).open() as file:
-        for number, row in enumerate(csv.DictReader(file), 2):
+        rows = csv.DictReader(file)
+        check_columns(path, rows.fieldnames, ("TIMESTAMP", "TRACK_ID", "OBJECT_TYPE", "X", "Y"))
+        for number, row in enumerate(rows, 2):
             try:
                 times.append(float(row["TIMESTAMP"]))
                 where.append((float(row["X"]), float(row["Y"])))

@@ -24,6 +24,7 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from percepta.datasets.problem import Problem
+from percepta.datasets.tables import columns_found
 from percepta.datasets.tracks import (
     KINDS,
     LANE_KINDS,
@@ -97,7 +98,9 @@ def read_scenario(path: Path) -> Tracks:
     """
     table = _table(path)
     if missing := [name for name in _COLUMNS if name not in table]:
-        raise InputError(f"{path}: not a scenario of Argoverse 2: it has no column {', '.join(missing)}")
+        raise InputError(
+            f"{path}: not a scenario of Argoverse 2: no column {', '.join(missing)}; it has {columns_found(table)}"
+        )
     xy = np.stack([table["position_x"], table["position_y"]], -1).astype(np.float64)
     steps = table["timestep"].astype(np.int64)
     ids, position, heading = from_rows([*map(str, table["track_id"])], steps, xy, table["heading"].astype(np.float64))
@@ -147,7 +150,9 @@ def read_log(folder: Path) -> Tracks:
         kinds = dict(zip(ids, boxes["category"][keep], strict=True))
         sizes = dict(zip(ids, zip(boxes["length_m"][keep], boxes["width_m"][keep], strict=True), strict=True))
     except KeyError as error:
-        raise InputError(f"{boxes_file}: not the boxes of a log: it has no column {error}") from None
+        raise InputError(
+            f"{boxes_file}: not the boxes of a log: no column {error}; it has {columns_found(boxes)}"
+        ) from None
     gaps = np.diff(when) / 1e9
     if len(gaps) and (gaps > 1.5 * DT_S).any():
         raise InputError(f"{boxes_file}: {gaps.max():.2f} s without boxes, at {DT_S} s a step")

@@ -52,8 +52,16 @@ class Pictures:
         return len(self.files)
 
     def __iter__(self) -> Iterator[Shot]:
+        size: tuple[int, ...] | None = None
         for i, path in enumerate(self.files):
             frame = read_picture(path, grey=self.grey)
+            size = size or frame.shape[:2]
+            if frame.shape[:2] != size:
+                shapes = [f"{width}×{height} pixels" for height, width in (frame.shape[:2], size)]
+                raise InputError(
+                    f"{path} has {shapes[0]}, but {self.files[0]} has {shapes[1]}: the pictures of a camera that moves "
+                    "have one size; move the others into a folder of their own"
+                )
             depth_path = self.depths[i] if self.depths else None
             depth = None
             if depth_path is not None:

@@ -23,6 +23,7 @@ from jaxtyping import Float
 from scipy.spatial import KDTree
 
 from percepta.datasets.problem import Problem, noting
+from percepta.datasets.tables import check_columns
 from percepta.datasets.tracks import (
     KINDS,
     Crossing,
@@ -245,7 +246,9 @@ def _rows(path: Path) -> Iterable[tuple[int, dict[str, str]]]:
     try:
         check_regular(path)
         with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
-            yield from enumerate(csv.DictReader(file), 2)
+            rows = csv.DictReader(file)
+            check_columns(path, rows.fieldnames, ("track_id", "frame_id", "agent_type", "x", "y"))
+            yield from enumerate(rows, 2)
     except (csv.Error, UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
         raise InputError(f"{path}: not a CSV file that can be read ({error})") from None
 

@@ -22,6 +22,7 @@ from jaxtyping import Float64
 
 from percepta import files
 from percepta.datasets.calibration import read_imu_samples
+from percepta.datasets.tables import columns_found
 from percepta.errors import InputError, MissingFileError
 
 _STRAY_SCANNER = ["timestamp", "a_x", "a_y", "a_z", "alpha_x", "alpha_y", "alpha_z"]
@@ -137,7 +138,8 @@ def _columns(path: Path, words: list[str]) -> list[int]:
         named = re.compile(rf"(?:^|.*[\s_]){axis}(?:\s*\(.*\))?$")
         places.append(next((i for i, word in enumerate(plain) if named.match(word)), -1))
     if min(places) < 0:
-        raise InputError(f"{path}: expected columns for the time, x, y and z; found {', '.join(words)[:80]}")
+        lacking = ", ".join(name for name, place in zip(("time", *"xyz"), places, strict=True) if place < 0)
+        raise InputError(f"{path}: no column for {lacking}; it has {columns_found(words)}")
     return places
 
 

@@ -3,6 +3,7 @@
 color/ or colour/ or rgb/ or images/    0.jpg, 1.jpg, ... (any kind of picture, all of one size)
 pose/ or poses/                         0.txt, ... world_from_camera, 4×4, metres
 intrinsics.txt                          3×3 or 4×4, of the pictures
+no-unit.txt                             only where the poses are not in metres, as of SLAM with one camera
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from percepta.errors import InputError
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics
 from percepta.media import image as pictures
+
+NO_UNIT = "no-unit.txt"  # a file beside intrinsics.txt: nobody knows in what unit the poses are
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import csv
 import difflib
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -47,6 +47,26 @@ def to_number(text: str) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) else None
+
+
+def columns_found(names: Iterable[str | None] | None) -> str:
+    """The columns that a table has, for the message where one is missing; at most twelve."""
+    found = [name.strip() for name in names or () if name and name.strip()]
+    more = f" and {len(found) - 12} more" if len(found) > 12 else ""
+    return ", ".join(found[:12]) + more or "none"
+
+
+def check_columns(path: Path, names: Iterable[str | None] | None, required: Sequence[str]) -> None:
+    """Raises InputError where the first line of a table lacks columns: names them and those that there are.
+
+    Args:
+        path: of the table.
+        names: of its columns.
+        required: those that it must have.
+    """
+    names = list(names or ())
+    if missing := [name for name in required if name not in names]:
+        raise InputError(f"{path}, line 1: no column {', '.join(missing)}; it has {columns_found(names)}")
 
 
 def nearest(name: str, names: Collection[str]) -> str:
@@ -159,7 +179,10 @@ def _header(path: Path, file: TextIO, required: Sequence[str]) -> tuple[list[str
     listed = ", ".join(required)
     if not text.strip():
         raise InputError(Problem(path, line, f"no header; the first line names the columns: {listed}"))
-    text = f"no column {', '.join(missing)}; the first line names the columns and must hold {listed}"
+    # Cut by the mark that gives most columns: which one the table has nobody says.
+    found = max((next(csv.reader([text], delimiter=mark), []) for mark in marks), key=len)
+    text = f"no column {', '.join(missing)}; the first line names the columns and must hold {listed}; it has "
+    text += columns_found(found)
     raise InputError(Problem(path, line, text))
 
 

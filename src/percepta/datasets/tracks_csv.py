@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from percepta.datasets.problem import Problem
+from percepta.datasets.tables import columns_found
 from percepta.datasets.tracks import KINDS, Lane, Recordings, StreetMap, Tracks, from_rows, of_files
 from percepta.errors import InputError
 from percepta.files import check_regular, listed, read_text
@@ -64,7 +65,7 @@ def read_file(path: Path) -> Tracks:
         rows = csv.DictReader(file, skipinitialspace=True)
         columns = [(name or "").strip().lower() for name in rows.fieldnames or ()]
         if missing := [name for name in COLUMNS if name not in columns]:
-            raise InputError(f"{path}, line 1: no column {', '.join(missing)}; expected {FILES}")
+            raise InputError(f"{path}, line 1: no column {', '.join(missing)}; it has {columns_found(columns)}")
         rows.fieldnames = columns
         for row in rows:
             line = rows.line_num

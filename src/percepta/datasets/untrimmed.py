@@ -27,6 +27,7 @@ from jaxtyping import Float
 
 from percepta.datasets.feature_files import Timing, read_features
 from percepta.datasets.problem import Problem
+from percepta.datasets.tables import columns_found
 from percepta.errors import InputError, MissingFileError
 from percepta.files import listed, read_lines, read_text
 from percepta.formats import parse_json, read_json
@@ -153,7 +154,8 @@ def from_csv(file: Path) -> tuple[list[Recording], list[Problem]]:
     reader = csv.DictReader(lines, delimiter=delimiter)
     names = {(name or "").strip().lower(): name for name in reader.fieldnames or ()}
     if lacking := [name for name in ("video", "start", "end", "label") if name not in names]:
-        raise InputError(f"{file}: no column {', '.join(lacking)}; expected video, start, end and label")
+        expected = f"expected video, start, end and label; it has {columns_found(reader.fieldnames)}"
+        raise InputError(f"{file}: no column {', '.join(lacking)}; {expected}")
     found: dict[str, list[tuple[float, float, str]]] = {}
     splits: dict[str, str] = {}
     problems = []

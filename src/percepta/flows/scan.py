@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +88,9 @@ class Scanned:
         numbers = {
             "frames tracked": f"{len(self.walk.frames)} of {len(self.walk.states)}",
             "surfaces": len(self.scene.surfaces),
-            "area, m²": f"{area:.1f}",
         }
+        if self.metric:
+            numbers["area, m²"] = f"{area:.1f}"
         if self.room is not None:
             numbers["labelled points"] = f"{len(self.room.xyz):,}"
         out: list[Block] = [Numbers(numbers)]
@@ -179,7 +180,8 @@ def scan(
                 labelled += labels.step(frame).taken
     room = labels.result() if labels is not None and labelled else None
     ate = _error(capture, walk)
-    return Scanned(walk, world_from_slam, ours.scene(), room, None if theirs is None else theirs.scene(), ate, metric)
+    scene = replace(ours.scene(), metric=metric)
+    return Scanned(walk, world_from_slam, scene, room, None if theirs is None else theirs.scene(), ate, metric)
 
 
 def _small(

@@ -263,8 +263,8 @@ def answers(
         fps: at most so many frames a second of a video; None for all.
 
     Raises:
-        InputError: `batch_size` is no number from 1 on, or `fps` is not above 0. What is wrong with the source itself
-            is raised while it is gone through.
+        InputError: `batch_size` is no number from 1 on, `fps` is not above 0, or there is no such camera. What else is
+            wrong with the source is raised while it is gone through.
     """
     if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
         raise InputError(f"batch_size is a whole number from 1 on; got {batch_size!r}")
@@ -280,10 +280,13 @@ def open_source(source: Anything, *, recursive: bool = False, fps: float | int |
         fps: at most so many frames a second of a video; None for all.
 
     Raises:
-        InputError: `fps` is not above 0. What is wrong with the source itself is raised while it is gone through.
+        InputError: `fps` is not above 0, or there is no such camera. What else is wrong with the source is raised while
+            it is gone through.
     """
     if fps is not None and not fps > 0:
         raise InputError(f"fps is above 0, or None for every frame; got {fps}")
+    if isinstance(source, str) and source.startswith("camera:"):
+        video.check_camera(source)  # a page that shows the answers would open first, and show nothing
     return Stream(source, recursive, fps)
 
 

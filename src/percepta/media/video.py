@@ -214,19 +214,34 @@ def every_frame(where: str | Path) -> Iterator[Sample]:
         film.finish(time)
 
 
+def check_camera(name: str) -> None:
+    """Opens a camera and lets it go again, so that one which is not there is said before anything else begins.
+
+    Raises:
+        InputError: there is no such camera.
+    """
+    _opened_camera(name).close()
+
+
 def _camera(name: str) -> Iterator[Sample]:
+    with _opened_camera(name) as container:
+        film = _Film(Path(name), container, container.streams.video[0])
+        yield from (Sample(film.time_s(frame), film.pixels(frame)) for frame in film.decoded())
+
+
+def _opened_camera(name: str) -> Any:
     number = name.partition(":")[2]
     kinds = {"linux": ("v4l2", "/dev/video{}"), "darwin": ("avfoundation", "{}"), "win32": ("dshow", "video={}")}
     if sys.platform not in kinds:
         raise InputError(f"{name}: cameras are not read on {sys.platform}")
     kind, place = kinds[sys.platform]
     try:
-        container = av.open(place.format(number), format=kind)
+        return av.open(place.format(number), format=kind)
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise InputError(f"{name}: no such camera ({getattr(error, 'strerror', None) or error})") from None
-    with container:
-        film = _Film(Path(name), container, container.streams.video[0])
-        yield from (Sample(film.time_s(frame), film.pixels(frame)) for frame in film.decoded())
+        raise InputError(
+            f"{name}: no such camera ({getattr(error, 'strerror', None) or error}); is it plugged in, may this user "
+            "read it, and does no other program use it?"
+        ) from None
 
 
 # ---------------------------------------------------------------------------------------------------- shots

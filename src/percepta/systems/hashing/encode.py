@@ -28,7 +28,7 @@ from torch.nn import functional
 
 from percepta.contract import weights_hash
 from percepta.errors import MissingExtraError, MissingFileError
-from percepta.nn.text import check_words
+from percepta.nn.text import check_words, foreign_note
 from percepta.systems.hashing.model import Hasher
 
 KINDS = ("float32", "onnx", "int8")
@@ -96,6 +96,9 @@ class ModelEncoder:
             InputError: the text encoder knows no word of one.
         """
         check_words(self.model.text, words)
+        for sentence in words:
+            if note := foreign_note(self.model.text, sentence):
+                warnings.warn(f"{sentence!r}: {note}", stacklevel=2)
         return np.packbits(self.model.sentence_codes(list(words)).bits.cpu().numpy(), axis=1)
 
 

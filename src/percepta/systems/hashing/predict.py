@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, overload
+from warnings import warn
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from percepta.errors import InputError
 from percepta.media import image as media
 from percepta.media.draw import png, wrapped, write_picture
 from percepta.media.image import SUFFIXES, VIDEO_SUFFIXES, Source
-from percepta.nn.text import check_words
+from percepta.nn.text import check_words, foreign_note
 from percepta.systems.hashing import Config
 from percepta.systems.hashing.frames import video_frames
 from percepta.systems.hashing.model import Hasher
@@ -228,6 +229,8 @@ def _encode_sentence(model: Hasher, sentence: str) -> Result:
     if not isinstance(sentence, str) or not sentence.strip():
         raise InputError(f"expected a sentence, such as 'a dog jumps over a hurdle'; got {sentence!r}")
     check_words(model.text, [sentence])
+    if note := foreign_note(model.text, sentence):
+        warn(f"{sentence!r}: {note}", stacklevel=3)
     vectors, bits = model.sentence_codes([sentence])
     return _result(model, sentence, "sentence", vectors, bits, None)
 

@@ -60,9 +60,11 @@ def open_cloud(path: Path | str) -> Points:
         cloud = ply.read(path)
         return _checked(cloud.columns("x", "y", "z"), cloud.colours(), path)
     if path.suffix != ".npz" or path.is_dir():
+        if path.is_dir():  # only in Python: the command opens folders itself
+            raise InputError(f"{path}: a folder; `percepta.datasets.recordings.open_recording` opens a recording in it")
         raise InputError(
-            f"{path}: expected a scan (.ply, .npz); the recording in a folder is opened by "
-            "percepta.datasets.recordings.open_recording"
+            f"{path}: expected a scan (.ply, .npz) or the folder of a recording with colour, depth and poses; "
+            "`percepta data online3d check DIR` says whether a folder is one"
         )
     arrays = read_arrays(path, {"xyz": "fiu", "rgb": "fiu"})
     xyz, rgb = arrays["xyz"], arrays["rgb"]

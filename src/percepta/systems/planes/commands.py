@@ -47,9 +47,10 @@ def predict(options: Predict, screen: Console) -> int:
         raise MissingFileError(f"{options.folder}: no such folder; planes need pictures with their poses")
     from percepta.predictions import entry
     from percepta.report import Gallery, Page
-    from percepta.systems.planes.data import posed_pictures, view_of
+    from percepta.systems.planes.data import posed_pictures, poses_are_metric, view_of
     from percepta.systems.planes.demo import surface_table
 
+    begin = shell.check_out(options.out, screen, [options.folder])
     posed = posed_pictures(options.folder, options.limit)
     session = shell.load("planes", options).session(
         max_sources=options.max_sources,
@@ -58,6 +59,7 @@ def predict(options: Predict, screen: Console) -> int:
         max_planes=options.max_planes,
         scene_score_threshold=options.scene_score_threshold,
     )
+    begin()
     drawn, rows = [], []
     with shell.progress_bar(screen, f"planes: {len(posed)} pictures") as bar:
         for number, one in enumerate(posed):
@@ -75,11 +77,10 @@ def predict(options: Predict, screen: Console) -> int:
             soft_wrap=True,
         )
         return 1
-    scene = session.scene()
+    scene = replace(session.scene(), metric=poses_are_metric(options.folder))
     for name in ("scene.glb", "scene.ply", "scene.json", "plan.png"):
         scene.save(options.out / name)
-    whole = f"{len(scene.surfaces)} surfaces"
-    rows.append({"source": str(options.folder), "drawing": "plan.png", "file": "scene.json", "text": whole})
+    rows.append({"source": str(options.folder), "drawing": "plan.png", "file": "scene.json", "text": scene.text})
     shell.write_predictions(options.out, "planes", scene.weights, rows)
     page = Page(f"Planes of {options.folder.resolve().name}").add(
         Gallery([(scene.draw(), f"{len(scene.surfaces)} surfaces from above")]),
@@ -87,11 +88,7 @@ def predict(options: Predict, screen: Console) -> int:
         Gallery(drawn[:: -(-len(drawn) // MAX_PICTURES)]),
     )
     written = page.write(options.out / "report.html")
-    area = sum(surface.area_m2 for surface in scene.surfaces)
-    screen.print(
-        escape(f"{len(scene.surfaces)} surfaces, {area:.1f} m², from {len(drawn)} key frames: {written}"),
-        soft_wrap=True,
-    )
+    screen.print(escape(f"{scene.text}, from {len(drawn)} key frames: {written}"), soft_wrap=True)
     return 0
 
 

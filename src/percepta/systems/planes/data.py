@@ -30,7 +30,7 @@ from jaxtyping import Float32, Int, Int64, UInt8
 from scipy import ndimage
 
 from percepta.contract import Key
-from percepta.datasets import layouts, posed_folder
+from percepta.datasets import colmap, layouts, posed_folder
 from percepta.datasets.layouts import Found
 from percepta.datasets.plane_annotations import AnnotatedFrame, AnnotatedScene
 from percepta.datasets.posed import Recording, RgbdFrame
@@ -141,6 +141,12 @@ def posed_pictures(
     if problems is None:
         tell(wrong, str(root), strict=not out)
     return out[:limit]
+
+
+def poses_are_metric(root: Path | str) -> bool:
+    """Whether poses of `posed_pictures` are in metres: not those of COLMAP, nor of SLAM with one camera (NO_UNIT)."""
+    found = layouts.find(root, PosedPicture, Recording)
+    return not any(one.set is colmap or (one.root / posed_folder.NO_UNIT).is_file() for one in found)
 
 
 def view_of(picture: PosedPicture) -> View:

@@ -64,7 +64,7 @@ def demo(load: Callable[[str], Planes]) -> list[Block]:
 def surface_table(scene: FusedScene, rows: int | None = None) -> Table:
     """Class, area and number of key frames of the largest surfaces."""
     cells = [[s.label, round(s.area_m2, 2), s.frames] for s in scene.surfaces[:rows]]
-    return Table(["class", "area m²", "key frames"], cells)
+    return Table(["class", "area m²" if scene.metric else "area in the poses' own unit", "key frames"], cells)
 
 
 def _truth(room: Room, shots: list[RoomView]) -> list[Block]:

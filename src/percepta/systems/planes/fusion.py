@@ -301,11 +301,20 @@ class FusedScene:
         surfaces: the planes, the largest first.
         weights: hash of the weights that found them.
         up: the world's direction upwards; `upwards` finds it.
+        metric: whether the poses were in metres; False: every length is in their own unit.
     """
 
     surfaces: tuple[Surface, ...]
     weights: str = ""
     up: tuple[float, float, float] = (0.0, 0.0, 1.0)
+    metric: bool = True
+
+    @property
+    def text(self) -> str:
+        """How many surfaces, and their area where the poses say in what."""
+        area = sum(surface.area_m2 for surface in self.surfaces)
+        many = f"{len(self.surfaces)} surface{'' if len(self.surfaces) == 1 else 's'}"
+        return f"{many}, {area:.1f} m²" if self.metric else f"{many} (the poses have no metric scale: no areas)"
 
     def colours(self) -> list[tuple[int, int, int]]:
         """One colour a surface."""
@@ -345,7 +354,7 @@ class FusedScene:
                 raise InputError(f"{path}: a scene is saved as .ply, .glb, .json or .png, not {ending!r}")
 
     def to_dict(self) -> dict[str, object]:
-        """Plain numbers for JSON, metres."""
+        """Plain numbers for JSON; "unit" is "m", or "of the poses" where nobody knows their scale."""
         rows = [
             {
                 "id": number, "class": s.label, "area_m2": round(s.area_m2, 4), "score": round(s.score, 4),
@@ -355,7 +364,7 @@ class FusedScene:
             }
             for number, s in enumerate(self.surfaces)
         ]  # fmt: skip
-        return {"unit": "m", "planes": rows, "weights": self.weights}
+        return {"unit": "m" if self.metric else "of the poses", "planes": rows, "weights": self.weights}
 
     def draw(self, side: int = 640, up: Sequence[float] | None = None) -> Image.Image:
         """The floor plan: seen from above without ceilings; walls are strokes, what lies flat is tinted by its class.
@@ -400,7 +409,8 @@ class FusedScene:
         for i in sorted(order, key=lambda i: -shown[i].area_m2):
             if shown[i].area_m2 < NAMED_M2:
                 continue
-            text, (a, b) = f"{shown[i].label} {shown[i].area_m2:.1f} m2", middles[i]
+            text, (a, b) = shown[i].label, middles[i]
+            text = f"{text} {shown[i].area_m2:.1f} m2" if self.metric else text
             box = pen.textbbox((float(a), float(b)), text, font, anchor="mm", stroke_width=2)
             if not any(box[0] < t[2] and t[0] < box[2] and box[1] < t[3] and t[1] < box[3] for t in taken):
                 pen.text(
@@ -408,7 +418,7 @@ class FusedScene:
                 )
                 taken.append(box)
         pen.line((20, side - 44, 20 + scale, side - 44), ink, 2)
-        pen.text((24, side - 62), "1 m", ink, font)
+        pen.text((24, side - 62), "1 m" if self.metric else "1 unit", ink, font)
         self._legend(pen, tones, side)
         return canvas
 

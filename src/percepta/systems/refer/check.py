@@ -133,6 +133,9 @@ class _Reader:
         if mask.shape != size:
             text = f"the mask is {_size(mask.shape)}, the picture {_size(size)}: it will be scaled"
             self._note(self.warnings, scene, (region,), file, text)
+        if isinstance(region.mask, PngMask) and region.mask.values and not mask.any():
+            self._note(self.problems, scene, (region,), file, _no_such_value(region))
+            return False
         if not mask.any():
             self._note(self.warnings, scene, (region,), file, "the mask is empty: the sentence names nothing here")
             return False
@@ -155,6 +158,16 @@ class _Reader:
             where.append(Problem(scene.table, region.lines[place], f"{file}: {text}"))
         else:
             where.append(Problem(file, None, text))
+
+
+def _no_such_value(region: Region) -> str:
+    """That the value of an annotation does not occur in its mask, and which ones do."""
+    assert isinstance(region.mask, PngMask)
+    there = [str(value) for value in np.unique(region.mask.load()) if value]
+    shown = ", ".join(there[:10]) + (f" and {len(there) - 10} more" if len(there) > 10 else "")
+    wanted = " or ".join(map(str, region.mask.values))
+    said = region.sentences[0] if region.sentences else region.name
+    return f"no pixel of the mask has the value {wanted} of {said!r}; it has {shown or 'only 0'}"
 
 
 def _size(shape: tuple[int, ...]) -> str:

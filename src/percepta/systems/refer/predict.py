@@ -22,7 +22,7 @@ from percepta.media import image as pictures
 from percepta.media.image import Source
 from percepta.metrics.masks import coco_rle_encode
 from percepta.nn import clip
-from percepta.nn.text import check_words
+from percepta.nn.text import check_words, foreign_note
 from percepta.systems.refer import Config
 from percepta.systems.refer import cris as paper
 from percepta.systems.refer.cris import CRIS, letterbox, tokenize
@@ -50,6 +50,7 @@ class Result:
         found: whether it is: the score reaches `score_threshold` and a pixel lies above `mask_threshold`.
         picture: what was asked about, RGB.
         weights: hash of the weights that gave the answer.
+        note: what is odd about the sentence: that it does not seem to be English; "" for nothing.
     """
 
     sentence: str
@@ -59,6 +60,7 @@ class Result:
     found: bool
     picture: UInt8[np.ndarray, "h w 3"]
     weights: str = ""
+    note: str = ""
 
     def __repr__(self) -> str:
         return f"Result({self.text})"
@@ -69,7 +71,8 @@ class Result:
     @property
     def text(self) -> str:
         """The answer in words: "the red skirt 93 %", or "the dog: not found (8 %)"."""
-        return f"{self.sentence} {self.score:.0%}" if self.found else f"{self.sentence}: not found ({self.score:.0%})"
+        said = f"{self.sentence} {self.score:.0%}" if self.found else f"{self.sentence}: not found ({self.score:.0%})"
+        return f"{said}; {self.note}" if self.note else said
 
     @property
     def box(self) -> tuple[int, int, int, int] | None:
@@ -94,6 +97,7 @@ class Result:
             "box": self.box,
             "segmentation": coco_rle_encode(self.mask),
             "weights": self.weights,
+            **({"note": self.note} if self.note else {}),
         }
 
     def save(self, path: Path | str) -> Path:
@@ -167,7 +171,8 @@ class Session:
             mask = probability > self.mask_threshold
             found = score >= self.score_threshold and bool(mask.any())
             mask = mask if found else np.zeros_like(mask)
-            results.append(Result(text, mask, probability, score, found, self._pixels, self.weights))
+            note = foreign_note(getattr(self._model, "text", None), text)
+            results.append(Result(text, mask, probability, score, found, self._pixels, self.weights, note))
         return results[0] if isinstance(sentence, str) else results
 
     def _every(self, sentence: str) -> list[Result]:

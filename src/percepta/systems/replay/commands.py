@@ -56,8 +56,8 @@ def predict(options: Predict, screen: Console) -> int:
     from percepta.media import cut, video
     from percepta.predictions import entry
 
+    begin = shell.check_out(options.out, screen, options.source)
     system = shell.load("replay", options)
-    shell.check_out(options.out, screen)
     files = []
     for path in options.source:
         with shell.progress_bar(screen, f"replay: {path.name}") as bar:
@@ -66,6 +66,7 @@ def predict(options: Predict, screen: Console) -> int:
     halves = parts(files, options.break_s)
     results: list[Result] = [replace(system.predict(part.features, half=part.half), source=str(part.path))
                              for part in halves]  # fmt: skip
+    begin()
     rows = []
     ends = {path: float("inf") if path.suffix == ".npy" else video.info(path).duration_s for path in options.source}
     pieces_of: dict[Path, list[tuple[float, float, str]]] = {path: [] for path in options.source}

@@ -72,8 +72,10 @@ def predict(options: Predict, screen: Console) -> int:
     from percepta.predictions import entry
     from percepta.systems.slam import demo, live, writers
 
+    begin = shell.check_out(options.out, screen, shell.inputs_of(options.source))
     capture = _opened(options)
     system: Slam = shell.load("slam", options)
+    begin()
     if capture.intrinsics_from == "guessed":
         capture = _guessed(system, capture, screen)
     if options.imu is not None:
@@ -117,7 +119,8 @@ def predict(options: Predict, screen: Console) -> int:
             if view is not None:
                 view.show(session, result)
             bar(number + 1, max(len(capture), number + 1), f"{result.state}, {result.points_seen} points")
-    walk = session.walk(check_camera=True)
+    # Of a focal length that could not be found nothing is said twice.
+    walk = session.walk(check_camera="could not be estimated" not in capture.intrinsics_from)
     if not len(walk.frames):
         for text in walk.warnings:
             screen.print(escape(text), soft_wrap=True)

@@ -18,6 +18,12 @@ ROUNDS = 4  # most runs from one start
 NEAR = 0.02  # a change of less ends the search
 FRAMES = 150
 KEYFRAMES = 16  # a map of so many says enough: a run ends there
+LIMITS = (0.5, 2.0)  # of the guessed focal length: an answer at one of them is none
+NOT_ESTIMATED = (
+    "guessed: the focal length could not be estimated (the search ended at its limit, {limit:.0f} px of {width}); "
+    "f = {focal:.0f} px is taken, that of a usual phone. Give the camera: `percepta slam calibrate` on a video of a "
+    "chessboard writes the camera.json of --camera"
+)
 
 
 def guess_focal(
@@ -55,13 +61,18 @@ def guess_focal(
             tried[factor] = found.error_px
             if abs(np.log(found.factor)) < NEAR:
                 break
-            factor = float(np.clip(factor * found.factor, 0.5, 2.0))
+            factor = float(np.clip(factor * found.factor, *LIMITS))
             tried.setdefault(factor, found.best_px)
         if tried:
             break
     if not tried:
         return capture.camera, "guessed (too little was tracked to find the focal length)"
-    camera = scaled(capture.camera, list(tried)[-1])
+    last = list(tried)[-1]
+    camera = scaled(capture.camera, last)
+    if last in LIMITS:
+        # Where the error falls on and on, as without near things or turns, a wrong focal length is as good as a right.
+        given = capture.camera
+        return given, NOT_ESTIMATED.format(limit=camera.fx, width=camera.width, focal=given.fx)
     return (
         camera,
         f"guessed, then refined: f = {camera.fx:.0f} px of {camera.width} (±10 %; `percepta slam calibrate` knows)",

@@ -50,6 +50,9 @@ class Result:
         keyframe: whether the frame was kept.
         milliseconds: by part, and "all".
         warning: what is odd about the frame; "" for nothing.
+        picture: the straightened frame.
+        points_px: where known points of the map are in it.
+        weights: hash of the weights that see places again.
     """
 
     frame: int
@@ -60,6 +63,52 @@ class Result:
     keyframe: bool
     milliseconds: dict[str, float]
     warning: str = ""
+    picture: UInt8[np.ndarray, "h w *c"] = field(repr=False, default_factory=lambda: np.zeros((1, 1), np.uint8))
+    points_px: Float32[np.ndarray, "n 2"] = field(repr=False, default_factory=lambda: np.zeros((0, 2), np.float32))
+    weights: str = ""
+
+    def __repr__(self) -> str:
+        return f"Result({self.text})"
+
+    def _repr_png_(self) -> bytes:
+        return png(self.draw())
+
+    @property
+    def text(self) -> str:
+        """The state in words, and where the camera is."""
+        parts = [f"frame {self.frame}: {self.state}"]
+        if self.world_from_camera is not None:
+            x, y, z = self.world_from_camera[:3, 3]
+            parts.append(f"at {x:.2f} {y:.2f} {z:.2f}, {self.points_seen} points")
+        return ", ".join([*parts, *(["keyframe"] if self.keyframe else []), *filter(None, [self.warning])])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers: the pose as a matrix, None where there is none."""
+        pose = self.world_from_camera
+        return {
+            "frame": self.frame,
+            "time_s": self.time_s,
+            "state": self.state,
+            "world_from_camera": None if pose is None else pose.tolist(),
+            "points_seen": self.points_seen,
+            "points_px": self.points_px.round(2).tolist(),
+            "keyframe": self.keyframe,
+            "milliseconds": self.milliseconds,
+            "warning": self.warning,
+            "weights": self.weights,
+        }
+
+    def draw(self) -> Image.Image:
+        """The straightened frame with the points of the map that are known in it."""
+        drawn = Image.fromarray(self.picture).convert("RGB")
+        ink = ImageDraw.Draw(drawn)
+        for u, v in self.points_px.tolist():
+            ink.ellipse((u - 2, v - 2, u + 2, v + 2), outline=(255, 90, 30))
+        return drawn
+
+    def save(self, path: Path | str) -> Path:
+        """The drawing, and beside it `to_dict` as JSON of the same name; returns where the drawing is."""
+        return write_picture(path, self.draw(), self.to_dict())
 
 
 @dataclass(frozen=True)
@@ -301,9 +350,9 @@ class Session:
         pose = self._of_camera(poses.inverse(tracker.pose)) if tracker.state in TRACKED else None
         parts = {**tracker.milliseconds, "all": sum(tracker.milliseconds.values())}
         warning = next(filter(None, said), "")
-        return Result(
-            tracker.frame, time_s, tracker.state, pose, tracker.inliers, tracker.made_keyframe, parts, warning
-        )
+        points = tracker.tracks.uv[tracker.map.known(tracker.tracks.ids)] if pose is not None else np.zeros((0, 2))
+        row = (tracker.frame, time_s, tracker.state, pose, tracker.inliers, tracker.made_keyframe, parts, warning)
+        return Result(*row, picture, points.astype(np.float32), self.weights)
 
     def straighten(self, frame: np.ndarray) -> UInt8[np.ndarray, "h w *c"]:
         """A frame as it is tracked: without the lens's bending."""
@@ -432,7 +481,8 @@ class Session:
                 (
                     self.tracker.frame,
                     "the camera seems to read its rows one after the other (a rolling shutter): what moves is bent. "
-                    f"Give rolling_shutter={min(share, 1.0):.1f}, the time from the first row to the last as a share "
+                    f"Give rolling_shutter={min(share, 1.0):.1f} (--rolling-shutter {min(share, 1.0):.1f}), "
+                    "the time from the first row to the last as a share "
                     "of the time between frames, or what its data sheet says",
                 ),
             )

@@ -9,6 +9,7 @@ from jaxtyping import Float, Float64, UInt8
 from PIL import Image
 
 from percepta import files
+from percepta.datasets.posed_folder import NO_UNIT
 from percepta.errors import InputError
 from percepta.geometry import ply
 from percepta.geometry import pose as poses
@@ -74,6 +75,7 @@ class PosedFolder:
     depth/000000.png      16 bit, millimetres; where there is depth
     pose/000000.txt       world_from_camera, 4×4
     intrinsics.txt        3×3, of the straightened pictures
+    no-unit.txt           only where the lengths are not metres
     """
 
     def __init__(self, folder: Path, camera: Intrinsics) -> None:
@@ -116,6 +118,11 @@ class PosedFolder:
             if there.pop(frame, None) is not None:
                 rows = "\n".join(" ".join(f"{value:.9g}" for value in row) for row in matrix @ turned)
                 files.write_atomically(self.folder / "pose" / f"{frame:06d}.txt", rows + "\n")
+        if walk.metric:
+            (self.folder / NO_UNIT).unlink(missing_ok=True)
+        else:
+            text = "One camera does not know lengths: the poses are in a unit of their own, not in metres.\n"
+            files.write_atomically(self.folder / NO_UNIT, text)
         for frame, path in there.items():
             path.unlink()
             (self.folder / "depth" / f"{frame:06d}.png").unlink(missing_ok=True)

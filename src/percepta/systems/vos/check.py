@@ -16,9 +16,11 @@ from percepta.datasets.videos import Video, objects
 from percepta.media import image
 from percepta.systems.vos import MAX_OBJECTS
 from percepta.systems.vos.clips import Marked
-from percepta.systems.vos.data import marked_in
+from percepta.systems.vos.data import marked_in, videos
 from percepta.systems.vos.predict import drawn
 from percepta.systems.vos.sequences import NEAR
+
+UNJUDGED = "a training is not evaluated, and `percepta evaluate vos` needs other data or --split all"
 
 
 class Report(PictureFindings):
@@ -65,6 +67,10 @@ def check(root: Path | str, *, examples: int = 12, progress: Callable[[int, int]
                 good.append((item, 0))
         if progress is not None:
             progress(done, len(items))
+    if items and not any(isinstance(item, Video) for item in items):
+        warnings.append(Problem(root, None, f"no video at all: {UNJUDGED}"))
+    elif not problems and not videos(root, "val"):
+        warnings.append(Problem(root, None, f"no video of the split 'val': {UNJUDGED}"))
     chosen = np.linspace(0, len(good) - 1, min(examples, len(good))).astype(int)
     shown = tuple(_example(*good[place]) for place in chosen)
     names = " and ".join(dict.fromkeys(one.set.NAME for one in found))

@@ -48,9 +48,22 @@ def data(config: Config, split: str, root: Path | None = None) -> Dataset:
     if split == "train":
         return Clips(config, pictures(root), videos(root, split), config.train.seed)
     found = videos(root, split)
-    if not found:
-        raise InputError(f"{root}: no video with masks in the split {split!r}")
+    check_any(found, root, split)
     return Followed(tuple(sequences.sequences(found)))
+
+
+def check_any(found: list[Video], root: Path, split: str) -> None:
+    """Raises InputError where a split of a folder has no video.
+
+    Args:
+        found: its videos.
+        root: the folder.
+        split: the split.
+    """
+    if not found:
+        every = len(videos(root, "all"))
+        have = f"; it holds {every} in all, which the split 'all' takes" if every else ""
+        raise InputError(f"{root}: no video with masks in the split {split!r}{have}")
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from percepta.metrics import Metric, interval
 from percepta.metrics.video_masks import scores, statistics
 from percepta.report import Block, Dots, Gallery, Heading, Text
 from percepta.systems.vos import sequences
-from percepta.systems.vos.data import videos
+from percepta.systems.vos.data import check_any, videos
 from percepta.systems.vos.predict import Session
 
 KEPT = "first mask kept"  # the trivial answer
@@ -331,7 +331,7 @@ def score_results(
 
     Raises:
         MissingFileError: there is no such folder, or no video in it.
-        InputError: a mask has another size than its frame.
+        InputError: a mask has another size than its frame; no video in that split.
     """
     if not results.is_dir():
         raise MissingFileError(f"{results}: no such folder of results")
@@ -340,6 +340,7 @@ def score_results(
     absent: list[str] = []
     files: list[str] = []
     every = videos(root, split)
+    check_any(every, root, split)
     for done, video in enumerate(every, 1):
         folder = results_folder(results, video)
         if folder is None:
@@ -404,9 +405,13 @@ def write_results(
 
     Returns:
         The files, those that were there included.
+
+    Raises:
+        InputError: no video in that split.
     """
     files: list[Path] = []
     every = videos(root, split)
+    check_any(every, root, split)
     for done, video in enumerate(every, 1):
         sequence = sequences.Filmed.of(video)
         begin = min(sequence.first.values())
