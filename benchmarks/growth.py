@@ -224,7 +224,7 @@ WORKS: dict[str, tuple[str, int, Callable[[], Iterator[Work]]]] = {
     "replay": ("minutes of features", 10, lambda: soccer("replay")),
     "slam": ("frames of a walk", 100, slam),
     "spotting": ("minutes of features", 10, lambda: soccer("spotting")),
-    "supernet": ("architectures", 200, supernet),
+    "supernet": ("architectures", 20_000, supernet),
     "vos": ("frames", 20, vos),
     "weather": ("pictures", 8, lambda: pictures("weather")),
 }
