@@ -10,10 +10,11 @@ camera is scored: world_from_colour · colour_from_depth. Beside each row: a cam
 of an alignment over Sim(3): where lengths are metres, 1 is right. Milliseconds are of the
 clock, so run it on an idle machine. There are no real stereo and no inertial data here: these rows are rendered.
 
-`--ablations` adds rows without local adjustment, without closing loops, without surfaces (depth), with the inertial
-sensor outside the adjustment, and without it. `--vocabulary` is ORB-SLAM3's file of 139 MB: with it and the package
-pyorbslam3 installed that peer runs on the same frames with depth or one camera, in a process of its own, since a wrong
-setting ends it; without them its rows say that it was left out.
+`--ablations` runs each sequence also without local adjustment, without closing loops, without surfaces (depth), with
+the inertial sensor outside the adjustment, and without it; no times are told, so the machine need not be idle.
+`--vocabulary` is ORB-SLAM3's file of 139 MB: with it and the package pyorbslam3 installed that peer runs on the same
+frames with depth or one camera, in a process of its own, since a wrong setting ends it; without them its rows say that
+it was left out.
 """
 
 from __future__ import annotations
@@ -244,13 +245,18 @@ def main() -> None:
             values[f"{name}: ATE"] = Metric(one.ate_m, n=frames, unit="m", baselines={"stands still": one.still_m})
             values[f"{name}: tracked"] = Metric(one.tracked, n=frames)
             values[f"{name}: scale"] = Metric(one.scale, n=frames)
-            for what, share in (("median", 50), ("95 %", 95)):
+            for what, share in () if options.ablations else (("median", 50), ("95 %", 95)):
                 number = float(np.percentile(milliseconds, share))
                 values[f"{name}: {what} ms"] = Metric(number, n=frames, unit="ms")
-        if sequence.mode in ("depth", "mono"):
+        if sequence.mode in ("depth", "mono") and not options.ablations:
             ate, tracked = ("left out", "") if vocabulary is None else peer(capture, sequence.mode, vocabulary)
             rows.append([f"{sequence.name}, ORB-SLAM3", ate, "", tracked, *[""] * (len(COLUMNS) - 4)])
             print(" | ".join(rows[-1]), flush=True)
+    if options.ablations:
+        if options.record:
+            table = Table(COLUMNS[:-1], [one[:-1] for one in rows], "Each row leaves one part out.")
+            record("slam", options.record, values, model=system.model, tables=[table])
+        return
     megabytes = memory_per_keyframe(system)
     print(f"{megabytes:.0f} MB for a thousand keyframes of 320×240, pictures left out")
     if options.record:

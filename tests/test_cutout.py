@@ -17,7 +17,7 @@ from percepta.flows import cutout as flow
 from percepta.media import video
 from percepta.media.frames import Frames
 from percepta.systems.refer.predict import Result
-from percepta.systems.vos import PRESETS
+from percepta.systems.vos import PRESETS, writers
 from percepta.systems.vos.model import build
 from percepta.systems.vos.predict import Vos
 
@@ -110,3 +110,30 @@ def test_wrong_arguments(film: Path, vos: Vos, tmp_path: Path) -> None:
     finder: Any = Red(sure=0)
     with pytest.raises(InputError, match="every_s is above 0"):
         flow.cutout(Frames.open(film), "the square", refer=finder, vos=vos, folder=tmp_path, every_s=0.0)
+
+
+def test_after_a_cut_it_ends_where_refer_does_not_find_it(vos: Vos, tmp_path: Path) -> None:
+    """Ten frames with a red square, then another scene whose square is blue; a network would go on with that."""
+    pixels = np.full((COUNT, 64, 112, 3), 110, np.uint8)
+    pixels[COUNT // 2 :] = np.random.default_rng(0).integers(0, 90, (64, 112, 3), np.uint8)
+    for number, frame in enumerate(pixels):
+        left, top = square(number)
+        frame[top : top + 20, left : left + 20] = (230, 40, 30) if number < COUNT // 2 else (30, 40, 230)
+    path = video.write(tmp_path / "two.mp4", pixels, FPS)
+    found = flow.cutout(Frames.open(path), "the square", refer=Red(sure=0), vos=vos, folder=tmp_path / "masks")
+    assert found.followed is not None and found.followed.cuts == (COUNT // 2,)
+    for number in range(COUNT):
+        labels = found.followed.labels(number)
+        assert labels is not None and labels.any() == (number < COUNT // 2), number
+    assert "another scene begins with frame 10" in found.lines()
+    alone = writers.follow(vos, Frames.open(path), {0: found.followed.labels(0)}, tmp_path / "alone")  # type: ignore[dict-item]
+    assert any((at := alone.labels(number)) is not None and at.any() for number in range(COUNT // 2, COUNT))
+    assert all(one["lost"] for row in writers._rows(tmp_path / "masks") for one in row["objects"] if row["frame"] >= 10)
+    assert [check.overlap for check in found.checks[2:]] == [1.0, 1.0]
+
+
+def test_the_film_itself_is_never_written_over(film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = tmp_path / "film.mov"
+    own.write_bytes(film.read_bytes())
+    assert cli.main(["cutout", str(own), "the square", "--out", str(own)]) == 2
+    assert "is an input itself" in capsys.readouterr().err and own.read_bytes() == film.read_bytes()

@@ -43,12 +43,8 @@ CEILINGS: dict[str, tuple[int, int, str]] = {
         2850,
         "videos are read and seen by EfficientNet; features of others; network, suppression",
     ),
-    "aesthetics": (26, 3030, "an album reads ratings and profiles, keeps a cache of features and gives reasons"),
-    "hashing": (
-        21,
-        3080,
-        "pictures, videos, sentences and their language in three spaces: align, CLIP, synthetic",
-    ),
+    "aesthetics": (26, 3060, "an album reads ratings and profiles, keeps a cache of features and gives reasons"),
+    "hashing": (21, 3100, "pictures, videos and sentences in three image-text spaces: align, CLIP, synthetic"),
     "online3d": (25, 3750, "the incremental network (834 lines), the session with its map (336), poses, cameras, PLY"),
     "planes": (20, 3230, "a scene from a walk needs poses, cameras, fusion and meshes beside the network"),
     "vos": (25, 4200, "three networks: ours, XMem and Cutie as published; memory, scene cuts, masks in any form"),
@@ -64,11 +60,7 @@ CEILINGS: dict[str, tuple[int, int, str]] = {
     ),
     "spotting": (21, 3000, "as replay: videos with grass and sound, SoccerNet's files, its metric's moments"),
     "slam": (37, 5800, "tracking, map, adjustment, loops, inertial samples, lenses: geometry, each part in a file"),
-    "refer": (
-        20,
-        3370,
-        "two networks: ours on EfficientNet and MiniLM, and the paper's on CLIP; a sentence's language",
-    ),
+    "refer": (20, 3400, "two networks: ours on EfficientNet and MiniLM, and the paper's on CLIP"),
 }
 HEAVY = (
     "torch",

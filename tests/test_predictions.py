@@ -15,12 +15,15 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
+from percepta.__main__ import main
 from percepta.contract import Answer
 from percepta.errors import InputError
 from percepta.media import image, sound, video
 from percepta.media.source import answers
 from percepta.predictions import Predictions
+from percepta.shell import check_out
 
 SOUND_HZ = 8000
 
@@ -228,3 +231,37 @@ sys.exit(main(words))
     for file in (tmp_path / "cut").glob("*.jpg"):  # what is there is whole
         Image.open(file).load()
     assert not [file for file in (tmp_path / "cut").glob("*.mp4") if not file.name.startswith(".")]
+
+
+def test_results_never_come_among_the_inputs(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    Image.new("RGB", (8, 8), "red").save(own / "a.png")
+    clip(own / "b.mp4")
+    for name in ("a.png", "b.mp4"):
+        before = (own / name).read_bytes()
+        with pytest.raises(InputError, match="is the folder of the input"), Predictions(own) as written:
+            for answer in answers(own / name, means):
+                written.add(answer)
+        assert (own / name).read_bytes() == before and sorted(path.name for path in own.iterdir()) == ["a.png", "b.mp4"]
+
+
+@pytest.mark.parametrize("source", ["own", "own/a.png", "own/*.png"])
+def test_the_command_says_so_before_anything_is_loaded(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("own").mkdir()
+    Image.new("RGB", (8, 8), "red").save("own/a.png")
+    before = Path("own/a.png").read_bytes()
+    for words in (["refer", source, "the cat"], ["distill", source], ["weather", source]):
+        assert main(["predict", *words, "--out", "own", "--weights", "not-there"]) == 2
+        assert "results could replace what you have there; give another --out" in capsys.readouterr().err
+    assert Path("own/a.png").read_bytes() == before and len(list(Path("own").iterdir())) == 1
+
+
+def test_a_folder_of_results_inside_of_the_inputs_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    check_out(tmp_path / "out", Console(), [tmp_path])
+    assert "is inside of" in capsys.readouterr().out
+    check_out(tmp_path / "out", Console(), [tmp_path / "a.png"])
+    assert capsys.readouterr().out == ""

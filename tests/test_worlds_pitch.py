@@ -64,7 +64,7 @@ def test_pictures_follow_from_the_seed(half: Half) -> None:
 
 
 def test_a_game_in_soccernets_layout(tmp_path: Path) -> None:
-    encode = lambda pictures: pictures.mean((1, 2))  # noqa: E731
+    encode = lambda pictures: pictures.mean((1, 2), dtype=np.float32)  # noqa: E731
     recording.record(tmp_path, "val/game-000", 103, encode, "mean", seconds=120.0)
     (game,) = soccer.read(tmp_path)
     played = recording.halves(103, 120.0)

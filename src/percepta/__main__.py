@@ -38,6 +38,7 @@ from percepta.shell import (
     check_out,
     commands_of,
     counted,
+    inputs_of,
     load,
     near,
     parse,
@@ -506,24 +507,26 @@ def predict(system: str, words: list[str], screen: Console) -> int:
         words: the words after it.
         screen: where is printed.
     """
+    from percepta.media.source import open_source
+
     options = parse(Predict, words, f"percepta predict {system}", f"{system}: {TABLE[system]}")
     _check_words(system, options.words)
     camera = options.input.startswith("camera:")
     source = options.input if camera else _source(options.input, options.recursive)
     if camera or options.live:
-        return _serve(system, source, options, screen)
-    check_out(options.out, screen)
+        title = f"{system}: {', '.join(options.words) or options.input}"
+        return _serve(lambda: _stream(load(system, options), source, options), title, screen)
+    open_source(source, recursive=options.recursive, fps=options.fps)  # wrong options are said before a network is read
+    check_out(options.out, screen, inputs_of(source))
     model = load(system, options)
     return _write_answers(_stream(model, source, options), model, options, screen)
 
 
-def _serve(system: str, source: str | Path | list[Path], options: Predict, screen: Console) -> int:
+def _serve(stream: Callable[[], Answers[Any]], title: str, screen: Console) -> int:
     """Answers of a camera or a video on a local page; what the page lacks is said before a network is loaded."""
     from percepta.web import live
 
-    stream = _stream(load(system, options), source, options)
-    title = f"{system}: {', '.join(options.words) or options.input}"
-    live.serve(stream, title, on_ready=lambda url: screen.print(f"{url}  (stop with Ctrl-C)", soft_wrap=True))
+    live.serve(stream(), title, on_ready=lambda url: screen.print(f"{url}  (stop with Ctrl-C)", soft_wrap=True))
     return 0
 
 
@@ -877,6 +880,7 @@ class Cutout:
 def cutout(words: list[str], screen: Console) -> int:
     """A thing cut out of a film by a sentence; 1 where it is not found."""
     options = parse(Cutout, words, "percepta cutout", Cutout.__doc__)
+    from percepta.files import check_apart
     from percepta.flows import cutout as flow
     from percepta.media import cutouts
     from percepta.media.frames import Frames
@@ -886,6 +890,8 @@ def cutout(words: list[str], screen: Console) -> int:
         raise UsageError(f"--out ends in {' or '.join(cutouts.KINDS)}, or is a folder of PNGs (no ending)")
     frames = Frames.open(options.source, options.fps)
     folder = options.out.with_name(f"{options.out.stem}-masks")
+    check_apart(options.out, [frames.where, *frames.files])
+    check_apart(folder, [frames.where, *frames.files])
     systems = {"refer": percepta.load("refer"), "vos": percepta.load("vos")}
     with progress_bar(screen, f"cutting out of {frames.name}") as bar:
         tell = lambda text, done, total: bar(done, total, text)  # noqa: E731

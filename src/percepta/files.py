@@ -15,7 +15,7 @@ import stat
 import threading
 import time
 import unicodedata
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
@@ -269,6 +269,24 @@ def matching(pattern: Path) -> list[Path]:
         return []
     found = (path for path in base.glob(str(Path(*rest))) if path.is_file() and not is_system_file(path))
     return sorted(found, key=lambda path: [by_number(part) for part in path.parts])
+
+
+def check_apart(out: Path, inputs: Iterable[Path]) -> None:
+    """Checks that results do not come into a folder of what is read, where they could replace it.
+
+    Args:
+        out: the folder of results, or a file that is written.
+        inputs: files and folders that are read.
+
+    Raises:
+        InputError: `out` is one of them, or the folder of one of the files.
+    """
+    whole = out.resolve()
+    for path in inputs:
+        read = path.resolve()
+        if whole == read or (whole == read.parent and not read.is_dir()):
+            what = "is an input itself" if whole == read else f"is the folder of the input {path.name}"
+            raise InputError(f"{out} {what}: results could replace what you have there; give another --out")
 
 
 # --------------------------------------------------------------------------------------------------- reading

@@ -29,7 +29,7 @@ from PIL import Image
 
 from percepta.contract import Answer
 from percepta.errors import InputError
-from percepta.files import naming_writes, write_atomically
+from percepta.files import check_apart, naming_writes, write_atomically
 from percepta.media import sound, video
 from percepta.report import Gallery, Page, Picture, Table, Text
 
@@ -104,7 +104,11 @@ class Predictions:
             self._write()
 
     def add(self, answer: Answer[Any]) -> list[dict[str, Any]]:
-        """Writes the files of an answer; returns its entries (of a frame: none, they come with the whole video)."""
+        """Writes the files of an answer; returns its entries (of a frame: none, they come with the whole video).
+
+        Raises:
+            InputError: the folder is the one that the picture or the video lies in.
+        """
         if self._film is not None and (answer.time_s is None or answer.path != self._film.source):
             self._end_film()
         if answer.error:
@@ -113,6 +117,8 @@ class Predictions:
         if answer.time_s is not None and answer.path is not None:
             self._add_frame(answer, answer.path, answer.time_s)
             return []
+        if answer.path is not None:
+            check_apart(self.out, [answer.path])
         source = str(answer.path or answer.source)
         name = self._free(answer.path or Path(answer.source.replace("/", "-")))
         rows = []
@@ -146,6 +152,7 @@ class Predictions:
         drawings = [np.asarray(result.draw().convert("RGB")) for result in answer.results]
         film = self._film
         if film is None:
+            check_apart(self.out, [path])
             name = self._free(path)
             stems = [name] if len(drawings) == 1 else [f"{name}.{place + 1}" for place in range(len(drawings))]
             fps = video.info(path).fps or 25.0

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from importlib import import_module
@@ -23,6 +24,7 @@ from rich.table import Table
 
 import percepta
 from percepta.errors import InputError
+from percepta.files import check_apart, matching
 
 if TYPE_CHECKING:
     from percepta.metrics import Metric
@@ -221,19 +223,32 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def check_out(folder: Path, screen: Console) -> Callable[[], None]:
-    """Looks at a folder of results before anything is loaded.
+def check_out(folder: Path, screen: Console, inputs: Iterable[Path] = ()) -> Callable[[], None]:
+    """Looks at a folder of results before anything is loaded; says where the next run would read it.
 
     Args:
         folder: of --out.
         screen: where is printed.
+        inputs: files and folders that are read.
 
     Returns:
         What says, once, that an earlier run left results there: to be called when this one begins to write.
 
     Raises:
-        UsageError: it is a file.
+        UsageError: it is a file, or nothing can be written there.
+        InputError: it is a folder of the inputs, where results could replace them.
     """
+    above = next((path for path in (folder, *folder.absolute().parents) if path.exists()), Path())
+    if not os.access(above, os.W_OK):
+        raise UsageError(f"--out {folder}: {above} cannot be written to; give another folder")
+    inputs = list(inputs)
+    check_apart(folder, inputs)
+    whole = folder.resolve()
+    if above := next((path for path in inputs if path.is_dir() and path.resolve() in whole.parents), None):
+        screen.print(
+            escape(f"note: --out {folder} is inside of {above}; a run that looks into its folders reads it"),
+            soft_wrap=True,
+        )
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--out {folder} is a file; give a folder")
     notes = []
@@ -245,6 +260,14 @@ def check_out(folder: Path, screen: Console) -> Callable[[], None]:
             screen.print(escape(notes.pop()), soft_wrap=True)
 
     return begin
+
+
+def inputs_of(source: str | Path | Sequence[Path]) -> list[Path]:
+    """The folders and files that a source names: of a pattern, all that fit; of a camera, none."""
+    if isinstance(source, str):
+        path = Path(source).expanduser()
+        return [path] if path.exists() else [] if source.startswith("camera:") else matching(path)
+    return [source] if isinstance(source, Path) else list(source)
 
 
 def load(system: str, options: Which) -> Any:

@@ -239,6 +239,25 @@ def test_hard_frames_do_not_raise_and_the_place_is_found_again():
     assert any("no reading" in text for text in session.walk().warnings)
 
 
+def test_a_place_is_found_by_points_that_no_keyframe_observes_any_more():
+    """Adjustment drops observations that do not fit; what a keyframe looks like is kept."""
+    pytest.importorskip("cv2")
+    from percepta.systems.slam.predict import Session
+
+    place, true = room(0), round_trip(30, turns=0.1)
+    session = Session(CAMERA, PRESETS["tiny"])
+    for i, pose in enumerate(true[:16]):
+        grey, depth = place.render(CAMERA, pose)
+        if 12 <= i < 15:
+            grey, depth = np.zeros_like(grey), np.zeros_like(depth)
+        if i == 15:
+            for keyframe in session.tracker.map.keyframes:
+                keyframe.ids, keyframe.uv, keyframe.pixel = keyframe.ids[:0], keyframe.uv[:0], keyframe.pixel[:0]
+                keyframe.inverse_depth = keyframe.inverse_depth[:0]
+        result = session.step(grey, i / 30, depth)
+    assert result.state == "relocalised"
+
+
 def test_a_saved_map_is_gone_on_in(tmp_path):
     session, true = run("depth", 30, 0.1)
     path = session.save_map(tmp_path / "map.npz")

@@ -215,3 +215,33 @@ def test_the_command(
     ):
         assert main([*words[:-1], str(tmp_path / "none"), *more]) == 2
         assert text in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_what_somebody_has_in_the_folder_stays(system: Vos, film: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+    path, labels = film
+    frames = Frames.open(path)
+    own = tmp_path / "out" / writers.MASKS / "first.png"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"mine")
+    with pytest.raises(InputError, match=r"no run of this command has written .first.png.: give another --out"):
+        writers.follow(system, frames, {0: labels[0]}, tmp_path / "out")
+    assert own.read_bytes() == b"mine" and len(files(tmp_path / "out")) == 1
+    own.unlink()
+    writers.follow(system, frames, {0: labels[0]}, tmp_path / "out")
+    before = files(tmp_path / "out")
+    writers.follow(system, frames, {0: labels[0]}, tmp_path / "out")  # its own files are replaced
+    assert files(tmp_path / "out") == before
+
+
+def test_masks_in_the_folder_of_results_are_refused_before_anything_is_loaded(
+    film: tuple[Path, np.ndarray], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, labels = film
+    mask = tmp_path / "out" / writers.MASKS / "00000.png"
+    mask.parent.mkdir(parents=True)
+    Image.fromarray(labels[0]).save(mask)
+    before = mask.read_bytes()
+    assert main(["predict", "vos", str(path), "--mask", str(mask), "--out", str(tmp_path / "out")]) == 2
+    assert "is the folder of the input 00000.png" in capsys.readouterr().err and mask.read_bytes() == before
+    with pytest.raises(InputError, match="is an input itself"):
+        writers.cut_outs(Frames.open(path), writers.Followed(tmp_path, 1, (1,), {1: 1}, (), ()), [path])

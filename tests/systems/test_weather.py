@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import percepta
 from percepta.contract import Step
 from percepta.datasets.street_pictures import CAMVID, CITYSCAPES, IDD_LITE, LABEL_SETS, MERGED, VOID, merging
 from percepta.errors import InputError
@@ -437,3 +438,12 @@ def test_the_bonnet_is_what_does_not_move() -> None:
     assert found[54:, 18:60].all() and not found[:44].any()
     with pytest.raises(InputError, match="10 pictures"):
         bonnet_of(pictures[:3])
+
+
+def test_what_ships_knows_streets_from_other_pictures(shared_data: Path) -> None:
+    """Streets that it has not seen are near (64 of 64 when it was measured), photographs of other things far."""
+    weather = percepta.load("weather")
+    streets = sorted((shared_data / "camvid" / "test").rglob("*.webp"))
+    streets = [path for path in streets if path.parent.name == "images"][::16]
+    assert len(streets) >= 3 and not any(weather.predict(path).far for path in streets)
+    assert all(weather.predict(percepta.sample(name)).far for name in ("cat", "coffee", "rocket"))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
+from percepta.contract import Batch, Key
 from percepta.datasets.problem import Problem, noting, tell
 from percepta.datasets.soccer import ROUNDING_S, Action, Game, ReplaySpan, rate_of, read, read_features
 from percepta.errors import InputError
@@ -142,4 +143,33 @@ def check(half: HalfFeatures) -> None:
         raise InputError(
             f"{half.file}: {len(half)} frames are {half.seconds:.0f} s at {half.fps:g} a second, but a label of half "
             f"{half.half} lies at {last:.0f} s (cut off, another rate, or the halves are exchanged)"
+        )
+
+
+@dataclass(frozen=True)
+class Whole:
+    """Halves as they are, for an evaluation."""
+
+    halves: list[HalfFeatures]
+
+    def __len__(self) -> int:
+        return len(self.halves)
+
+    def __getitem__(self, key: Key) -> HalfFeatures:
+        return self.halves[key[1]]
+
+    def collate(self, samples: list[HalfFeatures]) -> Batch:
+        return {"halves": samples}
+
+
+def check_world(features: str) -> None:
+    """Checks that the synthetic world has such features: the colours of a grid alone.
+
+    Raises:
+        InputError: others are asked for.
+    """
+    if features != "pixels":
+        raise InputError(
+            f"features {features!r} are read from a folder: `percepta spotting world DIR` renders games, "
+            "then --data DIR"
         )

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ BATCH = 32
 LONGEST_HALF_S = 4500.0  # what lasts longer holds more than a half
 BREAK_S = 60.0  # a break between halves lasts at least so long
 MIDDLE = (0.25, 0.75)  # of a file, where its break is looked for
+UNLIKE = 0.7  # distance from training that still is usual: rendered games left out have 0.25 to 0.37, real videos 1.4
 SMOOTH_S = 30.0  # over which grass is averaged: close-ups are shorter
 
 
@@ -137,6 +139,69 @@ def of_file(path: Path | str, fps: float | int) -> Encoded:
         fps: frames a second that it has.
     """
     return Encoded(np.array(read_features(Path(path))), np.zeros(0, np.float32), fps)
+
+
+def of_source(
+    source: Path | str | Float[np.ndarray, "t f"],
+    encode: Callable[[Float[Tensor, "b 3 h w"]], Float[Tensor, "b f"]],
+    *,
+    features: str,
+    with_sound: bool,
+    width: int,
+    fps: float | int,
+    cache: Path | None = None,
+    progress: Callable[[float, float], None] | None = None,
+) -> tuple[Encoded, str]:
+    """Features of whatever somebody has of a half or a match, and what it is called.
+
+    Args:
+        source: a video; a file of features (.npy, frames × numbers); or such features as an array.
+        encode: makes features of the pictures of a video, RGB 0..1.
+        features: what is wanted: lite0, pixels, or the name of others, which come from files alone.
+        with_sound: whether the last number of a frame is how loud it is.
+        width: numbers of a frame.
+        fps: frames a second.
+        cache: a folder for the features of videos.
+        progress: called with (seconds done, seconds in all) of a video.
+
+    Raises:
+        MissingFileError, InputError: no such file, no video, features that no video can be made into, another width.
+    """
+    if isinstance(source, np.ndarray):
+        found, name = Encoded(np.asarray(source, np.float32), np.zeros(0, np.float32), fps), "features"
+    elif Path(source).suffix == ".npy":
+        found, name = of_file(source, fps), str(source)
+    else:
+        if features not in ("lite0", "pixels"):
+            raise InputError(
+                f"{source}: these weights take features {features!r} from files (1_NAME.npy), which percepta cannot "
+                "make of a video; use the preset small (for spotting also e2e, with a checkpoint)"
+            )
+        name = Path(source).name
+        found = encoded(source, encode, fps=fps, cache=cache, key=features, with_sound=with_sound, progress=progress)
+    shape = found.features.shape
+    if len(shape) != 2 or shape[1] != width or not shape[0]:
+        raise InputError(f"{name}: features are frames × {width}, not {shape}")
+    return found, name
+
+
+def unlike(model: Any, features: Float[np.ndarray, "t f"]) -> str:
+    """What has to be said about an answer: that what was seen is unlike what training saw; "" for nothing.
+
+    Args:
+        model: a network; one whose `project` knows what is usual can tell.
+        features: of the frames.
+    """
+    project = getattr(model, "project", None)
+    if project is None:
+        return ""
+    far = project.usual.distance(torch.from_numpy(features))
+    if far <= UNLIKE:
+        return ""
+    return (
+        f"this is unlike what these weights were trained on (distance {far:.1f}; usual is up to {UNLIKE:g}): "
+        "expect little before you fine-tune them; the weights that ship have only seen rendered games, no football"
+    )
 
 
 def grass(picture: UInt8[np.ndarray, "h w 3"]) -> float:

@@ -2,11 +2,14 @@
 
 `refer` is asked about one frame of every second. It is surest in one of these; from there the object is followed to
 both ends of the film. In the others the two masks are compared: where they overlap by less than AGREE, the time is
-told, so that somebody can look. Where `refer` finds nothing in any frame, the answer is "not found".
+told, so that somebody can look. After a hard cut `vos` would go on with whatever is alike: in a scene in which `refer`
+was asked and found nothing, the object is not in sight. Where `refer` finds nothing in any frame, the answer is "not
+found".
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,8 +89,9 @@ class Cutout:
         )
 
     def lines(self) -> list[str]:
-        """What somebody should look at: a line for each of `doubts`."""
-        return [
+        """What somebody should look at: the cuts, and a line for each of `doubts`."""
+        cuts = [self.followed.cuts_text] if self.followed is not None and self.followed.cuts else []
+        return cuts + [
             f"at {check.time_s:.1f} s the mask overlaps {check.overlap:.2f} with what refer finds"
             if check.found
             else f"at {check.time_s:.1f} s refer does not find it ({check.score:.0%}), but it is followed"
@@ -149,7 +153,20 @@ def cutout(
         return Cutout(sentence, None, tuple(checks), None)
     start = checks[best]
     followed = writers.follow(vos, frames, {start.frame: masks[best]}, folder, resume=resume, tell=tell)
+    if without := _scenes_without(followed, checks, start.frame):
+        followed = writers.end_objects(followed, (number for scene in without for number in scene))
     return Cutout(sentence, start, tuple(_compared(checks, masks, followed)), followed)
+
+
+def _scenes_without(followed: Followed, checks: Sequence[Check], start: int) -> list[range]:
+    """The scenes in which `refer` was asked and found nothing; never the one that the object was followed from."""
+    borders = [0, *(cut for cut in followed.cuts if cut), followed.count]
+    out = []
+    for scene in (range(a, b) for a, b in itertools.pairwise(borders)):
+        asked = [check.found for check in checks if check.frame in scene]
+        if asked and not any(asked) and start not in scene:
+            out.append(scene)
+    return out
 
 
 def _asked(

@@ -8,11 +8,11 @@ votes at its own time plus its offset, and the neighbours of the best vote lose 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -50,6 +50,34 @@ class FrameEncoder(EfficientNetLite0):
 def pixel_features(picture: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 336"]:
     """Mean colours of a grid: features for tests, which need no weights."""
     return functional.adaptive_avg_pool2d(picture, PIXELS_GRID).flatten(1)
+
+
+def frame_features(model: nn.Module, kind: str, picture: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b f"]:
+    """Features of pictures for a network that is trained on them.
+
+    Args:
+        model: has a `FrameEncoder` as its `image` where the kind is lite0.
+        kind: lite0 or pixels.
+        picture: RGB 0..1.
+    """
+    if kind == "pixels":
+        return pixel_features(picture)
+    image = model.get_submodule("image")
+    assert isinstance(image, FrameEncoder)
+    weight = image.head.conv.weight
+    return image.frames(picture.to(weight.device, weight.dtype)).float()
+
+
+def of_pictures(
+    encode: Callable[[Float[Tensor, "b 3 h w"]], Float[Tensor, "b f"]],
+) -> Callable[[UInt8[np.ndarray, "b h w 3"]], Float32[np.ndarray, "b f"]]:
+    """The same for pictures as arrays of bytes."""
+
+    def wrapped(pictures: UInt8[np.ndarray, "b h w 3"]) -> Float32[np.ndarray, "b f"]:
+        with torch.inference_mode():
+            return encode(torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255).numpy()
+
+    return wrapped
 
 
 class FrameNorm(nn.LayerNorm):

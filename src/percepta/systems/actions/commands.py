@@ -44,7 +44,9 @@ def predict(options: Predict, screen: Console) -> int:
     from percepta.report import Table as Rows
     from percepta.systems.actions.features import default_cache
 
+    begin = shell.check_out(options.out, screen, options.input)
     system = shell.load("actions", options)
+    begin()
     endings = set(FEATURES if system.config.features == "file" else VIDEOS)
     files: list[Path] = []
     for path in options.input:

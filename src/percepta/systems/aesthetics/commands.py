@@ -72,10 +72,12 @@ class Rate(PersonOptions):
 def predict(options: Predict, screen: Console) -> int:
     """Ranks an album; writes ranking.csv and report.html. Exit code 1 where pictures had to be skipped."""
     folder = options.album.expanduser()
+    begin = shell.check_out(options.out, screen, [folder])
     ratings = given_or_in(folder, options.ratings, RATINGS)
     if options.ratings is None and ratings is not None:
         screen.print(escape(f"ratings: {ratings}"), soft_wrap=True)
     album = open_album(options, folder, screen, ratings)
+    begin()
     with screen.status("explaining") if screen.is_terminal else nullcontext():
         from percepta.predictions import entry
         from percepta.report import Page

@@ -47,7 +47,9 @@ def predict(options: Predict, screen: Console) -> int:
     path = options.input
     if not path.exists():
         raise MissingFileError(f"{path}: no such file or folder")
+    begin = shell.check_out(options.out, screen, [path])
     system = shell.load("driver", options)
+    begin()
     if path.is_file():
         named = aicity.parse_name(path.name)
         view = named.view if named else aicity.view_of(path.stem) or options.view

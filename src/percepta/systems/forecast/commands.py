@@ -51,7 +51,9 @@ def predict(options: Predict, screen: Console) -> int:
 
     ground = None if options.homography is None else read_homography(options.homography)
     recordings = traffic.read(options.input)
+    begin = shell.check_out(options.out, screen, [options.input])
     system = shell.load("forecast", options)
+    begin()
     failed: list[tuple[str, str]] = []
     found: dict[str, Any] = {}
     with shell.progress_bar(screen, f"forecast: {len(recordings)} recordings", shown=len(recordings) > 1) as bar:

@@ -50,8 +50,10 @@ def predict(options: Predict, screen: Console) -> int:
     from percepta.report import Page
     from percepta.systems.online3d.page import result_blocks, session_blocks
 
+    begin = shell.check_out(options.out, screen, [options.source])
     source = open_source(options.source)
     system: Online3d = shell.load("online3d", options)
+    begin()
     if isinstance(source, Recording):
         session, text = _streamed(system, source, options, screen)
         blocks = session_blocks(session)

@@ -50,6 +50,7 @@ def predict(options: Predict, screen: Console) -> int:
     from percepta.systems.planes.data import posed_pictures, poses_are_metric, view_of
     from percepta.systems.planes.demo import surface_table
 
+    begin = shell.check_out(options.out, screen, [options.folder])
     posed = posed_pictures(options.folder, options.limit)
     session = shell.load("planes", options).session(
         max_sources=options.max_sources,
@@ -58,6 +59,7 @@ def predict(options: Predict, screen: Console) -> int:
         max_planes=options.max_planes,
         scene_score_threshold=options.scene_score_threshold,
     )
+    begin()
     drawn, rows = [], []
     with shell.progress_bar(screen, f"planes: {len(posed)} pictures") as bar:
         for number, one in enumerate(posed):

@@ -56,8 +56,8 @@ def predict(options: Predict, screen: Console) -> int:
     from percepta.media import cut, video
     from percepta.predictions import entry
 
+    begin = shell.check_out(options.out, screen, options.source)
     system = shell.load("replay", options)
-    begin = shell.check_out(options.out, screen)
     files = []
     for path in options.source:
         with shell.progress_bar(screen, f"replay: {path.name}") as bar:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from percepta.contract import Batch, Dataset, Key
 from percepta.datasets.soccer import ReplaySpan
-from percepta.datasets.soccer_halves import HalfFeatures, halves
+from percepta.datasets.soccer_halves import HalfFeatures, Whole, check_world, halves
 from percepta.errors import InputError
 from percepta.systems.replay import Config, world
 from percepta.systems.replay.inputs import of_replay
@@ -39,11 +39,7 @@ def data(config: Config, split: str, root: Path | None = None) -> Dataset:
         MissingFileError, InputError: no games, no such features, no such split, no replay with a link to learn from.
     """
     if root is None:
-        if config.features != "pixels":
-            raise InputError(
-                f"features {config.features!r} are read from a folder: `percepta spotting world DIR` renders games, "
-                "then --data DIR"
-            )
+        check_world(config.features)
         found = world.halves(split)
     else:
         found = halves(Path(root), config.features, split, strict=config.train.strict)
@@ -78,22 +74,6 @@ def groups(replays: Sequence[ReplaySpan]) -> list[tuple[float | int, float | int
         else:
             out.append((replay.start_s, replay.end_s))
     return out
-
-
-@dataclass(frozen=True)
-class Whole:
-    """Halves as they are."""
-
-    halves: list[HalfFeatures]
-
-    def __len__(self) -> int:
-        return len(self.halves)
-
-    def __getitem__(self, key: Key) -> HalfFeatures:
-        return self.halves[key[1]]
-
-    def collate(self, samples: list[HalfFeatures]) -> Batch:
-        return {"halves": samples}
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from percepta.contract import Block
+from percepta.nn.spotting import of_pictures
 from percepta.report import Gallery, Text
 from percepta.worlds.pitch import recording
-from percepta.worlds.pitch.drawing import draw
+from percepta.worlds.pitch.recording import stills
 
 SEED, SECONDS = recording.FIRST["test"] + 900, 240.0
 SHOWN = 4  # pictures
@@ -30,12 +28,8 @@ def demo(load: Callable[[str], Any]) -> list[Block]:
         truth = [(m, text) for r in half.replays[:2] if r.action is not None for m, text in
                  ((r.start_s + 2, "a replay"), (r.action.time_s, "what it shows, the truth"))]  # fmt: skip
         return [Text(f"No weights of replay are installed ({error}); below is the truth of a rendered game."),
-                Gallery(_pictures(half, truth))]  # fmt: skip
-    import torch
-
-    encoded = [system.model.image.frames(torch.from_numpy(batch).permute(0, 3, 1, 2).float() / 255).numpy()
-               for batch in recording.frames(half)]  # fmt: skip
-    result = system.predict(np.concatenate(encoded))
+                Gallery(stills(half, truth))]  # fmt: skip
+    result = system.predict(recording.encoded(half, of_pictures(system.model.image.frames)))
     moments = []
     for r in result.replays[:2]:
         moments.append(((r.start_s + r.end_s) / 2, f"replay at {r.start_s:.1f} s"))
@@ -43,8 +37,4 @@ def demo(load: Callable[[str], Any]) -> list[Block]:
             moments.append((r.times_s[0], f"shows {r.times_s[0]:.1f} s?"))
     links = ", ".join(f"{r.start_s:.0f} s shows {r.action.time_s:.0f} s" for r in half.replays if r.action is not None)
     told = f"A rendered game, never seen in training; nothing here has seen football. The truth: {links}."
-    return [Gallery([*_pictures(half, moments), (result.draw(), result.text)]), Text(told)]
-
-
-def _pictures(half: Any, moments: list[tuple[float, str]]) -> list[tuple[Image.Image, str]]:
-    return [(Image.fromarray(draw(half, min(t, SECONDS - 1), 256, 448)), text) for t, text in moments]
+    return [Gallery([*stills(half, moments), (result.draw(), result.text)]), Text(told)]

@@ -23,11 +23,9 @@ from percepta.datasets.soccer_video import Encoded
 from percepta.errors import InputError
 from percepta.files import write_atomically
 from percepta.media import draw
-from percepta.nn.spotting import pixel_features
+from percepta.nn.spotting import frame_features
 from percepta.systems.replay import Config, decode
 from percepta.systems.replay.inputs import of_replay
-
-UNLIKE = 0.7  # distance from training that still is usual: rendered games left out have 0.25 to 0.37, real videos 1.4
 
 
 @dataclass(frozen=True)
@@ -171,7 +169,7 @@ class ReplayGrounding:
         if odd := [s for s in spans if not 0 <= s[0] < s[1] <= seconds + 2]:
             raise InputError(f"{name}: a replay from {odd[0][0]:g} to {odd[0][1]:g} s is not inside its {seconds:g} s")
         found = tuple(Grounded(half, a, b, *self._ground(features, a, b)) for a, b in spans)
-        return Result(found, seconds, name, self.warning(features), weights_hash(self.model))
+        return Result(found, seconds, name, soccer_video.unlike(self.model, features), weights_hash(self.model))
 
     @torch.inference_mode()
     def _ground(
@@ -200,39 +198,10 @@ class ReplayGrounding:
             progress: called with (seconds done, seconds in all) of a video.
         """
         config = self.config
-        if isinstance(source, np.ndarray):
-            found, name = Encoded(np.asarray(source, np.float32), np.zeros(0, np.float32), config.fps), "features"
-        elif Path(source).suffix == ".npy":
-            found, name = soccer_video.of_file(source, config.fps), str(source)
-        else:
-            if config.encoder not in ("lite0", "pixels"):
-                raise InputError(
-                    f"{source}: these weights take features {config.features!r} from files (1_NAME.npy), which "
-                    "percepta cannot make of a video; use the preset small"
-                )
-            name = Path(source).name
-            found = soccer_video.encoded(source, self._encode, fps=config.fps, cache=cache, key=config.encoder,
-                                         with_sound=config.sound, progress=progress)  # fmt: skip
-        shape = found.features.shape
-        if len(shape) != 2 or shape[1] != config.feature_width or not shape[0]:
-            raise InputError(f"{name}: features are frames × {config.feature_width}, not {shape}")
-        return found, name
-
-    def warning(self, features: Float[np.ndarray, "t f"]) -> str:
-        """What has to be said about an answer: that what was seen is unlike what training saw; "" for nothing."""
-        project = getattr(self.model, "project", None)
-        if project is None:
-            return ""
-        far = project.usual.distance(torch.from_numpy(features))
-        if far <= UNLIKE:
-            return ""
-        return (
-            f"this is unlike what these weights were trained on (distance {far:.1f}; usual is up to {UNLIKE:g}): "
-            "expect little before you fine-tune them; the weights that ship have only seen rendered games, no football"
-        )
+        return soccer_video.of_source(
+            source, self._encode, features=config.encoder, with_sound=config.sound, width=config.feature_width,
+            fps=config.fps, cache=cache, progress=progress,
+        )  # fmt: skip
 
     def _encode(self, pictures: torch.Tensor) -> torch.Tensor:
-        if self.config.encoder == "pixels":
-            return pixel_features(pictures)
-        weight = self.model.image.head.conv.weight
-        return self.model.image.frames(pictures.to(weight.device, weight.dtype)).float()
+        return frame_features(self.model, self.config.encoder, pictures)

@@ -72,8 +72,10 @@ def predict(options: Predict, screen: Console) -> int:
     from percepta.predictions import entry
     from percepta.systems.slam import demo, live, writers
 
+    begin = shell.check_out(options.out, screen, shell.inputs_of(options.source))
     capture = _opened(options)
     system: Slam = shell.load("slam", options)
+    begin()
     if capture.intrinsics_from == "guessed":
         capture = _guessed(system, capture, screen)
     if options.imu is not None:

@@ -765,7 +765,8 @@ class Tracker:
         ids, first = np.unique(seen.points[order], return_index=True)
         places = uv[seen.query[order][first]]
         self.pose, self.speed, self.inliers = seen.camera_from_world, np.eye(4), len(ids)
-        self.part = next(k.part for k in self.map.keyframes if np.isin(k.ids, ids).any())
+        # By what is kept of its look: points that adjustment has dropped from all keyframes are found by it as well.
+        self.part = next(k.part for k in self.map.keyframes if np.isin(k.look_ids, ids).any())
         self.tracks = Tracks(ids, places, places)
         if self.mapping:
             self._keyframe(grey, time_s, depth_m, clock)

@@ -61,8 +61,8 @@ def predict(options: Predict, screen: Console) -> int:
     from percepta.media import cut, video
     from percepta.predictions import entry
 
+    begin = shell.check_out(options.out, screen, options.source)
     system = shell.load("spotting", options)
-    begin = shell.check_out(options.out, screen)
     pieces_of: dict[Path, list[tuple[float, float, str]]] = {path: [] for path in options.source}
     found = _spotted(system, options, screen)
     begin()
@@ -293,14 +293,11 @@ def world(options: World, screen: Console) -> int:
 
 
 def _record(job: tuple[Path, str, int]) -> Path:
-    import torch
-
+    from percepta.nn.spotting import of_pictures
     from percepta.worlds.pitch.recording import record
 
     out, name, seed = job
-    encode = lite0()
-    return record(out, name, seed, lambda p: encode(torch.from_numpy(p).permute(0, 3, 1, 2).float() / 255).numpy(),
-                  "lite0")  # fmt: skip
+    return record(out, name, seed, of_pictures(lite0()), "lite0")
 
 
 def lite0() -> Callable[[Any], Any]:

@@ -6,7 +6,7 @@ A training batch is {frames: b t f, near: b t c (0..1), ahead: b t c (frames unt
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,7 @@ from torch import Tensor
 
 from percepta.contract import Batch, Dataset, Key
 from percepta.datasets import soccer
-from percepta.datasets.soccer_halves import HalfFeatures, halves, names_of
-from percepta.errors import InputError
+from percepta.datasets.soccer_halves import HalfFeatures, Whole, check_world, halves, names_of
 from percepta.systems.spotting import CLASSES, Config, world
 from percepta.systems.spotting.decode import targets
 
@@ -35,11 +34,7 @@ def data(config: Config, split: str, root: Path | None = None) -> Dataset:
         MissingFileError, InputError: no games, no such features (says which there are), no such split.
     """
     if root is None:
-        if config.features != "pixels":
-            raise InputError(
-                f"features {config.features!r} are read from a folder: `percepta spotting world DIR` renders games, "
-                "then --data DIR"
-            )
+        check_world(config.features)
         found = world.halves(split)
     else:
         found = halves(Path(root), config.features, split, strict=config.train.strict)
@@ -61,22 +56,6 @@ def fit_config(config: Config, root: Path | None) -> Config:
     if config.features not in names_of(games):
         found = [half for half in found if len(half)]
     return replace(config, classes=classes, feature_width=int(found[0].array.shape[1]), fps=found[0].fps)
-
-
-@dataclass(frozen=True)
-class Whole:
-    """Halves as they are."""
-
-    halves: list[HalfFeatures]
-
-    def __len__(self) -> int:
-        return len(self.halves)
-
-    def __getitem__(self, key: Key) -> HalfFeatures:
-        return self.halves[key[1]]
-
-    def collate(self, samples: list[HalfFeatures]) -> Batch:
-        return {"halves": samples}
 
 
 class Windows:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from percepta.contract import Block
+from percepta.nn.spotting import of_pictures
 from percepta.report import Gallery, Text
 from percepta.worlds.pitch import recording
-from percepta.worlds.pitch.drawing import draw
+from percepta.worlds.pitch.recording import stills
 
 SEED, SECONDS = recording.FIRST["test"] + 900, 240.0
 SHOWN = 4  # pictures
@@ -29,18 +27,10 @@ def demo(load: Callable[[str], Any]) -> list[Block]:
     except (FileNotFoundError, ValueError) as error:
         truth = [(e.time_s, f"{e.time_s:.0f} s: {e.label}, the truth") for e in half.match.events][:SHOWN]
         return [Text(f"No weights of spotting are installed ({error}); below is the truth of a rendered game."),
-                Gallery(_pictures(half, truth))]  # fmt: skip
-    import torch
-
-    encoded = [system.model.image.frames(torch.from_numpy(batch).permute(0, 3, 1, 2).float() / 255).numpy()
-               for batch in recording.frames(half)]  # fmt: skip
-    result = system.predict(np.concatenate(encoded))
+                Gallery(stills(half, truth))]  # fmt: skip
+    result = system.predict(recording.encoded(half, of_pictures(system.model.image.frames)))
     best = sorted(result.spots, key=lambda spot: -spot.score)[:SHOWN]
     moments = [(spot.time_s, f"{spot.time_s:.1f} s: {spot.label} {spot.score:.0%}") for spot in best]
     names = ", ".join(f"{e.label} at {e.time_s:.0f} s" for e in half.match.events)
     told = f"A rendered game, never seen in training; nothing here has seen football. The truth: {names}."
-    return [Gallery([*_pictures(half, moments), (result.above(0.3).draw(), result.text)]), Text(told)]
-
-
-def _pictures(half: Any, moments: list[tuple[float, str]]) -> list[tuple[Image.Image, str]]:
-    return [(Image.fromarray(draw(half, min(t, SECONDS - 1), 256, 448)), text) for t, text in moments]
+    return [Gallery([*stills(half, moments), (result.above(0.3).draw(), result.text)]), Text(told)]

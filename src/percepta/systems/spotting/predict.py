@@ -23,12 +23,11 @@ from percepta.datasets.soccer_video import Encoded
 from percepta.errors import InputError
 from percepta.files import write_atomically
 from percepta.media import draw, video
-from percepta.nn.spotting import LITE0_SIZE, pixel_features
+from percepta.nn.spotting import LITE0_SIZE, frame_features
 from percepta.systems.spotting import Config
 from percepta.systems.spotting.decode import moments
 
 ROW_PX, LEFT_PX = 18, 130  # of the drawing
-UNLIKE = 0.7  # distance from training that still is usual: rendered games left out have 0.25 to 0.37, real videos 1.4
 FILM_SIZE = (224, 398)  # pixels of the frames that E2E-Spot is trained on
 
 
@@ -181,7 +180,14 @@ class Spotting:
         spots = tuple(Spot(half, float(found.times_s[i]) + offset_s, self.config.classes[found.labels[i]],
                            float(found.scores[i])) for i in order)  # fmt: skip
         seconds = len(scores) / self.config.fps
-        return Result(spots, seconds, self.config.classes, name, self.warning(features), weights_hash(self.model))
+        return Result(
+            spots,
+            seconds,
+            self.config.classes,
+            name,
+            soccer_video.unlike(self.model, features),
+            weights_hash(self.model),
+        )
 
     def encoded(
         self,
@@ -198,23 +204,10 @@ class Spotting:
             progress: called with (seconds done, seconds in all) of a video.
         """
         config = self.config
-        if isinstance(source, np.ndarray):
-            found, name = Encoded(np.asarray(source, np.float32), np.zeros(0, np.float32), config.fps), "features"
-        elif Path(source).suffix == ".npy":
-            found, name = soccer_video.of_file(source, config.fps), str(source)
-        else:
-            if config.encoder not in ("lite0", "pixels"):
-                raise InputError(
-                    f"{source}: these weights take features {config.features!r} from files (1_NAME.npy), which "
-                    "percepta cannot make of a video; use the preset small, or e2e with a checkpoint"
-                )
-            name = Path(source).name
-            found = soccer_video.encoded(source, self._encode, fps=config.fps, cache=cache, key=config.encoder,
-                                         with_sound=config.sound, progress=progress)  # fmt: skip
-        shape = found.features.shape
-        if len(shape) != 2 or shape[1] != config.feature_width or not shape[0]:
-            raise InputError(f"{name}: features are frames × {config.feature_width}, not {shape}")
-        return found, name
+        return soccer_video.of_source(
+            source, self._encode, features=config.encoder, with_sound=config.sound, width=config.feature_width,
+            fps=config.fps, cache=cache, progress=progress,
+        )  # fmt: skip
 
     def _film(
         self, source: Any, progress: Callable[[float, float], None] | None
@@ -250,21 +243,5 @@ class Spotting:
         twice = 2.0 if self.config.features == "frames" else 1.0
         return min(took) * twice * seconds * self.config.fps
 
-    def warning(self, features: Float[np.ndarray, "t f"]) -> str:
-        """What has to be said about an answer: that what was seen is unlike what training saw; "" for nothing."""
-        project = getattr(self.model, "project", None)
-        if project is None:
-            return ""
-        far = project.usual.distance(torch.from_numpy(features))
-        if far <= UNLIKE:
-            return ""
-        return (
-            f"this is unlike what these weights were trained on (distance {far:.1f}; usual is up to {UNLIKE:g}): "
-            "expect little before you fine-tune them; the weights that ship have only seen rendered games, no football"
-        )
-
     def _encode(self, pictures: torch.Tensor) -> torch.Tensor:
-        if self.config.encoder == "pixels":
-            return pixel_features(pictures)
-        weight = self.model.image.head.conv.weight
-        return self.model.image.frames(pictures.to(weight.device, weight.dtype)).float()
+        return frame_features(self.model, self.config.encoder, pictures)

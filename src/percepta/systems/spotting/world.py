@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import numpy as np
-import torch
-
 from percepta.datasets.soccer_halves import HalfFeatures
 from percepta.errors import InputError
-from percepta.nn.spotting import pixel_features
+from percepta.nn.spotting import of_pictures, pixel_features
 from percepta.worlds.pitch import recording
-from percepta.worlds.pitch.broadcast import broadcast
 
 SIZE = (32, 56)  # pixels: the mean colours of 8 x 14 cells are all that is kept
 LENGTH_S = {"train": 240.0, "val": 40.0, "test": 40.0}
@@ -28,9 +24,4 @@ def halves(split: str) -> list[HalfFeatures]:
 @lru_cache(maxsize=8)
 def half(seed: int, seconds: float | int) -> HalfFeatures:
     """One of them."""
-    played = broadcast(seed, 1, seconds, rare=recording.RARE)
-    pictures = np.concatenate([*recording.frames(played, size=SIZE)])
-    features = pixel_features(torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255).numpy()
-    return HalfFeatures(f"world {seed}", 1, recording.FPS, tuple(recording.actions(played, 1)),
-                        tuple(recording.spans(played, 1)), given=features,
-                        shots_s=tuple(shot.start_s for shot in played.shots))  # fmt: skip
+    return recording.half_of(seed, seconds, of_pictures(pixel_features), SIZE)

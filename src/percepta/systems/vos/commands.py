@@ -59,6 +59,7 @@ def predict(options: Predict, screen: Console) -> int:
     Raises:
         InputError: no mask, or more than one kind of it; what `writers.follow` raises.
     """
+    from percepta.files import check_apart
     from percepta.media.frames import Frames
     from percepta.predictions import entry
     from percepta.systems.vos import writers
@@ -71,10 +72,12 @@ def predict(options: Predict, screen: Console) -> int:
             "what is to be followed? Give --mask first.png (or N=FILE for frame N), --box LEFT TOP WIDTH HEIGHT, or "
             "--click X Y"
         )
+    begin = shell.check_out(options.out, screen, shell.inputs_of(options.source))
     frames = Frames.open(options.source, options.fps)
+    masks = read_masks(options.mask) if options.mask else {}
+    check_apart(options.out / writers.MASKS, masks.values())
     system: Vos = shell.load("vos", options)
-    begin = shell.check_out(options.out, screen)
-    masks = read_masks(options.mask) if options.mask else grown(options, frames, system)
+    masks = masks or grown(options, frames, system)
     folder = options.out
     begin()
     with shell.progress_bar(screen, f"vos: {frames.name}") as bar:
@@ -95,6 +98,8 @@ def predict(options: Predict, screen: Console) -> int:
     if len(found.warnings) > SHOWN_WARNINGS:
         screen.print(f"and {len(found.warnings) - SHOWN_WARNINGS} more; all are in predictions.json")
     screen.print(escape(f"{frames.name}, {found.text}"), soft_wrap=True)
+    if found.cuts:
+        screen.print(escape(f"note: {found.cuts_text}: look whether it is the same thing after them"), soft_wrap=True)
     screen.print(escape(", ".join(str(path) for path in (folder / writers.MASKS, *made))), soft_wrap=True)
     return int(any("left out" in text for text in found.warnings))
 

@@ -21,10 +21,11 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from percepta.errors import InputError, MissingFileError
-from percepta.files import write_atomically
+from percepta.files import check_apart, write_atomically
 from percepta.formats import parse_json, read_json
 from percepta.media import cutouts, sound, video
 from percepta.media.frames import Frames
+from percepta.metrics.masks import coco_rle_encode
 from percepta.systems.vos.predict import Masks, Result, Session, Vos, drawn, packed, read_masks
 
 STATE_EVERY = 10  # frames
@@ -59,6 +60,15 @@ class Followed:
         parts = [f"object {one} in sight in {self.seen[one]}" for one in self.ids]
         more = f", and {len(parts) - 8} more objects" if len(parts) > 8 else ""
         return f"{self.count} frames: {', '.join(parts[:8])}{more}"
+
+    @property
+    def cuts_text(self) -> str:
+        """In words: "another scene begins with frames 40, 90"; empty where there is one scene."""
+        if not self.cuts:
+            return ""
+        more = f" and {len(self.cuts) - 8} more" if len(self.cuts) > 8 else ""
+        names = ", ".join(map(str, self.cuts[:8]))
+        return f"another scene begins with frame{'s' * (len(self.cuts) > 1)} {names}{more}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers."""
@@ -153,7 +163,7 @@ class _Job:
             kept = [row for row in _rows(self.out) if self._done(row["frame"])]
             write_atomically(self.out / ROWS, "".join(json.dumps(row) + "\n" for row in kept))
         else:
-            shutil.rmtree(self.out / MASKS, ignore_errors=True)
+            _remove_earlier(self.out)
             shutil.rmtree(self.out / STATE, ignore_errors=True)
             write_atomically(self.out / ROWS, "")
 
@@ -206,8 +216,9 @@ class _Job:
             reason = str(error).removeprefix(f"frame {session.frame + 1}: ")
             self._add({"frame": number, "time_s": round(time_s, 4), "left_out": reason})
             return
-        write_atomically(self.out / MASKS / f"{number:05d}.png", packed(result.labels))
+        # The line first: what a killed run leaves is then known as its own.
         self._add(row_of(result, number, time_s))
+        write_atomically(self.out / MASKS / f"{number:05d}.png", packed(result.labels))
 
     def _add(self, row: Mapping[str, Any]) -> None:
         with (self.out / ROWS).open("a", encoding="utf-8") as file:
@@ -229,16 +240,60 @@ class _Job:
         rows = sorted(_rows(self.out), key=lambda row: row["frame"])
         write_atomically(self.out / ROWS, "".join(json.dumps(row) + "\n" for row in rows))
         shutil.rmtree(self.out / STATE, ignore_errors=True)
-        seen: dict[int, int] = {}
-        for row in rows:
-            for one in row.get("objects", ()):
-                seen[one["id"]] = seen.get(one["id"], 0) + (not one["lost"])
-        warnings = [f"frame {row['frame']}: {text}" for row in rows for text in row.get("warnings", ())]
-        warnings += [f"frame {row['frame']} is left out: {row['left_out']}" for row in rows if "left_out" in row]
-        if self.count == 1:
-            warnings.append("the film has one frame: there was nothing to follow")
-        cuts = tuple(row["frame"] for row in rows if row.get("cut"))
-        return Followed(self.out, self.count, tuple(sorted(seen)), seen, cuts, tuple(warnings))
+        return _told(self.out, self.count)
+
+
+def _told(out: Path, count: int) -> Followed:
+    """What the lines of a whole run say."""
+    rows = list(_rows(out))
+    seen: dict[int, int] = {}
+    for row in rows:
+        for one in row.get("objects", ()):
+            seen[one["id"]] = seen.get(one["id"], 0) + (not one["lost"])
+    warnings = [f"frame {row['frame']}: {text}" for row in rows for text in row.get("warnings", ())]
+    warnings += [f"frame {row['frame']} is left out: {row['left_out']}" for row in rows if "left_out" in row]
+    if count == 1:
+        warnings.append("the film has one frame: there was nothing to follow")
+    cuts = tuple(row["frame"] for row in rows if row.get("cut"))
+    return Followed(out, count, tuple(sorted(seen)), seen, cuts, tuple(warnings))
+
+
+def _remove_earlier(out: Path) -> None:
+    """Removes the masks of an earlier run, which its lines name.
+
+    Raises:
+        InputError: other files lie among them.
+    """
+    folder = out / MASKS
+    if not folder.is_dir():
+        return
+    written = {f"{row['frame']:05d}.png" for row in _rows(out)} if (out / ROWS).is_file() else set()
+    if others := sorted(path.name for path in folder.iterdir() if path.name not in written):
+        raise InputError(
+            f"{folder} has files that no run of this command has written ({', '.join(others[:3])}): give another --out"
+        )
+    for name in written:
+        (folder / name).unlink(missing_ok=True)
+
+
+def end_objects(followed: Followed, frames: Iterable[int]) -> Followed:
+    """The same film, but in some frames nothing is in sight: their masks are empty, their objects lost.
+
+    Args:
+        followed: what was found.
+        frames: their numbers.
+    """
+    ended = set(frames)
+    rows = list(_rows(followed.folder))
+    for row in rows:
+        path = followed.folder / MASKS / f"{row['frame']:05d}.png"
+        if row["frame"] in ended and path.is_file():
+            empty = np.zeros_like(np.array(Image.open(path)))
+            write_atomically(path, packed(empty))
+            gone = {"score": 0.0, "lost": True, "segmentation": coco_rle_encode(empty)}
+            row["objects"] = [{**one, **gone} for one in row["objects"]]
+    write_atomically(followed.folder / ROWS, "".join(json.dumps(row) + "\n" for row in rows))
+    return _told(followed.folder, followed.count)
 
 
 def row_of(result: Result, number: int, time_s: float) -> dict[str, Any]:
@@ -262,7 +317,11 @@ def overlay(frames: Frames, followed: Followed, path: Path, tell: Tell | None = 
         followed: what was found in it.
         path: of the video.
         tell: called while it goes on.
+
+    Raises:
+        InputError: the path is that of the film.
     """
+    check_apart(path, [frames.where])
     silent = path.with_name(f".{path.stem}.silent{path.suffix}")
     try:
         with video.Writer(silent, frames.fps) as writer:
@@ -297,12 +356,14 @@ def cut_outs(
         tell: called while it goes on.
 
     Raises:
-        InputError: an id that was not followed; an ending that has no transparency.
+        InputError: an id that was not followed; an ending that has no transparency; a path is that of the film.
     """
     chosen = followed.ids if ids is None else tuple(ids)
     if unknown := [one for one in chosen if one not in followed.ids]:
         raise InputError(f"object {unknown[0]} was not followed; there are: {', '.join(map(str, followed.ids))}")
     paths = list(paths)
+    for path in paths:
+        check_apart(path, [frames.where, *frames.files])
     with ExitStack() as stack:
         writers = [stack.enter_context(cutouts.Writer(path, frames.fps)) for path in paths]
         for number, (time_s, pixels) in enumerate(frames.pixels() if writers else ()):

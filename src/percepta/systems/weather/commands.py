@@ -40,8 +40,15 @@ def predict(options: Predict, screen: Console) -> int:
         raise shell.UsageError(f"weather takes no words beside its input; got {' '.join(options.words)!r}")
     camera = options.input.startswith("camera:")
     source = options.input if camera else general._source(options.input, options.recursive)
-    shell.check_out(options.out, screen)
+    if camera or options.live:
+        title = f"weather: {options.input}"
+        return general._serve(lambda: _stream(shell.load("weather", options), source, options, screen), title, screen)
+    shell.check_out(options.out, screen, shell.inputs_of(source))
     system = shell.load("weather", options)
+    return general._write_answers(_stream(system, source, options, screen), system, options, screen)
+
+
+def _stream(system: Any, source: Any, options: Predict, screen: Console) -> Any:
     general.threshold_of(system, options)  # says that there is none
     asked: dict[str, Any] = {
         "classes": options.classes, "drivable": options.drivable, "names": options.names, "bonnet": options.bonnet,
@@ -50,16 +57,10 @@ def predict(options: Predict, screen: Console) -> int:
         screen.print(
             escape(f"never given, since nothing learned tells them apart: {', '.join(absent)}"), soft_wrap=True
         )
-    stream = system.stream(
+    return system.stream(
         source, batch_size=options.batch_size, recursive=options.recursive, fps=options.fps,
         smoothing=options.smoothing, **asked,
     )  # fmt: skip
-    if camera or options.live:
-        from percepta.web import live
-
-        live.serve(stream, f"weather: {options.input}", on_ready=lambda url: screen.print(f"{url}  (stop with Ctrl-C)"))
-        return 0
-    return general._write_answers(stream, system, options, screen)
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ class Far(shell.Which):
 
 
 def far(options: Far, screen: Console) -> int:
-    """Prints the distance of the pictures of each condition, and the 99th of 100 of all."""
+    """Prints the distances of each condition, the 99th of 100 of all, and the share that is warned of."""
     import numpy as np
 
     from percepta.media import image
@@ -189,6 +190,8 @@ def far(options: Far, screen: Console) -> int:
         screen.print(f"{condition}: median {np.median(values):.3f}, 99 of 100 below {np.percentile(values, 99):.3f}")
     every = [value for values in distances.values() for value in values]
     screen.print(f"all: 99 of 100 below {np.percentile(every, 99):.4f}")
+    if level := system.config.far_from_training:
+        screen.print(f"above this network's level of {level:g}: {np.mean(np.array(every) > level):.1%} of {len(every)}")
     return 0
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32, UInt8
+from PIL import Image
 
 from percepta.datasets.soccer import LABELS, REPLAY_LABELS, Action, ReplaySpan, game_time
+from percepta.datasets.soccer_halves import HalfFeatures
 from percepta.files import write_atomically, writing
 from percepta.worlds.pitch.broadcast import Half, broadcast
 from percepta.worlds.pitch.drawing import HEIGHT_PX, WIDTH_PX, draw
@@ -42,6 +44,38 @@ def frames(
     times = np.arange(0, half.match.seconds, 1 / FPS).tolist()
     for i in range(0, len(times), batch):
         yield np.stack([draw(half, t, *size) for t in times[i : i + batch]])
+
+
+def encoded(half: Half, encode: Encode, size: tuple[int, int] = (HEIGHT_PX, WIDTH_PX)) -> Float32[np.ndarray, "t f"]:
+    """Features of all pictures of a half.
+
+    Args:
+        half: as it is broadcast.
+        encode: features of pictures.
+        size: height and width in pixels.
+    """
+    return np.concatenate([encode(batch) for batch in frames(half, size=size)])
+
+
+def half_of(seed: int, seconds: float | int, encode: Encode, size: tuple[int, int]) -> HalfFeatures:
+    """The first half of a short game, with its truth.
+
+    Args:
+        seed: of the game.
+        seconds: how long it is.
+        encode: features of pictures.
+        size: height and width of the pictures, in pixels.
+    """
+    played = broadcast(seed, 1, float(seconds), rare=RARE)
+    shots = tuple(shot.start_s for shot in played.shots)
+    return HalfFeatures(f"world {seed}", 1, FPS, tuple(actions(played, 1)), tuple(spans(played, 1)),
+                        given=encoded(played, encode, size), shots_s=shots)  # fmt: skip
+
+
+def stills(half: Half, moments: Sequence[tuple[float | int, str]]) -> list[tuple[Image.Image, str]]:
+    """Pictures of moments of a half, for a page: (time in seconds, text) gives (picture, text)."""
+    last = half.match.seconds - 1
+    return [(Image.fromarray(draw(half, min(time_s, last), 256, 448)), text) for time_s, text in moments]
 
 
 def actions(half: Half, number: int) -> list[Action]:
@@ -77,7 +111,7 @@ def record(out: Path, name: str, seed: int, encode: Encode, feature: str, *, sec
     for number, half in enumerate(both, 1):
         path = folder / f"{number}_{feature}.npy"
         if not path.is_file():
-            features = np.concatenate([encode(batch) for batch in frames(half)]).astype(np.float16)
+            features = encoded(half, encode).astype(np.float16)
             with writing(path) as file:
                 np.save(file, features)
         rows += [_row(a) for a in actions(half, number)]
