@@ -137,7 +137,7 @@ def _held_out(task: Task, config: Any, root: Path | None) -> Dataset | None:
     """
     try:
         found = task.data(config, "val", root)
-        if found is not None and len(found) == 0:
+        if found is not None and len(found) == 0 and config.train.evaluate_every:
             raise InputError(f"no samples of the split val in {root or 'the synthetic world'}")
     except InputError as error:
         if config.train.evaluate_every:
