@@ -10,6 +10,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -63,7 +64,8 @@ class Rows:
         content = io.BytesIO()
         numbers = {name: np.float64(value) for name, value in more.items()}
         look, thumb = self.look.astype(np.float16), self.thumb.astype(np.float16)
-        np.savez_compressed(content, look=look, thumb=thumb, **numbers)
+        arrays: dict[str, Any] = {"look": look, "thumb": thumb, **numbers}
+        np.savez_compressed(content, **arrays)
         return write_atomically(path, content.getvalue())
 
 
