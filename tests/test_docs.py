@@ -639,6 +639,7 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(training, "keep_memory", lambda: True)  # is for a process that only trains
     monkeypatch.setattr(local, "serve", visit)
+    monkeypatch.setattr(video, "check_camera", lambda name: None)
     monkeypatch.setattr(video, "_camera", lambda name: video.every_frame(Path("clip.mp4")))
     monkeypatch.setattr(Image.Image, "show", lambda picture: picture.load())
     threads = torch.get_num_threads()

@@ -235,7 +235,8 @@ def loss(model, batch, step):
         os.kill(os.getpid(), signal.SIGKILL)
     return plain(model, batch, step)
 task.loss = loss
-train("fake", config, out=out / "two", device="cpu")
+name = "elsewhere" if rank == "1" and "elsewhere" in sys.argv else "two"
+train("fake", config, out=out / name, device="cpu")
 """
 
 
@@ -249,6 +250,9 @@ def test_a_killed_process_of_two_ends_in_the_same_weights(tmp_path: Path, task: 
     first, second = (subprocess.run(words, capture_output=True, text=True, env=env, timeout=100) for _ in range(2))
     assert first.returncode != 0 and (tmp_path / "killed").exists()
     assert second.returncode == 0, second.stderr[-3000:]
+    # Machines that do not share the folder would wait for each other for ever.
+    third = subprocess.run([*words, "elsewhere"], capture_output=True, text=True, env=env, timeout=100)
+    assert third.returncode != 0 and "the processes begin at different steps (6, 0)" in third.stderr
     one, two = run(tmp_path / "one", settings(**fields)), checkpoint.read(tmp_path / "two" / "model.safetensors")[1]
     for name in one:
         torch.testing.assert_close(two[name], one[name], rtol=1e-5, atol=1e-8)

@@ -354,6 +354,8 @@ def train(system: str, words: list[str], screen: Console) -> int:
         found = last[-1] if last else _last_evaluation(system, path, given, options)
         blocks = [report.Heading("On the split val"), report.Metrics(found.metrics), *found.blocks] if found else ()
         report.training_page(options.out, blocks)
+        if found is None:
+            screen.print(escape(f"not evaluated: no samples of the split val in {options.data}"), soft_wrap=True)
         screen.print(f"{path} after {time.perf_counter() - began:.0f} s; curves: {options.out / 'report.html'}")
     return 0
 

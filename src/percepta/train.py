@@ -137,7 +137,7 @@ def _held_out(task: Task, config: Any, root: Path | None) -> Dataset | None:
     """
     try:
         found = task.data(config, "val", root)
-        if found is not None and len(found) == 0:
+        if found is not None and len(found) == 0 and config.train.evaluate_every:
             raise InputError(f"no samples of the split val in {root or 'the synthetic world'}")
     except InputError as error:
         if config.train.evaluate_every:
@@ -464,7 +464,15 @@ def _prepare(
             pretrained.load_strictly(model, state, str(start), checkpoint.prefixes(header.frozen))
         ground = standing_on(root, out, "" if start is None else fingerprint(state))
     model.to(process.device)
-    if process.world > 1:  # the same seed gives the same weights, unless the machines differ
+    if process.world > 1:
+        places: list[Any] = [None] * process.world
+        dist.all_gather_object(places, (run.phase, run.done))
+        if len(set(places)) > 1:
+            raise InputError(
+                f"the processes begin at different steps ({', '.join(str(done) for _, done in places)}): every machine "
+                f"has to see the same folder {out}; share it, copy its last.pt to all, or begin anew with --no-resume"
+            )
+        # The same seed gives the same weights, unless the machines differ.
         for value in model.state_dict().values():
             dist.broadcast(value, 0)
     return run, ground

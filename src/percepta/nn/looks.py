@@ -64,7 +64,8 @@ class Rows:
         content = io.BytesIO()
         numbers: dict[str, Any] = {name: np.float64(value) for name, value in more.items()}
         look, thumb = self.look.astype(np.float16), self.thumb.astype(np.float16)
-        np.savez_compressed(content, look=look, thumb=thumb, **numbers)
+        arrays: dict[str, Any] = {"look": look, "thumb": thumb, **numbers}
+        np.savez_compressed(content, **arrays)
         return write_atomically(path, content.getvalue())
 
 
