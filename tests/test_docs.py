@@ -601,6 +601,11 @@ def replay() -> None:
     soccer_results.write_groundings("results.zip", {"train/a": (found, (200.0, 200.0))})
 
 
+def scaled() -> None:
+    clip("videos/clip.mp4")
+    photographs(".", "photo.jpg")
+
+
 HAS: dict[str, Callable[[], None]] = {
     "README.md": readme,
     "actions.md": actions,
@@ -614,6 +619,7 @@ HAS: dict[str, Callable[[], None]] = {
     "predict.md": lambda: clip("clip.mp4"),
     "refer-your-data.md": refer,
     "replay.md": replay,
+    "scale.md": scaled,
     "slam.md": slam,
     "spotting.md": spotting,
     "supernet.md": supernet,
