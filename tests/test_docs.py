@@ -171,6 +171,16 @@ def test_a_line_of_shell_can_be_read(page: str, line: str, request: pytest.Fixtu
     first, *rest = shlex.split(line)
     if first == "percepta":
         read_only(line)
+    elif first == "torchrun":
+        from torch.distributed.run import get_args_parser
+
+        given = get_args_parser().parse_args(rest)
+        assert given.module and given.training_script == "percepta"
+        read_only(shlex.join(["percepta", *given.training_script_args]))
+    elif first == "ray":
+        scripts = pytest.importorskip("ray.scripts.scripts", reason="Ray's own commands: pip install 'percepta[scale]'")
+        known = {option for item in scripts.cli.commands[rest[0]].params for option in item.opts}
+        assert {word for word in rest if word.startswith("--")} <= known
     elif first == "make":
         targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert rest and set(rest) <= set(targets)
