@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test learn docs bench floors clean
+.PHONY: demo test learn wheel docs bench floors clean
 
 demo: $(STAMP)  ## every system on sample input: one HTML page, offline
 	$(BIN)/percepta demo
@@ -18,6 +18,9 @@ test: $(STAMP)  ## style, types, then all tests but those that train
 
 learn: $(STAMP)  ## every system learns its synthetic world within a minute
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 tests/learn
+
+wheel: $(STAMP)  ## the built wheel alone, in an empty environment: README's first commands
+	$(BIN)/python tests/wheel.py
 
 docs: $(STAMP)  ## the API reference in docs/api, from the docstrings
 	$(BIN)/python docs/api.py
