@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from percepta.errors import InputError
 from percepta.media.source import answers
 from percepta.nn.spotting import soft_nms
 from percepta.systems.spotting import PRESETS, decode
+from percepta.systems.spotting.evaluate import bootstrapped
 from percepta.systems.spotting.model import build
 from percepta.systems.spotting.predict import Spotting
 from percepta.train import Evaluator
@@ -100,3 +102,15 @@ def test_what_is_unlike_training_is_said() -> None:
     assert one.predict(seen).warning == ""  # nothing is known of a network that was never trained
     one.model.project.usual.see(torch.from_numpy(seen)[None])
     assert one.predict(seen).warning == "" and "unlike" in one.predict(seen + 1).warning
+
+
+def test_an_interval_lies_around_its_number_though_draws_lack_rare_classes() -> None:
+    """The mean of what is there: games without the rare, hard class have 1.0, the one with it 0.4."""
+    values = {0: 1.0, 1: 1.0, 2: 1.0, 3: 1.0, 4: 1.0}
+
+    def number(which: Sequence[int]) -> float:
+        return 0.7 if 0 in which else float(np.mean([values[i] for i in which]))
+
+    low, high = bootstrapped(number, list("abcde"))
+    assert low < 0.7 < high and high - low == pytest.approx(0.3)
+    assert all(np.isnan(end) for end in bootstrapped(number, list("ab")))

@@ -113,8 +113,7 @@ def scored(halves: Sequence[HalfFeatures], said: Sequence[Moments], config: Conf
         everything = range(len(halves))
         value = number(everything)
         baselines = {key: number(everything, other) for key, other in others.items()}
-        metrics[f"average-mAP {name}"] = Metric(value, min(low, value) if low == low else None,
-                                                max(high, value) if high == high else None, n,
+        metrics[f"average-mAP {name}"] = Metric(value, low if low == low else None, high if high == high else None, n,
                                                 baselines=baselines)  # fmt: skip
         found = average_map(actions, said, classes=len(config.classes), tolerances_s=tolerances, max_frame=None)
         metrics[f"average-mAP {name}, visible"] = Metric(found.visible * len(config.classes) / max(1, present), n=n)
@@ -128,7 +127,11 @@ def scored(halves: Sequence[HalfFeatures], said: Sequence[Moments], config: Conf
 
 
 def bootstrapped(number: Callable[[Sequence[int]], float], groups: Sequence[str]) -> tuple[float | int, float | int]:
-    """95 % interval of a number of some halves, drawing whole games; (nan, nan) for fewer than three."""
+    """95 % interval of a number of some halves, drawing whole games; (nan, nan) for fewer than three.
+
+    A draw may lack a rare class altogether, which moves its mean over the classes, mostly upwards. So the draws are
+    moved until their mean is the number of all halves.
+    """
     names = sorted(set(groups))
     if len(names) < MIN_GROUPS:
         return float("nan"), float("nan")
@@ -138,5 +141,5 @@ def bootstrapped(number: Callable[[Sequence[int]], float], groups: Sequence[str]
     for _ in range(DRAWS):
         drawn = rng.choice(names, len(names))
         values.append(number([i for name in drawn for i in places[str(name)]]))
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
+    low, high = np.percentile(values, [2.5, 97.5]) - np.mean(values) + number(range(len(groups)))
+    return float(low), float(min(high, 1.0))
