@@ -111,7 +111,7 @@ def test_a_reel(system: ReplayGrounding, film: Path, tmp_path: Path) -> None:
         """What spotting would say."""
 
         def predict(self, source: Path, **options: Any) -> Any:
-            self.spots, self.seconds, self.warning = (Spot(1, 4.0, "Goal", 0.9),), 16.0, "unlike"
+            self.spots, self.duration_s, self.warning = (Spot(1, 4.0, "Goal", 0.9),), 16.0, "unlike"
             return self
 
     reel = highlights(film, tmp_path / "reel.mp4", spotting=Spots(), replay=system, minutes=0.25)

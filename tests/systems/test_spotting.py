@@ -65,7 +65,7 @@ def system() -> Spotting:
 def test_answers(tmp_path: Path) -> None:
     features = np.random.default_rng(0).random((120, TINY.feature_width), np.float32)
     result = replace(system().predict(features), spots=(Spot(1, 12.0, "Corner", 0.75), Spot(1, 40.5, "Goal", 0.5)))
-    assert result.text == "2 moments in 1:00; best: Corner at 00:12 (75%)" and result.seconds == 60
+    assert result.text == "2 moments in 1:00; best: Corner at 00:12 (75%)" and result.duration_s == 60
     assert len(result.above(0.6).spots) == 1 and replace(result, spots=()).text == "no moments in 1:00"
     again = soccer.read_csv(result.save_csv(tmp_path / "spots.csv"))
     assert [(a.half, a.time_s, a.label) for a in again] == [(1, 12.0, "Corner"), (1, 40.5, "Goal")]

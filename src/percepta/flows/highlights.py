@@ -87,7 +87,7 @@ def highlights(
     tell = progress or (lambda what, done, total: None)
     spots = spotting.predict(film, cache=cache, progress=lambda a, b: tell("spotting", a, b))
     replays = replay.predict(film, cache=cache, progress=lambda a, b: tell("replays", a, b))
-    chosen = choose(spots.spots, replays.replays, spots.seconds, 60 * minutes, with_replays=with_replays)
+    chosen = choose(spots.spots, replays.replays, spots.duration_s, 60 * minutes, with_replays=with_replays)
     if not chosen:
         return Reel(None, (), (), spots.warning)
     early = cut.join(film, [(p.start_s, p.end_s) for p in chosen], out)

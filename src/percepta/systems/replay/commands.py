@@ -94,7 +94,7 @@ def predict(options: Predict, screen: Console) -> int:
     tables = [result.to_csv().split("\n", 1) for result in results]
     write_atomically(options.out / "replays.csv", f"{tables[0][0]}\n{''.join(lines for _, lines in tables)}")
     found = [replay for result in results for replay in result.replays]
-    seconds = results[0].seconds, results[1].seconds if len(results) > 1 else 0.0
+    seconds = results[0].duration_s, results[1].duration_s if len(results) > 1 else 0.0
     write_groundings(options.out / "results.zip", {options.name: (found, seconds)})
     _page(options, halves, results).write(options.out / "report.html")
     shell.write_predictions(options.out, "replay", results[0].weights, rows)

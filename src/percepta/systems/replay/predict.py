@@ -34,14 +34,14 @@ class Result:
 
     Attributes:
         replays: each with proposals for its action, the best first.
-        seconds: how long the half is.
+        duration_s: how long the half is.
         source: what was looked at, in words.
         warning: why the answer may be worth little; "" for nothing.
         weights: hash of the weights that answered.
     """
 
     replays: tuple[Grounded, ...]
-    seconds: float | int
+    duration_s: float | int
     source: str = ""
     warning: str = ""
     weights: str = ""
@@ -56,25 +56,25 @@ class Result:
     def text(self) -> str:
         """The answer in words: "3 replays in 45:00; the first at 2:10 shows 1:48"."""
         if not self.replays:
-            return f"no replays in {_clock(self.seconds)}"
+            return f"no replays in {_clock(self.duration_s)}"
         first = self.replays[0]
         shown = f"shows {_clock(first.times_s[0])}" if first.times_s else "shows nothing that was found"
         many = "replay" if len(self.replays) == 1 else "replays"
-        return f"{len(self.replays)} {many} in {_clock(self.seconds)}; the first at {_clock(first.start_s)} {shown}"
+        return f"{len(self.replays)} {many} in {_clock(self.duration_s)}; the first at {_clock(first.start_s)} {shown}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON: start, end and proposals of each replay, in seconds."""
         rows = [{"half": r.half, "start_s": round(r.start_s, 3), "end_s": round(r.end_s, 3),
                  "times_s": [round(t, 3) for t in r.times_s], "scores": [round(s, 4) for s in r.scores]}
                 for r in self.replays]  # fmt: skip
-        return {"source": self.source, "seconds": round(self.seconds, 3), "replays": rows, "warning": self.warning,
+        return {"source": self.source, "duration_s": round(self.duration_s, 3), "replays": rows, "warning": self.warning,
                 "weights": self.weights}  # fmt: skip
 
     def draw(self, width: int = 900, height: int = 120) -> Image.Image:
         """A line of time: replays as bars, an arc from each to its best action."""
         picture = Image.new("RGB", (width, height), "white")
         pen, font = ImageDraw.Draw(picture), ImageFont.load_default()
-        scale, base = (width - 20) / max(self.seconds, 1e-6), height - 24
+        scale, base = (width - 20) / max(self.duration_s, 1e-6), height - 24
         pen.line([(10, base), (width - 10, base)], fill=(150, 150, 150))
         for replay, colour in zip(self.replays, draw.colours(len(self.replays)), strict=True):
             a, b = 10 + replay.start_s * scale, 10 + replay.end_s * scale
@@ -84,7 +84,7 @@ class Result:
                 rise = min(base - 10, 12 + abs(a - x) / 4)
                 low, high = min(a, x), max(a, x, min(a, x) + 1)
                 pen.arc([low, base - rise, high, base + rise], 180, 360, fill=tuple(colour), width=2)
-        pen.text((10, height - 14), f"0:00 to {_clock(self.seconds)}", fill=(90, 90, 90), font=font)
+        pen.text((10, height - 14), f"0:00 to {_clock(self.duration_s)}", fill=(90, 90, 90), font=font)
         return picture
 
     def save(self, path: Path | str) -> Path:

@@ -158,7 +158,7 @@ def _page(options: Predict, found: Sequence[_Half]) -> Any:
         page.add(report.Heading(f"Half {half.number}: {path.name}"), report.Text(half.result.warning or kept.text),
                  report.Gallery([(kept.draw(), "")]))  # fmt: skip
         if path.suffix != ".npy" and kept.spots:
-            inside = [s for s in kept.spots if s.time_s < half.result.seconds - 1]
+            inside = [s for s in kept.spots if s.time_s < half.result.duration_s - 1]
             shown = video.frames(path, [s.time_s + half.start_s for s in inside])
             texts = [f"{game_time(half.number, s.time_s + half.clock_s)[4:]} {s.label} {s.score:.0%}" for s in inside]
             page.add(report.Gallery([(Image.fromarray(f).reduce(max(1, f.shape[1] // 240)), t)

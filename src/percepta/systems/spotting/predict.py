@@ -37,7 +37,7 @@ class Result:
 
     Attributes:
         spots: in the order of time; their half is the one that was said.
-        seconds: how long the half is.
+        duration_s: how long the half is.
         classes: that could have been spotted.
         source: what was looked at, in words.
         warning: why the answer may be worth little; "" for nothing.
@@ -45,7 +45,7 @@ class Result:
     """
 
     spots: tuple[Spot, ...]
-    seconds: float | int
+    duration_s: float | int
     classes: tuple[str, ...]
     source: str = ""
     warning: str = ""
@@ -60,7 +60,7 @@ class Result:
     @property
     def text(self) -> str:
         """The answer in words: "12 moments in 45:00; best: Corner at 12:30 (91%)"."""
-        length = f"{int(self.seconds) // 60}:{int(self.seconds) % 60:02d}"
+        length = f"{int(self.duration_s) // 60}:{int(self.duration_s) % 60:02d}"
         if not self.spots:
             return f"no moments in {length}"
         best = max(self.spots, key=lambda spot: spot.score)
@@ -76,7 +76,7 @@ class Result:
         """Plain JSON: half, time_s, label and score of each moment."""
         rows = [{"half": s.half, "time_s": round(s.time_s, 3), "label": s.label, "score": round(s.score, 4)}
                 for s in self.spots]  # fmt: skip
-        return {"source": self.source, "seconds": round(self.seconds, 3), "spots": rows, "warning": self.warning,
+        return {"source": self.source, "duration_s": round(self.duration_s, 3), "spots": rows, "warning": self.warning,
                 "weights": self.weights}  # fmt: skip
 
     def draw(self, width: int = 900) -> Image.Image:
@@ -84,7 +84,7 @@ class Result:
         labels = [c for c in self.classes if any(s.label == c for s in self.spots)] or list(self.classes[:1])
         picture = Image.new("RGB", (width, ROW_PX * (len(labels) + 1) + 6), "white")
         pen, font = ImageDraw.Draw(picture), ImageFont.load_default()
-        scale = (width - LEFT_PX - 10) / max(self.seconds, 1e-6)
+        scale = (width - LEFT_PX - 10) / max(self.duration_s, 1e-6)
         for row, (label, colour) in enumerate(zip(labels, draw.colours(len(labels)), strict=True)):
             base = ROW_PX * (row + 1)
             pen.text((4, base - 13), label, fill=(30, 30, 30), font=font)
@@ -93,7 +93,7 @@ class Result:
                 if spot.label == label:
                     x = LEFT_PX + spot.time_s * scale
                     pen.line([(x, base), (x, base - (ROW_PX - 3) * max(spot.score, 0.15))], fill=tuple(colour), width=2)
-        for minute in range(0, int(self.seconds / 60) + 1, max(1, int(self.seconds / 600))):
+        for minute in range(0, int(self.duration_s / 60) + 1, max(1, int(self.duration_s / 600))):
             pen.text((LEFT_PX + 60 * minute * scale - 4, ROW_PX * len(labels) + 8), f"{minute}'", fill=(90, 90, 90),
                      font=font)  # fmt: skip
         return picture
