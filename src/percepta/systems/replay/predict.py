@@ -67,8 +67,8 @@ class Result:
         rows = [{"half": r.half, "start_s": round(r.start_s, 3), "end_s": round(r.end_s, 3),
                  "times_s": [round(t, 3) for t in r.times_s], "scores": [round(s, 4) for s in r.scores]}
                 for r in self.replays]  # fmt: skip
-        return {"source": self.source, "duration_s": round(self.duration_s, 3), "replays": rows, "warning": self.warning,
-                "weights": self.weights}  # fmt: skip
+        return {"source": self.source, "duration_s": round(self.duration_s, 3), "replays": rows,
+                "warning": self.warning, "weights": self.weights}  # fmt: skip
 
     def draw(self, width: int = 900, height: int = 120) -> Image.Image:
         """A line of time: replays as bars, an arc from each to its best action."""
