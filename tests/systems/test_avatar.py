@@ -315,17 +315,15 @@ def test_the_nearest_picture_is_that_of_the_pose_and_the_direction_of_view() -> 
     for camera, frame in ((0, 3), (2, 7)):  # trained itself: it is its own nearest
         near, mask = pictures.nearest("views", camera, frame)
         picture, truth = source.read(camera, frame)
-        assert np.array_equal(near, on_black(picture, truth)) and np.allclose(mask, truth / 255)
+        assert np.allclose(near, on_black(picture, truth), atol=1e-6) and np.allclose(mask, truth / 255, atol=1e-6)
     assert {camera for camera, _ in pictures.trained} == {0, 1, 2}
-    # the whole scene turned and shifted, with cameras in the places of the old ones: the same trained picture again
-    moved = replace(source.motion.moved(np.pi / 2, (0.2, 0.0)), name="moved")
+    # the whole scene turned and shifted: the same pictures again, from the next camera, as large as the person is there
+    moved = source.motion.moved(np.pi / 2, (0.4, 0.0))
     there = replace(pictures, sources={**pictures.sources, "motion": replace(source, motion=moved)})
-    turned = {c: (c + 1) % 4 for c in range(4)}
     for camera in (0, 1):
-        near = there.nearest("motion", turned[camera], 4)[1]
-        own = source.read(camera, 4)[1] / 255
-        apart = [np.abs(np.roll(own, (dy, dx), (0, 1)) - near).mean() for dy in range(-2, 3) for dx in range(-4, 5)]
-        assert min(apart) < 0.01
+        near = there.nearest("motion", camera + 1, 4)[1]
+        truth = there.sources["motion"].read(camera + 1, 4)[1] >= 128
+        assert ((near >= 0.5) & truth).sum() / ((near >= 0.5) | truth).sum() > 0.8
 
 
 def test_the_surface_of_a_ball_is_a_ball() -> None:

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from jaxtyping import Float32, Float64, UInt8
-from scipy.ndimage import binary_dilation
+from scipy.ndimage import affine_transform, binary_dilation
 from torch import Tensor
 
 from percepta.contract import Batch, Key
@@ -192,7 +192,7 @@ class Pictures:
         return np.stack([every[camera][frame] for camera, frame in self.trained])
 
     def nearest(self, kind: str, camera: int, frame: int) -> tuple[np.ndarray, np.ndarray]:
-        """The trained picture in which the joints lie most alike before the camera, shifted to where the pelvis is.
+        """The trained picture whose joints lie most alike before the camera, put to place and size of the pelvis.
 
         A baseline that looks things up: it knows calibration and poses as the network does, and no truth.
 
@@ -208,15 +208,14 @@ class Pictures:
         apart = ((self._seen - _before(self.config, source, camera)[frame]) ** 2).sum(-1).mean(-1)
         other = self.trained[int(apart.argmin())]
         picture, mask = seen.read(*other)
-        place, wanted = _pelvis(seen, *other), _pelvis(source, camera, frame)
-        view = source.cameras[camera].intrinsics
-        out = np.zeros((view.height, view.width, 4), np.float32)
         both = np.concatenate([on_black(picture, mask), mask[..., None].astype(np.float32) / 255], -1)
-        right, down = np.round(wanted - place).astype(int)
-        rows = slice(max(down, 0), max(min(len(out), len(both) + down), 0))
-        columns = slice(max(right, 0), max(min(out.shape[1], both.shape[1] + right), 0))
-        part = both[max(-down, 0) :, max(-right, 0) :]
-        out[rows, columns] = part[: len(out[rows]), : out[:, columns].shape[1]]
+        (place, size), (wanted, larger) = _pelvis(seen, *other), _pelvis(source, camera, frame)
+        view, back = source.cameras[camera].intrinsics, size / larger
+        start = (place - back * wanted)[::-1]  # rows first
+        planes = [
+            affine_transform(x, (back, back), start, (view.height, view.width), order=1) for x in both.T.swapaxes(1, 2)
+        ]
+        out = np.stack(planes, -1).clip(0, 1)
         return out[..., :3], out[..., 3]
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
@@ -257,14 +256,15 @@ def _before(config: Config, source: Source, camera: int) -> Float64[np.ndarray, 
     return (where - where[:, :1]) @ source.cameras[camera].world_from_camera[:3, :3]
 
 
-def _pelvis(source: Source, camera: int, frame: int) -> Float64[np.ndarray, " 2"]:
-    """Where a camera sees the pelvis, pixels; the middle of the picture where it lies behind the camera."""
+def _pelvis(source: Source, camera: int, frame: int) -> tuple[Float64[np.ndarray, " 2"], float]:
+    """Where a camera sees the pelvis, pixels, and how large a metre is there; the middle where it is not before it."""
     view = source.cameras[camera]
-    pixel, _ = project(
+    pixel, depth = project(
         poses.transform(poses.inverse(view.world_from_camera), source.motion.root[frame : frame + 1]), view.intrinsics
     )
-    middle = np.array([view.intrinsics.width - 1, view.intrinsics.height - 1]) / 2
-    return pixel[0] if np.isfinite(pixel).all() else middle
+    if not depth[0] > 0:
+        return np.array([view.intrinsics.width - 1, view.intrinsics.height - 1]) / 2, 1.0
+    return pixel[0], float(view.intrinsics.fy / depth[0])
 
 
 def fit_config(config: Config, root: Path | None) -> Config:
