@@ -212,9 +212,9 @@ class Pictures:
         (place, size), (wanted, larger) = _pelvis(seen, *other), _pelvis(source, camera, frame)
         view, back = source.cameras[camera].intrinsics, size / larger
         start = (place - back * wanted)[::-1]  # rows first
-        planes = [
-            affine_transform(x, (back, back), start, (view.height, view.width), order=1) for x in both.T.swapaxes(1, 2)
-        ]
+        moved: Any = affine_transform  # its stubs know no offset of several numbers
+        size_px = (view.height, view.width)
+        planes = [moved(x, (back, back), start, size_px, order=1) for x in both.T.swapaxes(1, 2)]
         out = np.stack(planes, -1).clip(0, 1)
         return out[..., :3], out[..., 3]
 
