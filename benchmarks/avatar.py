@@ -2,17 +2,17 @@
 
     python benchmarks/avatar.py CAPTURE RUN [--against PLAIN ...] [--fine CAPTURE_384x480] [--record]
 
-Every held-out picture of every set is rendered by every run; a difference has an interval over pairs of neighbouring
-frames. The print is judged in held-out views of the finer capture (384×480) by the correlation, after the mean is
-taken off, of what is rendered with what is true inside the rectangle around the print, where it faces the camera;
-beside it the true picture blurred to the width that the print has at 128×160. Baked pictures are compared with the
-truth like the others. Speeds are of one frame of 128×160 in this process; run it on an idle machine.
+Every held-out picture of every set is rendered by every run: PSNR inside the mask, and Lite0 distance
+(`metrics.pictures`, smaller is better). A difference has an interval over pairs of neighbouring frames. The print is
+judged in held-out views of the finer capture (384×480) by the correlation, after the mean is taken off, of what is
+rendered with what is true inside the rectangle around the print, where it faces the camera; beside it the true picture
+blurred to the width that the print has at 128×160. Baked pictures are compared with the truth like the others. Speeds
+are of one frame of 128×160 in this process; run it on an idle machine.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -24,46 +24,55 @@ from record import record
 from scipy.ndimage import gaussian_filter
 
 import percepta
+from percepta import weights
 from percepta.datasets import thuman4
+from percepta.errors import InputError
 from percepta.geometry import pose as poses
 from percepta.geometry.body import make_body
 from percepta.geometry.camera import project
 from percepta.metrics import Metric, interval
-from percepta.metrics.pictures import psnr
+from percepta.nn.efficientnet import EfficientNetLite0
 from percepta.systems.avatar import bake
+from percepta.systems.avatar import evaluate as avatar
 from percepta.systems.avatar.data import Pictures, data, held_out_cameras, on_black
-from percepta.systems.avatar.evaluate import picture
+from percepta.systems.avatar.evaluate import NAMES, numbers, picture
 from percepta.worlds.people.paint import LOGO
+
+Numbers = dict[tuple[str, str], list[float]]  # by set and metric
+WORDS = {"psnr": "PSNR, dB", "lite0_distance": "Lite0 distance"}
 
 
 @torch.inference_mode()
-def rendered(system: Any, pictures: Pictures) -> dict[str, list[float]]:
-    """PSNR inside the mask of each held-out picture, by set."""
-    out: dict[str, list[float]] = defaultdict(list)
+def rendered(system: Any, pictures: Pictures, encoder: EfficientNetLite0) -> Numbers:
+    """PSNR and Lite0 distance of each held-out picture."""
+    out: Numbers = defaultdict(list)
     for i in range(len(pictures)):
         item = pictures[(0, i)]
         time_stamp = item["time"][None] if item["set"] == "views" and system.config.latent else None
         nodes = system.model.nodes(item["joints"][None], item["condition"][None], time_stamp)
         seen, _ = picture(system.model, nodes, item["origin"], item["direction"])
-        out[item["set"]].append(psnr(seen, item["colour"].numpy(), item["mask"].numpy() >= 0.5))
+        inside = item["mask"].numpy() >= 0.5
+        for name, value in numbers(seen, None, item["colour"].numpy(), inside, encoder).items():
+            out[item["set"], name].append(value)
     return out
 
 
-def baked_numbers(baked: bake.Baked, pictures: Pictures) -> dict[str, list[float]]:
+def baked_numbers(baked: bake.Baked, pictures: Pictures, encoder: EfficientNetLite0) -> Numbers:
     """The same of the baked form."""
     places = {id(s): baked.posed(s.motion) for s in pictures.sources.values()}
-    out: dict[str, list[float]] = defaultdict(list)
+    out: Numbers = defaultdict(list)
     for kind, camera, frame in pictures.items:
         source = pictures.sources[kind]
         view = source.cameras[camera]
         colour, _ = baked.render(places[id(source)][frame], view.intrinsics, view.world_from_camera)
         truth, mask = source.read(camera, frame)
-        out[kind].append(psnr(colour, on_black(truth, mask), mask >= 128))
+        for name, value in numbers(colour, None, on_black(truth, mask), mask >= 128, encoder).items():
+            out[kind, name].append(value)
     return out
 
 
 @torch.inference_mode()
-def print_on_chest(system: Any, root: Path, count: int = 12) -> dict[str, Any]:
+def print_on_chest(system: Any, root: Path, count: int = 12) -> dict[str, Metric]:
     """Correlation of the print with the true one, and of the blurred true one; how wide it is in pixels."""
     capture = thuman4.read(root)
     body = make_body(capture.shape)
@@ -94,10 +103,11 @@ def print_on_chest(system: Any, root: Path, count: int = 12) -> dict[str, Any]:
                 (correlation(seen[part], truth[part]), correlation(blurred[part], truth[part]), high[0] - low[0])
             )
     if not rows:
-        return {"pictures": 0}
+        print(f"{root}: no held-out picture shows the print from the front, 24 pixels wide or more")
+        return {}
     chosen = np.array(rows[:count])
-    ours, blur, wide = chosen.mean(0)
-    return {"pictures": len(chosen), "correlation": ours, "blurred truth": blur, "width_px": wide}
+    ours, blur, wide = (Metric(float(column.mean()), *interval(column), len(column)) for column in chosen.T)
+    return {"print, correlation": ours, "print, blurred truth, correlation": blur, "print, width in pixels": wide}
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
@@ -107,17 +117,22 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float((x * y).sum() / max(np.linalg.norm(x) * np.linalg.norm(y), 1e-9))
 
 
-def summary(ours: list[float], other: list[float], pair: list[str]) -> dict[str, Any]:
-    """Mean of both, and the difference with its interval over pairs of frames."""
-    apart = np.array(ours) - np.array(other)
-    low, high = interval(apart, pair)
-    return {
-        "ours": float(np.mean(ours)),
-        "other": float(np.mean(other)),
-        "gain_db": float(apart.mean()),
-        "low": low,
-        "high": high,
-    }
+def gains(ours: Numbers, other: Numbers, pairs: dict[str, list[str]], words: str) -> dict[str, Metric]:
+    """How much larger our numbers are than others of the same pictures, with intervals over pairs of frames.
+
+    Args:
+        ours: of each picture.
+        other: of each picture.
+        pairs: the pair of frames that each picture of a set belongs to.
+        words: what the difference is called.
+    """
+    out = {}
+    for (kind, name), values in ours.items():
+        if name in WORDS:
+            apart = np.array(values) - np.array(other[kind, name])
+            low, high = interval(apart, pairs[kind])
+            out[f"{NAMES[kind]}, {WORDS[name]}: {words}"] = Metric(float(apart.mean()), low, high, len(apart))
+    return out
 
 
 def main() -> None:
@@ -132,40 +147,47 @@ def main() -> None:
     pictures = data(system.config, "test", options.capture)
     assert isinstance(pictures, Pictures)
     pairs: dict[str, list[str]] = defaultdict(list)
-    for kind, camera, frame in pictures.items:
-        pairs[kind].append(f"{camera} {frame // 2}")
-    ours = rendered(system, pictures)
-    out: dict[str, Any] = {kind: {"psnr_db": float(np.mean(values)), "n": len(values)} for kind, values in ours.items()}
+    for number, (kind, _, _) in enumerate(pictures.items):
+        pairs[kind].append(f"{number // 2}")
+    encoder = avatar.encoder()
+    encoder.read(*weights.files(avatar.ENCODER))
+    encoder.eval()
+    ours = rendered(system, pictures, encoder)
+    values: dict[str, Metric | float] = {}
+    for (kind, name), found in ours.items():
+        if name in WORDS:
+            low, high = interval(found, pairs[kind])
+            values[f"{NAMES[kind]}, {WORDS[name]}"] = Metric(float(np.mean(found)), low, high, len(found))
     for run in options.against:
-        other = rendered(percepta.load(run, system="avatar"), pictures)
-        out[f"against {run.name}"] = {kind: summary(ours[kind], other[kind], pairs[kind]) for kind in ours}
+        other = rendered(percepta.load(run, system="avatar"), pictures, encoder)
+        values |= gains(ours, other, pairs, f"more than {run.name}")
     motion = thuman4.read(options.capture).motion
-    baked = bake.bake(system.model, motion.part(0, int(0.8 * len(motion))))
-    flat = baked_numbers(baked, pictures)
-    out["baked"] = {kind: summary(flat[kind], ours[kind], pairs[kind]) for kind in ours}
-    out["baked"]["triangles"] = len(baked.faces)
+    baked = None
+    try:
+        baked = bake.bake(system.model, motion.part(0, int(0.8 * len(motion))))
+    except InputError as error:
+        print(f"the rows about the baked form are left out: {error}")
     start = time.perf_counter()
     for frame in range(4):
         system.predict(motion, frame=frame)
-    out["full_fps"] = 4 / (time.perf_counter() - start)
+    values["frames a second, in full"] = 4 / (time.perf_counter() - start)
     view = thuman4.read(options.capture).cameras[0]
-    start = time.perf_counter()
-    for frame in range(20):
-        place = baked.posed(motion.part(frame, frame + 1))[0]
-        baked.render(place, view.intrinsics, view.world_from_camera, samples=1)
-    out["baked_fps"] = 20 / (time.perf_counter() - start)
+    if baked is not None:
+        values |= gains(baked_numbers(baked, pictures, encoder), ours, pairs, "baked, more than in full")
+        values["baked, triangles"] = float(len(baked.faces))
+        frames = range(min(20, len(motion)))
+        start = time.perf_counter()
+        for frame in frames:
+            place = baked.posed(motion.part(frame, frame + 1))[0]
+            baked.render(place, view.intrinsics, view.world_from_camera, samples=1)
+        values["frames a second, baked"] = len(frames) / (time.perf_counter() - start)
     if options.fine is not None:
-        out["print"] = print_on_chest(system, options.fine)
-    print(json.dumps(out, indent=1))
+        values |= print_on_chest(system, options.fine)
+    for name, value in values.items():
+        plain = value if isinstance(value, Metric) else Metric(value)
+        around = "" if plain.low is None or plain.high is None else f"  ({plain.low:.3f} to {plain.high:.3f})"
+        print(f"{plain.value:10.3f}{around}  {name}")
     if options.record:
-        values: dict[str, Any] = {}
-        for name, group in out.items():
-            for key, value in group.items() if isinstance(group, dict) else [("", group)]:
-                words = f"{name} {key}".strip().replace(" ", "-")
-                if isinstance(value, dict):
-                    values[words] = Metric(value["gain_db"], value["low"], value["high"], unit="dB")
-                else:
-                    values[words] = value
         record("avatar", "bench", values, model=system.model)
 
 

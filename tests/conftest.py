@@ -21,18 +21,13 @@ UNFINISHED = tuple(
     )
 )
 
-# Tests of lower layers that only these systems use so far, and that do not pass the checks of shapes and types yet.
-THEIRS = {
-    "test_people": "avatar",
-}  # fmt: skip
-
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
     """Leaves out the tests of systems that are not finished."""
     own = collection_path.parent.name in ("systems", "learn") and collection_path.suffix == ".py"
     words = collection_path.stem.split("_")
     mine = own and len(words) > 1 and words[1] in UNFINISHED
-    return True if mine or THEIRS.get(collection_path.stem) in UNFINISHED else None
+    return True if mine else None
 
 
 def pytest_report_header() -> str:

@@ -65,6 +65,10 @@ CUTS = (
     ("percepta train actions ", "--train.batch-size 1"),
     ("percepta train replay ", "--train.batch-size 2"),
     ("percepta train spotting ", "--train.batch-size 2"),
+    ("percepta avatar capture ", "--frames 10 --cameras 4 --size 32 40"),
+    ("percepta avatar animate ", "--size 32 40"),
+    ("percepta predict avatar ", "--size 32 40"),
+    ("percepta avatar bake ", "--level 5 --voxel-m 0.05"),  # after one step nothing is as dense as a person
     ("percepta driver drives ", "--count 8 --pace 0.05"),
     ("percepta planes keep runs/planes-data/0 ", "--rooms 2"),
     ("percepta planes keep runs/planes-data/1 ", "--rooms 2"),
@@ -359,6 +363,22 @@ def actions() -> None:
         Image.fromarray(pixels).save(f"DATA/weizmann/bend_{number:08d}.webp")
 
 
+def avatar() -> None:
+    """DeepMimic's motions in an archive, and one of them beside it."""
+    import tarfile
+
+    turn = [1, 0, 0, 0]
+    for name in ("kick", "dance_a", "dance_b", "walk"):
+        frames = []
+        for number in range(7):  # 0.3 s in which a knee is bent
+            knee = -0.1 * number
+            frames.append([0.05, 0, 0.9, 0, *turn * 4, knee, *turn * 2, 0, *turn, 0, *turn * 2, 0])
+        Path(f"humanoid3d_{name}.txt").write_text(json.dumps({"Loop": "wrap", "Frames": frames}))
+    with tarfile.open("deepmimic.tar.xz", "w:xz") as archive:
+        for path in Path().glob("humanoid3d_*.txt"):
+            archive.add(path)
+
+
 def driver() -> None:
     """A drive of three cameras, folders in the layout of AI City, and a bank that lacks one drive."""
     from percepta.nn.looks import Rows
@@ -620,6 +640,7 @@ HAS: dict[str, Callable[[], None]] = {
     "README.md": readme,
     "actions.md": actions,
     "aesthetics-your-album.md": aesthetics,
+    "avatar.md": avatar,
     "distill.md": distill,
     "driver.md": driver,
     "forecast.md": forecast,
@@ -684,9 +705,10 @@ def cut(line: str) -> list[str]:
     words = [os.path.expanduser(word) if word.startswith("~") else word for word in shlex.split(line)]  # noqa: PTH111
     for start, options in CUTS:
         if line.startswith(start):
-            for option, value in zip(options.split()[::2], options.split()[1::2], strict=True):
-                place = words.index(option) if option in words else len(words)
-                words[place : place + 2] = [option, value]
+            for option in re.findall(r"--[^-]\S*(?: (?!--)\S+)+", options):
+                put = option.split()
+                place = words.index(put[0]) if put[0] in words else len(words)
+                words[place : place + len(put)] = put
     return words
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -87,6 +88,15 @@ def test_actions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     frames = [np.full((48, 64, 3), 10 * i % 250, np.uint8) for i in range(40)]
     example("actions").main(video.write(tmp_path / "film.mp4", frames, 8), tmp_path / "out")
     assert (tmp_path / "out" / "film.srt").is_file() and "film.png" in capsys.readouterr().out
+
+
+def test_avatar(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pose = [0.1, 0, 0.9, 0, *[1, 0, 0, 0] * 4, 0, *[1, 0, 0, 0] * 2, 0, *[1, 0, 0, 0], 0, *[1, 0, 0, 0] * 2, 0]
+    motion = tmp_path / "humanoid3d_stand.txt"
+    motion.write_text(json.dumps({"Loop": "wrap", "Frames": [pose] * 3}))
+    example("avatar").main(motion, tmp_path / "out.mp4")
+    assert "out.mp4" in capsys.readouterr().out
+    assert len(list(video.every_frame(tmp_path / "out.mp4"))) == 4  # 0.2 s at 15 frames a second
 
 
 def test_driver(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,6 +44,7 @@ CEILINGS: dict[str, tuple[int, int, str]] = {
         "videos are read and seen by EfficientNet; features of others; network, suppression",
     ),
     "aesthetics": (26, 3060, "an album reads ratings and profiles, keeps a cache of features and gives reasons"),
+    "avatar": (16, 2250, "the nodes lie on our own body: skeleton, mesh and skin (348 lines); cameras and poses"),
     "driver": (19, 2400, "videos are read and seen by EfficientNet; views are aligned and joined; decoder, session"),
     "hashing": (21, 3100, "pictures, videos and sentences in three image-text spaces: align, CLIP, synthetic"),
     "online3d": (25, 3750, "the incremental network (834 lines), the session with its map (336), poses, cameras, PLY"),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 import percepta
@@ -161,6 +162,26 @@ def driver(system: Any, folder: Path) -> None:
     assert [line.partition("s: ")[2] for line in lines] == [system.config.labels[label[i]] for i in (0, *changes)]
 
 
+def avatar(system: Any, folder: Path) -> None:
+    from percepta.systems.avatar.latent import conditions
+    from percepta.worlds.people.motions import made
+
+    known = conditions(system.config, made("sway", 0.5))
+    np.save(folder / "conditions.npy", known)
+    lines = run("avatar", folder, folder / "conditions.npy", folder / "out.npz")
+    with torch.inference_mode():
+        ours = system.model.latent(torch.from_numpy(known), None)
+    with np.load(folder / "out.npz") as out:
+        assert np.allclose(out["translation"], ours.translation, atol=1e-5)
+        assert np.allclose(out["detail"], ours.detail, atol=1e-3)
+    far = 1000 * ours.translation.norm(dim=-1)
+    assert len(lines) == len(known)
+    for line, moved in zip(lines, far, strict=True):
+        found = re.fullmatch(r"frame \d+: ([\d.]+) mm on average, node \d+ by ([\d.]+) mm", line)
+        assert found and abs(float(found[1]) - float(moved.mean())) < 0.1
+        assert abs(float(found[2]) - float(moved.max())) < 0.1
+
+
 def game(system: Any, seconds: float = 40.0) -> np.ndarray:
     """Features of the start of a rendered game."""
     from percepta.nn.spotting import of_pictures
@@ -195,9 +216,9 @@ def replay(system: Any, folder: Path) -> None:
 
 
 CHECKS: dict[str, Callable[[Any, Path], None]] = {
-    "actions": actions, "aesthetics": aesthetics, "distill": distill, "driver": driver, "forecast": forecast,
-    "hashing": hashing, "refer": refer, "replay": replay, "slam": slam, "spotting": spotting, "supernet": supernet,
-    "vos": vos, "weather": weather,
+    "actions": actions, "aesthetics": aesthetics, "avatar": avatar, "distill": distill, "driver": driver,
+    "forecast": forecast, "hashing": hashing, "refer": refer, "replay": replay, "slam": slam, "spotting": spotting,
+    "supernet": supernet, "vos": vos, "weather": weather,
 }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -156,7 +157,8 @@ def test_joined_and_looped_motions_do_not_jump() -> None:
     assert np.linalg.norm(np.diff(both.root, axis=0), axis=1).max() < 0.12
     step = np.swapaxes(both.rotation[:-1], -1, -2) @ both.rotation[1:]
     assert np.degrees(Rotation.from_matrix(step.reshape(-1, 3, 3)).magnitude()).max() < 40
-    assert made.looped(walk, 2.5).seconds == pytest.approx(2.5)
+    for part, seconds in ((walk, 2.5), (walk, 0.4), (walk.part(0, 4), 1.0), (replace(walk, loops=True), 5.0)):
+        assert made.looped(part, seconds).seconds == pytest.approx(seconds)
     with pytest.raises(InputError):
         made.joined([walk, walk.resampled(10)])
 

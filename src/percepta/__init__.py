@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from percepta.contract import System
     from percepta.systems.actions.predict import Actions
     from percepta.systems.aesthetics.predict import Aesthetics
+    from percepta.systems.avatar.predict import Avatar
     from percepta.systems.distill.predict import Distill
     from percepta.systems.driver.predict import Driver
     from percepta.systems.forecast.predict import Forecast
@@ -86,6 +87,10 @@ def load(name_or_path: str | Path, *, system: Literal["actions"], **options: Unp
 def load(name_or_path: Literal["aesthetics"], **options: Unpack[Options]) -> Aesthetics: ...
 @overload
 def load(name_or_path: str | Path, *, system: Literal["aesthetics"], **options: Unpack[Options]) -> Aesthetics: ...
+@overload
+def load(name_or_path: Literal["avatar"], **options: Unpack[Options]) -> Avatar: ...
+@overload
+def load(name_or_path: str | Path, *, system: Literal["avatar"], **options: Unpack[Options]) -> Avatar: ...
 @overload
 def load(name_or_path: Literal["distill"], **options: Unpack[Options]) -> Distill: ...
 @overload

@@ -317,6 +317,37 @@ class FitsConfig(Protocol):
 
 
 @runtime_checkable
+class HasEncoder(Protocol):
+    """A system whose evaluation looks at pictures with a frozen encoder that is no part of its model.
+
+    Attributes:
+        ENCODER: name of its weights in `percepta.weights`.
+
+    Its `evaluate` takes the filled encoder as `encoder`; None where the file is missing: what needs it is left out
+    then, and the shared layer says so.
+    """
+
+    ENCODER: str
+
+    def encoder(self) -> nn.Module:
+        """The encoder with random weights. Reads no file."""
+        ...
+
+    def evaluate(
+        self, model: Any, loader: Loader, /, *, examples: int = 0, encoder: nn.Module | None = None
+    ) -> Evaluation:
+        """As `Task.evaluate`.
+
+        Args:
+            model: in eval mode.
+            loader: batches; it is gone through once.
+            examples: how many pictures the blocks may show; 0: no blocks.
+            encoder: filled, in eval mode and on the model's device; None: its file is missing.
+        """
+        ...
+
+
+@runtime_checkable
 class HasExportFiles(Protocol):
     """A system whose graphs need a file beside them, such as a tokenizer: {name of the file: its text}."""
 

@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from warnings import warn
 
 import torch
@@ -38,7 +38,19 @@ from torch.utils.data import DataLoader
 
 from percepta import checkpoint, pretrained, weights
 from percepta.config import TrainConfig
-from percepta.contract import Dataset, Evaluation, FitsConfig, HasPhases, Key, NotTrained, Phase, Progress, Step, Task
+from percepta.contract import (
+    Dataset,
+    Evaluation,
+    FitsConfig,
+    HasEncoder,
+    HasPhases,
+    Key,
+    NotTrained,
+    Phase,
+    Progress,
+    Step,
+    Task,
+)
 from percepta.errors import DivergedError, InputError, MissingFileError
 from percepta.nn import norm
 from percepta.nn.archive import fingerprint
@@ -175,7 +187,22 @@ def evaluate(
     model.eval()
     with torch.no_grad():
         loader = _Moved(_loader(dataset, rows, workers, device), device, rows, progress)
+        if isinstance(task, HasEncoder):
+            looking = cast(HasEncoder, task)
+            return looking.evaluate(model, loader, examples=examples, encoder=_encoder(looking, device))
         return task.evaluate(model, loader, examples=examples)
+
+
+def _encoder(task: HasEncoder, device: torch.device) -> nn.Module | None:
+    """The encoder that an evaluation looks with; None, with a warning, where its file is missing."""
+    holder = nn.Module()
+    holder.encoder = task.encoder()
+    try:
+        pretrained.fill(holder, {"encoder": task.ENCODER})
+    except MissingFileError as error:
+        warn(f"numbers that need {task.ENCODER} are left out: {error}", stacklevel=3)
+        return None
+    return holder.encoder.eval().to(device)
 
 
 SPLITS = ("val", "test", "all")  # what an evaluation may be about

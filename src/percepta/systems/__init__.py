@@ -3,6 +3,7 @@
 TABLE: dict[str, str] = {
     "actions": "Says when what happens in a long video (ActionFormer, temporal action localisation).",
     "aesthetics": "Scores photographs for one person, from who they are and a few ratings (conditional PIAA).",
+    "avatar": "Shows a person in loose clothes in new poses, learnt from several cameras (SLRF).",
     "distill": "Classifies pictures, and learns it from its own answers (DLB).",
     "driver": "Says what a driver does when, seen by up to three cameras (AI City challenge, track 3).",
     "forecast": "Predicts where cars and people go next, from tracks and lanes (Argoverse 2 motion forecasting).",

@@ -123,7 +123,7 @@ class Config:
 
 
 _TRAIN = TrainConfig(
-    steps=12000, batch_size=4, lr=3e-3, warmup=100, clip_norm=1.0, checkpoint_every=500, log_every=50, ema=0.0
+    steps=8000, batch_size=4, lr=3e-3, warmup=100, clip_norm=1.0, checkpoint_every=500, log_every=50, ema=0.0
 )
 PRESETS: dict[str, Config] = {
     "tiny": Config(

@@ -132,7 +132,7 @@ def read(path: Path | str) -> Baked:
 
 @torch.inference_mode()
 def bake(
-    model: AvatarNetwork, motion: Motion, *, voxel_m: float = 0.014, morphs: int = 12, level: float = 25.0
+    model: AvatarNetwork, motion: Motion, *, voxel_m: float | int = 0.014, morphs: int = 12, level: float | int = 25.0
 ) -> Baked:
     """Bakes a trained avatar.
 

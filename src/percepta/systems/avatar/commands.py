@@ -1,5 +1,5 @@
-"""Verbs of avatars: `capture` renders somebody to train from, `bake` makes a mesh of a trained person, `animate`
-films it in a motion, `view` shows it in the browser.
+"""Verbs of avatars: `predict` makes pictures of a pose, `capture` renders somebody to train from, `bake` makes a mesh
+of a trained person, `animate` films it in a motion, `view` shows it in the browser.
 """
 
 from __future__ import annotations
@@ -98,11 +98,50 @@ def read_motion(path: Path, config: Any, rig: Path | None) -> Any:
 
 
 @dataclass(frozen=True)
+class PredictOptions(shell.Which):
+    """Pictures of the person in a pose of a motion, from all around."""
+
+    motion: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[MOTION]")] = None
+    """A .bvh, a DeepMimic .txt, or the motion.npz of a capture; left out: the rest pose."""
+    frame: int = 0
+    """Which of its poses, at the capture's rate of frames."""
+    angles: int = 4
+    """Pictures all around; the first is taken from in front."""
+    size: tuple[int, int] = (128, 160)
+    """Width and height of the pictures, in pixels."""
+    out: Path = Path("out/predict")
+    """Folder of the pictures and of predictions.json."""
+    rig: Path | None = None
+    """A JSON file that describes the rig of another BVH."""
+
+
+def predict(options: PredictOptions, screen: Console) -> int:
+    """Writes the pictures."""
+    from percepta.predictions import entry
+
+    if options.angles < 1:
+        raise InputError(f"--angles is at least 1, got {options.angles}")
+    shell.check_out(options.out, screen)
+    system: Any = shell.load("avatar", options)
+    motion = None if options.motion is None else read_motion(options.motion, system.config, options.rig)
+    name = "rest" if options.motion is None else options.motion.stem
+    rows = []
+    for number in range(options.angles):
+        angle = 360 * number / options.angles
+        result = system.predict(motion, frame=options.frame, angle_deg=angle, size=options.size)
+        path = result.save(options.out / f"{name}-{options.frame}-{angle:.0f}.png")
+        rows.append(entry(name if options.motion is None else str(options.motion), result, path, None))
+        screen.print(escape(f"{result.text}, from {angle:.0f}°  ({path})"), soft_wrap=True)
+    shell.write_predictions(options.out, "avatar", result.weights, rows)
+    return 0
+
+
+@dataclass(frozen=True)
 class AnimateOptions:
     """Films a trained or baked person in a motion."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|BAKED")] = tyro.MISSING
-    """A run folder, a checkpoint, or a baked person (.npz)."""
+    """A run folder, a checkpoint, `avatar` for the person that comes with the package, or a baked one (.npz)."""
     motion: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MOTION")] = tyro.MISSING
     """A .bvh, a DeepMimic .txt, or the motion.npz of a capture."""
     out: Path = Path("out/avatar.mp4")
@@ -164,7 +203,7 @@ class BakeOptions:
     """Makes a mesh of a trained person, which needs no network and can be taken elsewhere."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = tyro.MISSING
-    """A run folder or a checkpoint."""
+    """A run folder, a checkpoint, or `avatar` for the person that comes with the package."""
     data: Path = tyro.MISSING
     """The capture that it was trained on, or a motion.npz: what the cloth did there is what its morphs say."""
     out: Path = Path("out/avatar.npz")
@@ -173,6 +212,8 @@ class BakeOptions:
     """For .glb: a motion that becomes its animation."""
     voxel_m: float = 0.014
     """Distance of the points at which the density is sampled, metres."""
+    level: float = 25.0
+    """Density at which the surface lies, 1/m."""
 
 
 def bake_(options: BakeOptions, screen: Console) -> int:
@@ -186,7 +227,7 @@ def bake_(options: BakeOptions, screen: Console) -> int:
         raise InputError(f"{options.out}: a baked person is saved as .npz or .glb")
     system: Any = percepta.load(options.run, system="avatar")
     motion = thuman4.read_motion(options.data) if options.data.suffix == ".npz" else thuman4.read(options.data).motion
-    baked = bake.bake(system.model, motion, voxel_m=options.voxel_m)
+    baked = bake.bake(system.model, motion, voxel_m=options.voxel_m, level=options.level)
     if options.out.suffix == ".npz":
         baked.save(options.out)
     else:
@@ -228,6 +269,7 @@ def view(options: ViewOptions, screen: Console) -> int:
 
 
 COMMANDS = {
+    "predict": (PredictOptions, predict),
     "capture": (CaptureOptions, capture),
     "animate": (AnimateOptions, animate),
     "bake": (BakeOptions, bake_),

@@ -1,11 +1,9 @@
 """Captures into batches.
 
 A training sample is some rays of one picture: {joints: b 19 4 4 (rest pose to world), condition: b c, time: b, origin
-and
-direction: b r 3, colour: b r 3 (RGB 0..1 on black), mask: b r}. Three quarters of the rays go to the person and a few
-    pixels
-around, the others to the rectangle around the person. An evaluation sample is a whole picture with the `set` it
-belongs to:
+and direction: b r 3, colour: b r 3 (RGB 0..1 on black), mask: b r}. Three quarters of the rays go to the person and a
+few pixels around, the others to the rectangle around the person. An evaluation sample is a whole picture with the
+`set` it belongs to, and the nearest of the pictures that training sees, see `Pictures.nearest`:
 
     views   held-out cameras, frames that were trained on     (every fourth camera is held out)
     poses   held-out cameras, the last fifth of the frames
@@ -22,14 +20,16 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt8
-from scipy.ndimage import binary_dilation
+from jaxtyping import Float32, Float64, UInt8
+from scipy.ndimage import affine_transform, binary_dilation
 from torch import Tensor
 
 from percepta.contract import Batch, Key
 from percepta.datasets import thuman4
 from percepta.errors import InputError
+from percepta.geometry import pose as poses
 from percepta.geometry.body import Motion
+from percepta.geometry.camera import project
 from percepta.geometry.camera import rays as camera_rays
 from percepta.systems.avatar import BodyConfig, Config
 from percepta.systems.avatar.latent import conditions
@@ -172,6 +172,7 @@ class Pictures:
     config: Config
     sources: Mapping[str, Source]  # of each set
     items: tuple[tuple[str, int, int], ...]  # set, camera, frame
+    trained: tuple[tuple[int, int], ...]  # camera and frame, of the set "views", that training sees
 
     def __len__(self) -> int:
         return len(self.items)
@@ -183,9 +184,44 @@ class Pictures:
             for source in {id(s): s for s in self.sources.values()}.values()
         }
 
+    @cached_property
+    def _seen(self) -> Float64[np.ndarray, "n j 3"]:
+        """Joints of the trained pictures, see `_before`."""
+        source = self.sources["views"]
+        every = [_before(self.config, source, camera) for camera in range(len(source.cameras))]
+        return np.stack([every[camera][frame] for camera, frame in self.trained])
+
+    def nearest(self, kind: str, camera: int, frame: int) -> tuple[np.ndarray, np.ndarray]:
+        """The trained picture whose joints lie most alike before the camera, put to place and size of the pelvis.
+
+        A baseline that looks things up: it knows calibration and poses as the network does, and no truth.
+
+        Args:
+            kind: the set.
+            camera: place of the camera.
+            frame: number of the frame.
+
+        Returns:
+            Colour on black (h w 3, 0..1) and mask (h w, 0..1), of the size of the picture that is asked for.
+        """
+        source, seen = self.sources[kind], self.sources["views"]
+        apart = ((self._seen - _before(self.config, source, camera)[frame]) ** 2).sum(-1).mean(-1)
+        other = self.trained[int(apart.argmin())]
+        picture, mask = seen.read(*other)
+        both = np.concatenate([on_black(picture, mask), mask[..., None].astype(np.float32) / 255], -1)
+        (place, size), (wanted, larger) = _pelvis(seen, *other), _pelvis(source, camera, frame)
+        view, back = source.cameras[camera].intrinsics, size / larger
+        start = (place - back * wanted)[::-1]  # rows first
+        moved: Any = affine_transform  # its stubs know no offset of several numbers
+        size_px = (view.height, view.width)
+        planes = [moved(x, (back, back), start, size_px, order=1) for x in both.T.swapaxes(1, 2)]
+        out = np.stack(planes, -1).clip(0, 1)
+        return out[..., :3], out[..., 3]
+
     def __getitem__(self, key: Key) -> dict[str, Any]:
         kind, camera, frame = self.items[key[1]]
         source = self.sources[kind]
+        near, near_mask = self.nearest(kind, camera, frame)
         picture, mask = source.read(camera, frame)
         origin, direction = whole_picture(source.cameras[camera])
         poses = self._poses[id(source)]
@@ -197,9 +233,12 @@ class Pictures:
             "direction": torch.from_numpy(direction),
             "colour": torch.from_numpy(on_black(picture, mask)),
             "mask": torch.from_numpy(mask.astype(np.float32) / 255),
+            "nearest": torch.from_numpy(near),
+            "nearest_mask": torch.from_numpy(near_mask),
             "set": kind,
             "camera": camera,
             "frame": frame,
+            "pair": key[1] // 2,
         }
 
     def collate(self, samples: list[dict[str, Any]]) -> Batch:
@@ -209,6 +248,23 @@ class Pictures:
             else [s[name] for s in samples]
             for name in samples[0]
         }
+
+
+def _before(config: Config, source: Source, camera: int) -> Float64[np.ndarray, "t j 3"]:
+    """Joints of all frames, from the pelvis, along the axes of a camera, metres: pose and direction of view in one."""
+    where = template(config).positions(source.motion)
+    return (where - where[:, :1]) @ source.cameras[camera].world_from_camera[:3, :3]
+
+
+def _pelvis(source: Source, camera: int, frame: int) -> tuple[Float64[np.ndarray, " 2"], float]:
+    """Where a camera sees the pelvis, pixels, and how large a metre is there; the middle where it is not before it."""
+    view = source.cameras[camera]
+    pixel, depth = project(
+        poses.transform(poses.inverse(view.world_from_camera), source.motion.root[frame : frame + 1]), view.intrinsics
+    )
+    if not depth[0] > 0:
+        return np.array([view.intrinsics.width - 1, view.intrinsics.height - 1]) / 2, 1.0
+    return pixel[0], float(view.intrinsics.fy / depth[0])
 
 
 def fit_config(config: Config, root: Path | None) -> Config:
@@ -243,9 +299,10 @@ def data(config: Config, split: str, root: Path | None = None) -> Rays | Picture
         raise InputError(f"{source.root}: {len(source.motion)} poses, but frames go up to {max(source.frames)}")
     kept, held = split_frames(source.frames)
     out = held_out_cameras(len(source.cameras))
+    cameras = [i for i in range(len(source.cameras)) if i not in out]
+    trained = tuple((camera, frame) for frame in kept for camera in cameras)
     if split == "train":
-        cameras = [i for i in range(len(source.cameras)) if i not in out]
-        return Rays(config, source, tuple((camera, frame) for frame in kept for camera in cameras))
+        return Rays(config, source, trained)
     sources: dict[str, Source] = {"views": source, "poses": source}
     if root is None:
         sources["motion"] = rendered(config.world, "novel")
@@ -260,4 +317,4 @@ def data(config: Config, split: str, root: Path | None = None) -> Rays | Picture
         starts = np.unique(np.linspace(0, len(whole) - 2, min(PAIRS[split], len(whole) - 1)).round().astype(int))
         for camera in held_out_cameras(len(its.cameras)) or (0,):
             items += [(kind, camera, whole[s + more]) for s in starts for more in (0, 1)]
-    return Pictures(config, sources, tuple(items))
+    return Pictures(config, sources, tuple(items), trained)

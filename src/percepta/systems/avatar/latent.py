@@ -116,7 +116,7 @@ class Latent(nn.Module):
             time: time stamps of trained frames, 0..1: z comes from the posterior; None: z is the prior's mean.
             noise: standard normal numbers of the draw; None: the mean is taken.
         """
-        config, batch = self.config, len(condition)
+        config, batch = self.config, condition.shape[0]  # not len: a graph would keep its value
         seen = self.condition(condition)
         divergence = condition.new_zeros(batch)
         if config.latent:

@@ -106,7 +106,7 @@ class Avatar:
         motion: Motion | None = None,
         *,
         frame: int = 0,
-        angle_deg: float = 0.0,
+        angle_deg: float | int = 0.0,
         size: tuple[int, int] = (128, 160),
         camera: Intrinsics | None = None,
         world_from_camera: Float[np.ndarray, "4 4"] | None = None,
@@ -152,7 +152,12 @@ class Avatar:
         return Result(colour, alpha, frame, motion.name, weights_hash(model))
 
     def film(
-        self, motion: Motion, *, size: tuple[int, int] = (128, 160), turn_deg_s: float = 0.0, angle_deg: float = 0.0
+        self,
+        motion: Motion,
+        *,
+        size: tuple[int, int] = (128, 160),
+        turn_deg_s: float | int = 0.0,
+        angle_deg: float | int = 0.0,
     ) -> Iterator[Result]:
         """The person in every pose of a motion, one picture after the other.
 
@@ -167,7 +172,7 @@ class Avatar:
 
 
 def orbit(
-    root: Float[np.ndarray, " 3"], angle_deg: float, size: tuple[int, int]
+    root: Float[np.ndarray, " 3"], angle_deg: float | int, size: tuple[int, int]
 ) -> tuple[Intrinsics, Float[np.ndarray, "4 4"]]:
     """A camera that sees the whole person, 3.4 m away, and its pose.
 

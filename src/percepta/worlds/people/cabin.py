@@ -200,7 +200,7 @@ def make_drive(
         InputError: an activity is not 1 to 15.
     """
     rng, fps = np.random.default_rng((seed, 2023)), float(fps)
-    order = list(rng.permutation(np.arange(1, len(ACTIVITIES)))) if activities is None else list(activities)
+    order = rng.permutation(np.arange(1, len(ACTIVITIES))).tolist() if activities is None else list(activities)
     if any(not 1 <= int(a) < len(ACTIVITIES) for a in order):
         raise InputError(f"activities are places 1 to {len(ACTIVITIES) - 1} of ACTIVITIES, not {order}")
     spans, end = _spans(rng, order, pace)

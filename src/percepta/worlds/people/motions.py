@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -50,9 +51,10 @@ def looped(motion: Motion, seconds: float | int) -> Motion:
     """
     if len(motion) < 2:
         raise InputError("a motion of one pose cannot be repeated; give one of at least two")
-    count = int(np.ceil((seconds + 0.5) / motion.seconds))
-    whole = joined([motion] * max(count, 1), blend_s=0.0 if motion.loops else 0.25)
-    return whole.part(0, min(round(seconds * motion.fps) + 1, len(whole)))
+    overlap = 0 if motion.loops else min(round(0.25 * motion.fps), len(motion) - 2)
+    frames, each = round(seconds * motion.fps) + 1, len(motion) - 1 - overlap  # what a repeat adds
+    count = max(math.ceil((seconds + 0.5) / motion.seconds), 1 + math.ceil((frames - len(motion)) / each))
+    return joined([motion] * count, blend_s=overlap / motion.fps).part(0, frames)
 
 
 def joined(motions: Sequence[Motion], *, blend_s: float | int = 0.35) -> Motion:
