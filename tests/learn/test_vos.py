@@ -15,7 +15,7 @@ from percepta.systems.vos.memory import Memory
 from percepta.systems.vos.model import Network
 from percepta.train import train
 
-SEEDS = (0, 1, 2)
+SEEDS = (0,)  # of three: 0.85 to 0.91 with memory, 0.39 without; found again 0.79 to 0.88 and 0.06
 STEPS = 200
 
 
@@ -60,10 +60,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, float]
 
 @pytest.mark.learn
 def test_the_world_is_learnt(runs: dict[str, dict[str, float]]) -> None:
-    assert runs["whole"]["J&F world"] > 0.6
+    assert runs["whole"]["J&F world"] > 0.7
 
 
 @pytest.mark.learn
 def test_what_was_hidden_is_found_again_by_memory_only(runs: dict[str, dict[str, float]]) -> None:
     whole, without = (runs[name]["J&F world, found again"] for name in ("whole", "without"))
-    assert whole > without + 0.15
+    assert whole > without + 0.3
