@@ -298,7 +298,8 @@ def main() -> None:
             "package", "growth", values, command=card.shown_command(words), tables=[Table(columns, rows)]
         )
         print(card.write(result))
-        print(card.fill_file(DOCUMENT, card.results()))
+        card.fill_file(DOCUMENT, card.results())
+        print(DOCUMENT)
 
 
 if __name__ == "__main__":
