@@ -958,7 +958,7 @@ def highlights(words: list[str], screen: Console) -> int:
     return 0 if reel.path is not None else 1
 
 
-SHOWN = 4  # results of each system in the demo's one picture
+SHOWN, COLUMN_PX = 4, 800  # results of each system in the demo's one picture, and the width of its two columns
 
 
 def demo(words: list[str], screen: Console) -> int:
@@ -984,13 +984,20 @@ def demo(words: list[str], screen: Console) -> int:
         bar(len(TABLE), len(TABLE), "")
     path = page.write(options.out)
     if options.picture is not None and shown:
-        import numpy as np
         from PIL import Image
 
         from percepta.media import draw
 
-        rows = [np.asarray(draw.sheet(row, SHOWN, 1200)) for row in shown]  # a row each, however many it has
-        draw.write_image(options.picture, Image.fromarray(np.concatenate(rows)))
+        sheets = [draw.sheet(row, SHOWN, COLUMN_PX) for row in shown]  # a row each, however many it has
+        places, heights = [], [0, 0]
+        for sheet in sheets:  # two columns, the shorter one goes on
+            column = int(heights[1] < heights[0])
+            places.append((COLUMN_PX * column, heights[column]))
+            heights[column] += sheet.height
+        whole = Image.new("RGB", (2 * COLUMN_PX, max(heights)), sheets[0].getpixel((0, 0)))
+        for sheet, place in zip(sheets, places, strict=True):
+            whole.paste(sheet, place)
+        draw.write_image(options.picture, whole)
     screen.print(f"{path.resolve()}\n{ran} systems in {time.perf_counter() - began:.1f} s", soft_wrap=True)
     return 0
 

@@ -11,7 +11,7 @@ from percepta.report import Gallery, Text
 from percepta.worlds.pitch import recording
 from percepta.worlds.pitch.recording import stills
 
-SEED, SECONDS = recording.FIRST["test"] + 900, 240.0
+SEED, SECONDS = recording.FIRST["test"] + 901, 240.0  # the first of these in which actions are replayed
 
 
 def demo(load: Callable[[str], Any]) -> list[Block]:
