@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -83,3 +84,14 @@ def test_pieces_with_reordered_pictures_and_sound_are_joined(tmp_path: Path) -> 
     seconds = sum(b - a for a, b in wanted) + sum(early)
     assert shown[-1] == pytest.approx(seconds, abs=1.5) and len(shown) >= 10 * seconds - 4
     assert video.info(tmp_path / "reel.mp4").has_audio
+
+
+def test_a_replay_is_shown_whole_and_what_is_unsure_is_passed_over() -> None:
+    spots = [
+        SimpleNamespace(time_s=20.0, label="Goal", score=0.9),
+        SimpleNamespace(time_s=60.0, label="Goal", score=0.1),
+    ]
+    replays = [SimpleNamespace(start_s=22.0, end_s=30.0, times_s=(20.0,)),
+               SimpleNamespace(start_s=5.0, end_s=14.0, times_s=(1.0,))]  # fmt: skip
+    pieces = choose(spots, replays, 100.0, 60.0)
+    assert [(p.start_s, p.end_s) for p in pieces] == [(14.0, 22.0), (22.0, 30.0)]

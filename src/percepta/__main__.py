@@ -934,9 +934,13 @@ class Highlights:
 def highlights(words: list[str], screen: Console) -> int:
     """A reel of a game; 1 where nothing is found."""
     options = parse(Highlights, words, "percepta highlights", Highlights.__doc__)
+    from percepta.files import check_apart
     from percepta.flows import highlights as flow
-    from percepta.media import cut, video
+    from percepta.media import cut, image, video
 
+    check_apart(options.out, [options.source])
+    if options.out.suffix.lower() not in image.VIDEO_SUFFIXES:
+        raise UsageError(f"--out {options.out}: a reel is a video, such as reel{options.source.suffix or '.mp4'}")
     systems = {"spotting": percepta.load("spotting"), "replay": percepta.load("replay")}
     with progress_bar(screen, f"highlights of {options.source.name}") as bar:
         reel = flow.highlights(
@@ -949,6 +953,8 @@ def highlights(words: list[str], screen: Console) -> int:
             progress=lambda what, done, total: bar(int(done), int(total) or None, what),
         )
     screen.print(escape(reel.text), soft_wrap=True)
+    if reel.warning:
+        screen.print(f"[yellow]note:[/] {escape(reel.warning)}", soft_wrap=True)
     for piece, early in zip(reel.pieces, reel.early_s, strict=True):
         screen.print(escape(f"{piece.start_s:8.1f} s  {piece.note} (begins {early:.1f} s earlier)"), soft_wrap=True)
     if reel.path is not None:

@@ -456,5 +456,12 @@ def test_commands_go_from_a_capture_to_pictures_and_a_film(
     assert len(list(video.every_frame(Path("p.mp4")))) == 10
     capsys.readouterr()
     wrong = "predict --angles 0|capture d --frames 3|capture d --moves fly|bake run --data c --level 1e6"
+    before = {path: path.read_bytes() for path in Path("c").rglob("*") if path.is_file()} | {
+        Path("p.npz"): Path("p.npz").read_bytes()
+    }
+    # What somebody has is never replaced: a capture, its poses, a baked person.
+    wrong += "|capture c --frames 10 --cameras 2|bake run --data c --out c/motion.npz"
+    wrong += "|animate p.npz c/motion.npz --out p.npz|animate p.npz c/motion.npz --out x.edl"
     for line in (*wrong.split("|"), "animate p.npz x.bvh"):
         assert main(["avatar", *line.split()]) == 2 and "error:" in capsys.readouterr().err, line
+    assert all(path.read_bytes() == content for path, content in before.items())

@@ -131,7 +131,8 @@ def test_wrong_input_is_said_in_one_sentence() -> None:
     ):  # fmt: skip
         with pytest.raises(InputError, match=part):
             system.predict(wrong)  # type: ignore[arg-type]
-    assert system.predict({"Rear_view": frames}).spans == (), "a dark camera says nothing"
+    with pytest.raises(InputError, match="no view shows anything"):
+        system.predict({"Rear_view": frames})
     with pytest.raises(InputError, match="toy world is for"):
         data(PRESETS["small"], "train")
 
@@ -267,3 +268,23 @@ def test_small_knows_how_long_activities_last() -> None:
     middle, spread = bank.lengths([one for one in found if one.split == "train"], small)
     assert small.length_s == pytest.approx(middle, abs=0.01)
     assert small.length_deviation == pytest.approx(spread, abs=0.01)
+
+
+def test_views_that_show_nothing_or_too_little_are_said() -> None:
+    system = tiny_system()
+    views = filmed(500)
+    whole = system.predict(views)
+    assert whole.warnings == () and whole.to_dict()["warnings"] == []
+    first, second = list(views)[:2]
+    odd = system.predict({**views, second: np.zeros_like(views[second])})
+    assert second not in odd.views and f"{second} shows something in 0% of the drive" in odd.warnings[0]
+    short = system.predict({**views, second: views[second][: len(views[second]) // 4]}, offset_s={second: 0.0})
+    assert len(short.warnings) == 1 and short.warnings[0].startswith(second) and first in short.views
+
+
+def test_what_is_odd_in_a_submission_is_counted() -> None:
+    rows = [(1, 2, 3.0, 9.0), (1, 2, 3.0, 9.0), (9, 2, 1.0, 2.0), (1, 99, 1.0, 2.0), (1, 1, 6.0, 2.0)]
+    assert aicity.odd_rows(rows, {1}, 18) == {
+        "unknown video_id": 1, "class outside of 0 to 17": 1, "it ends before it starts": 1, "the same line again": 1,
+    }  # fmt: skip
+    assert aicity.odd_rows(rows[:1], {1}, 18) == {}

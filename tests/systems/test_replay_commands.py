@@ -120,3 +120,7 @@ def test_a_reel(system: ReplayGrounding, film: Path, tmp_path: Path) -> None:
     assert video.info(tmp_path / "reel.mp4").duration_s >= sum(p.end_s - p.start_s for p in reel.pieces) - 1
     with pytest.raises(InputError, match="minutes have to be"):
         highlights(film, tmp_path / "reel.mp4", spotting=Spots(), replay=system, minutes=0)
+    before = film.read_bytes()
+    with pytest.raises(InputError, match="is an input itself"):
+        highlights(film, film, spotting=Spots(), replay=system)
+    assert film.read_bytes() == before

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -232,6 +233,26 @@ def read_submission(file: Path) -> list[tuple[int, int, float, float]]:
             raise InputError(f"{file}, line {number}: expected video_id class start end; got {line!r}") from None
         rows.append((int(video), int(label), start, end))
     return rows
+
+
+def odd_rows(rows: Iterable[tuple[int, int, float, float]], known: Container[int], classes: int) -> dict[str, int]:
+    """{what is wrong with rows of a submission: how many have it}; they are scored all the same.
+
+    Args:
+        rows: (video_id, class, start, end).
+        known: the ids that there are.
+        classes: how many there are.
+    """
+    found: Counter[str] = Counter()
+    seen = set()
+    for row in rows:
+        video, label, start, end = row
+        found["unknown video_id"] += video not in known
+        found[f"class outside of 0 to {classes - 1}"] += not 0 <= label < classes
+        found["it ends before it starts"] += end < start
+        found["the same line again"] += row in seen
+        seen.add(row)
+    return {text: count for text, count in found.items() if count}
 
 
 def write_submission(file: Path, found: Mapping[int, Iterable[tuple[int, float, float]]]) -> Path:

@@ -234,6 +234,16 @@ def halves_of(video_: Encoded) -> list[tuple[float | int, float | int]]:
     return [(0.0, start), (end, seconds)]
 
 
+def check_break(break_s: tuple[float | int, float | int] | None) -> None:
+    """Checks that a break that somebody gives has a length.
+
+    Raises:
+        InputError: its start is not before its end.
+    """
+    if break_s is not None and not 0 < break_s[0] < break_s[1]:
+        raise InputError(f"--break-s START END: start above 0 and before end, got {break_s[0]:g} {break_s[1]:g}")
+
+
 def parts(files: list[tuple[Path, Encoded]], break_s: tuple[float | int, float | int] | None = None) -> list[Part]:
     """The halves of a match from its files.
 

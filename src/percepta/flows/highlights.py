@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from percepta.errors import InputError
+from percepta.files import check_apart
 from percepta.media import cut
 
 SYSTEMS = ("spotting", "replay")
@@ -18,6 +19,7 @@ WEIGHTS: Mapping[str, float] = {
 }  # fmt: skip
 """How much a moment of a class counts; others 0.1. An assumption: nobody has asked viewers."""
 REPLAYED = 1.5  # factor of a moment that is replayed
+LEAST = 0.2  # from which score on a moment is worth showing
 SAME_S = 6.0  # a replay shows a moment that is no further from its action
 
 
@@ -80,10 +82,12 @@ def highlights(
         progress: called with (what, seconds done, seconds in all).
 
     Raises:
-        InputError: `minutes` is not above 0; what the systems raise.
+        InputError: `minutes` is not above 0; the reel would replace the video or lie beside it; what the systems raise.
     """
     if not minutes > 0:
         raise InputError(f"minutes have to be above 0, got {minutes:g}")
+    check_apart(out, [film])
+    check_apart(out.with_suffix(".edl"), [film])
     tell = progress or (lambda what, done, total: None)
     spots = spotting.predict(film, cache=cache, progress=lambda a, b: tell("spotting", a, b))
     replays = replay.predict(film, cache=cache, progress=lambda a, b: tell("replays", a, b))
@@ -105,17 +109,21 @@ def choose(
     """The pieces that are worth most in so many seconds, in the order of time, without overlaps.
 
     Args:
-        spots: with time_s, label and score.
+        spots: with time_s, label and score; those below LEAST are passed over.
         replays: with start_s, end_s and times_s, the best first.
         seconds: length of the video.
         length_s: of the reel.
         with_replays: whether replays of chosen moments are pieces too.
     """
     moments = []
-    for spot in spots:
+    for spot in (one for one in spots if one.score >= LEAST):
         shown = [r for r in replays if r.times_s and abs(r.times_s[0] - spot.time_s) <= SAME_S]
         worth = spot.score * WEIGHTS.get(spot.label, 0.1) * (REPLAYED if shown else 1.0)
-        piece = Piece(max(0.0, spot.time_s - 8), min(seconds, spot.time_s + 4), f"{spot.label} {spot.score:.0%}", worth)
+        start, end = max(0.0, spot.time_s - 8), min(seconds, spot.time_s + 4)
+        # A replay is shown whole or not at all.
+        start = max([start, *(r.end_s for r in replays if r.start_s < start < r.end_s <= spot.time_s)])
+        end = min([end, *(r.start_s for r in replays if spot.time_s <= r.start_s < end < r.end_s)])
+        piece = Piece(start, end, f"{spot.label} {spot.score:.0%}", worth)
         again = [Piece(r.start_s, r.end_s, f"replay of {spot.label}", worth) for r in shown if with_replays]
         moments.append((worth, [piece, *again]))
     taken: list[Piece] = []

@@ -47,6 +47,8 @@ def capture(options: CaptureOptions, screen: Console) -> int:
 
     if options.frames < 10 or options.cameras < 2 or min(options.size) < 16:
         raise InputError("a capture has at least 10 frames, 2 cameras and 16 pixels across")
+    if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
+        raise InputError(f"{options.out} is there already and not empty: a capture gets a folder of its own")
     person = subject(options.outfit)
     found = {} if options.motions is None else {m.name: m for m in motions.clips(options.motions)}
 
@@ -156,6 +158,12 @@ class AnimateOptions:
 
 def animate(options: AnimateOptions, screen: Console) -> int:
     """Writes the film."""
+    from percepta.files import check_apart
+    from percepta.media import image
+
+    check_apart(options.out, [options.run, options.motion])
+    if options.out.suffix.lower() not in image.VIDEO_SUFFIXES:
+        raise InputError(f"--out {options.out}: a film ends in .mp4, .mov or the like")
     import numpy as np
 
     import percepta
@@ -225,6 +233,9 @@ def bake_(options: BakeOptions, screen: Console) -> int:
 
     if options.out.suffix not in (".npz", ".glb"):
         raise InputError(f"{options.out}: a baked person is saved as .npz or .glb")
+    capture = options.data if options.data.is_dir() else options.data.parent
+    if options.out.resolve().is_relative_to(capture.resolve()) and options.out.exists():
+        raise InputError(f"{options.out} is a file of the capture that is read; give another --out")
     system: Any = percepta.load(options.run, system="avatar")
     motion = thuman4.read_motion(options.data) if options.data.suffix == ".npz" else thuman4.read(options.data).motion
     baked = bake.bake(system.model, motion, voxel_m=options.voxel_m, level=options.level)

@@ -21,6 +21,8 @@ from percepta import __main__ as general
 from percepta import shell
 from percepta.errors import InputError, MissingFileError, one_line
 
+QUIET_S = 60.0  # what --calibrate takes as driving and nothing else
+
 
 @dataclass(frozen=True)
 class Predict(shell.Which):
@@ -30,7 +32,7 @@ class Predict(shell.Which):
     """Three videos of a drive, whose names begin with the view; a folder of AI City (A1, A2); or one video."""
     out: Path = Path("out/driver")
     """Folder of what is written."""
-    view: str = "Dashboard"
+    view: str | None = None
     """Of a single video whose name says no view."""
     calibrate: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Take what is normal for new cameras from the first minute, in which nothing but driving happens."""
@@ -52,7 +54,7 @@ def predict(options: Predict, screen: Console) -> int:
     begin()
     if path.is_file():
         named = aicity.parse_name(path.name)
-        view = named.view if named else aicity.view_of(path.stem) or options.view
+        view = options.view or (named.view if named else aicity.view_of(path.stem)) or system.config.views[0]
         drives = {named.recording if named else path.stem: {view: path}}
     else:
         found = aicity_drives.read(path)
@@ -68,12 +70,17 @@ def predict(options: Predict, screen: Console) -> int:
     with shell.progress_bar(screen, f"driver: {len(drives)} drives") as bar:
         for i, (name, views) in enumerate(drives.items()):
             try:
-                result = system.predict(dict(views), quiet_s=60.0 if options.calibrate else 0.0, name=name)
+                result = system.predict(dict(views), quiet_s=QUIET_S if options.calibrate else 0.0, name=name)
                 where = result.save(options.out / f"{name}.png")
                 screen.print(escape(f"{where}: {result.text}"), soft_wrap=True)
                 for late, seconds in result.offset_s.items():
                     if seconds:
                         screen.print(f"{name}: {late} began {seconds:+.1f} s later", soft_wrap=True)
+                for text in result.warnings:
+                    screen.print(f"[yellow]note:[/] {escape(f'{name}: {text}')}", soft_wrap=True)
+                if options.calibrate and result.duration_s < 2 * QUIET_S:
+                    text = f"--calibrate takes the first {QUIET_S:g} s as nothing but driving; the drive is short"
+                    screen.print(f"[yellow]note:[/] {escape(f'{name}: {text}')}", soft_wrap=True)
                 drawn.append((result.draw(), name))
                 lines += result.to_csv().splitlines()[1:]
                 rows += [
@@ -150,7 +157,7 @@ def features(options: Features, screen: Console) -> int:
                     raise InputError(f"class {odd[0]} is none of the {len(labels)} of {options.year}; see --year")
                 longest = 0.0
                 for view, path in views.items():
-                    rows, duration = of_video(model, path)
+                    rows, duration, _ = of_video(model, path)
                     bank.write_view(options.out, name, view, rows)
                     longest = max(longest, duration)
                 split = bank.split_of(users.index(name.partition("_")[0]) + 1)
@@ -211,6 +218,10 @@ def evaluate(options: Evaluate, screen: Console) -> int:
     if not truth:
         raise InputError(f"{options.truth}: no spans of the drives of {options.video_ids}")
     rows = aicity.read_submission(options.predictions)
+    if not rows:
+        raise InputError(f"{options.predictions}: no line")
+    for text, count in aicity.odd_rows(rows, ids, len(aicity.LABELS_2022)).items():
+        screen.print(f"[yellow]note:[/] {count} of {len(rows)} lines: {text}", soft_wrap=True)
     found = [metrics.Activity(ids.get(n, f"unknown {n}"), k, a, b) for n, k, a, b in rows]
     values = {"overlap score": metrics.overlap_score(found, truth), "F1": metrics.f1(found, truth)}
     for problem in problems:

@@ -77,8 +77,8 @@ def of_frames(model: DriverNetwork, frames: Iterable[UInt8[np.ndarray, "h w 3"]]
     return looks.joined(parts)
 
 
-def of_video(model: DriverNetwork, path: Path, progress: Progress | None = None) -> tuple[Rows, float]:
-    """(rows, duration in seconds) of a video of any frame rate, with or without sound.
+def of_video(model: DriverNetwork, path: Path, progress: Progress | None = None) -> tuple[Rows, float, bool]:
+    """(rows, duration in seconds, whether the file is whole) of a video of any frame rate, with or without sound.
 
     Args:
         model: has the encoder.
@@ -89,7 +89,6 @@ def of_video(model: DriverNetwork, path: Path, progress: Progress | None = None)
         MissingFileError, VideoError: no such file, or no video; one that is cut off gives what there is.
     """
     config = model.config
-    rows, duration, _ = looks.of_video(
+    return looks.of_video(
         path, lambda frames: look_at(model, frames), fps=config.fps, height=config.frame_height, progress=progress
     )
-    return rows, duration

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,6 +27,7 @@ from percepta.systems.driver.recording import Recording, assembled
 from percepta.systems.driver.stream import Session
 
 SHOWN = 0.0  # least confidence of what is shown: the decoder has chosen already
+SEEN_LEAST = 0.9  # of a drive: less of a view is said
 Video = Path | str | np.ndarray | Sequence[np.ndarray]
 
 
@@ -44,6 +45,7 @@ class Result:
         offset_s: seconds by which each view began later than the first.
         name: of the drive.
         weights: hash of the weights that answered.
+        warnings: what has to be said: views that are cut off, dark, or seen for a part only.
     """
 
     spans: tuple[Activity, ...]
@@ -55,6 +57,7 @@ class Result:
     offset_s: dict[str, float]
     name: str = "drive"
     weights: str = ""
+    warnings: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Result({self.text})"
@@ -79,7 +82,7 @@ class Result:
         ]  # fmt: skip
         return {
             "name": self.name, "duration_s": round(self.duration_s, 3), "views": list(self.views),
-            "offset_s": self.offset_s, "spans": rows, "weights": self.weights,
+            "offset_s": self.offset_s, "spans": rows, "warnings": list(self.warnings), "weights": self.weights,
         }  # fmt: skip
 
     def to_csv(self) -> str:
@@ -147,15 +150,26 @@ class Driver:
             progress: called with (frames done, frames in all) of each view.
 
         Raises:
-            InputError: no view, an unknown one, or frames that are none.
+            InputError: no view, an unknown one, frames that are none, or none that shows anything.
         """
         if not isinstance(views, Mapping):
             raise InputError(f"views is a dictionary such as {{{self.config.views[0]!r}: video}}; got {type(views)}")
         if quiet_s < 0:
             raise InputError(f"quiet_s is at least 0; got {quiet_s}")
-        seen = {view: self._seen(video, fps, progress) for view, video in views.items()}
+        seen, warnings = {}, []
+        for view, video in views.items():
+            rows, duration, whole = self._seen(video, fps, progress)
+            seen[view] = rows, duration
+            if not whole:
+                warnings.append(f"{view} is cut off: {duration:.1f} s of it can be decoded")
         drive = assembled(seen, self.config, quiet_s=quiet_s, offset_s=offset_s)
-        return self.decide(drive, name)
+        for view in views:
+            share = float(drive.present[self.config.views.index(view)].mean())
+            if share < SEEN_LEAST:
+                warnings.append(f"{view} shows something in {share:.0%} of the drive: it is shorter, dark or frozen")
+        if not drive.present.any():
+            raise InputError(f"{name}: no view shows anything; all are dark or frozen")
+        return replace(self.decide(drive, name), warnings=tuple(warnings))
 
     def decide(self, drive: Recording, name: str = "drive") -> Result:
         """The activities of a drive whose features are there."""
@@ -176,7 +190,7 @@ class Driver:
         """
         return Session(self.model, float(delay_s), float(quiet_s))
 
-    def _seen(self, video: Video, fps: float | int | None, progress: Progress | None) -> tuple[Rows, float]:
+    def _seen(self, video: Video, fps: float | int | None, progress: Progress | None) -> tuple[Rows, float, bool]:
         if isinstance(video, str | Path):
             return of_video(self.model, Path(video), progress)
         frames = np.stack([np.asarray(frame) for frame in video]) if len(video) else np.zeros((0, 1, 1, 3), np.uint8)
@@ -188,7 +202,7 @@ class Driver:
         duration = len(frames) / rate
         times = np.arange(0, duration - 1e-9, 1 / self.config.fps)
         places = np.minimum((times * rate + 1e-6).astype(np.int64), len(frames) - 1)
-        return of_frames(self.model, frames[places]), duration
+        return of_frames(self.model, frames[places]), duration, True
 
 
 @torch.inference_mode()

@@ -52,10 +52,11 @@ def predict(options: Predict, screen: Console) -> int:
     if options.clips and any(path.suffix == ".npy" for path in options.source):
         raise InputError("--clips needs videos; features have no pictures")
     from percepta.datasets.soccer_results import write_groundings
-    from percepta.datasets.soccer_video import parts
+    from percepta.datasets.soccer_video import check_break, parts
     from percepta.media import cut, video
     from percepta.predictions import entry
 
+    check_break(options.break_s)
     begin = shell.check_out(options.out, screen, options.source)
     system = shell.load("replay", options)
     files = []
@@ -111,7 +112,7 @@ def _page(options: Predict, halves: list[Part], results: list[Result]) -> Any:
 
     page = report.Page(f"Replays: {options.name}")
     for part, result in zip(halves, results, strict=True):
-        page.add(report.Heading(f"Half {part.half}: {part.path.name}"), report.Text(result.warning or result.text),
+        page.add(report.Heading(f"Half {part.half}: {part.path.name}"), report.Text(f"{result.text}. {result.warning}"),
                  report.Gallery([(result.draw(), "")]))  # fmt: skip
         linked = [r for r in result.replays if r.times_s]
         if part.path.suffix == ".npy" or not linked:

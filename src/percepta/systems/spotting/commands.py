@@ -57,10 +57,18 @@ def predict(options: Predict, screen: Console) -> int:
         raise InputError("a game has one or two halves; give one or two files")
     if options.clips and any(path.suffix == ".npy" for path in options.source):
         raise InputError("--clips needs videos; features have no pictures")
+    if min(options.before, options.after) < 0 or options.before + options.after <= 0:
+        raise InputError("--before and --after are seconds of 0 or more, and together more than 0")
+    if not 0 <= options.score <= 1:
+        raise InputError(f"--score is 0 to 1, got {options.score:g}")
+    if list(options.clock) != sorted(options.clock):
+        raise InputError(f"--clock rises from half to half, got {' '.join(f'{one:g}' for one in options.clock)}")
     from percepta.datasets.soccer_results import write
+    from percepta.datasets.soccer_video import check_break
     from percepta.media import cut, video
     from percepta.predictions import entry
 
+    check_break(options.break_s)
     begin = shell.check_out(options.out, screen, options.source)
     system = shell.load("spotting", options)
     pieces_of: dict[Path, list[tuple[float, float, str]]] = {path: [] for path in options.source}
@@ -155,11 +163,12 @@ def _page(options: Predict, found: Sequence[_Half]) -> Any:
     page = report.Page(f"Spotting: {options.name}")
     for half in found:
         kept, path = half.result.above(options.score), half.path
-        page.add(report.Heading(f"Half {half.number}: {path.name}"), report.Text(half.result.warning or kept.text),
+        page.add(report.Heading(f"Half {half.number}: {path.name}"), report.Text(f"{kept.text}. {half.result.warning}"),
                  report.Gallery([(kept.draw(), "")]))  # fmt: skip
         if path.suffix != ".npy" and kept.spots:
-            inside = [s for s in kept.spots if s.time_s < half.result.duration_s - 1]
-            shown = video.frames(path, [s.time_s + half.start_s for s in inside])
+            inside = kept.spots
+            last = half.result.duration_s - 0.1
+            shown = video.frames(path, [min(s.time_s, last) + half.start_s for s in inside])
             texts = [f"{game_time(half.number, s.time_s + half.clock_s)[4:]} {s.label} {s.score:.0%}" for s in inside]
             page.add(report.Gallery([(Image.fromarray(f).reduce(max(1, f.shape[1] // 240)), t)
                                      for f, t in zip(shown, texts, strict=True)]))  # fmt: skip
@@ -190,9 +199,10 @@ def features(options: Features, screen: Console) -> int:
         raise InputError("a game has one or two halves; give one or two files")
     import numpy as np
 
-    from percepta.datasets.soccer_video import encoded, parts
+    from percepta.datasets.soccer_video import check_break, encoded, parts
     from percepta.files import writing
 
+    check_break(options.break_s)
     encode = lite0()
     name = "lite0_sound" if options.sound else "lite0"
     files = []
