@@ -86,6 +86,11 @@ def crossing() -> tuple[Any, ...]:
     return list(frames), (frames[0, :, :, 0] == 220).astype(np.uint8)
 
 
+def textured() -> np.ndarray:
+    """Two seconds of a camera that shows something: what is of one colour counts as dead."""
+    return np.random.default_rng(0).integers(0, 256, (4, 60, 90, 3), np.uint8)
+
+
 def noise(system: Any) -> np.ndarray:
     """Features of a minute."""
     return np.random.default_rng(0).random((120, system.config.feature_width), np.float32)
@@ -94,7 +99,7 @@ def noise(system: Any) -> np.ndarray:
 INPUTS: dict[str, Callable[[Any], tuple[Any, ...]]] = {
     "actions": lambda system: (crossing()[0],),
     "aesthetics": lambda system: (disc(),),
-    "driver": lambda system: ({view: crossing()[0] for view in system.config.views[:2]},),
+    "driver": lambda system: ({view: textured() for view in system.config.views[:2]},),
     "forecast": lambda system: (driven(),),
     "online3d": lambda system: (scanned(),),
     "planes": lambda system: posed_pair(),
