@@ -21,6 +21,7 @@ import time
 import zipfile
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -116,11 +117,7 @@ def frame(args: argparse.Namespace) -> None:
     system = percepta.load(args.run, system="spotting")
     if system.config.dilations:
         raise percepta.InputError(f"{args.run}: the floor is the preset frame, which has no dilations")
-    found = system.evaluate(args.games, split="test")
-    for key, metric in found.metrics.items():
-        print(f"{key:30} {metric.value:.4f}")
-    if args.record:
-        record("spotting", "frame", found.metrics)
+    floor(system, "frame", args)
 
 
 def past(args: argparse.Namespace) -> None:
@@ -128,11 +125,16 @@ def past(args: argparse.Namespace) -> None:
     system = percepta.load(args.run, system="replay")
     if system.config.uses_replay:
         raise percepta.InputError(f"{args.run}: the floor is the preset past, which does not use the replay")
+    floor(system, "past", args)
+
+
+def floor(system: Any, name: str, args: argparse.Namespace) -> None:
+    """Prints the numbers of a simpler network on the games of the test, and records them where that is asked for."""
     found = system.evaluate(args.games, split="test")
     for key, metric in found.metrics.items():
         print(f"{key:30} {metric.value:.4f}")
     if args.record:
-        record("replay", "past", found.metrics)
+        record(system.name, name, found.metrics)
 
 
 def speed(args: argparse.Namespace) -> None:

@@ -123,7 +123,8 @@ class Predict(Which):
     coco: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Also write coco.json: masks or boxes in the form of COCO's results."""
     score_threshold: float | None = None
-    """Lowest score of what counts as found, 0..1, of systems that have one. Left out: that of the system."""
+    """Answers with a lower score (0..1) do not count as found; for systems with such a threshold. Left out: the
+    system's own."""
     live: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Show the answers on a local page as they come, and write nothing (extra web). A camera is always shown so."""
 
@@ -517,9 +518,9 @@ def predict(system: str, words: list[str], screen: Console) -> int:
         title = f"{system}: {', '.join(options.words) or options.input}"
         return _serve(lambda: _stream(load(system, options), source, options), title, screen)
     open_source(source, recursive=options.recursive, fps=options.fps)  # wrong options are said before a network is read
-    check_out(options.out, screen, inputs_of(source))
+    begin = check_out(options.out, screen, inputs_of(source))
     model = load(system, options)
-    return _write_answers(_stream(model, source, options), model, options, screen)
+    return _write_answers(_stream(model, source, options), model, options, begin, screen)
 
 
 def _serve(stream: Callable[[], Answers[Any]], title: str, screen: Console) -> int:
@@ -533,14 +534,15 @@ def _serve(stream: Callable[[], Answers[Any]], title: str, screen: Console) -> i
 SHOWN_ROWS = 20  # answers that are printed
 
 
-def _write_answers(stream: Answers[Any], model: System, options: Predict, screen: Console) -> int:
-    """Writes and prints the answers of a stream; 1 where some inputs failed."""
+def _write_answers(
+    stream: Answers[Any], model: System, options: Predict, begin: Callable[[], None], screen: Console
+) -> int:
+    """Writes and prints the answers of a stream; 1 where some inputs failed. `begin`: see `shell.check_out`."""
     from percepta.contract import weights_hash
     from percepta.predictions import Predictions
 
     written = Predictions(options.out, model.name, options.words, __version__, weights_hash(model.model))
     count = printed = 0
-    begin = check_out(options.out, screen)
     with written, progress_bar(screen, f"{model.name}: {options.input}") as bar:
         for answer in stream:
             count += 1
@@ -934,11 +936,9 @@ class Highlights:
 def highlights(words: list[str], screen: Console) -> int:
     """A reel of a game; 1 where nothing is found."""
     options = parse(Highlights, words, "percepta highlights", Highlights.__doc__)
-    from percepta.files import check_apart
     from percepta.flows import highlights as flow
     from percepta.media import cut, image, video
 
-    check_apart(options.out, [options.source])
     if options.out.suffix.lower() not in image.VIDEO_SUFFIXES:
         raise UsageError(f"--out {options.out}: a reel is a video, such as reel{options.source.suffix or '.mp4'}")
     systems = {"spotting": percepta.load("spotting"), "replay": percepta.load("replay")}

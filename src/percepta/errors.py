@@ -39,14 +39,17 @@ class DivergedError(InputError, FloatingPointError):
 
 def one_line(error: BaseException) -> str:
     """What an error says, in one line."""
-    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    return " ".join(text.split()) or type(error).__name__
+    return " ".join(_text(error).split()) or type(error).__name__
 
 
 def in_lines(error: BaseException) -> str:
     """What an error says: in one line, but each item of a list (a line that begins with two spaces) on its own."""
-    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    return "\n  ".join(" ".join(part.split()) for part in text.split("\n  ")) or type(error).__name__
+    return "\n  ".join(" ".join(part.split()) for part in _text(error).split("\n  ")) or type(error).__name__
+
+
+def _text(error: BaseException) -> str:
+    """The message; `str` of a KeyError would put it between quotation marks."""
+    return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
 
 
 def check_between(name: str, value: object, low: float | int, high: float | int) -> float:

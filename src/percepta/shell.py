@@ -245,10 +245,8 @@ def check_out(folder: Path, screen: Console, inputs: Iterable[Path] = ()) -> Cal
     check_apart(folder, inputs)
     whole = folder.resolve()
     if above := next((path for path in inputs if path.is_dir() and path.resolve() in whole.parents), None):
-        screen.print(
-            escape(f"note: --out {folder} is inside of {above}; a run that looks into its folders reads it"),
-            soft_wrap=True,
-        )
+        note = f"note: --out {folder} is inside of {above}: a later run that reads sub-folders would take these results"
+        screen.print(escape(f"{note} as input"), soft_wrap=True)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--out {folder} is a file; give a folder")
     notes = []

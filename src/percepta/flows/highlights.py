@@ -82,12 +82,11 @@ def highlights(
         progress: called with (what, seconds done, seconds in all).
 
     Raises:
-        InputError: `minutes` is not above 0; the reel would replace the video or lie beside it; what the systems raise.
+        InputError: `minutes` is not above 0; the reel would replace the video; what the systems raise.
     """
     if not minutes > 0:
         raise InputError(f"minutes have to be above 0, got {minutes:g}")
     check_apart(out, [film])
-    check_apart(out.with_suffix(".edl"), [film])
     tell = progress or (lambda what, done, total: None)
     spots = spotting.predict(film, cache=cache, progress=lambda a, b: tell("spotting", a, b))
     replays = replay.predict(film, cache=cache, progress=lambda a, b: tell("replays", a, b))

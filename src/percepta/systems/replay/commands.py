@@ -77,10 +77,10 @@ def predict(options: Predict, screen: Console) -> int:
         if result.warning:
             screen.print(f"[yellow]note:[/] {escape(result.warning)}", soft_wrap=True)
         for i, one in enumerate(result.replays, 1):
-            begin = float(part.start_s)
-            pieces = [(begin + one.start_s, begin + one.end_s, f"half {part.half} replay {i}")]
+            half_s = float(part.start_s)
+            pieces = [(half_s + one.start_s, half_s + one.end_s, f"half {part.half} replay {i}")]
             if one.times_s:
-                time_s = begin + one.times_s[0]
+                time_s = half_s + one.times_s[0]
                 note = f"half {part.half} action of replay {i}"
                 end = min(time_s + options.after, ends[part.path])
                 pieces.append((max(0.0, time_s - options.before), end, note))

@@ -43,9 +43,9 @@ def predict(options: Predict, screen: Console) -> int:
     if camera or options.live:
         title = f"weather: {options.input}"
         return general._serve(lambda: _stream(shell.load("weather", options), source, options, screen), title, screen)
-    shell.check_out(options.out, screen, shell.inputs_of(source))
+    begin = shell.check_out(options.out, screen, shell.inputs_of(source))
     system = shell.load("weather", options)
-    return general._write_answers(_stream(system, source, options, screen), system, options, screen)
+    return general._write_answers(_stream(system, source, options, screen), system, options, begin, screen)
 
 
 def _stream(system: Any, source: Any, options: Predict, screen: Console) -> Any:
