@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -62,6 +62,25 @@ def png(picture: Image.Image) -> bytes:
     content = io.BytesIO()
     picture.save(content, "PNG")
     return content.getvalue()
+
+
+class Shown(Protocol):
+    """What results share: a text that names them, a drawing that notebooks show. Dataclasses say `repr=False`."""
+
+    @property
+    def text(self) -> str: ...
+    def draw(self) -> Image.Image: ...
+    def to_dict(self) -> dict[str, Any]: ...
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.text})"
+
+    def _repr_png_(self) -> bytes:
+        return png(self.draw())
+
+    def save(self, path: Path | str) -> Path:
+        """The drawing as a picture, and beside it `to_dict` as JSON of the same name; returns where the drawing is."""
+        return write_picture(path, self.draw(), self.to_dict())
 
 
 def colours(n: int) -> list[Colour]:

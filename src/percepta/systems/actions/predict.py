@@ -18,7 +18,7 @@ from percepta.contract import Evaluate, OpenStream, Progress, described, weights
 from percepta.datasets.feature_files import Timing, read_features
 from percepta.errors import InputError
 from percepta.files import write_atomically
-from percepta.media.draw import colours, png, write_picture
+from percepta.media.draw import Shown, colours, write_picture
 from percepta.nn import looks
 from percepta.systems.actions import Config
 from percepta.systems.actions import features as seen
@@ -30,8 +30,8 @@ from percepta.systems.actions.suppress import Segments, fused
 SHOWN = 0.2  # least score of what drawings, tables and subtitles show
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass(frozen=True, repr=False)
+class Result(Shown):
     """The segments of a video, the best first.
 
     Attributes:
@@ -49,12 +49,6 @@ class Result:
     name: str = "video"
     score_threshold: float = SHOWN
     weights: str = ""
-
-    def __repr__(self) -> str:
-        return f"Result({self.text})"
-
-    def _repr_png_(self) -> bytes:
-        return png(self.draw())
 
     @property
     def shown(self) -> Segments:

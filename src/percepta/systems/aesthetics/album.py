@@ -31,7 +31,7 @@ from percepta.datasets.tables import nearest
 from percepta.errors import InputError, InputTypeError
 from percepta.files import write_atomically
 from percepta.media import image as media
-from percepta.media.draw import png, write_picture
+from percepta.media.draw import Shown, write_picture
 from percepta.systems.aesthetics import taste
 from percepta.systems.aesthetics.model import AestheticsNetwork, Person, in_parallel
 from percepta.systems.aesthetics.traits import traits
@@ -44,8 +44,8 @@ _BAR, _INK, _FAINT, _MARK = (24, 26, 31), (245, 246, 248), (140, 147, 160), (255
 Stored = Path | UInt8[np.ndarray, "h w 3"]
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass(frozen=True, repr=False)
+class Result(Shown):
     """How much somebody will like a picture.
 
     Attributes:
@@ -79,9 +79,6 @@ class Result:
 
     def __repr__(self) -> str:
         return f"Result({self.name} {self.text})"
-
-    def _repr_png_(self) -> bytes:
-        return png(self.draw())
 
     @property
     def text(self) -> str:

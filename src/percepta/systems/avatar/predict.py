@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,14 +16,14 @@ from percepta.errors import InputError
 from percepta.geometry import pose as poses
 from percepta.geometry.body import Motion
 from percepta.geometry.camera import Intrinsics, rays
-from percepta.media.draw import png, write_picture
+from percepta.media.draw import Shown
 from percepta.systems.avatar import Config
 from percepta.systems.avatar.latent import conditions
 from percepta.systems.avatar.model import AvatarNetwork, template
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass(frozen=True, repr=False)
+class Result(Shown):
     """The person in one pose, seen by one camera.
 
     Attributes:
@@ -40,12 +39,6 @@ class Result:
     frame: int
     motion: str = ""
     weights: str = ""
-
-    def __repr__(self) -> str:
-        return f"Result({self.text})"
-
-    def _repr_png_(self) -> bytes:
-        return png(self.draw())
 
     @property
     def text(self) -> str:
@@ -72,10 +65,6 @@ class Result:
     def draw(self) -> Image.Image:
         """The picture on white."""
         return Image.fromarray(self.over())
-
-    def save(self, path: Path | str) -> Path:
-        """The picture, and beside it `to_dict` as JSON of the same name; returns where the picture is."""
-        return write_picture(path, self.draw(), self.to_dict())
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +11,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from percepta.contract import Answers, Evaluate, OpenStream, described, weights_hash
-from percepta.media.draw import png, write_picture
+from percepta.media.draw import Shown
 from percepta.media.image import Source, crop_square, to_bytes
 from percepta.systems.distill import Config
 from percepta.systems.distill.model import Classifier
@@ -21,8 +20,8 @@ BARS = 5  # classes in a drawing
 WRITTEN = 100  # probabilities at most in a file
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass(frozen=True, repr=False)
+class Result(Shown):
     """What a picture is.
 
     Attributes:
@@ -43,12 +42,6 @@ class Result:
     picture: UInt8[np.ndarray, "s s 3"]
     weights: str = ""
     sure: bool = True
-
-    def __repr__(self) -> str:
-        return f"Result({self.text})"
-
-    def _repr_png_(self) -> bytes:
-        return png(self.draw())
 
     @property
     def text(self) -> str:
@@ -85,10 +78,6 @@ class Result:
             "label": self.label, "score": self.score, "sure": self.sure, "probability": probability,
             "weights": self.weights,
         }  # fmt: skip
-
-    def save(self, path: Path | str) -> Path:
-        """The drawing as a picture, and beside it `to_dict` as JSON of the same name; returns where the drawing is."""
-        return write_picture(path, self.draw(), self.to_dict())
 
 
 @torch.inference_mode()

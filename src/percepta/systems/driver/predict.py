@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from percepta.contract import Evaluate, OpenStream, Progress, described, weights_hash
 from percepta.errors import InputError
 from percepta.files import write_atomically
-from percepta.media.draw import colours, png, write_picture
+from percepta.media.draw import Shown, colours, write_picture
 from percepta.nn.looks import Rows
 from percepta.systems.driver import Config
 from percepta.systems.driver.decoder import Activity, activities
@@ -31,8 +31,8 @@ SEEN_LEAST = 0.9  # of a drive: less of a view is said
 Video = Path | str | np.ndarray | Sequence[np.ndarray]
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass(frozen=True, repr=False)
+class Result(Shown):
     """The activities of a drive, in the order of time.
 
     Attributes:
@@ -58,12 +58,6 @@ class Result:
     name: str = "drive"
     weights: str = ""
     warnings: tuple[str, ...] = ()
-
-    def __repr__(self) -> str:
-        return f"Result({self.text})"
-
-    def _repr_png_(self) -> bytes:
-        return png(self.draw())
 
     @property
     def text(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,7 +15,7 @@ from torch import nn
 from percepta.contract import Evaluate, OpenStream, described, weights_hash
 from percepta.datasets.tracks import KINDS, StreetMap, Tracks
 from percepta.errors import InputError
-from percepta.media.draw import png, write_picture
+from percepta.media.draw import Shown
 from percepta.systems.forecast import Config
 from percepta.systems.forecast import scene as scenes
 from percepta.systems.forecast.drawing import Scene
@@ -27,8 +26,8 @@ LOST_S = 1.0  # a session forgets who was not seen for longer
 WATCH_RADIUS_M = 300.0  # of the map, around the agents
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass(frozen=True, repr=False)
+class Result(Shown):
     """The futures of n agents.
 
     Attributes:
@@ -54,12 +53,6 @@ class Result:
     others: Float[np.ndarray, "m h 2"] = field(default_factory=lambda: np.zeros((0, 1, 2)))
     map: StreetMap = field(default_factory=StreetMap)
     weights: str = ""
-
-    def __repr__(self) -> str:
-        return f"Result({self.text})"
-
-    def _repr_png_(self) -> bytes:
-        return png(self.draw())
 
     @property
     def text(self) -> str:
@@ -91,10 +84,6 @@ class Result:
             agents.append({"id": name, "type": KINDS[self.kinds[i]], "now_m": now, "futures": futures})
         times = self.time_s.round(4).tolist()
         return {"time_s": times, "joint": self.joint, "agents": agents, "map": self.map.source, "weights": self.weights}
-
-    def save(self, path: Path | str) -> Path:
-        """The drawing, and beside it `to_dict` as JSON of the same name."""
-        return write_picture(path, self.draw(), self.to_dict())
 
 
 @dataclass

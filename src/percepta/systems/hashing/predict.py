@@ -17,7 +17,7 @@ from torch import Tensor
 from percepta.contract import Answers, Evaluate, OpenStream, described, weights_hash
 from percepta.errors import InputError
 from percepta.media import image as media
-from percepta.media.draw import png, wrapped, write_picture
+from percepta.media.draw import Shown, wrapped
 from percepta.media.image import SUFFIXES, VIDEO_SUFFIXES, Source
 from percepta.nn.text import check_words, foreign_note
 from percepta.systems.hashing import Config
@@ -29,8 +29,8 @@ LONG_SIDE = 320  # pixels of the longer side of the picture in a drawing
 _BAR, _INK, _ON, _OFF = (24, 26, 31), (245, 246, 248), (255, 200, 40), (52, 56, 66)
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass(frozen=True, repr=False)
+class Result(Shown):
     """The code of a sentence, a picture or a video.
 
     Attributes:
@@ -54,12 +54,6 @@ class Result:
     sentence: str = ""
     score: float | None = None
     weights: str = ""
-
-    def __repr__(self) -> str:
-        return f"Result({self.text})"
-
-    def _repr_png_(self) -> bytes:
-        return png(self.draw())
 
     @property
     def text(self) -> str:
@@ -100,10 +94,6 @@ class Result:
         if self.sentence:
             row |= {"sentence": self.sentence, "score": self.score}
         return {**row, "weights": self.weights}
-
-    def save(self, path: Path | str) -> Path:
-        """The drawing as a picture, and beside it `to_dict` as JSON of the same name; returns where the drawing is."""
-        return write_picture(path, self.draw(), self.to_dict())
 
 
 @dataclass(frozen=True)

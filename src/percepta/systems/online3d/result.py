@@ -18,7 +18,7 @@ from percepta.geometry import ply
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics
 from percepta.media import draw
-from percepta.media.draw import write_picture
+from percepta.media.draw import Shown, write_picture
 
 _EMPTY = 246
 
@@ -135,8 +135,8 @@ def spacing(xyz: Float[np.ndarray, "n 3"]) -> float:
     return float(np.clip(1.5 * 0.1 / np.sqrt(max(len(xyz) / max(cells, 1), 1)), 0.01, 0.2))
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass(frozen=True, repr=False)
+class Result(Shown):
     """A labelled cloud.
 
     Attributes:
@@ -154,12 +154,6 @@ class Result:
     instance: Int32[np.ndarray, " n"]
     score: Float32[np.ndarray, " n"]
     weights: str = ""
-
-    def __repr__(self) -> str:
-        return f"Result({self.text})"
-
-    def _repr_png_(self) -> bytes:
-        return draw.png(self.draw())
 
     @property
     def text(self) -> str:

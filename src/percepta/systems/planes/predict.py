@@ -22,6 +22,7 @@ from percepta.files import write_atomically
 from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics, unit_plane
 from percepta.media import draw, image
+from percepta.media.draw import Shown
 from percepta.media.image import Source
 from percepta.systems.planes import MAX_PLANES, SCENE_SCORE_THRESHOLD, SCORE_THRESHOLD, Config, sweep
 from percepta.systems.planes.fusion import FusedScene, Fusion, upwards
@@ -46,8 +47,8 @@ class View:
     world_from_camera: Float[np.ndarray, "4 4"]
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass(frozen=True, repr=False)
+class Result(Shown):
     """The planes of a picture, the highest score first. There may be none: then `text` says so.
 
     Attributes:
@@ -81,12 +82,6 @@ class Result:
     parallax_px: float
     classes: tuple[str, ...] = PLANEMVS_NAMES
     weights: str = ""
-
-    def __repr__(self) -> str:
-        return f"Result({self.text})"
-
-    def _repr_png_(self) -> bytes:
-        return draw.png(self.draw())
 
     @property
     def text(self) -> str:

@@ -19,6 +19,7 @@ from percepta.contract import Answers, Evaluate, OpenStream, described, weights_
 from percepta.errors import InputError, InputTypeError, check_between
 from percepta.media import draw
 from percepta.media import image as pictures
+from percepta.media.draw import Shown
 from percepta.media.image import Source
 from percepta.metrics.masks import coco_rle_encode
 from percepta.nn import clip
@@ -38,8 +39,8 @@ MASK_THRESHOLD = {"late": 0.5, "cris": paper.THRESHOLD}
 MIDDLE_THRESHOLD, PIECE = 0.3, 0.1
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass(frozen=True, repr=False)
+class Result(Shown):
     """The answer to one sentence.
 
     Attributes:
@@ -61,12 +62,6 @@ class Result:
     picture: UInt8[np.ndarray, "h w 3"]
     weights: str = ""
     note: str = ""
-
-    def __repr__(self) -> str:
-        return f"Result({self.text})"
-
-    def _repr_png_(self) -> bytes:
-        return draw.png(self.draw())
 
     @property
     def text(self) -> str:

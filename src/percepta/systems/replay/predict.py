@@ -23,13 +23,14 @@ from percepta.datasets.soccer_video import Encoded
 from percepta.errors import InputError
 from percepta.files import write_atomically
 from percepta.media import draw
+from percepta.media.draw import Shown
 from percepta.nn.spotting import frame_features
 from percepta.systems.replay import Config, decode
 from percepta.systems.replay.inputs import of_replay
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass(frozen=True, repr=False)
+class Result(Shown):
     """The replays of one half.
 
     Attributes:
@@ -45,12 +46,6 @@ class Result:
     source: str = ""
     warning: str = ""
     weights: str = ""
-
-    def __repr__(self) -> str:
-        return f"Result({self.text})"
-
-    def _repr_png_(self) -> bytes:
-        return draw.png(self.draw())
 
     @property
     def text(self) -> str:
@@ -86,10 +81,6 @@ class Result:
                 pen.arc([low, base - rise, high, base + rise], 180, 360, fill=tuple(colour), width=2)
         pen.text((10, height - 14), f"0:00 to {_clock(self.duration_s)}", fill=(90, 90, 90), font=font)
         return picture
-
-    def save(self, path: Path | str) -> Path:
-        """The drawing, and beside it `to_dict` as JSON of the same name; returns where the drawing is."""
-        return draw.write_picture(path, self.draw(), self.to_dict())
 
     def to_csv(self) -> str:
         """A table with half, start_s, end_s, action_s and score of each replay."""

@@ -19,7 +19,7 @@ from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics
 from percepta.geometry.imu import Imu, check_samples
 from percepta.geometry.lens import Lens, level_pair, pinhole_of, straight_maps
-from percepta.media.draw import png, write_picture
+from percepta.media.draw import Shown, write_picture
 from percepta.metrics import trajectory
 from percepta.metrics.trajectory import Trajectory
 from percepta.systems.slam import Config
@@ -37,8 +37,8 @@ LEAST_SHUTTER = 0.2  # share of the time between frames from which a rolling shu
 TRACKED = ("tracking", "relocalised", "loop closed")
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass(frozen=True, repr=False)
+class Result(Shown):
     """What one frame gave.
 
     Attributes:
@@ -66,12 +66,6 @@ class Result:
     picture: UInt8[np.ndarray, "h w *c"] = field(repr=False, default_factory=lambda: np.zeros((1, 1), np.uint8))
     points_px: Float32[np.ndarray, "n 2"] = field(repr=False, default_factory=lambda: np.zeros((0, 2), np.float32))
     weights: str = ""
-
-    def __repr__(self) -> str:
-        return f"Result({self.text})"
-
-    def _repr_png_(self) -> bytes:
-        return png(self.draw())
 
     @property
     def text(self) -> str:
@@ -106,10 +100,6 @@ class Result:
             ink.ellipse((u - 2, v - 2, u + 2, v + 2), outline=(255, 90, 30))
         return drawn
 
-    def save(self, path: Path | str) -> Path:
-        """The drawing, and beside it `to_dict` as JSON of the same name; returns where the drawing is."""
-        return write_picture(path, self.draw(), self.to_dict())
-
 
 @dataclass(frozen=True)
 class Views:
@@ -129,8 +119,8 @@ class Views:
     uv: Float64[np.ndarray, "n 2"]
 
 
-@dataclass(frozen=True)
-class Walk:
+@dataclass(frozen=True, repr=False)
+class Walk(Shown):
     """A whole sequence: where the camera was, and what it saw.
 
     Attributes:
@@ -158,12 +148,6 @@ class Walk:
     metric: bool
     warnings: tuple[str, ...] = ()
     weights: str = ""
-
-    def __repr__(self) -> str:
-        return f"Walk({self.text})"
-
-    def _repr_png_(self) -> bytes:
-        return png(self.draw())
 
     @property
     def text(self) -> str:

@@ -23,6 +23,7 @@ from percepta.datasets.soccer_video import Encoded
 from percepta.errors import InputError
 from percepta.files import write_atomically
 from percepta.media import draw, video
+from percepta.media.draw import Shown
 from percepta.nn.spotting import LITE0_SIZE, frame_features
 from percepta.systems.spotting import Config
 from percepta.systems.spotting.decode import moments
@@ -31,8 +32,8 @@ ROW_PX, LEFT_PX = 18, 130  # of the drawing
 FILM_SIZE = (224, 398)  # pixels of the frames that E2E-Spot is trained on
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass(frozen=True, repr=False)
+class Result(Shown):
     """Moments of one half.
 
     Attributes:
@@ -50,12 +51,6 @@ class Result:
     source: str = ""
     warning: str = ""
     weights: str = ""
-
-    def __repr__(self) -> str:
-        return f"Result({self.text})"
-
-    def _repr_png_(self) -> bytes:
-        return draw.png(self.draw())
 
     @property
     def text(self) -> str:
@@ -97,10 +92,6 @@ class Result:
             pen.text((LEFT_PX + 60 * minute * scale - 4, ROW_PX * len(labels) + 8), f"{minute}'", fill=(90, 90, 90),
                      font=font)  # fmt: skip
         return picture
-
-    def save(self, path: Path | str) -> Path:
-        """The drawing, and beside it `to_dict` as JSON of the same name; returns where the drawing is."""
-        return draw.write_picture(path, self.draw(), self.to_dict())
 
     def to_csv(self, clock_s: float | int = 0.0) -> str:
         """A table with half, time_s, clock, label and score, which `datasets.soccer.read_csv` takes as labels.
@@ -180,14 +171,8 @@ class Spotting:
         spots = tuple(Spot(half, float(found.times_s[i]) + offset_s, self.config.classes[found.labels[i]],
                            float(found.scores[i])) for i in order)  # fmt: skip
         seconds = len(scores) / self.config.fps
-        return Result(
-            spots,
-            seconds,
-            self.config.classes,
-            name,
-            soccer_video.unlike(self.model, features),
-            weights_hash(self.model),
-        )
+        warning = soccer_video.unlike(self.model, features)
+        return Result(spots, seconds, self.config.classes, name, warning, weights_hash(self.model))
 
     def encoded(
         self,

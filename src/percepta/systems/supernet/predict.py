@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from percepta.contract import Evaluate, OpenStream, described, weights_hash
 from percepta.errors import InputTypeError
-from percepta.media.draw import png, write_picture
+from percepta.media.draw import Shown
 from percepta.media.image import Source, crop_square, to_bytes
 from percepta.systems.supernet import Config, ledger
 from percepta.systems.supernet.model import SupernetNetwork
@@ -24,8 +23,8 @@ from percepta.systems.supernet.space import Macro, Space
 COLOURS = ((214, 218, 224), (122, 176, 240), (36, 104, 201))
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass(frozen=True, repr=False)
+class Result(Shown):
     """What is known of an architecture before it is trained.
 
     Attributes:
@@ -51,12 +50,6 @@ class Result:
     label: str = ""
     probability: Float[np.ndarray, " k"] | None = None
     weights: str = ""
-
-    def __repr__(self) -> str:
-        return f"Result({self.text})"
-
-    def _repr_png_(self) -> bytes:
-        return png(self.draw())
 
     @property
     def text(self) -> str:
@@ -95,10 +88,6 @@ class Result:
         """Plain JSON: every attribute; `probability` only where a picture was given."""
         row = {**vars(self), "probability": None if self.probability is None else self.probability.tolist()}
         return {key: value for key, value in row.items() if value is not None}
-
-    def save(self, path: Path | str) -> Path:
-        """The drawing as a picture, and beside it `to_dict` as JSON of the same name; returns where the drawing is."""
-        return write_picture(path, self.draw(), self.to_dict())
 
 
 def describe(

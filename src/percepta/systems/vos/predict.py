@@ -25,6 +25,7 @@ from percepta.files import check_regular, write_atomically
 from percepta.media import draw
 from percepta.media import image as pictures
 from percepta.media import video as videos
+from percepta.media.draw import Shown
 from percepta.media.image import Source
 from percepta.metrics.masks import coco_rle_encode
 from percepta.systems.vos import MAX_OBJECTS, Config
@@ -41,8 +42,8 @@ NEAR = 0.02  # by so much a side may differ from the video's, and is then brough
 FORMAT = 1  # of saved sessions
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass(frozen=True, repr=False)
+class Result(Shown):
     """What one frame gave.
 
     Attributes:
@@ -70,12 +71,6 @@ class Result:
     maps: Float[np.ndarray, "n1 a b"]
     picture: UInt8[np.ndarray, "h w 3"]
     weights: str = ""
-
-    def __repr__(self) -> str:
-        return f"Result({self.text})"
-
-    def _repr_png_(self) -> bytes:
-        return _png(self.draw())
 
     @property
     def text(self) -> str:
@@ -122,8 +117,8 @@ class Result:
         }
 
 
-@dataclass(frozen=True)
-class Track:
+@dataclass(frozen=True, repr=False)
+class Track(Shown):
     """A whole video.
 
     Attributes:
@@ -143,12 +138,6 @@ class Track:
     warnings: tuple[str, ...]
     pngs: tuple[bytes, ...]
     weights: str = ""
-
-    def __repr__(self) -> str:
-        return f"Track({self.text})"
-
-    def _repr_png_(self) -> bytes:
-        return _png(self.draw())
 
     @property
     def text(self) -> str:

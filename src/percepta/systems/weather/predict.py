@@ -21,7 +21,7 @@ from percepta.datasets.street_pictures import LABEL_SETS, MERGED, VOID, LabelSet
 from percepta.errors import InputError
 from percepta.files import write_atomically
 from percepta.media import image
-from percepta.media.draw import png
+from percepta.media.draw import Shown, png
 from percepta.media.image import VIDEO_SUFFIXES, Source
 from percepta.media.labels import label_overlay
 from percepta.metrics.segmentation import flicker
@@ -33,8 +33,8 @@ SMOOTHING = 0.6  # share of the frame before, for videos
 STILL = 0.04  # a pixel that changes by less, in 0..1 and over a few pixels, shows the same thing as before
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass(frozen=True, repr=False)
+class Result(Shown):
     """The classes of a picture.
 
     Attributes:
@@ -63,12 +63,6 @@ class Result:
     picture: UInt8[np.ndarray, "h w 3"]
     colours: tuple[tuple[int, int, int], ...] = ()
     weights: str = ""
-
-    def __repr__(self) -> str:
-        return f"Result({self.text})"
-
-    def _repr_png_(self) -> bytes:
-        return png(self.draw())
 
     @property
     def far(self) -> bool:
