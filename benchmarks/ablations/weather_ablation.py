@@ -1,90 +1,111 @@
-"""What each part of the adaptation gives: short runs with parts switched off or on, three seeds, intervals.
+"""What each part of the adaptation gives: arms × seeds at equal steps, with parts switched off or on.
 
-    python benchmarks/ablations/weather_ablation.py [--data DATA/camvid] [--steps 300] [--seeds 3] [--only NAME ...]
+    python benchmarks/ablations/weather_ablation.py --out runs/ablation [--share 1/2] [--steps 120] [--only ARM ...]
+    python benchmarks/ablations/weather_ablation.py --out runs/camvid --data DATA/camvid --steps 300
 
-Without --data on rendered streets at night (preset tiny, a minute a run); with it, preset small on CamVid, adapted
-on 0001TP_006690 to 007890 and compared on the split val (the first 41 pictures at dusk), never on the last 21. --out is
-written after every run, and the same command goes on from there.
+Without --data on rendered streets at night (preset tiny), judged on the split test. With it, preset small on CamVid,
+adapted on 0001TP_006690 to 007890 and judged on the split val (51 day pictures inside a training drive and the first
+41 at dusk), never on the last 21. Every run is a folder under --out with its numbers in result.json; those that are
+done are passed over, one that was stopped goes on. Whoever comes last, or a call with --only-sum, writes table.md and
+table.json.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import tempfile
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
+import run_table
+import torch
 
 import percepta
 from percepta.systems.weather import PRESETS, Config
 from percepta.train import train
 
-# {name: settings that differ from the preset; a dictionary changes the adaptation}
-VARIANTS: dict[str, dict[str, Any]] = {
-    "all": {},
+ALL = "all parts"
+# Settings that differ from the preset; a dictionary changes the adaptation.
+ARMS: dict[str, dict[str, Any]] = {
+    ALL: {},
     "labelled pictures alone": {"adaptation": {"self_training": False}, "light": 0.0, "weather": 0.0},
     "light and weather alone": {"adaptation": {"self_training": False}, "light": 0.6, "weather": 0.15},
     "without light and weather": {"light": 0.0, "weather": 0.0},
     "without class mix": {"adaptation": {"class_mix": False}},
     "without strong changes": {"adaptation": {"jitter": 0.0}},
     "without rare class sampling": {"adaptation": {"rare_class_temperature": 0.0}},
+    "with rare class sampling": {"adaptation": {"rare_class_temperature": 0.01, "rare_class_pixels": 50}},
     "with feature distance": {"adaptation": {"feature_distance": 0.005}},
     "each pixel weighs by itself": {"adaptation": {"pixel_weights": True}},
     "threshold as published": {"adaptation": {"pseudo_threshold": 0.968}},
     "with reference pictures": {"adaptation": {"reference_weight": 0.7}},
     "without exposure": {"exposure": 0.0},
 }
+PAIRS = (*((ALL, arm) for arm in ARMS if arm != ALL), ("light and weather alone", "labelled pictures alone"))
 
 
-def changed(config: Config, what: dict[str, Any]) -> Config:
-    """The settings of a variant."""
+@dataclass(frozen=True)
+class Job:
+    """One run."""
+
+    arm: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.arm.replace(' ', '-')}-seed{self.seed}"
+
+
+def settings(job: Job, args: argparse.Namespace) -> Config:
+    """The preset with the arm's change and the table's budget."""
+    base = replace(PRESETS["small"], target_last="0001TP_007890") if args.data else PRESETS["tiny"]
+    steps = args.steps or (300 if args.data else base.train.steps)
+    told = replace(base.train, steps=steps, seed=job.seed, checkpoint_every=max(1, steps // 4))
+    what = ARMS[job.arm]
     plain = {name: value for name, value in what.items() if name != "adaptation"}
-    return replace(config, adaptation=replace(config.adaptation, **what.get("adaptation", {})), **plain)
+    return replace(base, train=told, adaptation=replace(base.adaptation, **what.get("adaptation", {})), **plain)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("out/weather-ablation.json"))
+def run(job: Job, args: argparse.Namespace) -> None:
+    """Trains, measures, writes result.json; nothing where that is there.
+
+    Raises:
+        ValueError: the run was made with other settings.
+    """
+    folder, config = args.out / job.name, settings(job, args)
+    if run_table.is_done(folder, config):
+        return
+    path = train("weather", config, root=args.data, out=folder, device=args.device)
+    system = percepta.load(path, system="weather", device=args.device)
+    found = system.evaluate(args.data, split="val" if args.data else "test").metrics
+    values = {name.removeprefix("miou/"): one.value for name, one in found.items() if name.startswith("miou/")}
+    run_table.finish(folder, job, config, values)
+    print(f"{job.name}: " + " ".join(f"{name} {value:.3f}" for name, value in values.items()), flush=True)
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    parser = run_table.parser(__doc__, "the folder of CamVid; left out: rendered streets")
     parser.add_argument("--steps", type=int)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--only", nargs="*", default=list(VARIANTS))
-    options = parser.parse_args()
-    base = PRESETS["small" if options.data else "tiny"]
-    if options.data:
-        base = replace(base, target_last="0001TP_007890")
-    steps = options.steps or (300 if options.data else base.train.steps)
-    where = "camvid" if options.data else "rendered streets"
-    found = json.loads(options.out.read_text()) if options.out.is_file() else {}
-    split = "val" if options.data else "test"
-    for seed in range(options.seeds):
-        for name in options.only:
-            key = f"{where}, {steps} steps, {name}, seed {seed}"
-            if key in found or (options.data and name == "with reference pictures"):  # CamVid has none
-                continue
-            settings = replace(base.train, steps=steps, seed=seed, checkpoint_every=steps)
-            config = replace(changed(base, VARIANTS[name]), train=settings)
-            with tempfile.TemporaryDirectory() as folder:
-                path = train("weather", config, root=options.data, out=Path(folder) / "run", device="cpu")
-                system = percepta.load(path, system="weather", device="cpu")
-                metrics = system.evaluate(options.data, split=split).metrics
-            found[key] = {one: metric.value for one, metric in metrics.items() if one.startswith("miou/")}
-            print(key, found[key], flush=True)
-            options.out.parent.mkdir(parents=True, exist_ok=True)
-            options.out.write_text(json.dumps(found, indent=1) + "\n")
-    for name in options.only:
-        rows = [found.get(f"{where}, {steps} steps, {name}, seed {seed}") for seed in range(options.seeds)]
-        rows = [row for row in rows if row]
-        if len(rows) > 1:
-            said = []
-            for key in rows[0]:
-                values = np.array([row[key] for row in rows])
-                half = 4.303 * values.std(ddof=1) / np.sqrt(len(values)) if len(values) == 3 else float("nan")
-                said.append(f"{key.removeprefix('miou/')} {values.mean():.3f} ± {half:.3f}")
-            print(f"{name:30} {', '.join(said)} (95 % by t, {len(rows)} seeds)")
+    parser.add_argument("--only", nargs="+", choices=tuple(ARMS), default=tuple(ARMS), metavar="ARM")
+    args = run_table.parse(parser, words)
+    if args.out is None:
+        print("the table takes half an hour: give --out, see --help")
+        return
+    run_table.restore(args.out, args.known, lambda job: Job(**job).name)
+    torch.set_num_threads(1)
+    # CamVid has no reference pictures in fair weather; an arm that changes nothing of a preset is passed over.
+    whole = settings(Job(ALL, 0), args)
+    arms = [arm for arm in args.only if arm == ALL or settings(Job(arm, 0), args) != whole]
+    arms = [arm for arm in arms if not (args.data and arm == "with reference pictures")]
+    if not args.only_sum:
+        for job in [Job(arm, seed) for seed in args.seeds for arm in arms][args.part :: args.parts]:
+            run(job, args)
+    numbers = {"day": "day", "dusk": "dusk"} if args.data else {"day": "day", "night": "night"}
+    print(
+        run_table.sum_up_arms(
+            args.out, {k: f"mIoU {v}" for k, v in numbers.items()}, PAIRS, ARMS, "weather", args.record
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def predict(options: Predict, screen: Console) -> int:
     if not files:
         raise InputError(f"no videos: expected {', '.join(sorted(endings))}; give a video or a folder")
     failed, drawn, rows = [], [], []
-    with shell.progress_bar(screen, f"actions: {len(files)} videos") as bar:
+    with shell.progress_bar(screen, f"actions: {shell.counted(len(files), 'video')}") as bar:
         for i, path in enumerate(files):
             try:
                 result = system.predict(
@@ -108,7 +108,7 @@ def features(options: Features, screen: Console) -> int:
     data = found.read(found.root)
     database: dict[str, Any] = {}
     failed = []
-    with shell.progress_bar(screen, f"features of {len(data.recordings)} videos") as bar:
+    with shell.progress_bar(screen, f"features of {shell.counted(len(data.recordings), 'video')}") as bar:
         for i, one in enumerate(data.recordings):
             try:
                 if one.video is None:
@@ -134,7 +134,8 @@ def features(options: Features, screen: Console) -> int:
     timing = {"fps": config.fps, "stride": config.stride, "window": config.window, "made_by": "percepta actions"}
     write_atomically(options.out / "features.json", json.dumps(timing) + "\n")
     write_atomically(options.out / "annotations.json", json.dumps({"database": database}, indent=1) + "\n")
-    screen.print(f"{options.out}: {len(database)} videos; now: percepta train actions --data {options.out}")
+    made = shell.counted(len(database), "video")
+    screen.print(f"{options.out}: {made}; now: percepta train actions --data {options.out}")
     return shell.print_failed(screen, failed)
 
 

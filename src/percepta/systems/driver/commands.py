@@ -67,7 +67,7 @@ def predict(options: Predict, screen: Console) -> int:
     by_drive = {names[0].recording: number for number, names in ids.items()}
     failed, drawn, rows, answers = [], [], [], {}
     lines = ["name,class,label,start_s,end_s,score"]
-    with shell.progress_bar(screen, f"driver: {len(drives)} drives") as bar:
+    with shell.progress_bar(screen, f"driver: {shell.counted(len(drives), 'drive')}") as bar:
         for i, (name, views) in enumerate(drives.items()):
             try:
                 result = system.predict(dict(views), quiet_s=QUIET_S if options.calibrate else 0.0, name=name)
@@ -98,7 +98,8 @@ def predict(options: Predict, screen: Console) -> int:
     screen.print(f"{write_atomically(options.out / 'spans.csv', chr(10).join(lines) + chr(10))}")
     screen.print(f"{page.write(options.out / 'report.html')}")
     if options.video_ids is not None:
-        screen.print(f"{aicity.write_submission(options.out / 'submission.txt', answers)}: {len(answers)} drives")
+        where = aicity.write_submission(options.out / "submission.txt", answers)
+        screen.print(f"{where}: {shell.counted(len(answers), 'drive')}")
         if lacking := [str(number) for number in ids if number not in answers]:
             screen.print(f"[yellow]no answer[/] for video_id {', '.join(lacking)}", soft_wrap=True)
     return shell.print_failed(screen, failed)
@@ -150,7 +151,7 @@ def features(options: Features, screen: Console) -> int:
     model, entries, failed = _encoder(), [], []
     options.out.mkdir(parents=True, exist_ok=True)
     users = sorted({name.partition("_")[0] for name in found.videos})
-    with shell.progress_bar(screen, f"{len(found.videos)} drives") as bar:
+    with shell.progress_bar(screen, shell.counted(len(found.videos), "drive")) as bar:
         for i, (name, views) in enumerate(found.videos.items()):
             try:
                 if odd := [k for k, _, _ in found.truth.get(name, []) if k >= len(labels)]:
@@ -171,7 +172,8 @@ def features(options: Features, screen: Console) -> int:
             f"{options.input}: no drive could be read{f'; {failed[0][0]}: {failed[0][1]}' if failed else ''}"
         )
     bank.write_index(options.out, labels, entries)
-    screen.print(f"{options.out}: {len(entries)} drives; now: percepta train driver --data {options.out}")
+    made = shell.counted(len(entries), "drive")
+    screen.print(f"{options.out}: {made}; now: percepta train driver --data {options.out}")
     return shell.print_failed(screen, failed)
 
 
@@ -226,7 +228,8 @@ def evaluate(options: Evaluate, screen: Console) -> int:
     values = {"overlap score": metrics.overlap_score(found, truth), "F1": metrics.f1(found, truth)}
     for problem in problems:
         screen.print(f"[yellow]left out[/] {escape(str(problem))}", soft_wrap=True)
-    screen.print(f"overlap score {values['overlap score']:.4f}, F1 {values['F1']:.4f}, {len(truth)} spans")
+    score, f1 = values["overlap score"], values["F1"]
+    screen.print(f"overlap score {score:.4f}, F1 {f1:.4f}, {shell.counted(len(truth), 'span')}")
     screen.print(f"{write_atomically(options.out / 'metrics.json', json.dumps(values, indent=1) + chr(10))}")
     return 0
 

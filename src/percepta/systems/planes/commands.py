@@ -61,7 +61,7 @@ def predict(options: Predict, screen: Console) -> int:
     )
     begin()
     drawn, rows = [], []
-    with shell.progress_bar(screen, f"planes: {len(posed)} pictures") as bar:
+    with shell.progress_bar(screen, f"planes: {shell.counted(len(posed), 'picture')}") as bar:
         for number, one in enumerate(posed):
             result = session.step(view_of(one))
             if result is not None:

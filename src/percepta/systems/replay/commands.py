@@ -159,7 +159,9 @@ def evaluate(options: Evaluate, screen: Console) -> int:
     content: dict[str, Any] = {"games": len(games), "replays": linked, "official": options.official}
     for name, tolerances in TOLERANCES_S.items():
         content[name] = average_ap(pairs, tolerances_s=tolerances, rules=rules)
-        screen.print(f"average-AP {name}: {content[name]:.4f} ({linked} replays of {len(games)} games)")
+        screen.print(
+            f"average-AP {name}: {content[name]:.4f} ({linked} replays of {shell.counted(len(games), 'game')})"
+        )
     write_atomically(options.out / "metrics.json", json.dumps(content, indent=1) + "\n")
     return 0
 

@@ -245,7 +245,8 @@ def evaluate(options: Evaluate, screen: Console) -> int:
     if not games:
         raise InputError(f"{options.predictions}: none of its {len(found)} games has labels in {options.data}")
     actions, said = soccer_results.paired(games, found, soccer.CLASSES)
-    table = Table(title=f"{options.predictions}: {len(games)} games as the official evaluator counts them")
+    title = f"{options.predictions}: {shell.counted(len(games), 'game')} as the official evaluator counts"
+    table = Table(title=title)
     for column in ("average-mAP", "all", "visible", "not shown"):
         table.add_column(column, justify="left" if column == "average-mAP" else "right")
     content: dict[str, Any] = {"games": len(games), "left out": sorted(set(found) - {game.name for game in games})}
@@ -295,10 +296,10 @@ def world(options: World, screen: Console) -> int:
     counts = {"test": options.test, "val": options.val, "train": options.train}
     jobs = [(options.out, f"{split}/game-{k:03d}", FIRST[split] + k) for split, m in counts.items() for k in range(m)]
     jobs = jobs[i::n]
-    with shell.progress_bar(screen, f"rendering {len(jobs)} games") as bar:
+    with shell.progress_bar(screen, f"rendering {shell.counted(len(jobs), 'game')}") as bar:
         for done, folder in enumerate(scale.stream(_record, jobs, processes=options.processes), 1):
             bar(done, len(jobs), folder.name)
-    screen.print(f"{options.out}: {len(jobs)} games", soft_wrap=True)
+    screen.print(f"{options.out}: {shell.counted(len(jobs), 'game')}", soft_wrap=True)
     return 0
 
 
