@@ -23,14 +23,14 @@ from percepta.systems.vos.memory import Memory
 from percepta.systems.vos.published import (
     BasicBlock,
     PaddedFollower,
+    Reinforcer,
     ResBlock,
+    Updater,
     as_rows,
-    gated,
     larger,
     normalised,
     others,
     resnet_input,
-    smaller,
     stage,
 )
 
@@ -110,17 +110,6 @@ class Fuser(nn.Module):
         return self.block2(self.block1(x))
 
 
-class Reinforcer(nn.Module):
-    """A value changes the sensory state: the deep update."""
-
-    def __init__(self, c_value: int, c_state: int) -> None:
-        super().__init__()
-        self.transform = nn.Conv2d(c_value + c_state, 3 * c_state, 3, padding=1)
-
-    def forward(self, value: Tensor, state: Tensor) -> Tensor:
-        return gated(self.transform(torch.cat([value, state], 1)), state)
-
-
 class MaskEncoder(nn.Module):
     """ResNet-18 without its last stage on picture, mask and other masks, fused with the picture's features."""
 
@@ -167,27 +156,6 @@ class PixelFuser(nn.Module):
         return self.fuser(pixel, readout + self.sensory_compress(torch.cat([state, seen], 1)))
 
 
-class Updater(nn.Module):
-    """The decoder's features of three strides change the sensory state."""
-
-    def __init__(self, channels: tuple[int, int, int], state_channels: int) -> None:
-        super().__init__()
-        self.g16_conv, self.g8_conv, self.g4_conv = (nn.Conv2d(c, state_channels, 1) for c in channels)
-        self.transform = nn.Conv2d(2 * state_channels, 3 * state_channels, 3, padding=1)
-
-    def forward(self, g16: Tensor, g8: Tensor, g4: Tensor, state: Tensor) -> Tensor:
-        """The new state.
-
-        Args:
-            g16: features at a sixteenth.
-            g8: at an eighth.
-            g4: at a quarter, with the logits.
-            state: before.
-        """
-        mixed = self.g16_conv(g16) + self.g8_conv(smaller(g8, 2)) + self.g4_conv(smaller(g4, 4))
-        return gated(self.transform(torch.cat([mixed, state], 1)), state)
-
-
 class Upsampler(nn.Module):
     """Features of an object at twice the size, with those of the picture there."""
 
@@ -204,7 +172,7 @@ class MaskDecoder(nn.Module):
 
     def __init__(self, state_channels: int) -> None:
         super().__init__()
-        self.sensory_update = Updater((256, 128, 129), state_channels)
+        self.sensory_update = Updater((256, 128, 129), state_channels, state_channels)
         transforms = nn.ModuleList([nn.Conv2d(128, 256, 1), nn.Conv2d(64, 128, 1)])
         self.decoder_feat_proc = nn.ModuleDict({"transforms": transforms})
         self.up_16_8, self.up_8_4 = Upsampler(256, 128), Upsampler(128, 128)

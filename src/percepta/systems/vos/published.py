@@ -161,3 +161,35 @@ def as_rows(values: Mapping[int, Tensor], ids: list[int], key: Float[Tensor, "1 
         key: of the frame, whose size and type they get.
     """
     return torch.stack([values[one] for one in ids]).unflatten(2, key.shape[2:]).to(key.dtype)
+
+
+class Reinforcer(nn.Module):
+    """A value changes the sensory state: the deep update."""
+
+    def __init__(self, c_value: int, c_state: int) -> None:
+        super().__init__()
+        self.transform = nn.Conv2d(c_value + c_state, 3 * c_state, 3, padding=1)
+
+    def forward(self, value: Tensor, state: Tensor) -> Tensor:
+        return gated(self.transform(torch.cat([value, state], 1)), state)
+
+
+class Updater(nn.Module):
+    """The decoder's features of three strides change the sensory state."""
+
+    def __init__(self, channels: tuple[int, int, int], middle: int, state_channels: int) -> None:
+        super().__init__()
+        self.g16_conv, self.g8_conv, self.g4_conv = (nn.Conv2d(c, middle, 1) for c in channels)
+        self.transform = nn.Conv2d(middle + state_channels, 3 * state_channels, 3, padding=1)
+
+    def forward(self, g16: Tensor, g8: Tensor, g4: Tensor, state: Tensor) -> Tensor:
+        """The new state.
+
+        Args:
+            g16: features at a sixteenth.
+            g8: at an eighth.
+            g4: at a quarter, with the logits.
+            state: before.
+        """
+        mixed = self.g16_conv(g16) + self.g8_conv(smaller(g8, 2)) + self.g4_conv(smaller(g4, 4))
+        return gated(self.transform(torch.cat([mixed, state], 1)), state)

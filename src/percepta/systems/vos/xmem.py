@@ -22,14 +22,14 @@ from percepta.systems.vos.published import (
     BasicBlock,
     Bottleneck,
     PaddedFollower,
+    Reinforcer,
     ResBlock,
+    Updater,
     as_rows,
-    gated,
     larger,
     normalised,
     others,
     resnet_input,
-    smaller,
     stage,
 )
 
@@ -116,17 +116,6 @@ class KeyProjection(nn.Module):
         return self.key_proj(x), self.d_proj(x).square() + 1, self.e_proj(x).sigmoid()
 
 
-class Reinforcer(nn.Module):
-    """A value changes the sensory state: the deep update."""
-
-    def __init__(self, c_value: int, c_state: int) -> None:
-        super().__init__()
-        self.transform = nn.Conv2d(c_value + c_state, 3 * c_state, 3, padding=1)
-
-    def forward(self, value: Tensor, state: Tensor) -> Tensor:
-        return gated(self.transform(torch.cat([value, state], 1)), state)
-
-
 class ValueEncoder(nn.Module):
     """ResNet-18 without its last stage on picture, mask and other masks, fused with the picture's features."""
 
@@ -149,27 +138,6 @@ class ValueEncoder(nn.Module):
         x = torch.cat([image.expand(masks.shape[0], -1, -1, -1), masks[:, None], others(masks)[:, None]], 1)
         x = self.layer1(resnet_input(x, self.conv1, self.bn1))
         return self.fuser(f16, self.layer3(self.layer2(x)))
-
-
-class Updater(nn.Module):
-    """The decoder's features of three strides change the sensory state."""
-
-    def __init__(self, channels: tuple[int, int, int], middle: int, state_channels: int) -> None:
-        super().__init__()
-        self.g16_conv, self.g8_conv, self.g4_conv = (nn.Conv2d(c, middle, 1) for c in channels)
-        self.transform = nn.Conv2d(middle + state_channels, 3 * state_channels, 3, padding=1)
-
-    def forward(self, g16: Tensor, g8: Tensor, g4: Tensor, state: Tensor) -> Tensor:
-        """The new state.
-
-        Args:
-            g16: features at a sixteenth.
-            g8: at an eighth.
-            g4: at a quarter, with the logits.
-            state: before.
-        """
-        mixed = self.g16_conv(g16) + self.g8_conv(smaller(g8, 2)) + self.g4_conv(smaller(g4, 4))
-        return gated(self.transform(torch.cat([mixed, state], 1)), state)
 
 
 class Upsampler(nn.Module):
