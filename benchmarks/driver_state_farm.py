@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from copy import deepcopy
 from pathlib import Path
@@ -60,7 +61,7 @@ def train(early: list[np.ndarray], label: np.ndarray, rows: np.ndarray, state: P
     optimizer = torch.optim.AdamW(groups, weight_decay=0.03)
     steps = EPOCHS * (len(rows) // BATCH)
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda i: min(1.0, (i + 1) / 50) * 0.5 * (1 + np.cos(np.pi * min(i, steps) / steps))
+        optimizer, lambda i: min(1.0, (i + 1) / 50) * 0.5 * (1 + math.cos(math.pi * min(i, steps) / steps))
     )
     average, first = deepcopy(net).eval(), 0
     if state.is_file():

@@ -245,5 +245,5 @@ def timeline(
     for second in np.linspace(0, duration_s, 6):
         x = left + second * scale
         pen.line((x, bottom, x, bottom + 4), fill="black")
-        pen.text((x, bottom + 5), f"{second:.0f} s", fill="black", font=font, anchor="ma")
+        pen.text((x, bottom + 5), f"{second:.{0 if duration_s >= 20 else 1}f} s", fill="black", font=font, anchor="ma")
     return picture
