@@ -5,8 +5,8 @@ measures, in which joints and mesh are taken to be linear. What is made small, b
 
     points     distances of the body's landmarks from triangulated points, each with its weight
     masks      how far vertices of the body lie outside of the masks, metres at their depth
-    hull       how far cubes of the hull lie outside of the body's capsules, with little weight for those far away,
-               since a hull of few views holds more than the person
+    cover      how far pixels of the masks lie outside of the body's capsules as a camera sees them, with little weight
+               for those far away, which may be somebody's chair
     prior      turns of the joints, measured by how far each one usually turns; knees and elbows are hinges
     smoothness acceleration of the joints
 
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,7 +48,14 @@ _AWAY = {
     "left_big_toe": ("foot", (0.18, -0.03, -0.065)), "left_small_toe": ("foot", (0.15, 0.04, -0.065)),
     "left_heel": ("foot", (-0.06, 0.0, -0.065)),
 }  # fmt: skip
-_JOINT_OF = {"shoulder": "upper_arm", "elbow": "forearm", "wrist": "hand", "hip": "thigh", "knee": "shin", "ankle": "foot"}
+_JOINT_OF = {
+    "shoulder": "upper_arm",
+    "elbow": "forearm",
+    "wrist": "hand",
+    "hip": "thigh",
+    "knee": "shin",
+    "ankle": "foot",
+}
 
 
 @dataclass(frozen=True)
@@ -58,12 +66,12 @@ class Weights:
     """A distance that counts as 1, metres."""
     points: float = 1.0
     """Of the landmarks."""
-    masks: float = 1.0
+    masks: float = 3.0
     """Of vertices outside of masks."""
-    hull: float = 0.7
-    """Of cubes outside of the body."""
+    cover: float = 1.0
+    """Of pixels of masks outside of the body."""
     far_m: float = 0.12
-    """Cubes farther from the body than this hardly count, metres."""
+    """Pixels farther from the body than this hardly count, metres."""
     prior: float = 0.02
     """Of the joints' turns."""
     smooth: float = 0.1
@@ -72,23 +80,25 @@ class Weights:
     """An acceleration that counts as 1, metres per second squared."""
     measures: float = 0.02
     """Of changes of the body's measures, each divided by 0.08."""
+    shifts: float = 0.02
+    """Of how far the cameras' principal points are shifted, each divided by 1 % of its focal length."""
 
 
 @dataclass(frozen=True)
 class Observed:
-    """What is known of each frame. At least `points` or `hulls` is given.
+    """What is known of each frame. `points`, or `masks` with `views` and `hulls`, or all of them are given.
 
     Attributes:
         fps: frames a second.
         points: landmarks of the body in the world, metres, `t k 3`; NaN where one is not known.
         sure: weight of each landmark, 0..1, `t k`.
         names: of the landmarks, as `datasets.keypoints.POINTS` has them.
-        hulls: middles of cubes that the person fills, metres, `n 3` for each frame; may be empty in some.
+        hulls: middles of cubes that the person fills, metres, `n 3` for each frame: where the search begins.
         masks: of each frame and view.
         views: the cameras of the masks.
     """
 
-    fps: float
+    fps: float | int
     points: Float64[np.ndarray, "t k 3"] | None = None
     sure: Float64[np.ndarray, "t k"] | None = None
     names: tuple[str, ...] = ()
@@ -100,6 +110,21 @@ class Observed:
         return len(self.hulls) if self.points is None else len(self.points)
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """What was found.
+
+    Attributes:
+        shape: measures of the body.
+        motion: its poses.
+        views: the cameras, their principal points shifted so that all of them agree with the body.
+    """
+
+    shape: Shape
+    motion: Motion
+    views: tuple[View, ...]
+
+
 Told = Callable[[str, int, int], None]
 """Called with what is done, steps done and steps in all."""
 
@@ -108,11 +133,11 @@ def fit(
     observed: Observed,
     shape: Shape | None = None,
     *,
-    facing_deg: float | None = None,
+    facing_deg: float | int | None = None,
     weights: Weights | None = None,
     steps: int = 200,
     told: Told | None = None,
-) -> tuple[Shape, Motion]:
+) -> Fitted:
     """Measures and poses of the body that fit best what was observed.
 
     Args:
@@ -134,25 +159,27 @@ def fit(
     for frame in range(1, len(observed)):
         if told is not None:
             told("poses one after the other", frame, len(observed))
-        start = _Unknown(root[-1:], turns[-1:])
+        start = _Unknown(root[-1:], turns[-1:], shifts=problem.no_shifts)
         found = problem.solve(start, [frame], steps=30 if observed.points is None else 15, rate=0.04)
         root, turns = torch.cat([root, found.root]), torch.cat([turns, found.turns])
     every = list(range(len(observed)))
-    unknown = _Unknown(root, turns)
+    unknown = _Unknown(root, turns, shifts=problem.no_shifts)
     for part in (0, 1):  # the second time with the measures found: they are linear only near by
         unknown = problem.solve(unknown, every, steps=steps // 2, rate=0.02, measures=True, told=told)
         problem = _Problem(observed, problem.measured(unknown), problem.weights)
-        unknown = replace(unknown, measures=torch.zeros(5))
+        unknown = replace(unknown, measures=None)
         if part:
             unknown = problem.solve(unknown, every, steps=steps // 4, rate=0.01, told=told)
-    world, _ = problem.template.pose(unknown)
     # Rotations are made orthonormal in double precision.
     local = poses.from_vector(unknown.turns.double().numpy())
     rotation = np.empty_like(local)
     for joint, parent in enumerate(PARENTS):
         rotation[:, joint] = local[:, joint] if parent < 0 else rotation[:, parent] @ local[:, joint]
-    assert world.shape[1] == len(JOINTS)
-    return problem.template.body.shape, Motion(unknown.root.double().numpy(), rotation, observed.fps, "fitted")
+    motion = Motion(unknown.root.double().numpy(), rotation, observed.fps, "fitted")
+    views = []
+    for (camera, pose), (x, y) in zip(observed.views, unknown.shifts.tolist(), strict=True):
+        views.append((replace(camera, cx=camera.cx + x * camera.fx, cy=camera.cy + y * camera.fy), pose))
+    return Fitted(problem.template.body.shape, motion, tuple(views))
 
 
 @dataclass(frozen=True)
@@ -161,12 +188,14 @@ class _Unknown:
 
     Attributes:
         root: the pelvis, metres. turns: rotation vectors in the parents' coordinates, radians.
-        measures: changes of MEASURES.
+        shifts: of the views' principal points, as a share of their focal lengths.
+        measures: changes of MEASURES; None: they stay.
     """
 
     root: Float[Tensor, "t 3"]
     turns: Float[Tensor, "t 19 3"]
-    measures: Float[Tensor, " 5"] = torch.zeros(0)
+    shifts: Float[Tensor, "_ 2"]
+    measures: Float[Tensor, " 5"] | None = None
 
 
 def _rotation(vector: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3 3"]:
@@ -202,9 +231,9 @@ class _Template:
         radii = [(c[3], c[4]) for c in body.capsules] + [(0.09 * s, 0.09 * s)]
         return [body.joints, body.vertices[self.chosen], np.array(ends), np.array(radii)]
 
-    def numbers(self, measures: Tensor) -> list[Tensor]:
+    def numbers(self, measures: Tensor | None) -> list[Tensor]:
         """Joints `19 3`, vertices `v 3`, ends `k 2 3` and radii `k 2` of capsules, in the rest pose."""
-        if not len(measures):
+        if measures is None:
             return self.now
         return [a + torch.tensordot(measures, b, 1) for a, b in zip(self.now, self.slopes, strict=True)]
 
@@ -257,17 +286,18 @@ class _Problem:
         self.width, self.axis, self.hinge = _hinges()
         self.points = self.sure = None
         if observed.points is not None and observed.sure is not None:
-            known = np.isfinite(observed.points).all(-1)
+            known = np.asarray(np.isfinite(observed.points).all(-1))
             self.points = torch.from_numpy(np.where(known[..., None], observed.points, 0)).float()
             self.sure = torch.from_numpy(np.where(known, observed.sure, 0)).float()
             self.marks = [_landmark(name, shape) for name in observed.names]
-        self.cubes = self.cube_weights = None
-        if observed.hulls:
-            self.cubes, self.cube_weights = _sampled(observed.hulls)
+        self.no_shifts = torch.zeros(len(observed.views), 2)
+        self.pixels: list[tuple[Tensor, Tensor]] = []
+        if observed.masks:
+            self.pixels = _sampled(observed.masks)
             self.outside = _distances(observed.masks)
             self.cameras = [(c, torch.from_numpy(poses.inverse(p)).float()) for c, p in observed.views]
 
-    def begin(self, facing_deg: float | None) -> tuple[Tensor, Tensor]:
+    def begin(self, facing_deg: float | int | None) -> tuple[Tensor, Tensor]:
         """Root `1 3` and turns `1 19 3` of the first frame."""
         middle, facing = self._place(), facing_deg
         if facing is None and self.points is not None:
@@ -278,7 +308,7 @@ class _Problem:
         turns[:, 0, 2] = torch.from_numpy(angles).float()
         arms = [J["left_upper_arm"], J["right_upper_arm"]]
         turns[:, arms, 0] = torch.tensor([-0.5, 0.5])  # hanging down
-        found = self.solve(_Unknown(root, turns), [0] * len(angles), steps=250, rate=0.03)
+        found = self.solve(_Unknown(root, turns, shifts=self.no_shifts), [0] * len(angles), steps=250, rate=0.03)
         with torch.no_grad():
             best = int(self.loss(found, [0] * len(angles)).argmin())
         return found.root[best : best + 1], found.turns[best : best + 1]
@@ -309,20 +339,33 @@ class _Problem:
         return float(np.degrees(np.arctan2(-across[0], across[1])))
 
     def solve(
-        self, start: _Unknown, frames: list[int], *, steps: int, rate: float, measures: bool = False, told: Told | None = None
+        self,
+        start: _Unknown,
+        frames: list[int],
+        *,
+        steps: int,
+        rate: float,
+        measures: bool = False,
+        told: Told | None = None,
     ) -> _Unknown:
         """Adam from `start`; rows of it belong to the frames."""
         root, turns = start.root.clone().requires_grad_(), start.turns.clone().requires_grad_()
-        change = torch.zeros(5, requires_grad=True)
-        optimizer = torch.optim.Adam([root, turns, change] if measures else [root, turns], lr=rate)
+        change = torch.zeros(5, requires_grad=measures)
+        shifts = start.shifts.clone().requires_grad_(measures and len(start.shifts) > 0)
+        groups = [{"params": [root, turns], "lr": rate}]
+        if measures:
+            groups += [{"params": [change], "lr": rate}, {"params": [shifts], "lr": 0.02 * rate}]
+        usual = [group["lr"] for group in groups]
+        optimizer = torch.optim.Adam(groups)
         for step in range(steps):
-            for group in optimizer.param_groups:
-                group["lr"] = rate * (1 - 0.9 * step / steps)
-            unknown = _Unknown(root, turns, change if measures else torch.zeros(0))
+            for group, its in zip(optimizer.param_groups, usual, strict=True):
+                group["lr"] = its * (1 - 0.9 * step / steps)
+            unknown = _Unknown(root, turns, shifts, change if measures else None)
             optimizer.zero_grad()
             loss = self.loss(unknown, frames).sum()
             if measures:
                 loss = loss + len(frames) * self.weights.measures * (change / 0.08).square().sum()
+                loss = loss + len(frames) * self.weights.shifts * (shifts / 0.01).square().sum()
             together = len(set(frames)) == len(frames) > 2
             if together:
                 loss = loss + len(frames) * self.weights.smooth * self._unsteady(unknown)
@@ -330,11 +373,13 @@ class _Problem:
             optimizer.step()
             if told is not None and step % 10 == 0:
                 told("all poses together", step, steps)
-        return _Unknown(root.detach(), turns.detach(), change.detach() if measures else torch.zeros(0))
+        return _Unknown(root.detach(), turns.detach(), shifts.detach(), change.detach() if measures else None)
 
     def measured(self, unknown: _Unknown) -> Shape:
         """The measures with their changes, as people have them."""
         shape = self.template.body.shape
+        if unknown.measures is None:
+            return shape
         bounds = ((1.0, 2.2), (0.7, 1.6), (0.85, 1.15), (0.85, 1.15), (0.8, 1.25))
         values = [
             float(np.clip(getattr(shape, name) + change, *bound))
@@ -365,9 +410,9 @@ class _Problem:
             apart = (mark - self.points[frames]).square().sum(-1) / w.unit_m**2
             sure = self.sure[frames]
             total = total + w.points * (sure * ((1 + apart).sqrt() - 1)).sum(-1) / sure.sum(-1).clamp(min=1)
-        if self.cubes is not None and self.cube_weights is not None:
-            some = self.cube_weights[frames].sum(-1) > 0
-            total = total + some * (self._outside(unknown, frames, rotation, place) + self._uncovered(unknown, frames, rotation, place))
+        if self.pixels:
+            total = total + self._outside(unknown, frames, rotation, place)
+            total = total + self._uncovered(unknown, frames, rotation, place)
         return total
 
     def _outside(self, unknown: _Unknown, frames: list[int], rotation: Tensor, place: Tensor) -> Tensor:
@@ -377,8 +422,8 @@ class _Problem:
         for view, (camera, back) in enumerate(self.cameras):
             seen = vertices @ back[:3, :3].T + back[:3, 3]
             depth = seen[..., 2].clamp(min=0.1)
-            u = seen[..., 0] / depth * camera.fx + camera.cx
-            v = seen[..., 1] / depth * camera.fy + camera.cy
+            u = (seen[..., 0] / depth + unknown.shifts[view, 0]) * camera.fx + camera.cx
+            v = (seen[..., 1] / depth + unknown.shifts[view, 1]) * camera.fy + camera.cy
             grid = torch.stack([2 * u / (camera.width - 1) - 1, 2 * v / (camera.height - 1) - 1], -1)
             field = self.outside[view][frames]
             pixels = functional.grid_sample(field[:, None], grid[:, None], padding_mode="border", align_corners=True)
@@ -389,19 +434,25 @@ class _Problem:
         return self.weights.masks * total
 
     def _uncovered(self, unknown: _Unknown, frames: list[int], rotation: Tensor, place: Tensor) -> Tensor:
-        """How far cubes lie outside of the body."""
-        assert self.cubes is not None and self.cube_weights is not None
+        """How far pixels of the masks lie outside of the body's capsules, as the cameras see them."""
         ends, radii = self.template.capsules(unknown, rotation, place)
-        points, sure = self.cubes[frames], self.cube_weights[frames]
-        start, way = ends[:, None, :, 0], (ends[:, :, 1] - ends[:, :, 0])[:, None]
-        away = points[:, :, None] - start
-        along = ((away * way).sum(-1) / way.square().sum(-1)).clamp(0, 1)
-        apart = ((away - along[..., None] * way).square().sum(-1) + 1e-9).sqrt()
-        apart = (apart - (radii[:, 0] + along * (radii[:, 1] - radii[:, 0]))).amin(-1).relu()
-        share = apart.square()
         far = self.weights.far_m**2
-        robust = far * share / (far + share) / self.weights.unit_m**2
-        return self.weights.hull * (sure * robust).sum(-1) / sure.sum(-1).clamp(min=1)
+        total = torch.zeros(len(frames))
+        for view, ((camera, back), (pixels, sure)) in enumerate(zip(self.cameras, self.pixels, strict=True)):
+            seen = ends @ back[:3, :3].T + back[:3, 3]
+            depth = seen[..., 2].clamp(min=0.1)
+            focal, middle = torch.tensor([camera.fx, camera.fy]), torch.tensor([camera.cx, camera.cy])
+            flat = (seen[..., :2] / depth[..., None] + unknown.shifts[view]) * focal + middle
+            wide = radii * camera.fx / depth
+            away = pixels[frames][:, :, None] - flat[:, None, :, 0]
+            way = (flat[:, :, 1] - flat[:, :, 0])[:, None]
+            along = ((away * way).sum(-1) / (way.square().sum(-1) + 1e-6)).clamp(0, 1)
+            apart = ((away - along[..., None] * way).square().sum(-1) + 1e-9).sqrt()
+            apart = (apart - (wide[:, None, :, 0] + along * (wide[:, None, :, 1] - wide[:, None, :, 0]))).relu()
+            metres = (apart * (depth.mean(-1) / camera.fx)[:, None].detach()).amin(-1).square()
+            robust = far * metres / (far + metres) / self.weights.unit_m**2
+            total = total + (sure[frames] * robust).mean(-1)
+        return self.weights.cover * total
 
 
 def _landmark(name: str, shape: Shape) -> tuple[int, Tensor]:
@@ -420,20 +471,31 @@ def _landmark(name: str, shape: Shape) -> tuple[int, Tensor]:
     return J[bone], torch.tensor([x, flip * y, z]) * (float(shape.height_m) / 1.75)
 
 
-def _sampled(hulls: Sequence[np.ndarray], count: int = 500) -> tuple[Tensor, Tensor]:
-    """The same number of cubes of each frame `t n 3`, and weights `t n`: 0 in frames without."""
-    points, sure = np.zeros((len(hulls), count, 3), np.float32), np.zeros((len(hulls), count), np.float32)
-    rng = np.random.default_rng(0)
-    for frame, cloud in enumerate(hulls):
-        if len(cloud):
-            points[frame], sure[frame] = cloud[rng.integers(0, len(cloud), count)], 1
-    return torch.from_numpy(points), torch.from_numpy(sure)
+def _sampled(masks: Sequence[Sequence[np.ndarray]], count: int = 160) -> list[tuple[Tensor, Tensor]]:
+    """For each view the same number of pixels of each frame's mask `t n 2`, and weights `t n`: 0 where there is none.
+
+    Half of them lie on the outline, so that thin limbs count.
+    """
+    out = []
+    for view in range(len(masks[0])):
+        points = np.zeros((len(masks), count, 2), np.float32)
+        sure = np.zeros((len(masks), count), np.float32)
+        rng = np.random.default_rng(view)
+        for frame, row in enumerate(masks):
+            mask = row[view]
+            if mask.any():
+                edge = np.argwhere(mask & ~np.asarray(ndimage.binary_erosion(mask), bool))
+                chosen = [x[rng.integers(0, len(x), count // 2)] for x in (np.argwhere(mask), edge)]
+                points[frame], sure[frame] = np.concatenate(chosen)[:, ::-1], 1
+        out.append((torch.from_numpy(points), torch.from_numpy(sure)))
+    return out
 
 
 def _distances(masks: Sequence[Sequence[np.ndarray]]) -> list[Float[Tensor, "t h w"]]:
     """For each view and frame, how far each pixel lies outside of the mask, pixels; 0 where there is no mask."""
     out = []
     for view in range(len(masks[0])):
-        rows = [ndimage.distance_transform_edt(~m[view]) if m[view].any() else np.zeros(m[view].shape) for m in masks]
+        far: Any = ndimage.distance_transform_edt  # its stubs know that it may give nothing
+        rows = [far(~m[view]) if m[view].any() else np.zeros(m[view].shape) for m in masks]
         out.append(torch.from_numpy(np.stack(rows).astype(np.float32)))
     return out

@@ -1,4 +1,4 @@
-"""Masks of one person in pictures of several fixed cameras: what a segmenter says, what has moved, what all views share.
+"""Masks of one person by several fixed cameras: what a segmenter says, what has moved, what all views share.
 
 The rule, for each frame:
 
@@ -63,7 +63,7 @@ def backgrounds(
         rule: see there.
     """
     reach = max(pictures.shape[1] // 100, 1)
-    free = ~np.stack([ndimage.binary_dilation(x > 0.2, iterations=reach) for x in probability])
+    free = np.stack([~np.asarray(ndimage.binary_dilation(x > 0.2, iterations=reach), bool) for x in probability])
     known = free.sum(0) >= rule.least_background
     out = np.full((*known.shape, 3), np.nan, np.float32)
     for row in range(len(known)):  # a row at a time: the whole would take eight times the memory of the pictures
@@ -127,7 +127,10 @@ class Hull:
 
 
 def carve(
-    evidences: Sequence[Float32[np.ndarray, "h w"]], views: Sequence[View], middle: Float64[np.ndarray, " 3"], rule: Rule
+    evidences: Sequence[Float32[np.ndarray, "h w"]],
+    views: Sequence[View],
+    middle: Float64[np.ndarray, " 3"],
+    rule: Rule,
 ) -> Hull:
     """The hull of the person in one frame; without cubes where the views agree on none.
 
@@ -156,7 +159,12 @@ def _pixels(view: View, place: np.ndarray, length_m: float) -> int:
 
 
 def _largest(
-    evidences: Sequence[np.ndarray], views: Sequence[View], low: np.ndarray, high: np.ndarray, edge_m: float, doubt: float
+    evidences: Sequence[np.ndarray],
+    views: Sequence[View],
+    low: np.ndarray,
+    high: np.ndarray,
+    edge_m: float,
+    doubt: float,
 ) -> Float64[np.ndarray, "n 3"]:
     """Middles of the cubes of the largest connected part between two corners."""
     axes = [np.arange(a, b, edge_m) for a, b in zip(low, high, strict=True)]
@@ -205,9 +213,7 @@ def covered(hull: Hull, view: View) -> Bool[np.ndarray, "h w"]:
     return ndimage.binary_closing(ndimage.maximum_filter(out, size + 1), iterations=2)
 
 
-def silhouette(
-    hull: Hull, seen: Float32[np.ndarray, "h w"], view: View, rule: Rule
-) -> Bool[np.ndarray, "h w"]:
+def silhouette(hull: Hull, seen: Float32[np.ndarray, "h w"], view: View, rule: Rule) -> Bool[np.ndarray, "h w"]:
     """The mask of a person in a view.
 
     Args:
@@ -217,10 +223,10 @@ def silhouette(
         rule: see there.
     """
     mask = covered(hull, view) & (seen > -rule.doubt)
-    mask = _parts(ndimage.binary_opening(mask) | (mask & (seen > 0)), 0.02)
+    mask = _parts(np.asarray(ndimage.binary_opening(mask), bool) | (mask & (seen > 0)), 0.02)
     holes = ndimage.binary_fill_holes(mask) & ~mask
-    small = ndimage.binary_opening(holes, np.ones((5, 5)))  # what is left are gaps between arm and body
-    return mask | (holes & ~small)
+    gaps = np.asarray(ndimage.binary_opening(holes, np.ones((5, 5))), bool)  # between arm and body
+    return mask | (holes & ~gaps)
 
 
 def iou(a: Bool[np.ndarray, "h w"], b: Bool[np.ndarray, "h w"]) -> float:
