@@ -111,6 +111,8 @@ class PrepareOptions:
     """Of the pictures in which masks are found, in pixels."""
     size: tuple[int, int] = (128, 160)
     """Width and height of the pictures that are written, in pixels."""
+    steps: int = 200
+    """In which the body is fitted to all frames together, and to the first one."""
 
 
 def prepare_(options: PrepareOptions, screen: Console) -> int:
@@ -121,19 +123,22 @@ def prepare_(options: PrepareOptions, screen: Console) -> int:
         raise InputError(f"{options.out} is there already and not empty: a capture gets a folder of its own")
     if min(options.size) < 16:
         raise InputError("pictures have at least 16 pixels across")
+    if options.steps < 4:
+        raise InputError(f"--steps is at least 4, got {options.steps}")
     if not options.sentence.strip():
         raise InputError("--sentence is empty: it says who is meant")
     check_apart(options.out, [options.capture])
     import json
 
     import percepta
+    from percepta.contract import weights_hash
     from percepta.files import write_atomically
     from percepta.systems.avatar import prepare
 
     with shell.progress_bar(screen, "avatar") as bar:
 
         def told(what: str, done: int, total: int) -> None:
-            bar(done, total, what)
+            bar(done, None, f"of {total}: {what}")  # each part has a pace of its own: no time left can be told
 
         footage = prepare.read_footage(
             options.capture, options.calibration, stride=options.stride, frames=options.frames, start=options.start,
@@ -142,11 +147,12 @@ def prepare_(options: PrepareOptions, screen: Console) -> int:
         refer: Any = percepta.load("refer")
         result = prepare.prepare(
             footage, options.out, lambda picture: refer.predict(picture, options.sentence).probability,
-            size=options.size, points=options.keypoints, facing_deg=options.facing_deg, told=told,
+            size=options.size, points=options.keypoints, facing_deg=options.facing_deg, steps=options.steps,
+            told=told,
         )  # fmt: skip
     shape, masks = result.fitted.shape, result.masks
     table = {
-        "frames": list(footage.frames), "fps": footage.fps, "sentence": options.sentence, "refer": refer.weights,
+        "frames": list(footage.frames), "fps": footage.fps, "sentence": options.sentence, "refer": weights_hash(refer.model),
         "notes": list(footage.notes), "cameras": {
             name: {
                 "body_iou": float(result.overlap[i]), "rest_pose_iou": float(result.rest[i]),

@@ -66,15 +66,15 @@ class Weights:
     """A distance that counts as 1, metres."""
     points: float = 1.0
     """Of the landmarks."""
-    masks: float = 3.0
+    masks: float = 6.0
     """Of vertices outside of masks."""
     cover: float = 1.0
     """Of pixels of masks outside of the body."""
     far_m: float = 0.12
     """Pixels farther from the body than this hardly count, metres."""
-    prior: float = 0.02
+    prior: float = 0.01
     """Of the joints' turns."""
-    smooth: float = 0.1
+    smooth: float = 0.05
     """Of accelerations."""
     usual_m_s2: float = 15.0
     """An acceleration that counts as 1, metres per second squared."""
@@ -146,7 +146,7 @@ def fit(
         facing_deg: where the person looks in the first frame, degrees from x towards y; None: from the hips and
             shoulders among the points, or else the best of eight directions.
         weights: of what is made small; None: the usual ones.
-        steps: of the last part, in which all frames are fitted together.
+        steps: of the last part, in which all frames are fitted together; the first frame alone takes as many.
         told: is called as it goes on.
 
     Raises:
@@ -155,7 +155,7 @@ def fit(
     if not len(observed):
         raise InputError("there is nothing that the body could be fitted to: no frames with points or hulls")
     problem = _Problem(observed, shape or Shape(), weights or Weights())
-    root, turns = problem.begin(facing_deg)
+    root, turns = problem.begin(facing_deg, steps + 50)
     for frame in range(1, len(observed)):
         if told is not None:
             told("poses one after the other", frame, len(observed))
@@ -297,7 +297,7 @@ class _Problem:
             self.outside = _distances(observed.masks)
             self.cameras = [(c, torch.from_numpy(poses.inverse(p)).float()) for c, p in observed.views]
 
-    def begin(self, facing_deg: float | int | None) -> tuple[Tensor, Tensor]:
+    def begin(self, facing_deg: float | int | None, steps: int) -> tuple[Tensor, Tensor]:
         """Root `1 3` and turns `1 19 3` of the first frame."""
         middle, facing = self._place(), facing_deg
         if facing is None and self.points is not None:
@@ -308,7 +308,7 @@ class _Problem:
         turns[:, 0, 2] = torch.from_numpy(angles).float()
         arms = [J["left_upper_arm"], J["right_upper_arm"]]
         turns[:, arms, 0] = torch.tensor([-0.5, 0.5])  # hanging down
-        found = self.solve(_Unknown(root, turns, shifts=self.no_shifts), [0] * len(angles), steps=250, rate=0.03)
+        found = self.solve(_Unknown(root, turns, shifts=self.no_shifts), [0] * len(angles), steps=steps, rate=0.03)
         with torch.no_grad():
             best = int(self.loss(found, [0] * len(angles)).argmin())
         return found.root[best : best + 1], found.turns[best : best + 1]
@@ -334,9 +334,8 @@ class _Problem:
             left, right = place.get(f"left_{part}"), place.get(f"right_{part}")
             if left is not None and right is not None and self.sure[0, left] > 0 and self.sure[0, right] > 0:
                 across += self.points[0, left] - self.points[0, right]
-        if float(across[:2].norm()) < 0.05:
-            return None
-        return float(np.degrees(np.arctan2(-across[0], across[1])))
+        x, y, _ = across.tolist()
+        return None if np.hypot(x, y) < 0.05 else float(np.degrees(np.arctan2(-x, y)))
 
     def solve(
         self,

@@ -216,7 +216,7 @@ def _straightened(
         return picture
     u, v = straight_maps(small, camera.lens, small)
     grid = np.stack([2 * u / max(small.width - 1, 1) - 1, 2 * v / max(small.height - 1, 1) - 1], -1)
-    pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float()
+    pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float()
     out = functional.grid_sample(pixels, torch.from_numpy(grid)[None], padding_mode="zeros", align_corners=True)
     return out[0].permute(1, 2, 0).round().clamp(0, 255).byte().numpy()
 
@@ -444,6 +444,7 @@ def prepare(
     size: tuple[int, int] = (128, 160),
     points: Path | None = None,
     facing_deg: float | int | None = None,
+    steps: int = 200,
     rule: Rule | None = None,
     told: Told | None = None,
 ) -> Prepared:
@@ -456,6 +457,7 @@ def prepare(
         size: width and height of the pictures that are written, in pixels.
         points: 2-D keypoints, see `datasets.keypoints`; None: the body is fitted to masks alone.
         facing_deg: where the person looks in the first frame, degrees from x towards y; None: it is found.
+        steps: of the fit, see there.
         rule: of the masks; None: the usual one.
         told: is called as it goes on.
     """
@@ -464,7 +466,7 @@ def prepare(
     seen = Observed(footage.fps, hulls=masks.hulls, masks=masks.masks, views=footage.views)
     if known is not None:
         seen = replace(seen, points=known[0], sure=known[1], names=keypoints.POINTS)
-    fitted = fit(seen, facing_deg=facing_deg, told=told)
+    fitted = fit(seen, facing_deg=facing_deg, steps=steps, told=told)
     body = make_body(fitted.shape)
     ours = overlap(body, fitted.motion, masks.masks, fitted.views)
     rest = overlap(body, standing(body, fitted.motion, masks.hulls), masks.masks, fitted.views)
