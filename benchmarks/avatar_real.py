@@ -88,7 +88,7 @@ def main() -> None:
         others = ", ".join(f"{other} {number:.3f}" for other, number in plain.baselines.items())
         print(f"{plain.value:10.3f}  {name}{f'  ({others})' if others else ''}")
     if options.record:
-        record("avatar", "real", values, model=system.model)
+        record("avatar", "real", values)  # the weights are of this training and do not ship
 
 
 if __name__ == "__main__":

@@ -152,8 +152,8 @@ def prepare_(options: PrepareOptions, screen: Console) -> int:
         )  # fmt: skip
     shape, masks = result.fitted.shape, result.masks
     table = {
-        "frames": list(footage.frames), "fps": footage.fps, "sentence": options.sentence, "refer": weights_hash(refer.model),
-        "notes": list(footage.notes), "cameras": {
+        "frames": list(footage.frames), "fps": footage.fps, "sentence": options.sentence,
+        "refer": weights_hash(refer.model), "notes": list(footage.notes), "cameras": {
             name: {
                 "body_iou": float(result.overlap[i]), "rest_pose_iou": float(result.rest[i]),
                 "hull_iou": masks.agreement[i], "refer_iou": masks.segmented[i],

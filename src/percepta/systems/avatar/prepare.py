@@ -317,7 +317,13 @@ def _straight_points(person: np.ndarray, camera: calibrations.FixedCamera) -> np
 
 
 def outline(body: Body, vertices: Float[np.ndarray, "v 3"], view: View) -> Bool[np.ndarray, "h w"]:
-    """What a camera sees of the body: its silhouette."""
+    """What a camera sees of the body: its silhouette.
+
+    Args:
+        body: for its triangles.
+        vertices: of the body in one frame, metres.
+        view: the camera.
+    """
     colour = np.ones((len(vertices), 3))
     return render_colours(vertices, body.faces, colour, view[0], view[1])[1] >= 0.5
 
