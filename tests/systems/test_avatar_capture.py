@@ -204,6 +204,19 @@ def test_a_turn_of_a_joint_of_smplx_is_the_same_turn_of_ours(tmp_path: Path) -> 
     assert place[J["left_foot"], 0] < place[J["right_foot"], 0] - 0.2
 
 
+def test_poses_of_smplx_are_motions_of_the_commands(tmp_path: Path) -> None:
+    from percepta.systems.avatar import PRESETS
+    from percepta.systems.avatar.commands import read_motion
+
+    vectors = np.zeros((21, 52, 3))
+    vectors[:, 0, 0] = np.pi / 2
+    path = smplx_file(tmp_path / "amass.npz", vectors, trans=np.zeros((21, 3)), mocap_framerate=60.0)
+    motion = read_motion(path, PRESETS["tiny"], None)
+    assert (
+        motion.fps == 30 and len(motion) == 11 and make_body().posed(motion)[..., 2].min() == pytest.approx(0, abs=1e-6)
+    )
+
+
 def test_smplx_of_thuman_reads_and_wrong_files_are_named(tmp_path: Path) -> None:
     path = tmp_path / "smpl_params.npz"
     np.savez(path, global_orient=np.zeros((3, 3)), body_pose=np.zeros((3, 63)), transl=np.arange(9.0).reshape(3, 3))
@@ -299,6 +312,25 @@ def test_every_kind_of_calibration_gives_the_same_cameras(tmp_path: Path) -> Non
     for more in some:
         with pytest.raises(InputError, match="neither unit nor vertical: give"):
             cameras.read(tmp_path / "colmap", **more)
+
+
+@pytest.mark.parametrize("ending", [".yml", ".json"])
+def test_what_opencv_writes_is_read(tmp_path: Path, ending: str) -> None:
+    cv2: Any = pytest.importorskip("cv2")
+    around = views(2)
+    for i, (camera, pose) in enumerate(around):
+        back = poses.inverse(pose)
+        file = cv2.FileStorage(str(tmp_path / f"cam{i:02d}{ending}"), cv2.FILE_STORAGE_WRITE)
+        file.write("image_width", camera.width)
+        file.write("image_height", camera.height)
+        file.write("camera_matrix", camera.matrix)
+        file.write("distortion_coefficients", np.array([[-0.1, 0.01, 0.0, 0.0, 0.0]]))
+        file.write("rvec", cv2.Rodrigues(back[:3, :3])[0])
+        file.write("tvec", back[:3, 3:])
+        file.release()
+    found = cameras.read(tmp_path)
+    same_cameras(found, around)
+    assert found[0].lens.values[:2] == (-0.1, 0.01)
 
 
 def test_wrong_calibrations_are_named(tmp_path: Path) -> None:
