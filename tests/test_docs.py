@@ -66,6 +66,7 @@ CUTS = (
     ("percepta train replay ", "--train.batch-size 2"),
     ("percepta train spotting ", "--train.batch-size 2"),
     ("percepta avatar capture ", "--frames 10 --cameras 4 --size 32 40"),
+    ("percepta avatar prepare ", "--stride 1 --steps 30"),
     ("percepta avatar animate ", "--size 32 40"),
     ("percepta predict avatar ", "--size 32 40"),
     ("percepta avatar bake ", "--level 5 --voxel-m 0.05"),  # after one step nothing is as dense as a person
@@ -377,6 +378,47 @@ def avatar() -> None:
     with tarfile.open("deepmimic.tar.xz", "w:xz") as archive:
         for path in Path().glob("humanoid3d_*.txt"):
             archive.add(path)
+    someone()
+
+
+def someone() -> None:
+    """Four videos of a rendered person, their calibration, and keypoints of COCO's form."""
+    from percepta.datasets.keypoints import COCO
+    from percepta.geometry import pose as poses
+    from percepta.geometry.body import J
+    from percepta.geometry.camera import project
+    from percepta.systems.avatar.world import Rendered, subject
+    from percepta.worlds.people.motions import made
+
+    rendered = Rendered(subject("tight"), made("walk", 0.8, 5), (96, 120), 4)
+    place = rendered.person.body.positions(rendered.motion)
+    parts = {
+        "shoulder": "upper_arm",
+        "elbow": "forearm",
+        "wrist": "hand",
+        "hip": "thigh",
+        "knee": "shin",
+        "ankle": "foot",
+    }
+    joints = [(row, name.split("_")) for row, name in enumerate(COCO) if name.split("_")[-1] in parts]
+    table = {}
+    for number, camera in enumerate(rendered.cameras):
+        back, rows, frames = poses.inverse(camera.world_from_camera), [], []
+        for frame in rendered.frames:
+            points = np.zeros((17, 3))
+            for row, (side, part) in joints:
+                at = poses.transform(back, place[frame, J[f"{side}_{parts[part]}"]][None])
+                points[row] = (*project(at, camera.intrinsics)[0][0], 0.9)
+            rows.append({"image_id": frame, "keypoints": points.ravel().tolist()})
+            picture, mask = rendered.read(number, frame)
+            frames.append(np.where(mask[..., None] > 127, picture, 128).astype(np.uint8))
+        name = f"cam{number + 1:02d}"
+        table[name] = {"K": camera.intrinsics.matrix.tolist(), "R": back[:3, :3].tolist(), "T": back[:3, 3].tolist()}
+        Path("pose2sim/videos").mkdir(parents=True, exist_ok=True)
+        video.write(Path(f"pose2sim/videos/{name}.mp4"), frames, 30)
+        Path("keypoints").mkdir(exist_ok=True)
+        Path(f"keypoints/{name}.json").write_text(json.dumps(rows))
+    Path("pose2sim/calibration.json").write_text(json.dumps(table))
 
 
 def driver() -> None:

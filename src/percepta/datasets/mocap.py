@@ -15,7 +15,7 @@ class Mocap:
 
     Attributes:
         name: of the file, without its ending.
-        kind: "bvh" or "deepmimic".
+        kind: "bvh", "deepmimic", "smplx" or "smplx-y-up".
         fps: frames a second.
         joints: names of the joints; a parent stands before its children.
         parents: place of each joint's parent; -1 for the root.

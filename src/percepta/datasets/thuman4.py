@@ -98,7 +98,10 @@ class Capture:
         """
         path = self.root / "motion.npz"
         if not path.is_file():
-            hint = "; smpl_params.npz needs the SMPL-X model, which is not ours to ship; see the docs"
+            hint = "; smpl_params.npz moves a person (percepta avatar animate), but where its body stands before the "
+            hint += (
+                "cameras says the SMPL-X model, which is not ours to ship: fit our body with percepta avatar prepare"
+            )
             raise MissingFileError(
                 f"{path} is not there: it holds the poses{hint if (self.root / 'smpl_params.npz').is_file() else ''}"
             )
@@ -164,7 +167,7 @@ def read(root: Path | str) -> Capture:
         given = {name: [np.asarray(row[key], float) for key in "KRT"] for name, row in table.items()}
     except (ValueError, KeyError, TypeError) as reason:
         raise InputError(f"{root / 'calibration.json'}: a camera has K, R and T ({reason!r})") from None
-    cameras, seen = [], []
+    cameras, seen, empty = [], [], []
     for name in sorted(given):
         matrix, rotation, shift = given[name]
         folder = root / "images" / name
@@ -178,6 +181,11 @@ def read(root: Path | str) -> Capture:
         cameras.append(Camera(name, Intrinsics.of(matrix.reshape(3, 3), width, height), poses.inverse(pose)))
         masks = {int(p.stem) for p in (root / "masks" / name).glob("*") if re.fullmatch(r"\d+", p.stem)}
         seen.append(numbers & masks)
+        if not seen[-1]:
+            said = "there are none" if not masks else f"none has the number of a picture ({min(numbers)}, ...)"
+            empty.append(f"masks/{name} ({len(numbers)} pictures): {said}")
+    if empty:
+        raise InputError(f"{root}: masks are missing, of {'; of '.join(empty)}")
     missing = _missing(root)
     every = sorted(set.union(*seen))
     lacking = {
@@ -189,7 +197,8 @@ def read(root: Path | str) -> Capture:
     left_out = {frame: names for frame, names in lacking.items() if names}
     frames = tuple(frame for frame in every if frame not in left_out)
     if not frames:
-        raise InputError(f"{root}: there is no frame of which every camera has a picture and a mask")
+        each = ", ".join(f"{c.name} {len(have)}" for c, have in zip(cameras, seen, strict=True))
+        raise InputError(f"{root}: there is no frame of which every camera has a picture and a mask; they have {each}")
     return Capture(root, tuple(cameras), frames, left_out)
 
 

@@ -1,5 +1,6 @@
-"""Verbs of avatars: `predict` makes pictures of a pose, `capture` renders somebody to train from, `bake` makes a mesh
-of a trained person, `animate` films it in a motion, `view` shows it in the browser.
+"""Verbs of avatars: `predict` makes pictures of a pose, `capture` renders somebody to train from, `prepare` makes a
+capture of one's own videos, `bake` makes a mesh of a trained person, `animate` films it in a motion, `view` shows it in
+the browser.
 """
 
 from __future__ import annotations
@@ -75,24 +76,130 @@ def capture(options: CaptureOptions, screen: Console) -> int:
     return 0
 
 
+@dataclass(frozen=True)
+class PrepareOptions:
+    """Makes a capture to train on from videos of several fixed, calibrated cameras: masks, poses, small pictures.
+
+    NAME.mp4 in `videos` (or pictures in `images/NAME`), NAME as the calibration says. All begin at the same moment.
+    """
+
+    capture: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CAPTURE")] = tyro.MISSING
+    """The folder with the videos."""
+    out: Path = tyro.MISSING
+    """The folder that is written, in the layout of THUman4.0."""
+    sentence: str = "the person"
+    """Who is meant, for the system `refer`; those whom the other cameras do not see there are left out anyway."""
+    calibration: Path | None = None
+    """A .qca.txt, a folder of OpenCV's .yml or .json, a COLMAP model, a calibration.json; left out: in CAPTURE."""
+    metres_per_unit: float | None = None
+    """Length of the calibration's unit; needed for COLMAP, which has none."""
+    up: Literal["x", "-x", "y", "-y", "z", "-z", "cameras"] | None = None
+    """The axis of the calibration that points up, or what is up in the pictures; needed for COLMAP. Left out: z."""
+    keypoints: Path | None = None
+    """A folder of 2-D keypoints: NAME.json (COCO) or NAME/*_keypoints.json (OpenPose); left out: masks alone."""
+    facing_deg: float | None = None
+    """Where the person looks in the first frame, degrees from x towards y; left out: the best of eight directions."""
+    start: int = 0
+    """Number of the first frame that is taken."""
+    stride: int = 1
+    """Every n-th frame is taken; 30 a second are enough."""
+    frames: int | None = None
+    """At most so many frames are taken; left out: all."""
+    fps: float = 30.0
+    """Frames a second of folders of pictures; videos say theirs."""
+    height: int = 640
+    """Of the pictures in which masks are found, in pixels."""
+    size: tuple[int, int] = (128, 160)
+    """Width and height of the pictures that are written, in pixels."""
+    steps: int = 200
+    """In which the body is fitted to all frames together, and to the first one."""
+
+
+def prepare_(options: PrepareOptions, screen: Console) -> int:
+    """Writes the folder, and says how well the body fits."""
+    from percepta.files import check_apart
+
+    if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
+        raise InputError(f"{options.out} is there already and not empty: a capture gets a folder of its own")
+    if min(options.size) < 16:
+        raise InputError("pictures have at least 16 pixels across")
+    if options.steps < 4:
+        raise InputError(f"--steps is at least 4, got {options.steps}")
+    if not options.sentence.strip():
+        raise InputError("--sentence is empty: it says who is meant")
+    check_apart(options.out, [options.capture])
+    import json
+
+    import percepta
+    from percepta.contract import weights_hash
+    from percepta.files import write_atomically
+    from percepta.systems.avatar import prepare
+
+    with shell.progress_bar(screen, "avatar") as bar:
+
+        def told(what: str, done: int, total: int) -> None:
+            bar(done, None, f"of {total}: {what}")  # each part has a pace of its own: no time left can be told
+
+        footage = prepare.read_footage(
+            options.capture, options.calibration, stride=options.stride, frames=options.frames, start=options.start,
+            height=options.height, fps=options.fps, metres_per_unit=options.metres_per_unit, up=options.up, told=told,
+        )  # fmt: skip
+        refer: Any = percepta.load("refer")
+        result = prepare.prepare(
+            footage, options.out, lambda picture: refer.predict(picture, options.sentence).probability,
+            size=options.size, points=options.keypoints, facing_deg=options.facing_deg, steps=options.steps,
+            told=told,
+        )  # fmt: skip
+    shape, masks = result.fitted.shape, result.masks
+    table = {
+        "frames": list(footage.frames), "fps": footage.fps, "sentence": options.sentence,
+        "refer": weights_hash(refer.model), "notes": list(footage.notes), "cameras": {
+            name: {
+                "body_iou": float(result.overlap[i]), "rest_pose_iou": float(result.rest[i]),
+                "hull_iou": masks.agreement[i], "refer_iou": masks.segmented[i],
+                "shift_px": [view[0].cx - old[0].cx, view[0].cy - old[0].cy],
+            }
+            for i, (name, view, old) in enumerate(zip(footage.names, result.fitted.views, footage.views, strict=True))
+        },
+        "height_m": shape.height_m, "girth": shape.girth, "legs": shape.legs, "arms": shape.arms,
+        "shoulders": shape.shoulders,
+    }  # fmt: skip
+    write_atomically(options.out / "prepare.json", json.dumps(table, indent=1) + "\n")
+    for note in footage.notes:
+        screen.print(escape(f"note: {note}"), soft_wrap=True)
+    for name, row in table["cameras"].items():
+        words = f"{name}: the body covers its masks with an IoU of {row['body_iou']:.2f} (rest pose"
+        words += f" {row['rest_pose_iou']:.2f}); the hull of all views {row['hull_iou']:.2f}"
+        screen.print(escape(words), soft_wrap=True)
+    words = f"{options.out}: {len(footage.frames)} frames of {len(footage.names)} cameras, a body of "
+    screen.print(
+        escape(f"{words}{shape.height_m:.2f} m; look at it: percepta data avatar check {options.out}"), soft_wrap=True
+    )
+    return 0
+
+
 def read_motion(path: Path, config: Any, rig: Path | None) -> Any:
     """A motion for the body of an avatar, at the capture's rate of frames.
 
     Args:
-        path: .bvh, DeepMimic .txt, or .npz as in a capture.
+        path: .bvh, DeepMimic .txt, .npz as in a capture, or .npz of SMPL-X poses.
         config: of the avatar.
         rig: a file that describes the recording's rig; None: the usual one of its kind.
 
     Raises:
         InputError, MissingFileError: it is no motion.
     """
-    from percepta.datasets import motions, thuman4
+    from percepta.datasets import motions, smplx, thuman4
     from percepta.systems.avatar.model import template
     from percepta.worlds.people.rig import read_rig, retarget
 
     if not path.is_file():
-        raise MissingFileError(f"{path}: no such file; a motion is a .bvh, a DeepMimic .txt or a motion.npz")
-    if path.suffix == ".npz":
+        raise MissingFileError(
+            f"{path}: no such file; a motion is a .bvh, a DeepMimic .txt, a motion.npz or SMPL-X poses (.npz)"
+        )
+    if smplx.is_one(path):
+        motion = retarget(smplx.read(path), template(config), None if rig is None else read_rig(rig))
+    elif path.suffix == ".npz":
         motion = thuman4.read_motion(path)
     else:
         motion = retarget(motions.read(path), template(config), None if rig is None else read_rig(rig))
@@ -104,7 +211,7 @@ class PredictOptions(shell.Which):
     """Pictures of the person in a pose of a motion, from all around."""
 
     motion: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[MOTION]")] = None
-    """A .bvh, a DeepMimic .txt, or the motion.npz of a capture; left out: the rest pose."""
+    """A .bvh, a DeepMimic .txt, the motion.npz of a capture, or SMPL-X poses (.npz); left out: the rest pose."""
     frame: int = 0
     """Which of its poses, at the capture's rate of frames."""
     angles: int = 4
@@ -145,7 +252,7 @@ class AnimateOptions:
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|BAKED")] = tyro.MISSING
     """A run folder, a checkpoint, `avatar` for the person that comes with the package, or a baked one (.npz)."""
     motion: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MOTION")] = tyro.MISSING
-    """A .bvh, a DeepMimic .txt, or the motion.npz of a capture."""
+    """A .bvh, a DeepMimic .txt, the motion.npz of a capture, or SMPL-X poses (.npz), as AMASS has them."""
     out: Path = Path("out/avatar.mp4")
     """The film; its ending says the format."""
     camera: Literal["orbit", "front", "side", "back"] = "orbit"
@@ -282,6 +389,7 @@ def view(options: ViewOptions, screen: Console) -> int:
 COMMANDS = {
     "predict": (PredictOptions, predict),
     "capture": (CaptureOptions, capture),
+    "prepare": (PrepareOptions, prepare_),
     "animate": (AnimateOptions, animate),
     "bake": (BakeOptions, bake_),
     "view": (ViewOptions, view),

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +91,22 @@ DEEPMIMIC = Rig(
         "right_thigh": "right_hip -y +x", "right_shin": "right_knee -y +x", "right_foot": "right_ankle +x +y",
     }),
 )  # fmt: skip
-RIGS = {"bvh": BANDAI, "deepmimic": DEEPMIMIC}
+# SMPL, SMPL-H and SMPL-X: joints have the T-pose's axes; the pelvis of the average body is 0.95 m above its soles.
+SMPLX = Rig(
+    forward=_AXES["+x"], left=_AXES["+y"], up=_AXES["+z"], metres=1.0, pelvis_height=0.95,
+    joints=_table({
+        "pelvis": "pelvis +y +z", "spine": "spine1 +y +z", "chest": "spine3 +y +z", "neck": "neck +y +z",
+        "head": "head +y +z",
+        "left_clavicle": "left_collar +x +z", "left_upper_arm": "left_shoulder +x +z",
+        "left_forearm": "left_elbow +x +z", "left_hand": "left_wrist +x +z",
+        "right_clavicle": "right_collar -x +z", "right_upper_arm": "right_shoulder -x +z",
+        "right_forearm": "right_elbow -x +z", "right_hand": "right_wrist -x +z",
+        "left_thigh": "left_hip -y +z", "left_shin": "left_knee -y +z", "left_foot": "left_ankle +z +y",
+        "right_thigh": "right_hip -y +z", "right_shin": "right_knee -y +z", "right_foot": "right_ankle +z +y",
+    }),
+)  # fmt: skip
+SMPLX_Y_UP = replace(SMPLX, forward=_AXES["+z"], left=_AXES["+x"], up=_AXES["+y"])
+RIGS = {"bvh": BANDAI, "deepmimic": DEEPMIMIC, "smplx": SMPLX, "smplx-y-up": SMPLX_Y_UP}
 
 
 def read_rig(path: Path | str) -> Rig:
