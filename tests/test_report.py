@@ -225,6 +225,21 @@ def test_pictures_are_drawn_when_the_page_is_written_and_not_before() -> None:
     assert not drawn and "late" in page.html() and drawn
 
 
+def test_contents_lead_to_the_headings_that_have_a_short_name() -> None:
+    evil = '"><script>'
+    html = Page("x", [Heading("One thing", "one"), Heading("Between"), Heading("Other", evil), Text("end")]).html()
+    places = re.findall(r'<h2 id="([^"]*)"', html)
+    assert len(places) == 2 and re.findall(r'<a href="#([^"]*)"', html) == places
+    assert html.index("<nav>") < html.index("<h2") and "<script>" not in html
+    assert "<nav>" not in Page("x", [Heading("One thing")]).html()
+    check(html)
+
+
+def test_broad_pictures_take_a_row() -> None:
+    html = Gallery([(Image.new("L", (90, 20)), "timeline"), (Image.new("L", (40, 30)), "photograph")]).html()
+    assert html.count('<figure class="broad">') == 1 and html.index("broad") < html.index("timeline")
+
+
 def test_plots_that_follow_each_other_stand_side_by_side() -> None:
     plot = Curves("a", {"a": [(0, 1.0)]})
     html = Page("x", [plot, plot, Text("between"), plot]).html()

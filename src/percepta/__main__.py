@@ -982,7 +982,7 @@ def demo(words: list[str], screen: Console) -> int:
             bar(index, len(TABLE), name)
             start = time.perf_counter()
             blocks = import_module(f"percepta.systems.{name}.demo").demo(percepta.load)
-            page.add(Heading(f"{name}: {text}"), *blocks, Text(f"{time.perf_counter() - start:.1f} s"))
+            page.add(Heading(f"{name}: {text}", name), *blocks, Text(f"{time.perf_counter() - start:.1f} s"))
             gallery = next((block for block in blocks if isinstance(block, Gallery)), None)
             if gallery is not None:
                 shown.append([to_image(picture) for picture, _ in gallery.pictures[:SHOWN]])

@@ -42,6 +42,7 @@ class Drawn(Protocol):
 Picture: TypeAlias = Image.Image | UInt8[np.ndarray, "h w 3"] | Drawn
 """A picture of a page: of PIL, an array of bytes, or something that is drawn when the page is written."""
 
+BROAD = 3.0  # times as wide as high: a strip that has to be read along a whole row
 _STYLE = """
 :root { color-scheme: light dark; --ground: #fdfdfc; --card: #ffffff; --ink: #1d2126; --soft: #616b76;
   --line: #e1e4e8;
@@ -64,6 +65,11 @@ pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px
 figure { margin: 0; background: var(--card);
   border: 1px solid var(--line); border-radius: 10px; overflow: hidden; }
 figure img { display: block; width: 100%; height: auto; max-height: 340px; object-fit: contain; }
+figure.broad { grid-column: 1 / -1; overflow-x: auto; }
+figure.broad img { min-width: 600px; }
+nav { display: flex; flex-wrap: wrap; gap: .4rem; margin: 1rem 0; }
+nav a { color: var(--c0); background: var(--card); border: 1px solid var(--line); border-radius: 8px;
+  padding: .3rem .7rem; text-decoration: none; }
 figcaption { padding: .55rem .8rem .65rem; font-size: .9rem; line-height: 1.4; white-space: pre-line; }
 .wide { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .925rem; }
@@ -171,12 +177,19 @@ def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str
 
 @dataclass(frozen=True)
 class Heading:
-    """A heading above the blocks that follow."""
+    """A heading above the blocks that follow.
+
+    Attributes:
+        text: the heading.
+        short: its name in the page's list of contents; "": it is not in it.
+    """
 
     text: str
+    short: str = ""
 
     def html(self) -> str:
-        return f"<h2>{escape(self.text)}</h2>"
+        place = f' id="{escape(self.short, quote=True)}"' if self.short else ""
+        return f"<h2{place}>{escape(self.text)}</h2>"
 
 
 @dataclass(frozen=True)
@@ -201,15 +214,17 @@ class Code:
 
 @dataclass(frozen=True)
 class Gallery:
-    """A grid of pictures, each with its caption (may be "")."""
+    """A grid of pictures, each with its caption (may be ""); very broad ones, such as timelines, take a whole row."""
 
     pictures: Sequence[tuple[Picture, str]]
 
     def html(self) -> str:
         cells = []
         for picture, caption in self.pictures:
+            image = to_image(picture)
+            shape = ' class="broad"' if image.width > BROAD * image.height else ""
             label = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-            cells.append(f'<figure><img src="{embed(picture)}" alt="{escape(caption)}">{label}</figure>')
+            cells.append(f'<figure{shape}><img src="{embed(image)}" alt="{escape(caption)}">{label}</figure>')
         return f'<div class="pictures">{"".join(cells)}</div>'
 
 
@@ -365,11 +380,14 @@ class Page:
                 plots = []
             if block is not None:
                 body.append(block.html())
+        listed = [block.short for block in self.blocks if isinstance(block, Heading) and block.short]
+        links = "".join(f'<a href="#{escape(one, quote=True)}">{escape(one)}</a>' for one in listed)
+        contents = f"<nav>{links}</nav>\n" if links else ""
         return (
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
             f"<title>{escape(self.title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
-            f"<h1>{escape(self.title)}</h1>\n" + "\n".join(body) + "\n</main>\n</body>\n</html>\n"
+            f"<h1>{escape(self.title)}</h1>\n" + contents + "\n".join(body) + "\n</main>\n</body>\n</html>\n"
         )
 
     def write(self, path: Path | str) -> Path:
