@@ -203,7 +203,7 @@ PRESETS: dict[str, Config] = {
         scale_m=2.0, neighbours=10, neighbour_radius_m=10.0, groups=("eth_ucy", "csv"), scored="all",
         stride_s=0.4, train_stride_s=0.4, scale_range=(0.7, 1.8), turn_noise_deg=6.0,
         train=TrainConfig(
-            steps=1200, batch_size=16, lr=2e-3, weight_decay=0.01, warmup=100, clip_norm=1.0, ema=0.99,
+            steps=3000, batch_size=16, lr=2e-3, weight_decay=0.01, warmup=100, clip_norm=1.0, ema=0.995,
             checkpoint_every=200,
         ),
     ),
