@@ -189,6 +189,7 @@ def draw(seed: int, each: int) -> list[dict[str, Any]]:
 # --- the tests of a module
 
 
+@cache
 def imported(file: Path) -> set[str]:
     """Modules of percepta that a file imports, anywhere in it."""
     found: set[str] = set()
@@ -213,9 +214,10 @@ def test_files() -> dict[Path, set[str]]:
 
 @cache
 def users(module: str) -> set[str]:
-    """Modules beside this one that import it."""
-    folder = SOURCE.joinpath(*module.split(".")).parent
-    return {f"{module.rpartition('.')[0]}.{file.stem}" for file in folder.glob("*.py") if module in imported(file)}
+    """Modules that import this one."""
+    files = (file for file in (SOURCE / "percepta").rglob("*.py") if module in imported(file))
+    names = {".".join(file.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__") for file in files}
+    return names - {"percepta.datasets.layouts"}  # which imports every data set
 
 
 def own_tests(path: str) -> list[str]:

@@ -261,6 +261,17 @@ def sentences(scenes):
     return [region.sentences for scene in scenes for region in scene.regions]
 
 
+def test_the_folder_with_most_of_the_pictures_is_taken(tmp_path):
+    published(tmp_path)
+    few = tmp_path / "refcoco" / "images" / "train2014"
+    picture(few / "a.jpg")
+    scenes = refcoco.read(tmp_path)
+    assert {scene.image.parent for scene in scenes} == {tmp_path / "images" / "train2014"}
+    picture(few / "b.jpg")
+    (tmp_path / "images" / "train2014" / "b.jpg").unlink()
+    assert {scene.image.parent for scene in refcoco.read(tmp_path)} == {few}
+
+
 @pytest.mark.parametrize("protocol", [0, 2, 5])
 def test_published_references_keep_their_order(tmp_path, protocol):
     published(tmp_path, protocol=protocol)
