@@ -81,7 +81,20 @@ PLAIN = {
 FILES = 3  # test files of a module that are run, the closest
 
 # Faults that change nothing that a user could see, looked at one by one: {(file, the changed line): the reason}.
-HARMLESS: dict[tuple[str, str], str] = {}
+HARMLESS: dict[tuple[str, str], str] = {
+    ("metrics/masks.py", "if xy.ndim != 1 or xy.size < 5 or xy.size % 2 or not np.isfinite(xy).all():"): (
+        "five numbers are odd, which is refused as well"
+    ),
+    ("metrics/scenes.py", "THRESHOLDS = (*(round(0.5 + 0.05 * i, 3) for i in range(9 + 1)),)"): (
+        "the same ten numbers"
+    ),
+    ("datasets/soccer_video.py", 'smooth = np.convolve(padded, np.full(width, 1 ** width), mode="valid")'): (
+        "only compared with its own median, which grows with it"
+    ),
+    ("geometry/meshes.py", "number = places[:, _TETRAHEDRA].reshape(- 2, 4)"): (
+        "NumPy takes any negative length for the one that is left open"
+    ),
+}
 
 
 # --- the sample

@@ -94,15 +94,32 @@ def test_joints_at_rest_are_a_standing_person_s(height: float, legs: float, arms
     assert (x == 0).all()
     for name in ("clavicle", "upper_arm", "forearm", "hand", "thigh", "shin", "foot"):
         assert np.allclose(where[J[f"left_{name}"]], where[J[f"right_{name}"]] * (1, -1, 1)), "left mirrors right"
-    for line in ("pelvis spine chest neck head", "left_foot left_shin left_thigh pelvis", "left_hand left_forearm neck"):
+    for line in (
+        "pelvis spine chest neck head",
+        "left_foot left_shin left_thigh pelvis",
+        "left_hand left_forearm neck",
+    ):
         assert (np.diff([z[J[name]] for name in line.split()]) > 0.02).all(), line
-    assert 0 < z[J["left_foot"]] and z[J["head"]] < height
+    assert z[J["left_foot"]] > 0 and z[J["head"]] < height
     assert z[J["left_clavicle"]] == z[J["left_upper_arm"]] and 0 < y[J["left_clavicle"]] < y[J["left_upper_arm"]]
     assert z[J["chest"]] < z[J["left_clavicle"]] < z[J["neck"]]
-    upper, lower = where[J["left_forearm"]] - where[J["left_upper_arm"]], where[J["left_hand"]] - where[J["left_forearm"]]
+    upper, lower = (
+        where[J["left_forearm"]] - where[J["left_upper_arm"]],
+        where[J["left_hand"]] - where[J["left_forearm"]],
+    )
     assert np.allclose(np.cross(upper, lower), 0) and np.allclose(upper[2] / lower[2], 0.285 / 0.25)
     reach = np.linalg.norm(where[J["left_hand"]] - where[J["left_upper_arm"]])
     assert reach == pytest.approx(0.535 * arms * height / 1.75)
+
+
+def test_the_torso_follows_its_joints_from_below_upwards() -> None:
+    body = make_body(detail=2)
+    torso = body.part == 0
+    height, weights = body.vertices[torso, 2], body.weights[torso]
+    bones = weights @ np.arange(len(JOINTS))  # pelvis 0, spine 1, chest 2, neck 3
+    order = np.argsort(height)
+    assert (np.diff(bones[order]) > -1e-6).all() and bones.min() == 0 and 2 < bones.max() <= 3
+    assert np.allclose(weights[:, :4].sum(1), 1) and (np.count_nonzero(weights, axis=1) <= 2).all()
 
 
 def test_the_mesh_is_the_same_on_both_sides() -> None:
@@ -125,8 +142,8 @@ def test_capsules_hold_the_mesh_and_little_more(shape: Shape) -> None:
         for share in (0.1, 0.5, 0.9):
             radius = first + share * (last - first)
             nearest = np.linalg.norm(mesh - start - share * (end - start), axis=1).min()
-            assert 0 < radius and 0.1 * radius < nearest < 1.15 * radius
-    assert -0.1 < beyond.min() and beyond.max() < 0.05 and np.mean(beyond < 0.02) > 0.95
+            assert radius > 0 and 0.1 * radius < nearest < 1.15 * radius
+    assert beyond.min() > -0.1 and beyond.max() < 0.05 and np.mean(beyond < 0.02) > 0.95
 
 
 def test_bvh_is_read_as_its_channels_say() -> None:
