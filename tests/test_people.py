@@ -112,6 +112,19 @@ def test_joints_at_rest_are_a_standing_person_s(height: float, legs: float, arms
     assert reach == pytest.approx(0.535 * arms * height / 1.75)
 
 
+def test_poses_at_other_times_lie_between_their_neighbours() -> None:
+    motion = made.made("squat", 1.0)
+    between = motion.at(np.array([-1.0, 0.0, 1.5 / motion.fps, 99.0]))
+    assert np.allclose(between.root[[0, 1, 3]], motion.root[[0, 0, -1]])
+    assert np.allclose(between.root[2], (motion.root[1] + motion.root[2]) / 2)
+    first, half, last = motion.rotation[1], between.rotation[2], motion.rotation[2]
+    assert np.allclose(half.swapaxes(1, 2) @ last, first.swapaxes(1, 2) @ half, atol=1e-6), "half of the turn"
+    assert motion.at(np.array([0.2, 0.25, 0.5])).fps == pytest.approx(20)
+    for times in ([0.2], [0.2, 0.2]):
+        assert motion.at(np.array(times)).fps == motion.fps
+    assert motion.at(np.arange(len(motion)) / motion.fps).fps == pytest.approx(motion.fps)
+
+
 def test_the_torso_follows_its_joints_from_below_upwards() -> None:
     body = make_body(detail=2)
     torso = body.part == 0
