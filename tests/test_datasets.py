@@ -261,15 +261,16 @@ def sentences(scenes):
     return [region.sentences for scene in scenes for region in scene.regions]
 
 
-def test_the_folder_with_most_of_the_pictures_is_taken(tmp_path):
+@pytest.mark.parametrize("alone", ["a.jpg", "b.jpg"])
+@pytest.mark.parametrize("whole", ["images", "refcoco/images"])
+def test_the_folder_with_most_of_the_pictures_is_taken(tmp_path, alone, whole):
     published(tmp_path)
-    few = tmp_path / "refcoco" / "images" / "train2014"
-    picture(few / "a.jpg")
-    scenes = refcoco.read(tmp_path)
-    assert {scene.image.parent for scene in scenes} == {tmp_path / "images" / "train2014"}
-    picture(few / "b.jpg")
-    (tmp_path / "images" / "train2014" / "b.jpg").unlink()
-    assert {scene.image.parent for scene in refcoco.read(tmp_path)} == {few}
+    for folder in ("images", "refcoco/images"):
+        for name in ("a.jpg", "b.jpg"):
+            picture(tmp_path / folder / "train2014" / name)
+            if folder != whole and name != alone:
+                (tmp_path / folder / "train2014" / name).unlink()
+    assert {scene.image.parent for scene in refcoco.read(tmp_path)} == {tmp_path / whole / "train2014"}
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 5])

@@ -16,7 +16,7 @@ from percepta.datasets import bvh, deepmimic, motions
 from percepta.errors import InputError
 from percepta.geometry.body import JOINTS, J, Motion, Shape, make_body, rest_joints, skin
 from percepta.geometry.camera import Intrinsics
-from percepta.geometry.meshes import Atlas, Light, Mesh, render
+from percepta.geometry.meshes import Atlas, Light, Mesh, render, render_colours
 from percepta.worlds.people import motions as made
 from percepta.worlds.people.cabin import ACTIVITIES, VIEWS, make_drive
 from percepta.worlds.people.cloth import simulate, skirt
@@ -292,10 +292,12 @@ def test_the_rasteriser_equals_casting_rays() -> None:
     atlas = Atlas.of([np.full((8, 8, 3), 60 * i, np.uint8) for i in range(4)])
     camera = Intrinsics(40.0, 40.0, 19.5, 14.5, 40, 30)
     seen = render(corners, mesh, atlas, camera, np.eye(4), samples=1)
+    shades = rng.uniform(0, 1, (12, 3))
+    colour, covered = render_colours(corners, faces, shades, camera, np.eye(4))
     for v in range(30):
         for u in range(40):
             ray = np.array([(u - 19.5) / 40, (v - 14.5) / 40, 1])
-            best, label = np.inf, 0
+            best, label, shade = np.inf, 0, np.zeros(3)
             for number, face in enumerate(faces):
                 a, b, c = corners[face]
                 try:
@@ -303,8 +305,9 @@ def test_the_rasteriser_equals_casting_rays() -> None:
                 except np.linalg.LinAlgError:
                     continue
                 if s[0] > 0 and s[1] >= 0 and s[2] >= 0 and s[1] + s[2] <= 1 and s[0] < best:
-                    best, label = s[0], number + 1
-            assert seen.label[v, u] == label
+                    best, label, shade = s[0], number + 1, np.array([1 - s[1] - s[2], s[1], s[2]]) @ shades[face]
+            assert seen.label[v, u] == label and covered[v, u] == (label > 0)
+            assert np.allclose(colour[v, u], shade, atol=1e-4)
             assert label == 0 or seen.depth_m[v, u] == pytest.approx(best, rel=1e-4)
 
 
