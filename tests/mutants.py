@@ -509,7 +509,7 @@ def main() -> None:
     """Reads the command line, runs what has no result yet, prints, and with --record writes result and document."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--each", type=int, default=24, help="faults from each folder")
+    parser.add_argument("--each", type=int, default=20, help="faults from each folder")
     parser.add_argument("--again", action="store_true", help="run those that survived once more")
     parser.add_argument("--seconds", type=float, default=20, help="of processor time for the tests of one fault")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after so long; the next run goes on")

@@ -265,11 +265,11 @@ def sentences(scenes):
 @pytest.mark.parametrize("whole", ["images", "refcoco/images"])
 def test_the_folder_with_most_of_the_pictures_is_taken(tmp_path, alone, whole):
     published(tmp_path)
-    for folder in ("images", "refcoco/images"):
+    for place in ("images", "refcoco/images"):
         for name in ("a.jpg", "b.jpg"):
-            picture(tmp_path / folder / "train2014" / name)
-            if folder != whole and name != alone:
-                (tmp_path / folder / "train2014" / name).unlink()
+            picture(tmp_path / place / "train2014" / name)
+            if place != whole and name != alone:
+                (tmp_path / place / "train2014" / name).unlink()
     assert {scene.image.parent for scene in refcoco.read(tmp_path)} == {tmp_path / whole / "train2014"}
 
 
