@@ -85,6 +85,7 @@ HARMLESS: dict[tuple[str, str], str] = {
     ("metrics/masks.py", "if xy.ndim != 1 or xy.size < 5 or xy.size % 2 or not np.isfinite(xy).all():"): (
         "five numbers are odd, which is refused as well"
     ),
+    ("datasets/untrimmed.py", "fps: float = -1.0"): "nobody left it out: the default was taken away since",
     ("slam/places.py", "best[pair[0].trainIdx] = (pair[0].distance, pair[ -1].queryIdx)"): (
         "both matches of a pair are of the same query"
     ),
