@@ -481,7 +481,7 @@ def share(good: int, n: int) -> Metric:
     z, p = 1.959964, good / n
     middle = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return Metric(p, middle - half, middle + half, n)
+    return Metric(p, max(0.0, middle - half), min(1.0, middle + half), n)
 
 
 def summary(samples: dict[str, list[dict[str, Any]]]) -> tuple[dict[str, Metric], list[Table]]:
