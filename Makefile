@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test learn wheel docs bench floors clean
+.PHONY: demo test learn wheel docs bench floors mutants clean
 
 demo: $(STAMP)  ## every system on sample input: one HTML page, offline
 	$(BIN)/percepta demo
@@ -36,6 +36,11 @@ floors:  ## the lowest versions that pyproject.toml allows, in an environment of
 		-e ".[data,demo,export,search,slam,web]" "pytest>=8.3" "hypothesis>=6.100" "beartype>=0.20" "httpx2>=2.0"
 	OMP_NUM_THREADS=1 .venv-floors/bin/python -m pytest -q \
 		tests/test_cli.py tests/test_media.py tests/test_video.py tests/test_export.py tests/test_contract.py
+
+# cosmic-ray is put beside .venv, not into it. Not in CI: an hour.
+mutants: $(STAMP)  ## small faults in the source, and whether the module's own tests notice them
+	$(BIN)/pip install --quiet --upgrade --target build/mutants/tools "cosmic-ray>=8.4,<9"
+	$(BIN)/python tests/mutants.py
 
 clean:  ## removes what can be made again; leaves runs/ and out/ alone
 	rm -rf .venv .venv-floors build dist .pytest_cache .ruff_cache .hypothesis

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from percepta.datasets import cifar, class_folder, layouts
+from percepta.datasets import cifar, class_folder, classified, layouts
 from percepta.datasets.classified import Classified
 from percepta.datasets.problem import Problem
 
@@ -209,6 +209,19 @@ def test_split_folders_are_known_by_any_usual_name(tmp_path: Path, names: tuple[
     assert class_folder.is_one(tmp_path)
     found, problems = class_folder.parse(tmp_path)
     assert found.classes == ("cat", "dog") and tuple(found.parts) == splits and problems == []
+
+
+def test_a_check_counts_pictures_by_split_and_class(tmp_path: Path) -> None:
+    for name in ("train/cat/1", "train/cat/2", "train/dog/1", "val/cat/1", "val/dog/1"):
+        picture(tmp_path / f"{name}.png", sum(name.encode()))
+    done: list[tuple[int, int]] = []
+    found = class_folder.classified(tmp_path)
+    report = classified.check(tmp_path, "mine", found, progress=lambda i, n: done.append((i, n)))
+    assert done == [(i, 5) for i in range(1, 6)]
+    assert report.counts["pictures"] == 5 and report.counts["classes"] == 2
+    assert {key: value for key, value in report.counts.items() if ":" in key} == {
+        "train: cat": 2, "train: dog": 1, "val: cat": 1, "val: dog": 1,
+    }  # fmt: skip
 
 
 def test_splits_that_cannot_be_told_apart_are_said(tmp_path: Path) -> None:

@@ -261,6 +261,18 @@ def sentences(scenes):
     return [region.sentences for scene in scenes for region in scene.regions]
 
 
+@pytest.mark.parametrize("alone", ["a.jpg", "b.jpg"])
+@pytest.mark.parametrize("whole", ["images", "refcoco/images"])
+def test_the_folder_with_most_of_the_pictures_is_taken(tmp_path, alone, whole):
+    published(tmp_path)
+    for place in ("images", "refcoco/images"):
+        for name in ("a.jpg", "b.jpg"):
+            picture(tmp_path / place / "train2014" / name)
+            if place != whole and name != alone:
+                (tmp_path / place / "train2014" / name).unlink()
+    assert {scene.image.parent for scene in refcoco.read(tmp_path)} == {tmp_path / whole / "train2014"}
+
+
 @pytest.mark.parametrize("protocol", [0, 2, 5])
 def test_published_references_keep_their_order(tmp_path, protocol):
     published(tmp_path, protocol=protocol)

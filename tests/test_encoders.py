@@ -287,6 +287,17 @@ def test_an_odd_text_file_is_named(tmp_path: Path) -> None:
         TextEncoder().read(tmp_path / "odd.safetensors")
 
 
+def test_published_tensors_that_a_mean_does_not_need_are_left_out(encoder: TextEncoder, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    more = {"pooler.dense.weight": torch.zeros(2, 2), "pooler.dense.bias": torch.zeros(2)}
+    save_file(more | {"embeddings.position_ids": torch.arange(3)[None]}, tmp_path / "more.safetensors")
+    again = TextEncoder()
+    again.read(*weights.files("minilm-l6-v2"), tmp_path / "more.safetensors")
+    for name, value in encoder.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value), name
+
+
 def test_folding_changes_rounding_alone() -> None:
     """With random batch norm statistics, so that a forgotten term shows; the original stays as it was."""
     torch.manual_seed(0)

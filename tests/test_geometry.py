@@ -10,6 +10,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy.spatial.transform import Rotation
 
 from percepta.errors import InputError
 from percepta.geometry import camera as cameras
@@ -125,6 +126,18 @@ def test_tremor_has_its_size_and_does_not_depend_on_the_times_asked_for() -> Non
     signal = poses.tremor(rng_of(3), at_s, 0.2)
     assert np.allclose(signal.std(0), 0.2, rtol=0.15)
     assert np.array_equal(poses.tremor(rng_of(3), at_s[::7], 0.2), signal[::7])
+
+
+def test_a_hand_held_camera_stays_about_its_plan() -> None:
+    at_s = np.linspace(0, 100, 2000)
+    plan = np.stack([at_s, 5 + np.sin(at_s), np.full(2000, 1.6)], -1)
+    yaw, pitch = 0.1 * at_s, 0.2 * np.cos(at_s)
+    calm = poses.hand_held(rng_of(1), at_s, plan, yaw, pitch, shake_deg=0.0, shake_m=0.0, roll_deg=0.0)
+    assert np.allclose(calm[:, :3, 3], plan) and np.allclose(calm[:, :3, :3], poses.facing(yaw, pitch))
+    held = poses.hand_held(rng_of(1), at_s, plan, yaw, pitch, shake_deg=0.5, shake_m=0.02, roll_deg=3.0)
+    assert np.allclose((held[:, :3, 3] - plan).std(0), 0.02, rtol=0.2)
+    turns = Rotation.from_matrix(calm[:, :3, :3].transpose(0, 2, 1) @ held[:, :3, :3]).as_rotvec(degrees=True)
+    assert np.allclose(turns.std(0), (0.5, 0.5, np.hypot(0.5, 3)), rtol=0.25), "it rolls about the line of sight"
 
 
 # --- cameras ----------------------------------------------------------------------------------------------------------

@@ -75,6 +75,13 @@ def test_missing_classes_raise_the_published_reading_only() -> None:
     assert math.isnan(planes.class_map([match], (3,)))
 
 
+def test_half_an_overlap_is_no_match() -> None:
+    half, more = (np.full((1, 1), iou) for iou in (0.5, np.nextafter(0.5, 1)))
+    for iou, wanted in ((half, 0.0), (more, 1.0)):
+        match = planes.PlaneMatches(np.array([0.8]), iou, np.zeros((1, 1)), np.array([1]), np.array([1]))
+        assert planes.class_map([match], (1,)) == planes.plane_ap([match]) == wanted
+
+
 def test_planes_are_compared_where_both_masks_are() -> None:
     depth = np.full((4, 6), 2.0)
     depth[0, 0] = 0  # not known: counts for the masks only

@@ -113,6 +113,17 @@ def test_what_is_unlike_training_is_far() -> None:
 
 
 @torch.no_grad()
+def test_distance_is_in_deviations_of_each_number() -> None:
+    generator = torch.Generator().manual_seed(0)
+    mean, deviation = torch.tensor([0.5, -2.0, 7.0]), torch.tensor([3.0, 0.5, 1.5])
+    usual = Usual(3)
+    usual.see(mean + deviation * torch.randn(4, 5000, 3, generator=generator))
+    for shift in ((2.0, 0.0, 0.0), (0.0, -2.0, 0.0), (0.0, 0.0, 2.0), (2.0, 2.0, 2.0)):
+        far = (mean + deviation * torch.tensor(shift))[None]
+        assert usual.distance(far) == pytest.approx(float(torch.tensor(shift).square().mean().sqrt()), abs=0.05)
+
+
+@torch.no_grad()
 def test_loudness_counts_and_statistics_only_move_in_training() -> None:
     torch.manual_seed(0)
     project = FrameProjection(9, 4, sound=True).eval()

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from percepta.datasets import acdc, camvid, cityscapes, dark_zurich, idd_lite, layouts, street_folder
-from percepta.datasets.street_pictures import CAMVID, CITYSCAPES, VOID, StreetPicture, merging
+from percepta.datasets.street_pictures import CAMVID, CITYSCAPES, IDD_LITE, VOID, LabelSet, StreetPicture, merging
 from percepta.errors import InputError
 from percepta.systems.weather.check import check
 
@@ -38,6 +38,21 @@ def classes_of(one: StreetPicture) -> set[int]:
     read = one.read_labels()
     assert read is not None
     return set(np.unique(read).tolist())
+
+
+@pytest.mark.parametrize("classes", [CAMVID, CITYSCAPES, IDD_LITE])
+def test_every_class_has_a_name_and_a_colour_of_its_own(classes: LabelSet) -> None:
+    assert len(set(classes.classes)) == len(set(classes.colours)) == len(classes.colours) == len(classes)
+    assert all(0 <= part <= 255 for colour in classes.colours for part in colour)
+    assert {*classes.things, *classes.drivable} <= set(classes.classes)
+    assert [classes.number(name) for name in classes.classes] == list(range(len(classes)))
+
+
+def test_idd_lite_is_drawn_in_the_colours_of_cityscapes() -> None:
+    same = {"drivable": "road", "non-drivable": "sidewalk", "living things": "person", "vehicles": "car", "sky": "sky",
+            "roadside objects": "traffic sign", "far objects": "building"}  # fmt: skip
+    for ours, theirs in same.items():
+        assert IDD_LITE.colours[IDD_LITE.number(ours)] == CITYSCAPES.colours[CITYSCAPES.number(theirs)]
 
 
 def test_camvid_as_copied(tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ def test_every_form_gives_the_same_spans(tmp_path: Path, name: str, text: str) -
     one = found.read(tmp_path).recordings[0]
     assert (one.name, one.labels, one.video) == ("a", ("jump",), tmp_path / "a.mp4")
     np.testing.assert_allclose(one.spans, [[1.5, 63.0]])
+    assert (one.fps, one.features) == (0, None), "the file does not say"
 
 
 def test_wrong_spans_are_named_and_the_rest_stays(tmp_path: Path) -> None:

@@ -108,11 +108,15 @@ def test_msvd(tmp_path: Path) -> None:
     assert [clip.split for clip in clips] == ["train", "val", "test"] and clips[0].line == 3
     (tmp_path / "val_list.txt").write_text("abc_1_5\nnobody\n")
     problems: list[Problem] = []
-    msvd.read(tmp_path, problems)
+    clips = msvd.read(tmp_path, problems)
+    assert [clip.split for clip in clips] == ["train", "test"], "a video of no list is left out"
     assert ["train_list.txt" in str(problems[0]), problems[1].line] == [True, 2]
     (tmp_path / "val_list.txt").unlink()
     with pytest.raises(FileNotFoundError, match=r"no val_list\.txt"):
         msvd.read(tmp_path)
+    for name in ("train_list.txt", "test_list.txt"):
+        (tmp_path / name).unlink()
+    assert [clip.split for clip in msvd.read(tmp_path)] == ["", "", ""], "without lists all are taken"
 
 
 def test_msvd_refuses_the_pickle(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from torch._utils import _rebuild_tensor_v2 as rebuild
 
 from percepta import pretrained, weights
 from percepta.errors import InputError
+from percepta.nn.archive import fingerprint
 from percepta.weights import ANY_OF, TABLE, Weight
 
 
@@ -237,3 +238,19 @@ def test_the_digest_follows_the_file(tmp_path: Path) -> None:
     for content in (b"a", b"bc"):
         path.write_bytes(content)
         assert weights.sha256(path) == hashlib.sha256(content).hexdigest()
+
+
+def test_the_fingerprint_is_of_names_types_shapes_and_every_value() -> None:
+    state = {"b": torch.arange(6.0).reshape(2, 3), "a": torch.tensor([3], dtype=torch.int16), "none": torch.zeros(0, 2)}
+    words = b"a torch.int16 (1,)\n\3\0b torch.float32 (2, 3)\n" + state["b"].numpy().tobytes()
+    words += b"none torch.float32 (0, 2)\n"
+    assert fingerprint(state) == hashlib.sha256(words).hexdigest()[:16]
+    assert fingerprint(dict(reversed(state.items()))) == fingerprint(state)
+    assert fingerprint(state | {"b": state["b"].T.contiguous().T}) == fingerprint(state), "however it lies in memory"
+    for row in range(2):
+        for column in range(3):
+            other = state["b"].clone()
+            other[row, column] += 1
+            assert fingerprint(state | {"b": other}) != fingerprint(state)
+    for changed in (state["b"].reshape(3, 2), state["b"].view(torch.int32)):
+        assert fingerprint(state | {"b": changed}) != fingerprint(state)

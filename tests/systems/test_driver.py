@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from percepta.datasets import aicity, state_farm
 from percepta.errors import InputError
-from percepta.metrics.driver import Activity, f1, overlap_score
+from percepta.metrics.driver import Activity, f1, overlap, overlap_score
 from percepta.systems.driver.decoder import Lengths, decoded, recipe
 
 
@@ -34,6 +34,15 @@ def test_overlap_score_of_2023_by_hand() -> None:
     assert overlap_score([act(1, 12, 22)], truth) == pytest.approx((8 / 12 + 0) / 2)
     assert overlap_score([act(1, 0, 20)], truth) == 0.0, "ten seconds off is no pair"
     assert overlap_score([act(1, 10, 20), act(1, 11, 20), act(2, 30, 40)], truth) == pytest.approx(2 / 3)
+
+
+@given(st.integers(0, 9), st.integers(0, 6), st.integers(0, 9), st.integers(0, 6))
+def test_overlap_is_the_share_of_the_hull(a: int, a_length: int, b: int, b_length: int) -> None:
+    first, second = set(range(a, a + a_length)), set(range(b, b + b_length))
+    hull = max(a + a_length, b + b_length) - min(a, b)
+    spans = Activity("v", 1, a, a + a_length), Activity("v", 2, b, b + b_length)
+    wanted = len(first & second) / hull if hull else 0.0  # two moments have nothing in common
+    assert overlap(*spans) == overlap(*spans[::-1]) == wanted
 
 
 def value(found: list[tuple[int, int, int]], logs: np.ndarray, lengths: Lengths, enter: float) -> float:

@@ -26,7 +26,7 @@ from percepta.geometry import pose as poses
 from percepta.geometry.camera import Intrinsics, plane_depth, project, rays
 from percepta.media.source import answers
 from percepta.report import Gallery
-from percepta.systems.planes import PRESETS, data, kept, sweep, world
+from percepta.systems.planes import PRESETS, data, head, kept, sweep, world
 from percepta.systems.planes.evaluate import evaluate, plane_depths
 from percepta.systems.planes.fusion import CELL_M, FusedScene, Fusion, outlines_of, upwards
 from percepta.systems.planes.head import HeadOutput, detect
@@ -457,6 +457,28 @@ def test_one_peak_is_one_plane() -> None:
     one = detect(output, 0, **limits)
     assert len(one.score) == 1 and bool((one.mask > 0.9).all())
     assert len(detect(output._replace(heat=heat - 20), 0, **limits).score) == 0
+
+
+def test_masks_are_read_by_each_centre_s_own_network() -> None:
+    """Pixel by pixel, as the top of head.py describes it."""
+    torch.manual_seed(0)
+    tall, wide, h, w = 3, 5, 6, 10
+    output = HeadOutput(*(torch.zeros(2, 1, tall, wide) for _ in range(3)), torch.randn(2, head.PARAMETERS, tall, wide),
+                        torch.randn(2, head.BASIS, h, w), 2 * torch.randn(2, 3, h, w))  # fmt: skip
+    owner, row, column = (torch.tensor(places) for places in ([1, 0, 1], [2, 0, 1], [4, 1, 3]))
+    found = head.masks(output, owner, row, column)
+    for i, (b, r, c) in enumerate(zip(owner.tolist(), row.tolist(), column.tolist(), strict=True)):
+        weights = output.kernels[b, :, r, c]
+        first, rest = weights[: head.INPUTS * head.HIDDEN].view(head.HIDDEN, -1), weights[head.INPUTS * head.HIDDEN :]
+        here = output.plane[b, :, 2 * r + 1, 2 * c + 1]  # the middle of a coarse pixel is between four fine ones
+        for y in range(h):
+            for x in range(w):
+                down, right = (y + 0.5) / h - (r + 0.5) / tall, (x + 0.5) / w - (c + 0.5) / wide
+                away = torch.tensor([2 * down, 2 * right])
+                apart = (output.plane[b, :, y, x] - here).clamp(-2, 2)
+                hidden = first @ torch.cat([output.basis[b, :, y, x], away, apart]) + rest[: head.HIDDEN]
+                wanted = rest[head.HIDDEN : 2 * head.HIDDEN] @ hidden.relu() + rest[-1]
+                torch.testing.assert_close(found[i, y, x], wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_instance_planes_replace_pixel_planes_where_they_are(batch: dict) -> None:

@@ -84,6 +84,10 @@ def test_refusals(tmp_path: Path) -> None:
     (tmp_path / "1_x.npy").write_bytes(whole[:5000])
     with pytest.raises(InputError, match="cut off"):
         one.predict(tmp_path / "1_x.npy")
+    for size in (0, 5000):
+        (tmp_path / "1_x.npy").write_bytes(whole[:size])
+        with pytest.raises(InputError, match=r"1_x\.npy: not an array of features, or cut off"):
+            HalfFeatures("g", 1, 2.0, (), (), tmp_path / "1_x.npy").window(0, 4)
     (tmp_path / "labels.csv").write_text("time_s,label\n1:05,Corner\nlater,Goal\n")
     with pytest.raises(InputError, match="line 3"):
         soccer.read_csv(tmp_path / "labels.csv")

@@ -70,3 +70,14 @@ def test_a_mixture_is_its_gaussians() -> None:
         for share, mean, precision in zip(mixture.share, mixture.mean, mixture.precision, strict=True)
     )
     np.testing.assert_allclose(mixture.log(values), np.log(density) + 1.5 * np.log(2 * np.pi), atol=1e-8)
+
+
+@pytest.mark.parametrize("box", [(10, 20, 40, 31), (3, 5, 7, 60)])
+def test_the_first_guess_is_the_ellipse_in_the_middle_of_the_box(box: tuple[int, int, int, int]) -> None:
+    left, top, across, down = box
+    found = colours._ellipse(np.arange(100), np.arange(90), box)
+    inside = found[top : top + down, left : left + across]
+    assert inside.sum() == found.sum() == pytest.approx(np.pi / 4 * across * down, rel=0.03)
+    np.testing.assert_array_equal(inside, inside[::-1, ::-1])
+    np.testing.assert_array_equal(inside, inside[:, ::-1])
+    assert inside.any(0).all() and inside.any(1).all(), "it touches all four sides"

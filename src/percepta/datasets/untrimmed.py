@@ -63,9 +63,9 @@ class Recording:
     name: str
     spans: Float[np.ndarray, "n 2"]
     labels: tuple[str, ...]
-    split: str = ""
-    duration_s: float = 0.0
-    fps: float = 0.0
+    split: str
+    duration_s: float
+    fps: float
     video: Path | None = None
     features: Path | None = None
 

@@ -42,9 +42,8 @@ def inside_box(
     x = (np.arange(size[0]) + 0.5) * width / size[0] - 0.5
     y = (np.arange(size[1]) + 0.5) * height / size[1] - 0.5
     left, top, across, down = box
-    inside = _within(x, y, (left, top, across, down))
-    away = ((x - left - (across - 1) / 2) * 2 / across) ** 2 + (((y - top - (down - 1) / 2) * 2 / down) ** 2)[:, None]
-    start = inside & (away <= 1)
+    inside = _within(x, y, box)
+    start = inside & _ellipse(x, y, box)
     wide = (left - AROUND * across, top - AROUND * down, (1 + 2 * AROUND) * across, (1 + 2 * AROUND) * down)
     share_inside = _walked(_colours(small), start, inside, _within(x, y, wide))
     whole = Image.fromarray(share_inside.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
@@ -58,6 +57,15 @@ def _within(
 ) -> Bool[np.ndarray, "h w"]:
     left, top, across, down = box
     return ((y >= top) & (y < top + down))[:, None] & ((x >= left) & (x < left + across))
+
+
+def _ellipse(
+    x: np.ndarray, y: np.ndarray, box: tuple[float | int, float | int, float | int, float | int]
+) -> Bool[np.ndarray, "h w"]:
+    """Within the ellipse that touches the box's sides; the middle of its first pixel is at (left, top)."""
+    left, top, across, down = box
+    right_of_middle, below_middle = x - left - (across - 1) / 2, y - top - (down - 1) / 2
+    return ((2 * right_of_middle / across) ** 2)[None] + ((2 * below_middle / down) ** 2)[:, None] <= 1
 
 
 def _colours(picture: UInt8[np.ndarray, "h w 3"]) -> Float64[np.ndarray, "h w 3"]:
