@@ -46,6 +46,16 @@ def test_every_form_gives_the_same_spans(tmp_path: Path, name: str, text: str) -
     assert (one.fps, one.features) == (0, None), "the file does not say"
 
 
+def test_an_annotation_file_may_be_named_itself(tmp_path: Path) -> None:
+    for name in ("mine.csv", "mine.eaf", "mine.json", "mine.txt", "annotations.csv"):
+        (tmp_path / name).write_text("video,start,end,label\na.mp4,1.5,63,jump\n")
+        itself = [] if name.endswith(".txt") else [tmp_path / name]
+        assert untrimmed.annotation_files(tmp_path / name) == itself
+    assert untrimmed.annotation_files(tmp_path) == [tmp_path / "annotations.csv"]
+    (one,) = untrimmed.read(tmp_path / "mine.csv").recordings
+    np.testing.assert_allclose(one.spans, [[1.5, 63.0]])
+
+
 def test_wrong_spans_are_named_and_the_rest_stays(tmp_path: Path) -> None:
     rows = [[5, 2], [1, 1], [90, 130], [3, 4]]
     entry = {"duration": 100, "annotations": [{"segment": r, "label": "x"} for r in rows] + [{"label": "y"}]}
