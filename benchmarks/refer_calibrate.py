@@ -4,7 +4,7 @@
         [--average START [--share 0.5]]
 
 With --average the weights are first averaged with those that the run started from (Wortsman et al. 2022); of shares 0,
-0.5, 0.7 and 1 the printed surprise chooses.
+0.5, 0.7 and 1 the one with the smallest printed log loss is taken.
 
 Scale and offset (Platt 1999) are fitted on the questions of `data.promises` about the split "tune", where what is there
 counts as much as what is not, and folded into the last layers. Prints the share that is found by form before and after.
@@ -54,16 +54,16 @@ def ask(model: LateText, root: Path) -> list[Answer]:
     return out
 
 
-def platt(answers: list[Answer]) -> tuple[float, float]:
-    """Scale and offset with which the logits are the most probable."""
+def log_loss(answers: list[Answer], scale: float = 1.0, offset: float = 0.0) -> float:
+    """Mean of -log probability of what is true, where what is there counts as much as what is not."""
     logit, there = np.array([a.logit for a in answers]), np.array([a.present for a in answers])
-    weight = np.where(there, 0.5 / there.sum(), 0.5 / (~there).sum())
-    sign = 2.0 * there - 1
+    each = np.logaddexp(0, -(2.0 * there - 1) * (scale * logit + offset))
+    return float((each[there].mean() + each[~there].mean()) / 2)
 
-    def surprise(x: np.ndarray) -> float:
-        return float((weight * np.logaddexp(0, -sign * (x[0] * logit + x[1]))).sum())
 
-    scale, offset = minimize(surprise, np.array([1.0, 0.0])).x
+def platt(answers: list[Answer]) -> tuple[float, float]:
+    """Scale and offset with which the log loss of the logits is smallest."""
+    scale, offset = minimize(lambda x: log_loss(answers, *x), np.array([1.0, 0.0])).x
     return float(scale), float(offset)
 
 
@@ -85,13 +85,6 @@ def average(model: LateText, start: Path, share: float) -> None:
             value.copy_(before[name].float().lerp(value.float(), share))
 
 
-def surprise_of(answers: list[Answer], scale: float, offset: float) -> float:
-    """Mean of -log probability of what is true, where what is there counts as much as what is not."""
-    logit, there = np.array([a.logit for a in answers]), np.array([a.present for a in answers])
-    each = np.logaddexp(0, -(2.0 * there - 1) * (scale * logit + offset))
-    return float((each[there].mean() + each[~there].mean()) / 2)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
@@ -107,7 +100,7 @@ def main() -> None:
         average(model, args.average, args.share)
     answers = ask(model, args.data)
     scale, offset = platt(answers)
-    print(f"scale {scale:.3f}, offset {offset:.3f}, surprise {surprise_of(answers, scale, offset):.4f}")
+    print(f"scale {scale:.3f}, offset {offset:.3f}, log loss {log_loss(answers, scale, offset):.4f}")
     for kind in sorted({a.kind for a in answers}):
         logits = np.array([a.logit for a in answers if a.kind == kind])
         print(f"{kind:42s} {len(logits):4d} {np.mean(logits > 0):.3f} {np.mean(scale * logits + offset > 0):.3f}")

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import run_table
 import torch
+from run_table import Job
 
 import percepta
 from percepta.systems.planes import PRESETS, Config
@@ -38,18 +39,6 @@ PAIRS = (
     ("slanted, soft pooling", "fronto"), ("slanted, soft pooling", "hard pooling"), ("levels", "slanted, soft pooling"),
     ("levels, polish", "levels"), ("context", "slanted, soft pooling"),
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run."""
-
-    arm: str
-    seed: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.arm.replace(',', '').replace(' ', '-')}-seed{self.seed}"
 
 
 def settings(job: Job, args: argparse.Namespace) -> Config:

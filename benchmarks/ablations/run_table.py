@@ -12,6 +12,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,19 @@ RUNS = Path(__file__).with_name("runs")  # the kept runs of the cards' tables
 RESULT = "result.json"
 Row = Mapping[str, Any]  # what a result.json holds
 Line = Mapping[str, Sequence[float]]  # number -> mean, low, high, seeds
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a table whose lines are arms."""
+
+    arm: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return f"{self.arm.replace(',', '').replace(' ', '-')}-seed{self.seed}"
 
 
 def parser(description: str | None, data: str) -> argparse.ArgumentParser:

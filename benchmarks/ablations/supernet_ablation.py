@@ -14,13 +14,14 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import run_table
 import torch
+from run_table import Job
 
 import percepta
 from percepta.contract import Step
@@ -59,18 +60,6 @@ NUMBERS = {
     "training": "τ of training's losses", "training best": "the same, best 1,000",
 }  # fmt: skip
 TIMED = 12  # steps
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run."""
-
-    arm: str
-    seed: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.arm.replace(' ', '-')}-seed{self.seed}"
 
 
 def jobs(arms: Sequence[str], seeds: Sequence[int]) -> list[Job]:

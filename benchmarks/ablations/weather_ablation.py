@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import run_table
 import torch
+from run_table import Job
 
 import percepta
 from percepta.systems.weather import PRESETS, Config
@@ -42,18 +43,6 @@ ARMS: dict[str, dict[str, Any]] = {
     "without exposure": {"exposure": 0.0},
 }
 PAIRS = (*((ALL, arm) for arm in ARMS if arm != ALL), ("light and weather alone", "labelled pictures alone"))
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run."""
-
-    arm: str
-    seed: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.arm.replace(' ', '-')}-seed{self.seed}"
 
 
 def settings(job: Job, args: argparse.Namespace) -> Config:
@@ -94,18 +83,14 @@ def main(words: Sequence[str] | None = None) -> None:
     run_table.restore(args.out, args.known, lambda job: Job(**job).name)
     torch.set_num_threads(1)
     # CamVid has no reference pictures in fair weather; an arm that changes nothing of a preset is passed over.
-    whole = settings(Job(ALL, 0), args)
-    arms = [arm for arm in args.only if arm == ALL or settings(Job(arm, 0), args) != whole]
-    arms = [arm for arm in arms if not (args.data and arm == "with reference pictures")]
+    left_out = {arm for arm in ARMS if arm != ALL and settings(Job(arm, 0), args) == settings(Job(ALL, 0), args)}
+    left_out |= {"with reference pictures"} if args.data else set()
+    arms = [arm for arm in args.only if arm not in left_out]
     if not args.only_sum:
         for job in [Job(arm, seed) for seed in args.seeds for arm in arms][args.part :: args.parts]:
             run(job, args)
-    numbers = {"day": "day", "dusk": "dusk"} if args.data else {"day": "day", "night": "night"}
-    print(
-        run_table.sum_up_arms(
-            args.out, {k: f"mIoU {v}" for k, v in numbers.items()}, PAIRS, ARMS, "weather", args.record
-        )
-    )
+    numbers = {name: f"mIoU {name}" for name in ("day", "dusk" if args.data else "night")}
+    print(run_table.sum_up_arms(args.out, numbers, PAIRS, list(ARMS), "weather", args.record))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from percepta.geometry.camera import Intrinsics, project
 from percepta.geometry.lens import Lens
 from percepta.geometry.triangulate import triangulate
 from percepta.media import video
+from percepta.metrics.masks import iou
 from percepta.systems.avatar import fit as fitting
 from percepta.systems.avatar import hull as hulls
 from percepta.systems.avatar import prepare
@@ -378,7 +379,7 @@ def test_all_views_together_leave_out_whom_only_one_sees(rendered: Rendered) -> 
     middle = hulls.middle_of(around)
     hull = hulls.carve(signed, around, middle, rule)
     for mask, seen, view in zip(masks, signed, around, strict=True):
-        assert hulls.iou(hulls.silhouette(hull, seen, view, rule), mask) > 0.9
+        assert iou(hulls.silhouette(hull, seen, view, rule), mask) > 0.9
     assert not (hulls.silhouette(hull, signed[0], around[0], rule) & stranger).any()
     # every vertex of the body lies in the hull: it is never smaller than the person
     body = rendered.person.body.posed(rendered.motion.part(3, 4))[0]

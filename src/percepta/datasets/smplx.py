@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from percepta.datasets.mocap import Mocap
+from percepta.datasets.mocap import Mocap, place_joints
 from percepta.errors import InputError
 from percepta.geometry import pose as poses
 
@@ -79,9 +79,7 @@ def read(path: Path | str) -> Mocap:
     if not 0 < fps < 1e4:
         raise InputError(f"{path}: frames a second have to be above 0, not {fps}")
     local = poses.from_vector(vector)
-    rotation = np.empty_like(local)
-    for joint, parent in enumerate(PARENTS):
-        rotation[:, joint] = local[:, joint] if parent < 0 else rotation[:, parent] @ local[:, joint]
+    rotation, _ = place_joints(PARENTS, local, np.zeros(local.shape[:3]))
     upright = rotation[:, 0, :, 1].mean(0)  # where the body's y points
     kind = "smplx" if abs(upright[2]) >= abs(upright[1]) else "smplx-y-up"
     position = np.repeat(root[:, None], count, 1)

@@ -26,6 +26,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
+from percepta.datasets.mocap import place_joints
 from percepta.errors import InputError
 from percepta.geometry import pose as poses
 from percepta.geometry.body import JOINTS, PARENTS, Body, J, Motion, Shape, make_body
@@ -172,9 +173,7 @@ def fit(
             unknown = problem.solve(unknown, every, steps=steps // 4, rate=0.01, told=told)
     # Rotations are made orthonormal in double precision.
     local = poses.from_vector(unknown.turns.double().numpy())
-    rotation = np.empty_like(local)
-    for joint, parent in enumerate(PARENTS):
-        rotation[:, joint] = local[:, joint] if parent < 0 else rotation[:, parent] @ local[:, joint]
+    rotation, _ = place_joints(PARENTS, local, np.zeros(local.shape[:3]))
     motion = Motion(unknown.root.double().numpy(), rotation, observed.fps, "fitted")
     views = []
     for (camera, pose), (x, y) in zip(observed.views, unknown.shifts.tolist(), strict=True):

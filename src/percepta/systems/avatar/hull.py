@@ -227,8 +227,3 @@ def silhouette(hull: Hull, seen: Float32[np.ndarray, "h w"], view: View, rule: R
     holes = ndimage.binary_fill_holes(mask) & ~mask
     gaps = np.asarray(ndimage.binary_opening(holes, np.ones((5, 5))), bool)  # between arm and body
     return mask | (holes & ~gaps)
-
-
-def iou(a: Bool[np.ndarray, "h w"], b: Bool[np.ndarray, "h w"]) -> float:
-    """Intersection over union of two masks; 1 where both are empty."""
-    return float((a & b).sum() / (a | b).sum()) if (a | b).any() else 1.0

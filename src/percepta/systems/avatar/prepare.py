@@ -31,6 +31,7 @@ from percepta.geometry.camera import Intrinsics
 from percepta.geometry.lens import straight_maps
 from percepta.geometry.meshes import render_colours
 from percepta.media import image, video
+from percepta.metrics.masks import iou
 from percepta.systems.avatar.fit import Fitted, Observed, Told, fit
 from percepta.systems.avatar.hull import (
     Hull,
@@ -40,7 +41,6 @@ from percepta.systems.avatar.hull import (
     carve,
     covered,
     evidence,
-    iou,
     middle_of,
     silhouette,
 )
