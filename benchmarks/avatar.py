@@ -59,12 +59,13 @@ def rendered(system: Any, pictures: Pictures, encoder: EfficientNetLite0) -> Num
 
 def baked_numbers(baked: bake.Baked, pictures: Pictures, encoder: EfficientNetLite0) -> Numbers:
     """The same of the baked form."""
-    places = {id(s): baked.posed(s.motion) for s in pictures.sources.values()}
+    moved = {id(s): (baked.posed(s.motion), baked.coloured(s.motion)) for s in pictures.sources.values()}
     out: Numbers = defaultdict(list)
     for kind, camera, frame in pictures.items:
         source = pictures.sources[kind]
         view = source.cameras[camera]
-        colour, _ = baked.render(places[id(source)][frame], view.intrinsics, view.world_from_camera)
+        places, colours = moved[id(source)]
+        colour, _ = baked.render(places[frame], colours[frame], view.intrinsics, view.world_from_camera)
         truth, mask = source.read(camera, frame)
         for name, value in numbers(colour, None, on_black(truth, mask), mask >= 128, encoder).items():
             out[kind, name].append(value)
@@ -158,9 +159,10 @@ def main() -> None:
         if name in WORDS:
             low, high = interval(found, pairs[kind])
             values[f"{NAMES[kind]}, {WORDS[name]}"] = Metric(float(np.mean(found)), low, high, len(found))
+    against: dict[str, Metric | float] = {}
     for run in options.against:
         other = rendered(percepta.load(run, system="avatar"), pictures, encoder)
-        values |= gains(ours, other, pairs, f"more than {run.name}")
+        against |= gains(ours, other, pairs, f"more than {run.name}")
     motion = thuman4.read(options.capture).motion
     baked = None
     try:
@@ -178,17 +180,21 @@ def main() -> None:
         frames = range(min(20, len(motion)))
         start = time.perf_counter()
         for frame in frames:
-            place = baked.posed(motion.part(frame, frame + 1))[0]
-            baked.render(place, view.intrinsics, view.world_from_camera, samples=1)
+            one = motion.part(frame, frame + 1)
+            baked.render(
+                baked.posed(one)[0], baked.coloured(one)[0], view.intrinsics, view.world_from_camera, samples=1
+            )
         values["frames a second, baked"] = len(frames) / (time.perf_counter() - start)
     if options.fine is not None:
         values |= print_on_chest(system, options.fine)
-    for name, value in values.items():
+    for name, value in (values | against).items():
         plain = value if isinstance(value, Metric) else Metric(value)
         around = "" if plain.low is None or plain.high is None else f"  ({plain.low:.3f} to {plain.high:.3f})"
         print(f"{plain.value:10.3f}{around}  {name}")
     if options.record:
         record("avatar", "bench", values, model=system.model)
+        if against:
+            record("avatar", "against", against, model=system.model)
 
 
 if __name__ == "__main__":

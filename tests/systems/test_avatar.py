@@ -25,19 +25,20 @@ from percepta.contract import Step
 from percepta.datasets import qualisys, thuman4
 from percepta.errors import InputError
 from percepta.geometry import pose as poses
-from percepta.geometry.body import make_body
-from percepta.geometry.camera import project
+from percepta.geometry.body import make_body, vertex_normals
+from percepta.geometry.camera import project, rays
 from percepta.geometry.meshes import surface
 from percepta.media import video
 from percepta.metrics.pictures import flicker, lite0_distance, psnr, ssim
 from percepta.nn.efficientnet import EfficientNetLite0
 from percepta.systems.avatar import PRESETS, WorldConfig, task
-from percepta.systems.avatar.bake import Baked, bake, read
+from percepta.systems.avatar.bake import Baked, _laid, _neighbours, _surface, bake, read
 from percepta.systems.avatar.data import Pictures, Rays, held_out_cameras, on_black, split_frames
 from percepta.systems.avatar.field import NodeNetworks, composite, inside_any, near_nodes, reach, span
 from percepta.systems.avatar.gltf import glb
 from percepta.systems.avatar.latent import conditions, kl
-from percepta.systems.avatar.model import farthest_points
+from percepta.systems.avatar.model import AvatarNetwork, farthest_points, template
+from percepta.systems.avatar.predict import orbit
 from percepta.systems.avatar.world import Rendered, subject
 from percepta.worlds.people.motions import made
 
@@ -340,7 +341,8 @@ def test_the_surface_of_a_ball_is_a_ball() -> None:
 
 
 @pytest.fixture(scope="module")
-def baked() -> Baked:
+def dense() -> AvatarNetwork:
+    """A network that is dense around its nodes."""
     torch.manual_seed(0)
     config = replace(TINY, nodes=12, sigma_m=0.16)
     model = task.build(config).eval()
@@ -349,7 +351,12 @@ def baked() -> Baked:
         model.fields.biases[-1][..., 0] += 3.0  # dense everywhere
         for p in model.latent.decoder.parameters():
             p.mul_(3)
-    return bake(model, made("sway", 0.5), voxel_m=0.06)
+    return model
+
+
+@pytest.fixture(scope="module")
+def baked(dense: AvatarNetwork) -> Baked:
+    return bake(dense, made("sway", 0.5), voxel_m=0.06)
 
 
 def test_a_baked_person_moves_rigidly_with_its_pose_and_survives_a_file(baked: Baked, tmp_path: Path) -> None:
@@ -361,9 +368,51 @@ def test_a_baked_person_moves_rigidly_with_its_pose_and_survives_a_file(baked: B
     assert np.allclose(second, (first - origin) @ turn.T + origin + np.array([1.0, 0, 0]), atol=1e-4)
     again = read(baked.save(tmp_path / "person.npz"))
     assert np.allclose(again.posed(motion), first, atol=5e-3) and np.array_equal(again.faces, baked.faces)
+    shades = baked.coloured(motion)
+    assert shades.shape == first.shape and shades.min() >= 0 and shades.max() <= 1
+    assert np.abs(shades - baked.colours).max() > 0.01  # they change with the pose
+    assert np.allclose(again.coloured(motion), shades, atol=0.01)
     (tmp_path / "broken.npz").write_bytes(b"x")
     with pytest.raises(InputError, match="bake"):
         read(tmp_path / "broken.npz")
+
+
+def test_a_mesh_is_laid_onto_the_surface_of_a_frame(dense: AvatarNetwork) -> None:
+    """Places that are moved off the surface come back to it."""
+    model = dense
+    motion = made("sway", 0.5)
+    joints = torch.from_numpy(template(model.config).transforms(motion)[7:8]).float()
+    with torch.inference_mode():
+        nodes = model.nodes(joints, torch.from_numpy(conditions(model.config, motion)[7:8]))
+        places, faces = _surface(model, nodes, 0.05, 20.0)
+        off = places + 0.03 * vertex_normals(places[None], faces)[0]
+        laid, colour = _laid(model, nodes, off, faces, _neighbours(faces, len(off)), 20.0)
+    assert np.median(np.linalg.norm(off - places, axis=-1)) > 0.029
+    assert np.median(np.linalg.norm(laid - places, axis=-1)) < 0.01
+    assert colour.shape == places.shape and np.isfinite(colour).all()
+
+
+def test_a_mean_over_neighbours_of_a_tetrahedron() -> None:
+    faces = np.array([[0, 1, 2], [0, 3, 1], [0, 2, 3], [1, 3, 2]])
+    values = np.array([1.0, 2.0, 3.0, 7.0])
+    assert np.allclose(_neighbours(faces, 4) @ values, (values.sum() - values) / 3)
+
+
+def test_a_ray_that_ends_early_sees_the_same(dense: AvatarNetwork) -> None:
+    model = dense
+    motion = made("sway", 0.5)
+    joints = torch.from_numpy(template(model.config).transforms(motion)[:1]).float()
+    camera, pose = orbit(motion.root[0], 40.0, (24, 30))
+    heading = torch.from_numpy(rays(camera).reshape(-1, 3) @ pose[:3, :3].T).float()
+    heading = torch.nn.functional.normalize(heading, dim=-1)
+    origin = torch.from_numpy(pose[:3, 3]).float().expand_as(heading)
+    nodes = model.nodes(joints, torch.from_numpy(conditions(model.config, motion)[:1]))
+    whole = model.render(nodes, origin[None], heading[None])
+    with torch.no_grad():
+        early = model.render(nodes, origin[None], heading[None])
+    assert whole.alpha.max() > 0.999  # so some rays do end
+    for one, other in ((whole.colour, early.colour), (whole.alpha, early.alpha)):
+        assert (one - other).abs().max() < 0.0012
 
 
 def test_the_gltf_poses_its_mesh_as_we_do(baked: Baked) -> None:

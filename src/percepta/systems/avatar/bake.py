@@ -1,15 +1,17 @@
 """The baked form: a coloured mesh with a skin and a few morphs, which needs no network.
 
 The density of the fields is sampled in the rest pose, with the nodes where the trained frames have them on average; its
-surface becomes a mesh, and its vertices get the colours that the fields have there. A vertex is skinned by the joints
-of the nodes around it. How the nodes move beyond skinning is written as the mean and a few principal components over
-the trained frames, and the strengths of these components follow from the pose and its past by one linear map (ridge
-regression). So new poses work without the network; what they lose is the change of colours (`details`), and what of the
-translations no linear map can say.
+surface becomes a mesh, and a vertex is skinned by the joints of the nodes around it. Skinned vertices do not lie on the
+surface that the fields have in a frame, since fields are blended and not places. So the mesh is laid onto that surface
+in frames of the capture: each vertex moves along its normal to where the density crosses the level, and takes the
+colour there. Brought back into the rest pose, these places and colours are written as their mean and a few principal
+components, whose strengths follow from the pose and its past by one linear map (ridge regression). So new poses work
+without the network; what they lose is what no linear map can say.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,17 +19,23 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int64
+from scipy.sparse import csr_array
 
 from percepta.errors import InputError
-from percepta.geometry.body import Body, Motion, Shape, make_body, skin
+from percepta.geometry.body import Body, Motion, Shape, make_body, skin, vertex_normals
 from percepta.geometry.camera import Intrinsics
 from percepta.geometry.meshes import render_colours, surface
 from percepta.systems.avatar import BodyConfig, Config
 from percepta.systems.avatar.field import inside_any, near_nodes
 from percepta.systems.avatar.latent import State, conditions
-from percepta.systems.avatar.model import AvatarNetwork, Nodes
+from percepta.systems.avatar.model import AvatarNetwork, Nodes, template
 
 _RIDGE = 3.0
+_REACH_M, _STEPS, _SMOOTHINGS = 0.05, 9, 4  # how far a vertex looks for the surface, at how many places
+_BELOW_M = 0.006  # the colour that a ray sees lies a little below the surface
+_FARTHEST_M = 0.4  # from the rest pose: as far as a node may move
+_OFFSET_M, _SHADE = 0.03, 0.15  # one unit of the components, so that places and colours weigh alike
+_CHUNK = 16384  # points that are asked together
 
 
 @dataclass(frozen=True)
@@ -38,8 +46,9 @@ class Baked:
         vertices: in the rest pose, metres, `v 3`. faces: `f 3`. colours: RGB 0..1, `v 3`.
         weights: of the joints, `v 19`.
         morphs: what the components of the cloth's motion add to the vertices, metres, `k v 3`.
-        middle, map: strengths of the morphs = (condition - middle) @ map; `c` and `c k`.
-        limit: largest strength of each morph in the trained frames, `k`.
+        shades: what the same components add to the colours, `k v 3`.
+        middle, map: strengths of the components = (condition - middle) @ map; `c` and `c k`.
+        limit: largest strength of each component in the trained frames, `k`.
         body: measures of the template. past_frames: see `Config`; empty where the past is not seen. fps: of the
             capture.
     """
@@ -49,6 +58,7 @@ class Baked:
     colours: Float32[np.ndarray, "v 3"]
     weights: Float32[np.ndarray, "v j"]
     morphs: Float32[np.ndarray, "k v 3"]
+    shades: Float32[np.ndarray, "k v 3"]
     middle: Float32[np.ndarray, " c"]
     map: Float32[np.ndarray, "c k"]
     limit: Float32[np.ndarray, " k"]
@@ -63,7 +73,7 @@ class Baked:
         return make_body(Shape(b.height_m, b.girth, b.legs, b.arms, b.shoulders))
 
     def strengths(self, motion: Motion) -> Float[np.ndarray, "t k"]:
-        """Of the morphs in each frame of a motion, at most as large as in the trained frames."""
+        """Of the components in each frame of a motion, at most as large as in the trained frames."""
         config = Config(past=bool(self.past_frames), past_frames=self.past_frames or (1,), fps=self.fps)
         strength = (conditions(config, motion) - self.middle) @ self.map
         return strength.clip(-self.limit, self.limit)
@@ -78,9 +88,15 @@ class Baked:
             for frame in range(len(motion))
         ])  # fmt: skip
 
+    def coloured(self, motion: Motion) -> Float32[np.ndarray, "t v 3"]:
+        """Colours of the vertices in each frame of a motion, RGB 0..1."""
+        change = np.tensordot(self.strengths(motion), self.shades, 1)
+        return (self.colours + change).clip(0, 1).astype(np.float32)
+
     def render(
         self,
         vertices: Float[np.ndarray, "v 3"],
+        colours: Float[np.ndarray, "v 3"],
         camera: Intrinsics,
         world_from_camera: Float[np.ndarray, "4 4"],
         samples: int = 2,
@@ -89,11 +105,12 @@ class Baked:
 
         Args:
             vertices: of that frame, see `posed`.
+            colours: of them, see `coloured`.
             camera: intrinsics.
             world_from_camera: the camera's pose.
             samples: rays across and down each pixel.
         """
-        return render_colours(vertices, self.faces, self.colours, camera, world_from_camera, samples=samples)
+        return render_colours(vertices, self.faces, colours, camera, world_from_camera, samples=samples)
 
     def save(self, path: Path | str) -> Path:
         """As an .npz without pickles."""
@@ -103,8 +120,8 @@ class Baked:
         np.savez_compressed(
             path, vertices=self.vertices, faces=self.faces.astype(np.int32),
             colours=np.round(255 * self.colours).astype(np.uint8),
-            weights=self.weights.astype(np.float16), morphs=self.morphs.astype(np.float16), middle=self.middle,
-            map=self.map,
+            weights=self.weights.astype(np.float16), morphs=self.morphs.astype(np.float16),
+            shades=self.shades.astype(np.float16), middle=self.middle, map=self.map,
             limit=self.limit, body=np.array([b.height_m, b.girth, b.legs, b.arms, b.shoulders]),
             past_frames=np.array(self.past_frames, int), fps=self.fps,
         )  # fmt: skip
@@ -120,10 +137,12 @@ def read(path: Path | str) -> Baked:
     try:
         with np.load(path, allow_pickle=False) as t:
             weights = t["weights"].astype(np.float32)
+            morphs = t["morphs"].astype(np.float32)
+            # files of percepta 0.1 before 2026-11-29 have no shades: their colours stay
+            shades = t["shades"].astype(np.float32) if "shades" in t else np.zeros_like(morphs)
             return Baked(
                 t["vertices"].astype(np.float32), t["faces"].astype(np.int64), t["colours"].astype(np.float32) / 255,
-                weights / weights.sum(1, keepdims=True), t["morphs"].astype(np.float32), t["middle"], t["map"],
-                t["limit"],
+                weights / weights.sum(1, keepdims=True), morphs, shades, t["middle"], t["map"], t["limit"],
                 BodyConfig(*(float(x) for x in t["body"])), tuple(int(x) for x in t["past_frames"]), float(t["fps"]),
             )  # fmt: skip
     except (OSError, KeyError, ValueError) as reason:
@@ -132,7 +151,14 @@ def read(path: Path | str) -> Baked:
 
 @torch.inference_mode()
 def bake(
-    model: AvatarNetwork, motion: Motion, *, voxel_m: float | int = 0.014, morphs: int = 12, level: float | int = 25.0
+    model: AvatarNetwork,
+    motion: Motion,
+    *,
+    voxel_m: float | int = 0.016,
+    morphs: int = 24,
+    level: float | int = 8.0,
+    frames: int = 60,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Baked:
     """Bakes a trained avatar.
 
@@ -141,18 +167,70 @@ def bake(
         motion: of the capture: the frames over which means and components are taken.
         voxel_m: distance of the points at which the density is sampled, metres.
         morphs: at most so many components.
-        level: density of the surface, 1/m.
+        level: density of the surface, 1/m. A low one takes in more of the soft border of cloth and hair.
+        frames: onto so many frames of the motion, evenly spread, the mesh is laid.
+        progress: told how many of them are done, and of how many.
 
     Raises:
-        InputError: nothing is denser than `level`: the avatar has not been trained.
+        InputError: nothing is denser than `level`: the avatar has not been trained; `frames` is below 1.
     """
+    if frames < 1 or morphs < 0:
+        raise InputError(f"frames is 1 or more and morphs 0 or more, got {frames} and {morphs}")
     config, weight = model.config, model.node
+    chosen = np.unique(np.linspace(0, len(motion) - 1, min(frames, len(motion))).round().astype(int))
     known = conditions(config, motion)
     state = model.latent(torch.from_numpy(known).to(weight), None)
     mean, detail = state.translation.mean(0), state.detail.mean(0)
     centre = model.node + mean
     still = State(mean[None], detail[None], weight.new_zeros(1))
     nodes = Nodes(centre[None], torch.eye(3).to(weight).expand(1, len(centre), 3, 3), still)
+    vertices, faces = _surface(model, nodes, voxel_m, level)
+    near, share = _shares(model, centre, torch.from_numpy(vertices).to(weight))
+    skinning = (share[..., None] * model.node_weights[near]).sum(1).cpu().numpy().astype(np.float64)
+    transforms = template(config).transforms(motion)
+    neighbours = _neighbours(faces, len(vertices))
+    places, colours = [], []
+    for done, frame in enumerate(chosen):
+        joints = torch.from_numpy(transforms[frame : frame + 1]).to(weight)
+        there = model.nodes(joints, torch.from_numpy(known[frame : frame + 1]).to(weight))
+        moved = (share[..., None] * (state.translation[frame] - mean)[near]).sum(1).cpu().numpy()
+        begin = skin(vertices + moved, skinning, transforms[frame : frame + 1])[0]
+        place, colour = _laid(model, there, begin, faces, neighbours, level)
+        matrix = np.einsum("vj,jxy->vxy", skinning, transforms[frame])
+        back = np.linalg.solve(matrix[:, :3, :3], (place - matrix[:, :3, 3])[..., None])[..., 0] - vertices
+        back *= np.minimum(1, _FARTHEST_M / np.maximum(np.linalg.norm(back, axis=-1, keepdims=True), 1e-9))
+        places.append(back.astype(np.float32))
+        colours.append(colour)
+        if progress is not None:
+            progress(done + 1, len(chosen))
+    offset, shade = np.mean(places, 0), np.mean(colours, 0)
+    rows = np.concatenate(
+        [
+            (np.stack(places) - offset).reshape(len(chosen), -1) / _OFFSET_M,
+            (np.stack(colours) - shade).reshape(len(chosen), -1) / _SHADE,
+        ],
+        axis=1,
+    )
+    strengths, components = _components(rows, morphs)
+    half = components.reshape(len(components), 2, len(vertices), 3)
+    conditioned = known[chosen]
+    middle = conditioned.mean(0)
+    centred = (conditioned - middle).astype(np.float64)
+    gram = centred.T @ centred + _RIDGE * np.eye(centred.shape[1])
+    linear = np.linalg.solve(gram, centred.T @ strengths)
+    return Baked(
+        (vertices + offset).astype(np.float32), faces, shade.astype(np.float32), skinning.astype(np.float32),
+        (_OFFSET_M * half[:, 0]).astype(np.float32), (_SHADE * half[:, 1]).astype(np.float32),
+        middle.astype(np.float32), linear.astype(np.float32), np.abs(strengths).max(0, initial=0).astype(np.float32),
+        config.body, config.past_frames if config.past else (), config.fps,
+    )  # fmt: skip
+
+
+def _surface(
+    model: AvatarNetwork, nodes: Nodes, voxel_m: float, level: float
+) -> tuple[Float[np.ndarray, "v 3"], Int64[np.ndarray, "f 3"]]:
+    """The mesh on which the density of one frame's nodes is `level`."""
+    centre = nodes.centre[0]
     low = centre.min(0).values.cpu().numpy() - model.radius
     high = centre.max(0).values.cpu().numpy() + model.radius
     size = np.ceil((high - low) / voxel_m).astype(int) + 1
@@ -163,42 +241,67 @@ def bake(
         values[x] = _ask(model, nodes, plane)[0].reshape(size[1], size[2])
     if not (values > level).any():
         raise InputError(f"nothing of this avatar is denser than {level} 1/m: train it first")
-    vertices, faces = surface(values.astype(np.float64), level, low, voxel_m)
-    # the colour that a ray sees lies a little below the surface
-    step = np.stack(np.gradient(values.astype(np.float64)), -1)
-    cell = np.clip(np.round((vertices - low) / voxel_m).astype(int), 0, size - 1)
-    inwards = step[cell[:, 0], cell[:, 1], cell[:, 2]]
-    inwards /= np.maximum(np.linalg.norm(inwards, axis=-1, keepdims=True), 1e-9)
-    colours = _ask(model, nodes, vertices + 0.4 * voxel_m * inwards)[1]
-    points = torch.from_numpy(vertices).to(weight)
-    near, share = _shares(model, centre, points)
-    skinning = (share[..., None] * model.node_weights[near]).sum(1)
-    strengths, components = _components((state.translation - mean).flatten(1).cpu().numpy().astype(np.float64), morphs)
-    count = len(components)
-    by_node = torch.from_numpy(components.reshape(count, -1, 3)).to(weight)
-    moved = (
-        torch.stack([(share[..., None] * component[near]).sum(1) for component in by_node])
-        if count
-        else points.new_zeros(0, *points.shape)
-    )
-    middle = known.mean(0)
-    centred = (known - middle).astype(np.float64)
-    gram = centred.T @ centred + _RIDGE * np.eye(centred.shape[1])
-    linear = np.linalg.solve(gram, centred.T @ strengths)
-    return Baked(
-        vertices.astype(np.float32), faces, colours, skinning.cpu().numpy().astype(np.float32),
-        moved.cpu().numpy().astype(np.float32), middle.astype(np.float32), linear.astype(np.float32),
-        np.abs(strengths).max(0, initial=0).astype(np.float32), config.body,
-        config.past_frames if config.past else (), config.fps,
-    )  # fmt: skip
+    return surface(values.astype(np.float64), level, low, voxel_m)
 
 
-def _ask(model: AvatarNetwork, nodes: Nodes, points: np.ndarray) -> tuple[np.ndarray, Float32[np.ndarray, "n 3"]]:
-    """Density and colour at points; viewed from the front where the view counts."""
+def _laid(
+    model: AvatarNetwork,
+    nodes: Nodes,
+    places: Float[np.ndarray, "v 3"],
+    faces: Int64[np.ndarray, "f 3"],
+    neighbours: csr_array,
+    level: float,
+) -> tuple[Float[np.ndarray, "v 3"], Float32[np.ndarray, "v 3"]]:
+    """The vertices on the surface of one frame, and the colours that a ray sees there.
+
+    Each moves along its normal to the nearest place where the density rises above the level on the way inwards, in two
+    rounds of which the second looks half as far. Where there is none, it goes out as far as it may if all is inside,
+    and in if all is outside. Ways are smoothed over the mesh, so that neighbours stay neighbours.
+
+    Args:
+        model, nodes: of the frame.
+        places: where the vertices begin, in the world. faces: of the mesh.
+        neighbours: `v v`, the mean over a vertex' neighbours.
+        level: density of the surface, 1/m.
+    """
+    for reach in (_REACH_M, _REACH_M / 2):
+        normal = vertex_normals(places[None], faces)[0]
+        steps = np.linspace(reach, -reach, _STEPS)
+        density = np.stack([_ask(model, nodes, places + step * normal, -normal)[0] for step in steps], 1)
+        inside = density > level
+        enters = ~inside[:, :-1] & inside[:, 1:]
+        part = (level - density[:, :-1]) / np.maximum(density[:, 1:] - density[:, :-1], 1e-9)
+        at = np.where(enters, steps[:-1] + part * np.diff(steps), np.inf)
+        nearest = np.take_along_axis(at, np.abs(at).argmin(1)[:, None], 1)[:, 0]
+        otherwise = np.where(inside.all(1), reach, np.where(inside.any(1), 0.0, -reach))
+        way = np.where(np.isfinite(nearest), nearest, otherwise)
+        for _ in range(_SMOOTHINGS):
+            way = 0.5 * way + 0.5 * (neighbours @ way)
+        places = places + way[:, None] * normal
+    normal = vertex_normals(places[None], faces)[0]
+    return places, _ask(model, nodes, places - _BELOW_M * normal, -normal)[1]
+
+
+def _neighbours(faces: Int64[np.ndarray, "f 3"], count: int) -> csr_array:
+    """What takes the mean over the neighbours of each of `count` vertices, `v v`."""
+    one = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    edges = np.unique(np.concatenate([one, one[:, ::-1]]), axis=0)
+    share = 1 / np.maximum(np.bincount(edges[:, 0], minlength=count), 1)
+    return csr_array((share[edges[:, 0]], (edges[:, 0], edges[:, 1])), shape=(count, count))
+
+
+def _ask(
+    model: AvatarNetwork,
+    nodes: Nodes,
+    points: Float[np.ndarray, "n 3"],
+    look: Float[np.ndarray, "n 3"] | None = None,
+) -> tuple[Float32[np.ndarray, " n"], Float32[np.ndarray, "n 3"]]:
+    """Density and colour at points; `look` is the direction in which each is seen, from the front if left out."""
     x = torch.from_numpy(np.ascontiguousarray(points)).to(model.node)
-    look = torch.tensor([-1.0, 0.0, 0.0]).to(x).expand_as(x)
-    density, colour = model.query(nodes, 0, x, look)
-    return density.cpu().numpy(), colour.cpu().numpy().astype(np.float32)
+    seen = torch.tensor([-1.0, 0.0, 0.0]).to(x).expand_as(x) if look is None else torch.from_numpy(look).to(x)
+    parts = [model.query(nodes, 0, x[i : i + _CHUNK], seen[i : i + _CHUNK]) for i in range(0, len(x), _CHUNK)]
+    density, colour = (torch.cat(found).cpu().numpy().astype(np.float32) for found in zip(*parts, strict=True))
+    return density, colour
 
 
 def _shares(model: AvatarNetwork, centre: torch.Tensor, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

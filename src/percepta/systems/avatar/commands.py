@@ -283,12 +283,12 @@ def animate(options: AnimateOptions, screen: Console) -> int:
     if options.run.suffix == ".npz":
         baked = bake.read(options.run)
         motion = read_motion(options.motion, _config_of(baked), options.rig)
-        places = baked.posed(motion)
+        places, shades = baked.posed(motion), baked.coloured(motion)
 
         def frames() -> Any:
             for frame, vertices in enumerate(places):
                 camera, pose = orbit(motion.root[frame], start + turn * frame / motion.fps, options.size)
-                colour, cover = baked.render(vertices, camera, pose)
+                colour, cover = baked.render(vertices, shades[frame], camera, pose)
                 yield np.round(255 * (colour + 1 - cover[..., None]).clip(0, 1)).astype(np.uint8)
     else:
         system: Any = percepta.load(options.run, system="avatar")
@@ -325,10 +325,14 @@ class BakeOptions:
     """.npz for `animate` and `view`; .glb for other programs."""
     motion: Path | None = None
     """For .glb: a motion that becomes its animation."""
-    voxel_m: float = 0.014
+    voxel_m: float = 0.016
     """Distance of the points at which the density is sampled, metres."""
-    level: float = 25.0
+    level: float = 8.0
     """Density at which the surface lies, 1/m."""
+    frames: int = 60
+    """Frames of the capture onto which the mesh is laid: more take longer."""
+    morphs: int = 24
+    """Most components of what changes with the pose: more make a larger file."""
 
 
 def bake_(options: BakeOptions, screen: Console) -> int:
@@ -345,7 +349,11 @@ def bake_(options: BakeOptions, screen: Console) -> int:
         raise InputError(f"{options.out} is a file of the capture that is read; give another --out")
     system: Any = percepta.load(options.run, system="avatar")
     motion = thuman4.read_motion(options.data) if options.data.suffix == ".npz" else thuman4.read(options.data).motion
-    baked = bake.bake(system.model, motion, voxel_m=options.voxel_m, level=options.level)
+    with shell.progress_bar(screen, "avatar") as bar:
+        baked = bake.bake(
+            system.model, motion, voxel_m=options.voxel_m, level=options.level, frames=options.frames,
+            morphs=options.morphs, progress=lambda done, total: bar(done, total, "frames"),
+        )  # fmt: skip
     if options.out.suffix == ".npz":
         baked.save(options.out)
     else:

@@ -1,4 +1,4 @@
-"""A baked person as binary glTF 2.0 with a skin, morphs, colours and, if wanted, a motion as animation."""
+"""A baked person as binary glTF 2.0 with a skin, morphs, mean colours and, if wanted, a motion as animation."""
 
 from __future__ import annotations
 

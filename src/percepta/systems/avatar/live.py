@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from percepta.errors import MissingExtraError
@@ -51,23 +52,27 @@ class LiveView:
         self.address = f"http://127.0.0.1:{port}"
         self.angles: dict[str, tuple[float, float, float]] = {}
         self.places = None if motion is None else baked.posed(motion)
+        self.colours = None if motion is None else baked.coloured(motion)
         for name in SLIDERS:
             slider = self.server.gui.add_vector3(name, initial_value=(0.0, 0.0, 0.0), step=1.0)
             slider.on_update(lambda event, name=name: self._turn(name, tuple(event.target.value)))
-        if self.places is not None:
+        if self.places is not None and self.colours is not None:
             player = self.server.gui.add_slider("frame", min=0, max=len(self.places) - 1, step=1, initial_value=0)
-            places = self.places
-            player.on_update(lambda event: self.show(places[int(event.target.value)]))
-        self.show(baked.posed(baked.template.rest())[0])
+            places, colours = self.places, self.colours
+            player.on_update(lambda event: self.show(places[int(event.target.value)], colours[int(event.target.value)]))
+        self._pose(baked.template.rest())
 
     def _turn(self, name: str, angles: tuple[float, float, float]) -> None:
         self.angles[name] = angles
-        self.show(self.baked.posed(from_sliders(self.baked, self.angles))[0])
+        self._pose(from_sliders(self.baked, self.angles))
 
-    def show(self, vertices: np.ndarray) -> None:
-        """Draws the mesh anew."""
+    def _pose(self, motion: Motion) -> None:
+        self.show(self.baked.posed(motion)[0], self.baked.coloured(motion)[0])
+
+    def show(self, vertices: Float[np.ndarray, "v 3"], colours: Float[np.ndarray, "v 3"]) -> None:
+        """Draws the mesh anew: places in the world, metres, and RGB 0..1."""
         import trimesh  # pyright: ignore[reportMissingImports]
 
-        colours = np.round(255 * self.baked.colours).astype(np.uint8)
-        mesh = trimesh.Trimesh(vertices, self.baked.faces, vertex_colors=colours, process=False)
+        shades = np.round(255 * colours).astype(np.uint8)
+        mesh = trimesh.Trimesh(vertices, self.baked.faces, vertex_colors=shades, process=False)
         self.server.scene.add_mesh_trimesh("/person", mesh)
