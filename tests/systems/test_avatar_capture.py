@@ -74,6 +74,32 @@ def test_points_that_fewer_than_two_views_see_are_not_known() -> None:
         triangulate(pixels[:1], confidence[:1], around[:1])
 
 
+def test_masks_end_where_clothes_reach() -> None:
+    body = make_body(Shape())
+    motion, around = body.rest(2), tuple(views(3))
+    own = [[prepare.outline(body, vertices, view) for view in around] for vertices in body.posed(motion)]
+    near, far = np.array([0.0, 0.35, 1.4]), np.array([0.0, 0.65, 0.3])  # beside the neck, and beside the shins
+    pixels = np.round(seen_by(np.stack([near, far]), [(c, p) for c, p in around])).astype(int)
+    masks = [[m.copy() for m in row] for row in own]
+    for row in masks:
+        for mask, at in zip(row, pixels, strict=True):
+            for column, line in at:
+                mask[line - 1 : line + 2, column - 1 : column + 2] = True
+    both = prepare.Masks(tuple(map(tuple, masks)), (np.zeros((0, 3)),) * 2, (), ())
+    kept = prepare.near_body(both, body, motion, around, 0.3)
+    for row, drawn, mine in zip(kept, masks, own, strict=True):
+        for mask, before, outline, (camera, pose) in zip(row, drawn, mine, around, strict=True):
+            depth = (motion.root[0] - pose[:3, 3]) @ pose[:3, 2]
+            for pixel in np.argwhere(before):
+                away_m = np.linalg.norm(np.argwhere(outline) - pixel, axis=1).min() * depth / camera.fx
+                assert mask[tuple(pixel)] == (away_m <= 0.3)
+    lost = [(before & ~mask).sum() for before, mask in zip(masks[0], kept[0], strict=True)]
+    left = [(mask & ~outline).sum() for mask, outline in zip(kept[0], own[0], strict=True)]
+    assert max(lost) >= 9 and max(left) >= 9  # one was cut off, the other stays
+    alone = prepare.near_body(both, body, motion, around, 0)
+    assert all((m == o).all() for row, mine in zip(alone, own, strict=True) for m, o in zip(row, mine, strict=True))
+
+
 # --------------------------------------------------------------------------------------------- keypoints
 
 

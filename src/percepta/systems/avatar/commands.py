@@ -111,6 +111,8 @@ class PrepareOptions:
     """Of the pictures in which masks are found, in pixels."""
     size: tuple[int, int] = (128, 160)
     """Width and height of the pictures that are written, in pixels."""
+    reach_m: float | None = None
+    """How far clothes reach from the fitted body, metres (tight ones .08): masks end there; left out: they do not."""
     steps: int = 200
     """In which the body is fitted to all frames together, and to the first one."""
 
@@ -125,6 +127,8 @@ def prepare_(options: PrepareOptions, screen: Console) -> int:
         raise InputError("pictures have at least 16 pixels across")
     if options.steps < 4:
         raise InputError(f"--steps is at least 4, got {options.steps}")
+    if options.reach_m is not None and options.reach_m < 0:
+        raise InputError(f"--reach-m is a length, 0 or more metres, got {options.reach_m}")
     if not options.sentence.strip():
         raise InputError("--sentence is empty: it says who is meant")
     check_apart(options.out, [options.capture])
@@ -148,12 +152,12 @@ def prepare_(options: PrepareOptions, screen: Console) -> int:
         result = prepare.prepare(
             footage, options.out, lambda picture: refer.predict(picture, options.sentence).probability,
             size=options.size, points=options.keypoints, facing_deg=options.facing_deg, steps=options.steps,
-            told=told,
+            reach_m=options.reach_m, told=told,
         )  # fmt: skip
     shape, masks = result.fitted.shape, result.masks
     table = {
         "frames": list(footage.frames), "fps": footage.fps, "sentence": options.sentence,
-        "refer": weights_hash(refer.model), "notes": list(footage.notes), "cameras": {
+        "refer": weights_hash(refer.model), "notes": list(footage.notes), "reach_m": options.reach_m, "cameras": {
             name: {
                 "body_iou": float(result.overlap[i]), "rest_pose_iou": float(result.rest[i]),
                 "hull_iou": masks.agreement[i], "refer_iou": masks.segmented[i],

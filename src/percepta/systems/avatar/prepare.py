@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float64, UInt8
 from PIL import Image
+from scipy import ndimage
 from torch.nn import functional
 
 from percepta.datasets import cameras as calibrations
@@ -328,6 +329,29 @@ def outline(body: Body, vertices: Float[np.ndarray, "v 3"], view: View) -> Bool[
     return render_colours(vertices, body.faces, colour, view[0], view[1])[1] >= 0.5
 
 
+def near_body(
+    masks: Masks, body: Body, motion: Motion, views: Sequence[View], reach_m: float | int
+) -> tuple[tuple[Bool[np.ndarray, "_ _"], ...], ...]:
+    """The masks without what lies farther from the body's outline than clothes reach.
+
+    Args:
+        masks: of each frame and view.
+        body: that was fitted, and its `motion`: row i belongs to row i of the masks.
+        views: the cameras.
+        reach_m: how far clothes reach, metres, measured at the distance of the pelvis.
+    """
+    out = []
+    for row, vertices, root in zip(masks.masks, body.posed(motion), motion.root, strict=True):
+        kept = []
+        for mask, view in zip(row, views, strict=True):
+            depth = max(float((root - view[1][:3, 3]) @ view[1][:3, 2]), 0.1)
+            seen = outline(body, vertices, view)
+            away = ndimage.distance_transform_edt(~seen) if seen.any() else np.zeros(seen.shape)
+            kept.append(mask & (away <= reach_m * view[0].fx / depth))
+        out.append(tuple(kept))
+    return tuple(out)
+
+
 def overlap(
     body: Body, motion: Motion, masks: Sequence[Sequence[np.ndarray]], views: Sequence[View]
 ) -> Float64[np.ndarray, " v"]:
@@ -432,7 +456,7 @@ class Prepared:
     Attributes:
         fitted: measures, poses and cameras.
         masks: of all frames.
-        overlap: mean IoU of the fitted body's silhouettes with the masks, of each view.
+        overlap: mean IoU of the fitted body's silhouettes with the masks before `reach_m`, of each view.
         rest: the same of the rest pose in the middle of the hull.
     """
 
@@ -451,6 +475,7 @@ def prepare(
     points: Path | None = None,
     facing_deg: float | int | None = None,
     steps: int = 200,
+    reach_m: float | int | None = None,
     rule: Rule | None = None,
     told: Told | None = None,
 ) -> Prepared:
@@ -464,6 +489,7 @@ def prepare(
         points: 2-D keypoints, see `datasets.keypoints`; None: the body is fitted to masks alone.
         facing_deg: where the person looks in the first frame, degrees from x towards y; None: it is found.
         steps: of the fit, see there.
+        reach_m: how far clothes reach from the fitted body, see `near_body`; None: masks stay as they are.
         rule: of the masks; None: the usual one.
         told: is called as it goes on.
     """
@@ -476,5 +502,7 @@ def prepare(
     body = make_body(fitted.shape)
     ours = overlap(body, fitted.motion, masks.masks, fitted.views)
     rest = overlap(body, standing(body, fitted.motion, masks.hulls), masks.masks, fitted.views)
+    if reach_m is not None:
+        masks = replace(masks, masks=near_body(masks, body, fitted.motion, fitted.views, reach_m))
     save(out, footage, masks, fitted, size)
     return Prepared(fitted, masks, ours, rest)
