@@ -336,7 +336,8 @@ def near_body(
 
     Args:
         masks: of each frame and view.
-        body: that was fitted, and its `motion`: row i belongs to row i of the masks.
+        body: that was fitted.
+        motion: row i belongs to row i of the masks.
         views: the cameras.
         reach_m: how far clothes reach, metres, measured at the distance of the pelvis.
     """
