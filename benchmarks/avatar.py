@@ -27,9 +27,8 @@ import percepta
 from percepta import weights
 from percepta.datasets import thuman4
 from percepta.errors import InputError
-from percepta.geometry import pose as poses
 from percepta.geometry.body import make_body
-from percepta.geometry.camera import project
+from percepta.geometry.camera import project_world
 from percepta.metrics import Metric, interval
 from percepta.nn.efficientnet import EfficientNetLite0
 from percepta.systems.avatar import bake
@@ -89,7 +88,7 @@ def print_on_chest(system: Any, root: Path, count: int = 12) -> dict[str, Metric
             motion = capture.motion.part(frame, frame + 1)
             places = body.posed(motion)[0][on_print]
             facing = motion.rotation[0, 2, :, 0] @ -view.world_from_camera[:3, 2]
-            pixel, _ = project(poses.transform(poses.inverse(view.world_from_camera), places), view.intrinsics)
+            pixel, _ = project_world(places, view.intrinsics, view.world_from_camera)
             low, high = np.floor(pixel.min(0)).astype(int), np.ceil(pixel.max(0)).astype(int)
             if facing < 0.8 or high[0] - low[0] < 24:
                 continue

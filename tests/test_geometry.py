@@ -152,6 +152,24 @@ def test_project_undoes_back_project(seed: int) -> None:
     assert np.allclose(uv, np.stack([u, v], -1), atol=1e-9) and np.allclose(z, depth)
 
 
+@given(SEEDS)
+@few
+def test_points_of_the_world_are_seen_where_the_axes_of_the_camera_say(seed: int) -> None:
+    """The oracle asks each point in turn, by K and the columns of the pose: right, down, forward."""
+    rng = rng_of(seed)
+    pose = random_pose(rng)
+    points = pose[:3, 3] + rng.normal(0, 0.6, (80, 3)) @ pose[:3, :3].T  # about half of them behind the camera
+    uv, depth = cameras.project_world(points, CAMERA, pose)
+    for i, point in enumerate(points):
+        right, down, forward = (float(axis @ (point - pose[:3, 3])) for axis in pose[:3, :3].T)
+        assert depth[i] == pytest.approx(forward)
+        if forward <= 0:
+            assert np.isnan(uv[i]).all()
+            continue
+        u, v = (CAMERA.matrix @ (right, down, forward))[:2] / forward
+        assert uv[i] == pytest.approx((u, v), rel=1e-6)
+
+
 @given(st.integers(1, 200), st.integers(1, 200), st.floats(-1, 1), st.floats(-1, 1))
 @few
 def test_resized_intrinsics_follow_the_picture(width: int, height: int, x: float, y: float) -> None:

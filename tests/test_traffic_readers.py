@@ -439,6 +439,26 @@ def test_ones_own_tracks(tmp_path: Path) -> None:
     assert [found.set.NAME for found in layouts.find(tmp_path, Tracks)] == [tracks_csv.NAME]
 
 
+def test_tables_are_known_by_their_first_line(tmp_path: Path) -> None:
+    own, theirs = "Time, ID ,x,y\n0,a,1,2\n1,a,2,2\n", "TIMESTAMP,TRACK_ID,OBJECT_TYPE,X,Y,CITY_NAME\n"
+    others = {
+        "tone.csv": b"\xff\xfe\x00",
+        "empty.csv": b"",
+        "own.txt": own.encode(),
+        "lower.csv": theirs.lower().encode(),
+    }
+    for name, content in {"2.csv": own.encode(), "10.csv": own.encode(), "a.csv": theirs.encode(), **others}.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "folder.csv").mkdir()
+    assert tracks_csv.read(tmp_path).names == ("2", "10") and argoverse1.read(tmp_path).names == ("a",)
+    for reader, name in ((tracks_csv, "2.csv"), (argoverse1, "a.csv")):
+        assert reader.is_one(tmp_path / name) and len(reader.read(tmp_path / name)) == 1
+        for other in (*others, "folder.csv", "nothing.csv"):
+            assert not reader.is_one(tmp_path / other)
+            with pytest.raises(InputError, match=r"no \*\.csv with"):
+                reader.read(tmp_path / other)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

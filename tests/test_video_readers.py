@@ -119,6 +119,21 @@ def test_msvd(tmp_path: Path) -> None:
     assert [clip.split for clip in msvd.read(tmp_path)] == ["", "", ""], "without lists all are taken"
 
 
+@pytest.mark.parametrize("place", [".", "annotations"])
+def test_msvd_is_read_from_the_folder_above_its_table(tmp_path: Path, place: str) -> None:
+    """Tables may stand in a folder of their own; the pickle counts only where there is no table anywhere."""
+    root = tmp_path / "msvd"
+    tables(root / place, {"AllVideoDescriptions.txt": "abc_1_5 a squirrel\n"})
+    empty(root / "YouTubeClips", "abc_1_5.avi")
+    empty(root, "raw-captions.pkl")
+    assert msvd.is_one(root) and msvd.find(root) == root / place / "AllVideoDescriptions.txt"
+    assert [(clip.name, clip.media) for clip in msvd.read(root)] == [("abc_1_5", root / "YouTubeClips/abc_1_5.avi")]
+    for nothing in (tmp_path / "nowhere", root / "YouTubeClips" / "abc_1_5.avi"):
+        assert msvd.find(nothing) is None and not msvd.is_one(nothing)
+        with pytest.raises(FileNotFoundError, match=r"no AllVideoDescriptions\.txt"):
+            msvd.read(nothing)
+
+
 def test_msvd_refuses_the_pickle(tmp_path: Path) -> None:
     class Trap:
         def __reduce__(self) -> tuple[Any, ...]:
@@ -258,6 +273,7 @@ def test_every_set_is_found_alone_and_beside_others(tmp_path: Path) -> None:
         below = tables(tmp_path / "apart" / name / "annotation", content[name])
         empty(below.parent / "videos", "abc_1_5.mp4")
         assert sets(below.parent) == [name]
+        assert [found.root for found in layouts.find(below.parent, Clip)] == [below.parent], "not the folder below"
 
 
 def test_videos_without_sentences_are_not_forgotten_silently(tmp_path: Path) -> None:

@@ -416,6 +416,18 @@ def test_all_views_together_leave_out_whom_only_one_sees(rendered: Rendered) -> 
     assert not len(hulls.carve(signed, around, middle, rule).points)
 
 
+def test_points_lie_in_the_pixel_whose_centre_is_nearest_and_outside_from_half_a_pixel_on() -> None:
+    camera, pose = views(1)[0]
+    u, v = np.meshgrid(np.arange(-1.45, camera.width + 1, 0.9), np.arange(-1.45, camera.height + 1, 0.9))
+    ray = np.stack([(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, np.ones_like(u)], -1).reshape(-1, 3)
+    column, row, inside = hulls.seen_pixels(poses.transform(pose, 2.5 * ray), (camera, pose))
+    u, v = u.ravel(), v.ravel()
+    there = (u > -0.5) & (u < camera.width - 0.5) & (v > -0.5) & (v < camera.height - 0.5)
+    assert np.array_equal(inside, there) and not column[~there].any() and not row[~there].any()
+    assert np.abs(column - u)[there].max() < 0.5 and np.abs(row - v)[there].max() < 0.5
+    assert not hulls.seen_pixels(poses.transform(pose, -2.5 * ray), (camera, pose))[2].any(), "behind the camera"
+
+
 def test_the_background_is_what_is_seen_when_nobody_is_there() -> None:
     rng = np.random.default_rng(0)
     empty = rng.integers(0, 200, (40, 50, 3)).astype(np.uint8)

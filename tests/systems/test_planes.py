@@ -31,7 +31,7 @@ from percepta.systems.planes.evaluate import evaluate, plane_depths
 from percepta.systems.planes.fusion import CELL_M, FusedScene, Fusion, outlines_of, upwards
 from percepta.systems.planes.head import HeadOutput, detect
 from percepta.systems.planes.losses import combined, loss, pixel_planes
-from percepta.systems.planes.model import LOSSES, Context, PlaneNet, Polish, Regulariser, run
+from percepta.systems.planes.model import LOSSES, Context, PlaneNet, Polish, Regulariser, ResNet50, run
 from percepta.systems.planes.predict import Planes, View, decode
 from percepta.systems.planes.pseudo import planes_of_depth
 from percepta.systems.planes.world import Box
@@ -250,6 +250,48 @@ def test_depth_of_a_plane_and_back() -> None:
     expected = np.clip(plane_depth(plane, CAMERA), 0.1, 10)
     np.testing.assert_allclose(depth, expected, rtol=1e-6)
     np.testing.assert_allclose(plane_depths(plane[None], CAMERA.matrix, 64, 96)[0].clip(0.1), expected, rtol=1e-6)
+
+
+def test_resnet50_is_table_1_of_he_et_al() -> None:
+    """The oracle reads weights by place and writes the table out: kernel, stride, padding, statistics, sums."""
+    torch.manual_seed(0)
+    net = ResNet50()
+    convolutions = [m for m in net.modules() if isinstance(m, torch.nn.Conv2d)]
+    norms = [m for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert sum(v.numel() for v in net.parameters()) == 25_557_032 - 1000 * 2049, "published, less the linear layer"
+    assert len(convolutions) == len(norms) == 53
+    for norm in norms:
+        for value in (norm.running_mean, norm.weight, norm.bias):
+            torch.nn.init.normal_(value, std=0.3)
+        torch.nn.init.uniform_(norm.running_var, 0.5, 2.0)
+    layers = iter(zip(convolutions, norms, strict=True))
+
+    def layer(x: torch.Tensor, size: int, stride: int = 1) -> torch.Tensor:
+        convolution, norm = next(layers)
+        assert convolution.weight.shape[2:] == (size, size)
+        y = functional.conv2d(functional.pad(x, [size // 2] * 4), convolution.weight, stride=stride)
+        mean, var, scale, shift = (
+            v[:, None, None] for v in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+        )
+        return (y - mean) / (var + 1e-5).sqrt() * scale + shift
+
+    image = torch.rand(2, 3, 65, 43)
+    net.train()  # which changes nothing
+    with torch.no_grad():
+        maps = net(image)
+        x = layer((image - 0.449) / 0.226, 7, 2).relu()
+        windows = functional.pad(x, [1] * 4).unfold(2, 3, 2).unfold(3, 3, 2)  # what is padded with 0 is never above
+        x = windows.amax((-1, -2))
+        for (count, channels, first), found in zip(
+            ((3, 256, 1), (4, 512, 2), (6, 1024, 2), (3, 2048, 2)), maps, strict=True
+        ):
+            for i in range(count):
+                stride = first if i == 0 else 1
+                y = layer(layer(layer(x, 1).relu(), 3, stride).relu(), 1)
+                x = (y + (layer(x, 1, stride) if i == 0 else x)).relu()
+            assert found.shape[1] == channels
+            torch.testing.assert_close(found, x, rtol=1e-4, atol=1e-4)
+        assert [tuple(m.shape[2:]) for m in maps] == [(17, 11), (9, 6), (5, 3), (3, 2)]
 
 
 def test_hypotheses_are_the_published_grid() -> None:

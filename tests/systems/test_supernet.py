@@ -23,6 +23,7 @@ from percepta.datasets import nasbench
 from percepta.media import image
 from percepta.systems.supernet import PRESETS, STRIPES, Config, ledger, strategies, task
 from percepta.systems.supernet.data import Pool, pool, smaller
+from percepta.systems.supernet.losses import loss, phases
 from percepta.systems.supernet.model import SupernetNetwork, network
 from percepta.systems.supernet.predict import Supernet, describe
 from percepta.systems.supernet.scores import calibrate, scores
@@ -375,6 +376,41 @@ def test_every_strategy_trains_and_resumes_bit_for_bit(name: str, tmp_path: Path
     if name == "split":
         assert bool(one["divided"])
         assert not torch.equal(one["parts.0.head.linear.weight"], one["parts.1.head.linear.weight"])
+
+
+def step_of(config: Config, number: int) -> tuple[SupernetNetwork, dict[str, Any], dict[str, torch.Tensor]]:
+    """(the network, a batch, what `loss` says of it at a step)."""
+    torch.manual_seed(0)
+    model = task.build(config).train()
+    batch = {"image": torch.rand(8, 3, 16, 16), "label": torch.arange(8) % 6, "index": torch.arange(8), "count": 40}
+    return model, batch, loss(model, batch, Step(number, 0, torch.Generator().manual_seed(number)))
+
+
+def test_a_teacher_learns_until_its_phase_is_over_and_is_only_listened_to_after_that() -> None:
+    config = quick(**VARIANTS["teacher"])
+    count = phases(config)[0][1].steps
+    assert 1 < count < 7
+    for number in (0, count - 1):
+        model, batch, said = step_of(config, number)
+        assert model.teacher is not None
+        alone = functional.cross_entropy(
+            model.teacher(model.prepare(batch["image"])), batch["label"], label_smoothing=config.smoothing
+        )
+        assert said.keys() == {"loss"}
+        torch.testing.assert_close(said["loss"], alone)
+    for number in (count, count + 1, 7):
+        model, _, said = step_of(config, number)
+        said["loss"].backward()
+        assert model.teacher is not None and all(value.grad is None for value in model.teacher.parameters())
+        assert any(value.grad is not None for value in model.parts.parameters())
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_a_supernet_is_split_at_the_first_step_of_the_second_phase(layer: int) -> None:
+    config = quick(plan="single", split=layer)
+    count = phases(config)[0][1].steps
+    divided = {number: bool(step_of(config, number)[0].divided) for number in range(8)}
+    assert 0 < count < 7 and divided == {number: number >= count for number in range(8)}
 
 
 def test_a_split_goes_on_from_the_shared_weights() -> None:

@@ -13,9 +13,9 @@ import numpy as np
 
 from percepta.datasets.problem import Problem
 from percepta.datasets.tables import check_columns
-from percepta.datasets.tracks import KINDS, Recordings, Tracks, from_rows, of_files
+from percepta.datasets.tracks import KINDS, Recordings, Tracks, csv_files, from_rows, header, of_files
 from percepta.errors import InputError
-from percepta.files import check_regular, listed
+from percepta.files import check_regular
 from percepta.formats import named
 
 NAME = "Argoverse 1"
@@ -28,7 +28,7 @@ COLUMNS = ("TIMESTAMP", "TRACK_ID", "OBJECT_TYPE", "X", "Y")
 
 def is_one(root: Path) -> bool:
     """Whether a folder holds such scenarios, or is one of them."""
-    return any(_is_file(path) for path in _paths(Path(root))[:3])
+    return any(_is_file(path) for path in csv_files(Path(root))[:3])
 
 
 def read(root: Path, problems: list[Problem] | None = None) -> Recordings:
@@ -41,7 +41,7 @@ def read(root: Path, problems: list[Problem] | None = None) -> Recordings:
     Raises:
         InputError: there are none.
     """
-    paths = [path for path in _paths(Path(root)) if _is_file(path)]
+    paths = [path for path in csv_files(Path(root)) if _is_file(path)]
     if not paths:
         raise InputError(f"{root}: no {FILES}")
     return of_files(paths, "argoverse1", read_file)
@@ -78,18 +78,8 @@ def read_file(path: Path) -> Tracks:
     return Tracks(path.stem, "argoverse1", DT_S, agents, kinds, position, heading, size, last=last, focal=focal)
 
 
-def _paths(root: Path) -> list[Path]:
-    if root.is_file():
-        return [root] if root.suffix == ".csv" else []
-    return [path for path in listed(root) if path.suffix == ".csv"] if root.is_dir() else []
-
-
 def _is_file(path: Path) -> bool:
-    try:
-        with path.open() as file:
-            return set(COLUMNS) <= set(file.readline(400).strip().split(","))
-    except (OSError, UnicodeDecodeError):
-        return False
+    return set(COLUMNS) <= set(header(path).split(","))
 
 
 READS = {Tracks: read}

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 
 from percepta.errors import InputError
+from percepta.files import listed
 
 # The object types of Argoverse 2, in its order.
 KINDS = (
@@ -252,6 +253,21 @@ class Recordings:
 
     def __iter__(self) -> Iterator[Tracks]:
         return (self.open(i) for i in range(len(self)))
+
+
+def csv_files(root: Path) -> list[Path]:
+    """The files of a folder that end in .csv, or the file itself; none where there is no such path."""
+    found = [root] if root.is_file() else listed(root) if root.is_dir() else []
+    return [path for path in found if path.suffix == ".csv"]
+
+
+def header(path: Path) -> str:
+    """The first line of a file, 400 characters of it at most; "" where it is no text or cannot be read."""
+    try:
+        with path.open() as file:
+            return file.readline(400).strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def of_files(paths: Sequence[Path], group: str, read: Callable[[Path], Tracks]) -> Recordings:

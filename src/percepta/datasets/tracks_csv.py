@@ -20,9 +20,9 @@ from jaxtyping import Float64
 
 from percepta.datasets.problem import Problem
 from percepta.datasets.tables import columns_found
-from percepta.datasets.tracks import KINDS, Lane, Recordings, StreetMap, Tracks, from_rows, of_files
+from percepta.datasets.tracks import KINDS, Lane, Recordings, StreetMap, Tracks, csv_files, from_rows, header, of_files
 from percepta.errors import InputError
-from percepta.files import check_regular, listed, read_text
+from percepta.files import check_regular, read_text
 from percepta.formats import read_json
 
 NAME = "tracks as CSV"
@@ -32,7 +32,7 @@ COLUMNS = ("time", "id", "x", "y")
 
 def is_one(root: Path) -> bool:
     """Whether a folder holds such files, or is one of them."""
-    return any(_is_file(path) for path in _paths(Path(root)))
+    return any(_is_file(path) for path in csv_files(Path(root)))
 
 
 def read(root: Path, problems: list[Problem] | None = None) -> Recordings:
@@ -45,7 +45,7 @@ def read(root: Path, problems: list[Problem] | None = None) -> Recordings:
     Raises:
         InputError: there are none.
     """
-    paths = [path for path in _paths(Path(root)) if _is_file(path)]
+    paths = [path for path in csv_files(Path(root)) if _is_file(path)]
     if not paths:
         raise InputError(f"{root}: no {FILES}")
     return of_files(paths, "csv", read_file)
@@ -184,19 +184,8 @@ def _beside(path: Path) -> StreetMap:
     return StreetMap()
 
 
-def _paths(root: Path) -> list[Path]:
-    if root.is_file():
-        return [root] if root.suffix == ".csv" else []
-    return [path for path in listed(root) if path.suffix == ".csv"] if root.is_dir() else []
-
-
 def _is_file(path: Path) -> bool:
-    try:
-        with path.open() as file:
-            head = {word.strip().lower() for word in file.readline(400).split(",")}
-    except (OSError, UnicodeDecodeError):
-        return False
-    return set(COLUMNS) <= head
+    return set(COLUMNS) <= {word.strip().lower() for word in header(path).split(",")}
 
 
 READS = {Tracks: read}

@@ -119,6 +119,19 @@ def project(
     return np.stack([u, v], -1), depth
 
 
+def project_world(
+    points: Float[np.ndarray, "*n 3"], camera: Intrinsics, world_from_camera: Float[np.ndarray, "4 4"]
+) -> tuple[Float[np.ndarray, "*n 2"], Float[np.ndarray, "*n"]]:
+    """Pixel coordinates (u, v) and depth, metres, of points of the world; points at depth ≤ 0 get NaN.
+
+    Args:
+        points: world coordinates, metres; they keep their precision.
+        camera: that sees them.
+        world_from_camera: its pose, metres.
+    """
+    return project(poses.transform(poses.inverse(world_from_camera), points), camera)
+
+
 def back_project(depth_m: Float[np.ndarray, "h w"], camera: Intrinsics) -> Float[np.ndarray, "h w 3"]:
     """Camera coordinates of every pixel, in the depth's precision; pixels without a reading come out at 0 0 0.
 

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Float64
 
 from percepta.errors import InputError
 from percepta.geometry import pose as poses
-from percepta.geometry.camera import Intrinsics, project
+from percepta.geometry.camera import Intrinsics, project_world
 
 
 class Points(NamedTuple):
@@ -100,7 +100,7 @@ def _errors(place: np.ndarray, pixels: np.ndarray, views: Sequence[tuple[Intrins
     """Distance of pixels from where each view sees the points `v n`; infinite behind a camera."""
     out = np.full(pixels.shape[:2], np.inf)
     for view, (camera, pose) in enumerate(views):
-        seen, depth = project(poses.transform(poses.inverse(pose), place), camera)
+        seen, depth = project_world(place, camera, pose)
         ahead = depth > 0
         out[view, ahead] = np.linalg.norm(seen[ahead] - pixels[view, ahead], axis=-1)
     return out

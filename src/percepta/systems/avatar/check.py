@@ -12,9 +12,8 @@ from percepta.contract import Progress
 from percepta.datasets import thuman4
 from percepta.datasets.findings import PictureFindings
 from percepta.datasets.problem import Problem, noting
-from percepta.geometry import pose as poses
 from percepta.geometry.body import make_body
-from percepta.geometry.camera import project
+from percepta.systems.avatar.hull import seen_pixels
 
 OUTSIDE = 0.25  # share of the body's points that may lie outside of a mask
 COVERED = 0.6  # share of a picture that a person hardly covers
@@ -65,22 +64,13 @@ def check(root: Path | str, *, examples: int = 8, progress: Progress | None = No
         with noting(problems, root / "images" / camera.name):
             for frame in chosen:
                 picture, mask = capture.read(number, frame)
-                pixel, depth = project(
-                    poses.transform(poses.inverse(camera.world_from_camera), points[frame]), camera.intrinsics
-                )
-                place = np.round(np.nan_to_num(pixel, nan=-1)).astype(int)
-                inside = (
-                    (depth > 0)
-                    & (place >= 0).all(1)
-                    & (place < (camera.intrinsics.width, camera.intrinsics.height)).all(1)
-                )
-                hit = np.zeros(len(place), bool)
-                hit[inside] = mask[place[inside, 1], place[inside, 0]] > 127
+                column, row, inside = seen_pixels(points[frame], (camera.intrinsics, camera.world_from_camera))
+                hit = inside & (mask[row, column] > 127)
                 outside.append(1 - float(hit.mean()))
                 covered.append(float((mask > 127).mean()))
                 if len(shown) < examples and frame == chosen[len(shown) % len(chosen)]:
                     drawn = picture.copy()
-                    drawn[place[inside, 1], place[inside, 0]] = (255, 60, 20)
+                    drawn[row[inside], column[inside]] = (255, 60, 20)
                     shown.append(
                         (Image.fromarray(drawn), f"{camera.name}, frame {frame}: {outside[-1]:.0%} outside of the mask")
                     )

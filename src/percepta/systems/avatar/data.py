@@ -27,9 +27,8 @@ from torch import Tensor
 from percepta.contract import Batch, Key
 from percepta.datasets import thuman4
 from percepta.errors import InputError
-from percepta.geometry import pose as poses
 from percepta.geometry.body import Motion
-from percepta.geometry.camera import project
+from percepta.geometry.camera import project_world
 from percepta.geometry.camera import rays as camera_rays
 from percepta.systems.avatar import BodyConfig, Config
 from percepta.systems.avatar.latent import conditions
@@ -259,9 +258,7 @@ def _before(config: Config, source: Source, camera: int) -> Float64[np.ndarray, 
 def _pelvis(source: Source, camera: int, frame: int) -> tuple[Float64[np.ndarray, " 2"], float]:
     """Where a camera sees the pelvis, pixels, and how large a metre is there; the middle where it is not before it."""
     view = source.cameras[camera]
-    pixel, depth = project(
-        poses.transform(poses.inverse(view.world_from_camera), source.motion.root[frame : frame + 1]), view.intrinsics
-    )
+    pixel, depth = project_world(source.motion.root[frame : frame + 1], view.intrinsics, view.world_from_camera)
     if not depth[0] > 0:
         return np.array([view.intrinsics.width - 1, view.intrinsics.height - 1]) / 2, 1.0
     return pixel[0], float(view.intrinsics.fy / depth[0])

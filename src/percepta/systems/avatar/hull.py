@@ -19,12 +19,11 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64, UInt8
+from jaxtyping import Bool, Float, Float32, Float64, Int64, UInt8
 from scipy import ndimage
 
 from percepta.errors import InputError
-from percepta.geometry import pose as poses
-from percepta.geometry.camera import Intrinsics, project
+from percepta.geometry.camera import Intrinsics, project_world
 
 View = tuple[Intrinsics, Float64[np.ndarray, "4 4"]]
 """Intrinsics of a picture without distortion, and world_from_camera."""
@@ -171,8 +170,9 @@ def _largest(
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
     points = grid.reshape(-1, 3)
     against, worst = np.zeros(len(points), int), np.full(len(points), np.inf)
-    for seen, (camera, pose) in zip(evidences, views, strict=True):
-        value = _look_up(seen, camera, pose, points)
+    for seen, view in zip(evidences, views, strict=True):
+        column, row, within = seen_pixels(points, view)
+        value = np.where(within, seen[row, column], -99.0)
         against += value <= 0
         worst = np.minimum(worst, value)
     spare = 1 if len(views) > 2 else 0
@@ -189,25 +189,33 @@ def _parts(mask: Bool[np.ndarray, "*n"], share: float) -> Bool[np.ndarray, "*n"]
     return ((sizes >= share * sizes.max()) & (sizes > 0))[labels]
 
 
-def _look_up(seen: np.ndarray, camera: Intrinsics, pose: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Values at the pixels of points; far below 0 outside of the picture."""
-    pixel, depth = project(poses.transform(poses.inverse(pose), points), camera)
-    column, row = np.round(np.nan_to_num(pixel, nan=-9)).clip(-9, 1e6).astype(np.int64).T
-    within = (depth > 0) & (column >= 0) & (row >= 0) & (column < camera.width) & (row < camera.height)
-    out = np.full(len(points), -99.0)
-    out[within] = seen[row[within], column[within]]
-    return out
+def seen_pixels(
+    points: Float[np.ndarray, "n 3"], view: View
+) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
+    """The pixels in which points of the world lie, whatever stands before them.
+
+    Args:
+        points: world coordinates, metres.
+        view: the camera that sees them.
+
+    Returns:
+        (column, row, whether the point lies before the camera and inside of its picture); column and row are 0 where
+        it does not.
+    """
+    camera, pose = view
+    pixel, depth = project_world(points, camera, pose)
+    u, v = np.round(pixel).T
+    inside = (depth > 0) & (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
+    return np.where(inside, u, 0).astype(np.int64), np.where(inside, v, 0).astype(np.int64), inside
 
 
 def covered(hull: Hull, view: View) -> Bool[np.ndarray, "h w"]:
     """The pixels of a view that the cubes of a hull cover, about half a cube more around."""
-    camera, pose = view
+    camera, _ = view
     out = np.zeros((camera.height, camera.width), bool)
     if not len(hull.points):
         return out
-    pixel, depth = project(poses.transform(poses.inverse(pose), hull.points), camera)
-    column, row = np.round(np.nan_to_num(pixel, nan=-9)).clip(-9, 1e6).astype(np.int64).T
-    within = (depth > 0) & (column >= 0) & (row >= 0) & (column < camera.width) & (row < camera.height)
+    column, row, within = seen_pixels(hull.points, view)
     out[row[within], column[within]] = True
     size = _pixels(view, hull.points.mean(0), hull.edge_m)
     return ndimage.binary_closing(ndimage.maximum_filter(out, size + 1), iterations=2)
