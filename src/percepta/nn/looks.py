@@ -110,6 +110,32 @@ def look_at(
     return Rows(torch.cat(looks).float().cpu().numpy(), grey.cpu().numpy())
 
 
+def resampled(
+    film: Sequence[Any] | np.ndarray, fps: float | int, rate: float | int
+) -> tuple[UInt8[np.ndarray, "n h w 3"], float]:
+    """The frames of a film that was given as pictures at another rate, each the last one shown at its moment.
+
+    Args:
+        film: pictures (h w 3), RGB 0..255 (uint8), or one array of them (t h w 3).
+        fps: at which they were taken.
+        rate: frames a second that are wanted.
+
+    Returns:
+        (frames, how long the film is, in seconds).
+
+    Raises:
+        InputError: there are no pictures, they have other shapes or types, or `fps` is not above 0.
+    """
+    frames = np.stack([np.asarray(frame) for frame in film]) if len(film) else np.zeros((0, 1, 1, 3), np.uint8)
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):
+        raise InputError(f"frames are (t h w 3) of RGB 0..255 (uint8); got {frames.shape}, {frames.dtype}")
+    if not fps > 0:
+        raise InputError(f"fps is above 0; got {fps}")
+    seconds = len(frames) / fps
+    times = np.arange(0, seconds - 1e-9, 1 / rate)
+    return frames[np.minimum((times * fps + 1e-6).astype(np.int64), len(frames) - 1)], seconds
+
+
 def batched(frames: Iterable[UInt8[np.ndarray, "h w 3"]]) -> Iterator[UInt8[np.ndarray, "n h w 3"]]:
     """Frames in stacks of BATCH."""
     waiting: list[np.ndarray] = []

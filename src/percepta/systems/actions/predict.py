@@ -186,15 +186,7 @@ class Actions:
             kept = None if cache is None else Path(cache)
             rows, duration = seen.of_video(self.model, Path(video), kept, progress)
             return assemble(rows), 1 / config.fps, 0.0, duration, Path(video).stem
-        frames = np.stack([np.asarray(frame) for frame in video]) if len(video) else np.zeros((0, 1, 1, 3), np.uint8)
-        if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):
-            raise InputError(f"frames are (t h w 3) of RGB 0..255 (uint8); got {frames.shape}, {frames.dtype}")
-        rate = fps or config.fps
-        if not rate > 0:
-            raise InputError(f"fps is above 0; got {fps}")
-        duration = len(frames) / rate
-        times = np.arange(0, duration - 1e-9, 1 / config.fps)
-        frames = frames[np.minimum((times * rate + 1e-6).astype(np.int64), len(frames) - 1)]
+        frames, duration = looks.resampled(video, fps or config.fps, config.fps)
         rows = looks.joined([seen.look_at(self.model, part) for part in looks.batched(frames)])
         return assemble(rows), 1 / config.fps, 0.0, duration, "video"
 
@@ -232,7 +224,7 @@ def timeline(
     for second in np.linspace(0, duration_s, 6):
         x = left + second * scale
         pen.line((x, bottom, x, bottom + 4), fill="black")
-        pen.text((x, bottom + 5), f"{second:.0f} s", fill="black", font=font, anchor="ma")
+        pen.text((x, bottom + 5), f"{second:.{0 if duration_s >= 20 else 1}f} s", fill="black", font=font, anchor="ma")
     return picture
 
 

@@ -18,7 +18,7 @@ from percepta.contract import Evaluate, OpenStream, Progress, described, weights
 from percepta.errors import InputError
 from percepta.files import write_atomically
 from percepta.media.draw import Shown, colours, write_picture
-from percepta.nn.looks import Rows
+from percepta.nn.looks import Rows, resampled
 from percepta.systems.driver import Config
 from percepta.systems.driver.decoder import Activity, activities
 from percepta.systems.driver.features import of_frames, of_video
@@ -187,16 +187,8 @@ class Driver:
     def _seen(self, video: Video, fps: float | int | None, progress: Progress | None) -> tuple[Rows, float, bool]:
         if isinstance(video, str | Path):
             return of_video(self.model, Path(video), progress)
-        frames = np.stack([np.asarray(frame) for frame in video]) if len(video) else np.zeros((0, 1, 1, 3), np.uint8)
-        if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):
-            raise InputError(f"frames are (t h w 3) of RGB 0..255 (uint8); got {frames.shape}, {frames.dtype}")
-        rate = float(fps or self.config.fps)
-        if not rate > 0:
-            raise InputError(f"fps is above 0; got {fps}")
-        duration = len(frames) / rate
-        times = np.arange(0, duration - 1e-9, 1 / self.config.fps)
-        places = np.minimum((times * rate + 1e-6).astype(np.int64), len(frames) - 1)
-        return of_frames(self.model, frames[places]), duration, True
+        frames, duration = resampled(video, fps or self.config.fps, self.config.fps)
+        return of_frames(self.model, frames), duration, True
 
 
 @torch.inference_mode()
