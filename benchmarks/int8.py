@@ -4,7 +4,7 @@
 
 Every matrix and kernel is rounded row by row to 255 steps (one scale an output channel), as it would be kept in the
 file; the arithmetic stays in floats. Evaluated as the cards are: rendered rooms, and the 10,000 test pictures of
-CIFAR-10.
+CIFAR-10. With --record the numbers go to benchmarks/results and into docs/export.md.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from record import record
 from torch import nn
 
 import percepta
-from percepta import weights
+from percepta import card, weights
 from percepta.metrics import Metric
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "export.md"
 
 
 def rounded(model: nn.Module) -> tuple[int, int]:
@@ -63,6 +65,7 @@ def main() -> None:
             print(f"{name} {number}: {one.value:.4f} in 8 bits, {whole.value:.4f} in 16", flush=True)
     if args.record:
         record("package", "int8", values)
+        card.fill_file(DOCUMENT, card.results())
 
 
 if __name__ == "__main__":

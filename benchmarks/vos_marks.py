@@ -20,7 +20,8 @@ from scipy.ndimage import distance_transform_edt
 import percepta
 from percepta.datasets import davis
 from percepta.metrics import Metric, interval
-from percepta.systems.vos.grow import DISC, from_box, from_click
+from percepta.systems.vos.grow import from_box, from_click
+from percepta.systems.vos.marks import DISC
 
 
 def overlap(one: Bool[np.ndarray, "h w"], other: Bool[np.ndarray, "h w"]) -> float:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,7 +17,8 @@ from percepta.contract import Step
 from percepta.errors import InputError
 from percepta.systems.vos import PRESETS
 from percepta.systems.vos.follow import aggregate
-from percepta.systems.vos.losses import bootstrapped, dice, loss, narrowed
+from percepta.systems.vos.losses import bootstrapped, dice, hinted, loss, narrowed
+from percepta.systems.vos.marks import HINT, box, disc
 from percepta.systems.vos.model import Network, build
 
 H, W = 64, 96
@@ -192,6 +194,43 @@ def test_the_loss_falls_on_one_clip() -> None:
         optimizer.step()
         first, last = first or float(out["loss"].detach()), float(out["loss"].detach())
     assert last < 0.5 * first
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 10_000))
+def test_clips_that_begin_with_a_mark_ask_for_the_masks_of_the_same_picture(seed: int) -> None:
+    clips = [clip(seed + i) for i in range(4)]
+    pictures, labels = torch.stack([c[0] for c in clips]), torch.stack([c[1] for c in clips])
+    masks = torch.stack([one_hot(one[0], 3) for one in labels])  # the third object is not there
+    seen, truth, given_ = hinted(pictures, labels, masks, 0.5, torch.Generator().manual_seed(seed))
+    for i in range(4):
+        assert torch.equal(seen[i, 0], pictures[i, 0]) and torch.equal(seen[i, 2], pictures[i, 2])
+        if torch.equal(given_[i], masks[i]):
+            assert torch.equal(seen[i], pictures[i]) and torch.equal(truth[i], labels[i])
+            continue
+        assert torch.equal(seen[i, 1], pictures[i, 0]) and torch.equal(truth[i, 1], labels[i, 0])
+        assert not given_[i, 2].any()
+        for one in range(2):
+            mark = given_[i, one].numpy()
+            assert {*mark.ravel().tolist()} == {0.0, HINT}
+            mask = masks[i, one].numpy() > 0
+            middle = np.argwhere(mark > 0).mean(0).round().astype(int)
+            assert mask[tuple(middle)]
+            assert (mark > 0).tolist() in (
+                box(mask).tolist(),
+                disc(mask.shape, (int(middle[1]), int(middle[0]))).tolist(),
+            )
+
+
+def test_how_many_clips_begin_with_a_mark() -> None:
+    pictures, labels = clip()
+    many, truth = pictures.expand(400, -1, -1, -1, -1), labels.expand(400, -1, -1, -1)
+    masks = one_hot(labels[0], 1).expand(400, -1, -1, -1)
+    given_ = hinted(many, truth, masks, 0.25, torch.Generator().manual_seed(0))[2]
+    chosen = (given_.amax((1, 2, 3)) == HINT).sum()
+    assert 70 <= chosen <= 130  # 100 on average
+    boxes = (given_.sum((1, 2, 3)) == HINT * masks[0].sum()).sum()  # the object is a square: its box is its mask
+    assert 0.3 * chosen < boxes < 0.7 * chosen
 
 
 def test_unknown_pixels_and_unknown_objects_do_not_count(model: Network) -> None:

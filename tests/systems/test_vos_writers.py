@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from percepta.media import cutouts, video
 from percepta.media.frames import Frames
 from percepta.metrics.masks import coco_rle_decode
 from percepta.systems.vos import PRESETS, grow, writers
-from percepta.systems.vos.model import build
+from percepta.systems.vos.marks import HINT
+from percepta.systems.vos.model import build, size_inside
 from percepta.systems.vos.predict import Session, Vos
 from percepta.systems.vos.world import clip
 
@@ -187,6 +189,40 @@ def test_a_box_and_a_click_are_grown_inside(system: Vos, film: tuple[Path, np.nd
     ):
         with pytest.raises(InputError, match="picture"):
             wrong()
+
+
+def test_a_network_that_knows_marks_is_given_them(system: Vos) -> None:
+    """Its answer, not that of the colours; inside the box; and something where it finds nothing."""
+    knows = replace(system, config=replace(system.config, marked_share=0.2))
+    picture = np.full((90, 120, 3), 90, np.uint8)
+    given: list[torch.Tensor] = []
+    said = torch.full((1, 2, *size_inside(knows.config, 90, 120)), -3.0)
+
+    def answer(pictures: torch.Tensor, masks: torch.Tensor) -> list[tuple[torch.Tensor, None]]:
+        assert torch.equal(pictures[0, 0], pictures[0, 1])
+        given.append(masks)
+        return [(said, None)]
+
+    knows = replace(knows, model=Answers(answer))
+    said[:, 1] = 3.0
+    assert grow.from_click(knows, picture, (60, 40)).all()
+    inside = grow.from_box(knows, picture, (10, 20, 40, 30))
+    assert inside.sum() == 40 * 30 and inside[20:50, 10:50].all()
+    said[:, 1] = -9.0
+    assert 0 < grow.from_click(knows, picture, (60, 40)).mean() < 0.05
+    assert all(masks.max() == HINT for masks in given) and len(given) == 3
+
+
+class Answers(torch.nn.Module):
+    """Stands for a network."""
+
+    def __init__(self, answer: Callable[..., Any]) -> None:
+        super().__init__()
+        self.answer = answer
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, *given: Any) -> Any:
+        return self.answer(*given)
 
 
 def test_the_command(

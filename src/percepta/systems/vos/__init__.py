@@ -74,6 +74,9 @@ class Config:
     """Cutie: how many of the frames between two that are kept change the sensory state."""
     carried_dropout: float = 0.1
     """Share of frames in training whose carried masks are left out, as after a cut."""
+    marked_share: float = 0.0
+    """Share of training clips that begin with a click or a box instead of masks, see `losses.hinted`; a network that
+    was trained so is asked in that way for the mask of a click or a box (`grow.py`)."""
     bootstrap: tuple[float, float] = (0.3, 0.8)
     """Shares of the training between which the cross-entropy narrows from all pixels to the worst 15 of 100."""
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -104,6 +107,8 @@ class Config:
                 f"max_long_term {self.max_long_term} has no room for {self.prototypes} prototypes and a buffer of "
                 f"{self.long_term_buffer}"
             )
+        if not 0 <= self.marked_share <= 1:
+            raise InputError(f"marked_share lies in 0..1, got {self.marked_share}")
         first, last = self.bootstrap
         if not 0 <= first <= last:
             raise InputError(f"bootstrap is two shares of the training, the first not above the second, got {first}, "

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor, nn
 from torch.nn import functional
 
 from percepta.contract import Batch, Step
 from percepta.errors import InputError
+from percepta.systems.vos.marks import HINT, box, disc
 from percepta.systems.vos.model import Network
 
 UNKNOWN = 255  # label of pixels that nobody knows
@@ -37,7 +40,11 @@ def loss(model: nn.Module, batch: Batch, step: Step) -> dict[str, Tensor]:
     masks = torch.stack([labels == i + 1 for i in range(n)], 2)
     known = known[:, :n] & masks[:, 0].flatten(2).any(2)
     drawn = torch.rand(b, t, generator=step.generator, device=step.generator.device).to(pictures.device)
-    out = model(pictures, masks[:, 0].to(pictures.dtype), known, drawn >= config.carried_dropout)
+    given = masks[:, 0].to(pictures.dtype)
+    if config.marked_share:
+        pictures, labels, given = hinted(pictures, labels, given, config.marked_share, step.generator)
+        masks = torch.stack([labels == i + 1 for i in range(n)], 2)
+    out = model(pictures, given, known, drawn >= config.carried_dropout)
     share = narrowed(step.number / config.train.steps, config.bootstrap)
     seen = labels != UNKNOWN
     index = torch.arange(1, n + 1, device=labels.device)
@@ -67,6 +74,50 @@ def loss(model: nn.Module, batch: Batch, step: Step) -> dict[str, Tensor]:
     mean = {name: torch.stack(values).mean() for name, values in parts.items()}
     total = mean["cross_entropy"] + mean["dice"] + 0.3 * mean["coarse"] + 0.1 * mean["presence"]
     return {"loss": total, **{name: value.detach() for name, value in mean.items()}}
+
+
+def hinted(
+    pictures: Float[Tensor, "b t 3 h w"],
+    labels: Int64[Tensor, "b t h w"],
+    masks: Float[Tensor, "b n h w"],
+    share: float,
+    generator: torch.Generator,
+) -> tuple[Float[Tensor, "b t 3 h w"], Int64[Tensor, "b t h w"], Float[Tensor, "b n h w"]]:
+    """Some clips begin with clicks and boxes: their first two frames are the same picture, whose masks are to be found.
+
+    What is given of an object then is a disc around a place inside it, or its box, with the value HINT instead of 1, so
+    that the network can tell them from masks.
+
+    Args:
+        pictures: clips.
+        labels: of their pixels.
+        masks: of the objects in the first frames, 0 or 1.
+        share: of the clips that begin so.
+        generator: draws which clips, which marks, and where a click lies.
+
+    Returns:
+        pictures, labels and what is given.
+    """
+    draw = torch.rand(len(pictures), masks.shape[1] + 1, generator=generator, device=generator.device).tolist()
+    pictures, labels, given = pictures.clone(), labels.clone(), masks.clone()
+    for clip, (chosen, *which) in enumerate(draw):
+        if chosen >= share:
+            continue
+        pictures[clip, 1], labels[clip, 1] = pictures[clip, 0], labels[clip, 0]
+        for one, kind in enumerate(which):
+            mask = masks[clip, one].cpu().numpy() > 0.5
+            if mask.any():
+                drawn = disc(mask.shape, _inside(mask, 2 * kind)) if kind < 0.5 else box(mask)
+                given[clip, one] = HINT * torch.from_numpy(drawn).to(given)
+    return pictures, labels, given
+
+
+def _inside(mask: Bool[np.ndarray, "h w"], draw: float) -> tuple[int, int]:
+    """A place (x, y) inside a mask, from its deepest one (draw 0) to one half as deep (draw 1)."""
+    depth = np.asarray(distance_transform_edt(np.pad(mask, 1)))[1:-1, 1:-1]
+    places = np.argwhere(depth >= (1 - 0.5 * draw) * depth.max())
+    row, column = places[int(draw * 9973) % len(places)]
+    return int(column), int(row)
 
 
 def narrowed(done: float, schedule: tuple[float, float]) -> float:
