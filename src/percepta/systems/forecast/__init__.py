@@ -176,7 +176,7 @@ PRESETS: dict[str, Config] = {
     ),
     "small": Config(
         train=TrainConfig(
-            steps=1000, batch_size=8, lr=2e-3, weight_decay=0.01, warmup=100, clip_norm=1.0, ema=0.99,
+            steps=3000, batch_size=8, lr=2e-3, weight_decay=0.01, warmup=100, clip_norm=1.0, ema=0.995,
             checkpoint_every=200,
         ),
     ),
