@@ -76,15 +76,6 @@ def rescale(model: LateText, scale: float, offset: float) -> None:
     cast(torch.nn.Linear, model.presence[2]).bias.add_(offset)
 
 
-@torch.no_grad()
-def average(model: LateText, start: Path, share: float) -> None:
-    """Share of the model's weights, the rest of those that it was trained from, in place."""
-    before = checkpoint.restore(start)[2].state_dict()
-    for name, value in model.state_dict().items():
-        if value.is_floating_point():
-            value.copy_(before[name].float().lerp(value.float(), share))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
@@ -97,7 +88,7 @@ def main() -> None:
     header, config, restored = checkpoint.restore(args.run)
     model = cast(LateText, restored)
     if args.average is not None:
-        average(model, args.average, args.share)
+        checkpoint.average(model, args.average, args.share)
     answers = ask(model, args.data)
     scale, offset = platt(answers)
     print(f"scale {scale:.3f}, offset {offset:.3f}, log loss {log_loss(answers, scale, offset):.4f}")

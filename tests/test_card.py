@@ -242,7 +242,9 @@ def test_commands_are_shown_without_this_machine(monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     words = ["percepta", "evaluate", "refer", "--data", f"{tmp_path}/sets/oasis", f"--weights={tmp_path}/runs/a b"]
     words += ["--out", "/somewhere", "--out=x", "--split", "test", "/elsewhere/file.npz"]
-    shown = "percepta evaluate refer --data DATA/oasis '--weights=runs/a b' --split test file.npz"
+    words += ["--runs", f"a name={tmp_path}/sets/b", "other=/elsewhere/run", "x=1"]
+    shown = "percepta evaluate refer --data DATA/oasis '--weights=runs/a b' --split test file.npz "
+    shown += "--runs 'a name=DATA/b' other=run x=1"
     assert card.shown_command(words) == shown
 
 

@@ -200,3 +200,25 @@ def test_presets_are_recognised_whatever_the_training(task: ModuleType) -> None:
     assert checkpoint.preset_of("fake", replace(config, train=replace(config.train, lr=7.0))) == "tiny"
     assert checkpoint.preset_of("fake", replace(config, dropout=0.1)) == "small"
     assert checkpoint.preset_of("fake", replace(config, width=9)) == "custom"
+
+
+def test_an_average_lies_between_two_checkpoints(saved: tuple[Path, fake_system.Model], tmp_path: Path) -> None:
+    path, model = saved
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    other = checkpoint.restore(path)[2]
+    with torch.no_grad():
+        for value in other.state_dict().values():
+            if value.is_floating_point():
+                value.add_(torch.randn_like(value))
+    after = {name: value.clone() for name, value in other.state_dict().items()}
+    checkpoint.average(other, path, 0.25)
+    for name, value in other.state_dict().items():
+        expected = 0.75 * before[name] + 0.25 * after[name] if value.is_floating_point() else after[name]
+        torch.testing.assert_close(value, expected)
+    checkpoint.average(other, path, 0)
+    for name, value in other.state_dict().items():
+        assert not value.is_floating_point() or torch.equal(value, before[name])
+    with pytest.raises(InputError, match="share lies in"):
+        checkpoint.average(other, path, 1.5)
+    with pytest.raises(InputError, match="another network"):
+        checkpoint.average(torch.nn.Linear(3, 2), path)

@@ -84,7 +84,7 @@ def main(words: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     # CamVid has no reference pictures in fair weather; an arm that changes nothing of a preset is passed over.
     left_out = {arm for arm in ARMS if arm != ALL and settings(Job(arm, 0), args) == settings(Job(ALL, 0), args)}
-    left_out |= {"with reference pictures"} if args.data else set()
+    left_out |= {"with reference pictures"} if args.data else {"with rare class sampling"}  # rendered: none is rare
     arms = [arm for arm in args.only if arm not in left_out]
     if not args.only_sum:
         for job in [Job(arm, seed) for seed in args.seeds for arm in arms][args.part :: args.parts]:

@@ -276,7 +276,7 @@ def shown_command(words: Sequence[str]) -> str:
         if skip or option == "--out":
             skip = not skip and not equals
             continue
-        plain = value if equals and option.startswith("--") else word
+        plain = value if equals and (option.startswith("--") or Path(value).is_absolute()) else word
         shown.append(word.removesuffix(plain) + _shown_path(plain))
     return shlex.join(shown)
 

@@ -209,6 +209,35 @@ def _check_network(task: Task, config: Any, header: Header, state: Mapping[str, 
     check_keys(stored(model, header.frozen), state, str(path))
 
 
+@torch.no_grad()
+def average(model: nn.Module, start: Path, share: float | int = 0.5) -> None:
+    """Share of a model's weights, the rest of those that it was trained from, in place (Wortsman et al., CVPR 2022).
+
+    What was learned last stays to a good part, and less of what was known before is lost.
+
+    Args:
+        model: as it is after the training.
+        start: a checkpoint of the same network.
+        share: of the model's weights, 0..1.
+
+    Raises:
+        InputError: the share lies outside 0..1, or the networks differ.
+    """
+    if not 0 <= share <= 1:
+        raise InputError(f"the share lies in 0..1, got {share}")
+    before, now = restore(start)[2].state_dict(), model.state_dict()
+    differ = [
+        name for name in {*before, *now} if getattr(before.get(name), "shape", 0) != getattr(now.get(name), "shape", 1)
+    ]
+    if differ:
+        raise InputError(
+            f"{start}: another network than the run's: {len(differ)} tensors differ, such as {min(differ)}"
+        )
+    for name, value in now.items():
+        if value.is_floating_point():
+            value.copy_(before[name].float().lerp(value.float(), share))
+
+
 def of_preset(
     system: str, preset: str | None, path: Path | None = None, given: Mapping[str, Path] | None = None
 ) -> tuple[Any, nn.Module]:

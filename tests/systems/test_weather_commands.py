@@ -112,3 +112,24 @@ def test_bonnet_and_distances(weights: str, tmp_path: Path, capsys: pytest.Captu
         Image.fromarray(pixels(number)).save(tmp_path / "drive" / f"{number}.png")
     assert said("weather", "far", str(tmp_path / "drive"), "--weights", weights) == 0
     assert "unknown: median" in capsys.readouterr().out
+
+
+def test_a_run_is_averaged_with_what_it_started_from(
+    weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(1)
+    config = PRESETS["tiny"]
+    run = checkpoint.save(tmp_path / "run.safetensors", build(config), system="weather", preset="tiny", config=config)
+    words = ["weather", "average", "--weights", str(run), "--start", weights, "--share", "0.25"]
+    out = tmp_path / "new" / "model.safetensors"
+    assert said(*words, "--out", str(out)) == 0
+    assert "25% of the run's weights, 75% of" in " ".join(capsys.readouterr().out.split())
+    one, other, mean = (checkpoint.read(Path(path))[1] for path in (weights, run, out))
+    for name, value in mean.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, 0.75 * one[name] + 0.25 * other[name])
+    capsys.readouterr()
+    assert said("weather", "average", "--weights", str(run), "--start", "weather-small", "--out", str(out)) == 2
+    assert "another network" in capsys.readouterr().err
+    assert said("weather", "average", "--weights", str(run), "--start", weights, "--share", "2") == 2
+    assert "share lies in 0..1" in capsys.readouterr().err

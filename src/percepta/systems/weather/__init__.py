@@ -127,7 +127,7 @@ class Config:
 
 
 _small = Config(
-    far_from_training=0.2164,  # `percepta weather far DATA/camvid`: 99 of 100 training pictures are nearer
+    far_from_training=0.2289,  # `percepta weather far DATA/camvid`: 99 of 100 training pictures are nearer
     channels=96,
     frozen_blocks=2,
     exposure=0.42,
@@ -136,8 +136,8 @@ _small = Config(
     light=0.6,
     weather=0.15,
     adaptation=Adaptation(
-        begins=0.25, teacher_decay=0.996, pseudo_threshold=0.9, rare_class_temperature=0.1, rare_class_pixels=200,
-        feature_distance=0.0,
+        begins=0.25, teacher_decay=0.996, pseudo_threshold=0.9, pixel_weights=True, rare_class_temperature=0.1,
+        rare_class_pixels=200, feature_distance=0.0,
     ),
     train=TrainConfig(
         steps=2400, batch_size=4, lr=1e-3, lr_scale=(("image.", 0.3),), weight_decay=0.02, warmup=100, clip_norm=1.0,

@@ -239,10 +239,39 @@ def balance(options: Balance, screen: Console) -> int:
     return 0
 
 
+@dataclass(frozen=True)
+class Average(shell.Which):
+    """Averages a run's weights with those that it started from: it keeps its gain on new pictures and loses less of
+    what was known before."""
+
+    start: str = "weather-small"
+    """What the run started from: a run, a checkpoint, or the name of weights that ship."""
+    share: float = 0.5
+    """Of the run's weights in the average, 0..1. Choose it on the split val."""
+    out: Path = Path("runs/averaged/model.safetensors")
+    """The new checkpoint."""
+
+
+def average(options: Average, screen: Console) -> int:
+    """Writes the averaged checkpoint."""
+    from percepta import checkpoint
+    from percepta.weights import checkpoint_file
+
+    start = checkpoint_file(options.start, "weather")
+    system = shell.load("weather", options)
+    checkpoint.average(system.model, start, options.share)
+    preset = checkpoint.preset_of("weather", system.config)
+    checkpoint.save(options.out, system.model, system="weather", preset=preset, config=system.config)
+    words = f"{options.out}: {options.share:.0%} of the run's weights, {1 - options.share:.0%} of {options.start}"
+    screen.print(escape(words), soft_wrap=True)
+    return 0
+
+
 COMMANDS = {
     "predict": (Predict, predict),
     "submit": (Submit, submit),
     "bonnet": (Bonnet, bonnet),
     "far": (Far, far),
     "balance": (Balance, balance),
+    "average": (Average, average),
 }
