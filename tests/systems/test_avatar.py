@@ -415,6 +415,21 @@ def test_a_ray_that_ends_early_sees_the_same(dense: AvatarNetwork) -> None:
         assert (one - other).abs().max() < 0.0012
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"voxel_m": 0}, {"voxel_m": float("nan")}, {"level": -5.0}, {"frames": 0}, {"morphs": -1}]
+)
+def test_a_bake_with_impossible_numbers_is_refused(dense: AvatarNetwork, wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="got"):
+        bake(dense, made("sway", 0.2), **wrong)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"text"])
+def test_a_broken_baked_person_is_one_sentence(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.npz").write_bytes(content)
+    with pytest.raises(InputError, match="no baked person"):
+        read(tmp_path / "x.npz")
+
+
 def test_the_gltf_poses_its_mesh_as_we_do(baked: Baked) -> None:
     motion = made("walk", 0.2)
     data = glb(baked, motion)

@@ -64,6 +64,22 @@ def run(*words: object) -> int:
     return main([str(word) for word in words])
 
 
+def test_a_submission_replaces_no_input(tmp_path: Path, weights: Path, capsys: Any) -> None:
+    tracks = tmp_path / "tracks.csv"
+    tracks.write_text("time,id,x,y\n" + "".join(f"{t / 10:.1f},a,{t},0\n" for t in range(60)))
+    before = tracks.read_bytes()
+    for words, said in (
+        (("--submission", tracks), "is an input itself"),
+        (("--submission", tmp_path / "x.csv"), "ends in .parquet"),
+        (("--submission", tmp_path / "x.parquet", "--joint"), "leave out --joint"),
+        (("--horizon-s", "nan"), "at least one step"),
+    ):
+        assert run("predict", "forecast", tracks, "--weights", weights, "--out", tmp_path / "o", *words) != 0
+        printed = capsys.readouterr()
+        assert said in " ".join((printed.out + printed.err).split())
+        assert tracks.read_bytes() == before and not (tmp_path / "x.csv").exists()
+
+
 def test_a_scenario_becomes_a_picture_and_a_submission(tmp_path: Path, weights: Path, capsys: Any) -> None:
     folder = scenario_files(tmp_path / "val" / "s1")
     file = folder / "scenario_s1.parquet"

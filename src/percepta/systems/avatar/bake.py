@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -135,7 +136,7 @@ def read(path: Path | str) -> Baked:
         InputError: it is none.
     """
     try:
-        with np.load(path, allow_pickle=False) as t:
+        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as t:
             weights = t["weights"].astype(np.float32)
             morphs = t["morphs"].astype(np.float32)
             # files of percepta 0.1 before 2026-11-29 have no shades: their colours stay
@@ -145,7 +146,7 @@ def read(path: Path | str) -> Baked:
                 weights / weights.sum(1, keepdims=True), morphs, shades, t["middle"], t["map"], t["limit"],
                 BodyConfig(*(float(x) for x in t["body"])), tuple(int(x) for x in t["past_frames"]), float(t["fps"]),
             )  # fmt: skip
-    except (OSError, KeyError, ValueError) as reason:
+    except (OSError, EOFError, KeyError, ValueError, BadZipFile) as reason:
         raise InputError(f"{path}: no baked person ({reason}); `percepta avatar bake RUN` writes one") from None
 
 
@@ -172,10 +173,14 @@ def bake(
         progress: told how many of them are done, and of how many.
 
     Raises:
-        InputError: nothing is denser than `level`: the avatar has not been trained; `frames` is below 1.
+        InputError: nothing is denser than `level`: the avatar has not been trained; or a number is out of its range.
     """
     if frames < 1 or morphs < 0:
         raise InputError(f"frames is 1 or more and morphs 0 or more, got {frames} and {morphs}")
+    if not 0.002 <= voxel_m <= 1 or not 0 < level < np.inf:
+        raise InputError(f"voxel_m is 0.002 to 1 (metres) and level above 0 (1/m), got {voxel_m} and {level}")
+    if not len(motion):
+        raise InputError("the motion has no frames")
     config, weight = model.config, model.node
     chosen = np.unique(np.linspace(0, len(motion) - 1, min(frames, len(motion))).round().astype(int))
     known = conditions(config, motion)

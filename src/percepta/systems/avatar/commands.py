@@ -127,8 +127,8 @@ def prepare_(options: PrepareOptions, screen: Console) -> int:
         raise InputError("pictures have at least 16 pixels across")
     if options.steps < 4:
         raise InputError(f"--steps is at least 4, got {options.steps}")
-    if options.reach_m is not None and options.reach_m < 0:
-        raise InputError(f"--reach-m is a length, 0 or more metres, got {options.reach_m}")
+    if options.reach_m is not None and not 0 <= options.reach_m < 10:
+        raise InputError(f"--reach-m is a length, 0 to 10 metres, got {options.reach_m}")
     if not options.sentence.strip():
         raise InputError("--sentence is empty: it says who is meant")
     check_apart(options.out, [options.capture])
@@ -351,7 +351,10 @@ def bake_(options: BakeOptions, screen: Console) -> int:
     capture = options.data if options.data.is_dir() else options.data.parent
     if options.out.resolve().is_relative_to(capture.resolve()) and options.out.exists():
         raise InputError(f"{options.out} is a file of the capture that is read; give another --out")
+    if options.motion is not None and options.out.suffix == ".npz":
+        raise InputError("--motion becomes the animation of a .glb; an .npz takes none (see `percepta avatar animate`)")
     system: Any = percepta.load(options.run, system="avatar")
+    moves = None if options.motion is None else read_motion(options.motion, system.config, None)
     motion = thuman4.read_motion(options.data) if options.data.suffix == ".npz" else thuman4.read(options.data).motion
     with shell.progress_bar(screen, "avatar") as bar:
         baked = bake.bake(
@@ -361,7 +364,6 @@ def bake_(options: BakeOptions, screen: Console) -> int:
     if options.out.suffix == ".npz":
         baked.save(options.out)
     else:
-        moves = None if options.motion is None else read_motion(options.motion, system.config, None)
         options.out.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(options.out, gltf.glb(baked, moves))
     words = f"{options.out}: {len(baked.vertices)} vertices, {len(baked.faces)} triangles, {len(baked.morphs)} morphs"

@@ -347,7 +347,7 @@ def near_body(
         for mask, view in zip(row, views, strict=True):
             depth = max(float((root - view[1][:3, 3]) @ view[1][:3, 2]), 0.1)
             seen = outline(body, vertices, view)
-            away = ndimage.distance_transform_edt(~seen) if seen.any() else np.zeros(seen.shape)
+            away = np.asarray(ndimage.distance_transform_edt(~seen)) if seen.any() else np.zeros(seen.shape)
             kept.append(mask & (away <= reach_m * view[0].fx / depth))
         out.append(tuple(kept))
     return tuple(out)

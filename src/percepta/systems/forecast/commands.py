@@ -51,6 +51,7 @@ def predict(options: Predict, screen: Console) -> int:
 
     ground = None if options.homography is None else read_homography(options.homography)
     recordings = traffic.read(options.input)
+    _check_submission(options)
     begin = shell.check_out(options.out, screen, [options.input])
     system = shell.load("forecast", options)
     begin()
@@ -96,6 +97,19 @@ def _focal(system: Any, tracks: Any) -> dict[str, Any]:
         raise InputError(f"a submission has {FUTURE} steps; this network predicts {result.position.shape[2]}")
     rows = zip(result.ids, result.position, result.probability, strict=True)
     return {name: Prediction(position, probability) for name, position, probability in rows}
+
+
+def _check_submission(options: Predict) -> None:
+    """Raises InputError where a submission would replace what is read, or is no Parquet file."""
+    if options.submission is None:
+        return
+    written, read = options.submission.resolve(), Path(options.input).resolve()
+    if written == read or (written.is_relative_to(read) and written.exists()):
+        raise InputError(f"{options.submission} is an input itself and would be replaced; give another --submission")
+    if written.suffix != ".parquet":
+        raise InputError(f"--submission {options.submission}: a submission is a file that ends in .parquet")
+    if options.joint:
+        raise InputError("a submission holds the futures of each agent alone; leave out --joint, or --submission")
 
 
 def _film(system: Any, tracks: Any, options: Predict, name: str) -> Path:

@@ -265,10 +265,14 @@ def _answer(
     horizon_s: float | None,
     extra: list[Any] | None = None,
 ) -> Result:
-    steps = config.future_steps if horizon_s is None else round(horizon_s / config.step_s)
+    asked = config.future_steps if horizon_s is None else horizon_s / config.step_s
+    steps = round(asked) if np.isfinite(asked) else 0
     if not 1 <= steps <= config.future_steps:
         most = config.future_steps * config.step_s
-        raise InputError(f"horizon_s is above 0 and at most {most:g} with this network; got {horizon_s}")
+        raise InputError(
+            f"horizon_s is at least one step of {config.step_s:g} s and at most {most:g} with this network; "
+            f"got {horizon_s}"
+        )
     if modes is not None and not 1 <= modes <= config.modes:
         raise InputError(f"modes are 1 to {config.modes} with this network; got {modes}")
     rows = np.arange(len(ids)) if wanted is None else np.array(wanted, np.int64)
