@@ -439,6 +439,24 @@ def test_ones_own_tracks(tmp_path: Path) -> None:
     assert [found.set.NAME for found in layouts.find(tmp_path, Tracks)] == [tracks_csv.NAME]
 
 
+@pytest.mark.parametrize(
+    ("fps", "digits"), [(60, 2), (60, 3), (30, 2), (30, 3), (29.97, 2), (25, 2), (15, 2), (15, 3), (12.5, 2), (10, 1)]
+)
+def test_rounded_times_of_a_camera_keep_its_rate_and_the_speed(fps: float, digits: int, tmp_path: Path) -> None:
+    """A car at 8 m/s for 20 s, seen by a camera; a tenth of its frames is missing."""
+    rng = np.random.default_rng(0)
+    kept = [t for t in range(int(20 * fps)) if t in (0, 1) or rng.random() < 0.9]
+    rows = "".join(f"{t / fps:.{digits}f},a,{8 * t / fps:.4f},0\n" for t in kept)
+    (tmp_path / "tracks.csv").write_text("\ufefftime,id,x,y\n" + rows, encoding="utf-8")
+    tracks = tracks_csv.read_file(tmp_path / "tracks.csv")
+    assert tracks_csv.is_one(tmp_path) and tracks.dt_s == pytest.approx(1 / fps, rel=0.01)
+    x = tracks.position[0, :, 0]
+    places = np.flatnonzero(np.isfinite(x))
+    assert len(places) == len(kept)
+    speed = (x[places[-1]] - x[places[0]]) / ((places[-1] - places[0]) * tracks.dt_s)
+    assert speed == pytest.approx(8, rel=0.01)
+
+
 def test_tables_are_known_by_their_first_line(tmp_path: Path) -> None:
     own, theirs = "Time, ID ,x,y\n0,a,1,2\n1,a,2,2\n", "TIMESTAMP,TRACK_ID,OBJECT_TYPE,X,Y,CITY_NAME\n"
     others = {

@@ -264,7 +264,7 @@ def csv_files(root: Path) -> list[Path]:
 def header(path: Path) -> str:
     """The first line of a file, 400 characters of it at most; "" where it is no text or cannot be read."""
     try:
-        with path.open() as file:
+        with path.open(encoding="utf-8-sig") as file:  # spreadsheets write a byte order mark
             return file.readline(400).strip()
     except (OSError, UnicodeDecodeError):
         return ""

@@ -61,7 +61,7 @@ def read_file(path: Path) -> Tracks:
     ids: list[str] = []
     where: list[tuple[float, float]] = []
     kinds: dict[str, str] = {}
-    with check_regular(path).open(newline="") as file:
+    with check_regular(path).open(newline="", encoding="utf-8-sig") as file:
         rows = csv.DictReader(file, skipinitialspace=True)
         columns = [(name or "").strip().lower() for name in rows.fieldnames or ()]
         if missing := [name for name in COLUMNS if name not in columns]:
@@ -174,7 +174,12 @@ def _step(times: np.ndarray, ids: list[str], path: Path) -> float:
     gaps = gaps[gaps > 0]
     if not len(gaps):
         raise InputError(f"{path}: no agent has two rows at different times")
-    return round(float(np.median(gaps)), 6)  # times in decimals: 0.4, not 0.40000000000000036
+    # of 30 frames a second in two decimals gaps are 0.03 and 0.04: their sum over the steps in them is right
+    usual = float(np.median(gaps))
+    for _ in range(3):
+        short = gaps[gaps < 5.5 * usual]
+        usual = float(short.sum() / np.maximum(np.round(short / usual), 1).sum())
+    return round(usual, 9)  # times in decimals: 0.4, not 0.40000000000000036
 
 
 def _beside(path: Path) -> StreetMap:
