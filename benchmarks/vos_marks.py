@@ -12,7 +12,6 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool
 from PIL import Image
 from record import record
 from scipy.ndimage import distance_transform_edt
@@ -20,14 +19,9 @@ from scipy.ndimage import distance_transform_edt
 import percepta
 from percepta.datasets import davis
 from percepta.metrics import Metric, interval
+from percepta.metrics.masks import iou
 from percepta.systems.vos.grow import from_box, from_click
-from percepta.systems.vos.marks import DISC
-
-
-def overlap(one: Bool[np.ndarray, "h w"], other: Bool[np.ndarray, "h w"]) -> float:
-    """Intersection over union; 1 of two empty masks."""
-    union = (one | other).sum()
-    return float((one & other).sum() / union) if union else 1.0
+from percepta.systems.vos.marks import box, disc
 
 
 def main() -> None:
@@ -48,18 +42,18 @@ def main() -> None:
             rows, columns = np.flatnonzero(truth.any(1)), np.flatnonzero(truth.any(0))
             left, top, right, bottom = (int(v) for v in (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
             y, x = np.mgrid[: truth.shape[0], : truth.shape[1]]
-            box = (x >= left) & (x < right) & (y >= top) & (y < bottom)
             across, down = right - left, bottom - top
             ellipse = ((2 * (x - left) - across + 1) / across) ** 2 + ((2 * (y - top) - down + 1) / down) ** 2 <= 1
             depth = np.asarray(distance_transform_edt(truth))
             click = tuple(int(v) for v in np.unravel_index(depth.argmax(), depth.shape))[::-1]
-            disc = (x - click[0]) ** 2 + (y - click[1]) ** 2 <= (DISC * min(truth.shape)) ** 2
             with Image.open(video.frames[number]) as picture:
                 picture.load()
                 grown = from_box(system, picture, (left, top, across, down))
                 clicked = from_click(system, picture, (click[0], click[1]))
-            for name, mask in zip(names, (box, ellipse, grown, disc, clicked), strict=True):
-                found[name].setdefault(video.name, []).append(overlap(mask, truth))
+            for name, mask in zip(
+                names, (box(truth), ellipse, grown, disc(truth.shape, (click[0], click[1])), clicked), strict=True
+            ):
+                found[name].setdefault(video.name, []).append(iou(mask, truth))
         print(
             video.name, {name: round(float(np.mean(rows[video.name])), 3) for name, rows in found.items()}, flush=True
         )

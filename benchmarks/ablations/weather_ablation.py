@@ -78,7 +78,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", nargs="+", choices=tuple(ARMS), default=tuple(ARMS), metavar="ARM")
     args = run_table.parse(parser, words)
     if args.out is None:
-        print("the table takes half an hour: give --out, see --help")
+        print("on rendered streets the table takes some minutes: give --out, see --help")
         return
     run_table.restore(args.out, args.known, lambda job: Job(**job).name)
     torch.set_num_threads(1)

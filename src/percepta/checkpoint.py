@@ -226,10 +226,8 @@ def average(model: nn.Module, start: Path, share: float | int = 0.5) -> None:
     if not 0 <= share <= 1:
         raise InputError(f"the share lies in 0..1, got {share}")
     before, now = restore(start)[2].state_dict(), model.state_dict()
-    differ = [
-        name for name in {*before, *now} if getattr(before.get(name), "shape", 0) != getattr(now.get(name), "shape", 1)
-    ]
-    if differ:
+    shapes = [{(name, tuple(value.shape)) for name, value in state.items()} for state in (before, now)]
+    if differ := {name for name, _ in shapes[0] ^ shapes[1]}:
         raise InputError(
             f"{start}: another network than the run's: {len(differ)} tensors differ, such as {min(differ)}"
         )

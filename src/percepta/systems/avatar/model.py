@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -204,10 +206,8 @@ class AvatarNetwork(nn.Module):
                 offset = jitter[frame, chosen] if jitter is not None else 0.5
                 distance = start[:, None] + step[:, None] * (where + offset)
                 heading = direction[frame, chosen]
-                if torch.is_grad_enabled():
-                    density, shade = self._along(nodes, frame, origin[frame, chosen], heading, distance)
-                else:
-                    density, shade = self._along_seen(nodes, frame, origin[frame, chosen], heading, distance, step)
+                ask = partial(self._along, nodes, frame, origin[frame, chosen], heading, distance)
+                density, shade = ask() if torch.is_grad_enabled() else _until_opaque(ask, step, count)
                 seen, opacity, weight = composite(density, shade, step)
                 colour, alpha = colour.index_copy(0, chosen, seen), alpha.index_copy(0, chosen, opacity)
                 middle = (weight * distance).sum(-1) / opacity.clamp_min(1e-6)
@@ -224,33 +224,39 @@ class AvatarNetwork(nn.Module):
         origin: Float[Tensor, "r 3"],
         heading: Float[Tensor, "r 3"],
         distance: Float[Tensor, "r s"],
-    ) -> tuple[Float[Tensor, "r s"], Float[Tensor, "r s 3"]]:
-        """Density and colour at points of rays of one frame, `distance` metres from their origins."""
-        points = origin[:, None] + distance[..., None] * heading[:, None]
-        density, colour = self.query(
-            nodes, frame, points.flatten(0, 1), heading[:, None].expand_as(points).flatten(0, 1)
-        )
-        return density.view(distance.shape), colour.view(*distance.shape, 3)
+        rays: Tensor | slice = slice(None),
+        part: slice = slice(None),
+    ) -> tuple[Tensor, Tensor]:
+        """Density and colour at points of rays of one frame, `distance` metres from their origins.
 
-    def _along_seen(
-        self,
-        nodes: Nodes,
-        frame: int,
-        origin: Float[Tensor, "r 3"],
-        heading: Float[Tensor, "r 3"],
-        distance: Float[Tensor, "r s"],
-        step: Float[Tensor, " r"],
-    ) -> tuple[Float[Tensor, "r s"], Float[Tensor, "r s 3"]]:
-        """The same from front to back, a few points of each ray at a time; 0 where hardly any light comes through."""
-        density, colour = torch.zeros_like(distance), distance.new_zeros(*distance.shape, 3)
-        open_rays, depth = torch.arange(len(distance), device=distance.device), distance.new_zeros(len(distance))
-        for start in range(0, distance.shape[1], _PORTION):
-            part = slice(start, start + _PORTION)
-            found, shade = self._along(nodes, frame, origin[open_rays], heading[open_rays], distance[open_rays, part])
-            density[open_rays, part], colour[open_rays, part] = found, shade
-            depth[open_rays] += found.sum(1) * step[open_rays]
-            open_rays = open_rays[depth[open_rays] < _OPAQUE]
-        return density, colour
+        Of all points of all rays, or of some (`part`) of some (`rays`).
+        """
+        chosen, direction = distance[rays, part], heading[rays]
+        points = origin[rays][:, None] + chosen[..., None] * direction[:, None]
+        seen_along = direction[:, None].expand_as(points)
+        density, colour = self.query(nodes, frame, points.flatten(0, 1), seen_along.flatten(0, 1))
+        return density.view(chosen.shape), colour.view(*chosen.shape, 3)
+
+
+def _until_opaque(
+    ask: Callable[[Tensor, slice], tuple[Tensor, Tensor]], step: Float[Tensor, " r"], count: int
+) -> tuple[Float[Tensor, "r s"], Float[Tensor, "r s 3"]]:
+    """Density and colour of rays from front to back, a few points at a time; 0 where hardly any light comes through.
+
+    Args:
+        ask: gives both for some rays and some of their points.
+        step: distance between two points of each ray, metres.
+        count: points of a ray.
+    """
+    density, colour = step.new_zeros(len(step), count), step.new_zeros(len(step), count, 3)
+    open_rays, depth = torch.arange(len(step), device=step.device), torch.zeros_like(step)
+    for start in range(0, count, _PORTION):
+        part = slice(start, start + _PORTION)
+        found, shade = ask(open_rays, part)
+        density[open_rays, part], colour[open_rays, part] = found, shade
+        depth[open_rays] += found.sum(1) * step[open_rays]
+        open_rays = open_rays[depth[open_rays] < _OPAQUE]
+    return density, colour
 
 
 def _density(raw: Tensor) -> Tensor:

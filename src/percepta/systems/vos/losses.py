@@ -37,13 +37,13 @@ def loss(model: nn.Module, batch: Batch, step: Step) -> dict[str, Tensor]:
     b, t = labels.shape[:2]
     known = batch["known"]
     n = max(1, int((known * torch.arange(1, known.shape[1] + 1, device=known.device)).max()))  # no clip has more
-    masks = torch.stack([labels == i + 1 for i in range(n)], 2)
-    known = known[:, :n] & masks[:, 0].flatten(2).any(2)
+    first = torch.stack([labels[:, 0] == i + 1 for i in range(n)], 1)
+    known = known[:, :n] & first.flatten(2).any(2)
     drawn = torch.rand(b, t, generator=step.generator, device=step.generator.device).to(pictures.device)
-    given = masks[:, 0].to(pictures.dtype)
+    given = first.to(pictures.dtype)
     if config.marked_share:
         pictures, labels, given = hinted(pictures, labels, given, config.marked_share, step.generator)
-        masks = torch.stack([labels == i + 1 for i in range(n)], 2)
+    masks = torch.stack([labels == i + 1 for i in range(n)], 2)
     out = model(pictures, given, known, drawn >= config.carried_dropout)
     share = narrowed(step.number / config.train.steps, config.bootstrap)
     seen = labels != UNKNOWN
@@ -98,25 +98,25 @@ def hinted(
     Returns:
         pictures, labels and what is given.
     """
-    draw = torch.rand(len(pictures), masks.shape[1] + 1, generator=generator, device=generator.device).tolist()
+    b, n = masks.shape[:2]
+    chosen = torch.rand(b, generator=generator, device=generator.device) < share
+    draws = torch.rand(b, n, 2, generator=generator, device=generator.device).tolist()
     pictures, labels, given = pictures.clone(), labels.clone(), masks.clone()
-    for clip, (chosen, *which) in enumerate(draw):
-        if chosen >= share:
-            continue
+    for clip in chosen.nonzero()[:, 0].tolist():
         pictures[clip, 1], labels[clip, 1] = pictures[clip, 0], labels[clip, 0]
-        for one, kind in enumerate(which):
+        for one, (kind, place) in enumerate(draws[clip]):
             mask = masks[clip, one].cpu().numpy() > 0.5
             if mask.any():
-                drawn = disc(mask.shape, _inside(mask, 2 * kind)) if kind < 0.5 else box(mask)
+                drawn = disc(mask.shape, _inside(mask, place)) if kind < 0.5 else box(mask)
                 given[clip, one] = HINT * torch.from_numpy(drawn).to(given)
     return pictures, labels, given
 
 
 def _inside(mask: Bool[np.ndarray, "h w"], draw: float) -> tuple[int, int]:
-    """A place (x, y) inside a mask, from its deepest one (draw 0) to one half as deep (draw 1)."""
+    """A place (x, y) well inside a mask: at least half as deep as the deepest one; `draw` (0..1) says which."""
     depth = np.asarray(distance_transform_edt(np.pad(mask, 1)))[1:-1, 1:-1]
-    places = np.argwhere(depth >= (1 - 0.5 * draw) * depth.max())
-    row, column = places[int(draw * 9973) % len(places)]
+    places = np.argwhere(depth >= 0.5 * depth.max())
+    row, column = places[int(draw * len(places))]
     return int(column), int(row)
 
 
