@@ -583,3 +583,22 @@ def test_as_a_program() -> None:
         [sys.executable, "-m", "percepta", "nonsense"], capture_output=True, text=True, env=environment
     )
     assert done.returncode == 2 and "no command 'nonsense'" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_tables_of_numbers_cut_no_name() -> None:
+    """On a terminal of 80 columns every name, number and baseline is there in whole words."""
+    import io
+
+    from rich.console import Console
+
+    from percepta import shell
+    from percepta.metrics import Metric
+
+    others = {"constant velocity": 3.3, "fan": 2.2, "truth": 0.5, "all modes alike": 0.25}
+    names = ("one mode FDE, 3 s", "collisions, 3 s", "calibration error", "joint lowest ADE, 3 s")
+    text = io.StringIO()
+    found = {name: Metric(1.2345, 1.1, 1.3, 1234, "m", others) for name in names}
+    shell.print_metrics(Console(file=text, width=80), "forecast", found)
+    assert "…" not in text.getvalue() and max(map(len, text.getvalue().splitlines())) <= 80
+    words = set(text.getvalue().replace("│", " ").replace("┃", " ").split())
+    assert {*" ".join(names).split(), *" ".join(others).split(), "3.300", "1.100", "1234"} <= words

@@ -317,6 +317,17 @@ class FitsConfig(Protocol):
 
 
 @runtime_checkable
+class KeepsSettings(Protocol):
+    """A system that takes some settings from the weights that a training goes on from, whatever its data are like.
+
+    Attributes:
+        FROM_START: names of these settings: those that give the network's tensors their shapes.
+    """
+
+    FROM_START: tuple[str, ...]
+
+
+@runtime_checkable
 class HasEncoder(Protocol):
     """A system whose evaluation looks at pictures with a frozen encoder that is no part of its model.
 

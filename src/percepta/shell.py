@@ -139,8 +139,13 @@ def print_metrics(screen: Console, title: str, metrics: Mapping[str, Metric]) ->
 
     columns, rows = metric_rows(metrics)
     table = Table(title=title)
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right")
+    whole = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
+    narrow = sum(whole) + 3 * len(whole) + 1 > screen.width
+    for index, (column, *cells) in enumerate(zip(columns, *rows, strict=True)):
+        # where there is no room, the names get what the others leave: these break between their words
+        word = max(len(word) for cell in (column, *cells) for word in cell.split())
+        most = word if narrow and index else None
+        table.add_column(column, justify="right" if index else "left", max_width=most, overflow="fold")
     for row in rows:
         table.add_row(*map(escape, row))
     screen.print(table)

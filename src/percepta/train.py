@@ -26,7 +26,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 from warnings import warn
@@ -37,13 +37,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from percepta import checkpoint, pretrained, weights
-from percepta.config import TrainConfig
+from percepta.config import TrainConfig, from_json
 from percepta.contract import (
     Dataset,
     Evaluation,
     FitsConfig,
     HasEncoder,
     HasPhases,
+    KeepsSettings,
     Key,
     NotTrained,
     Phase,
@@ -109,17 +110,22 @@ def train(
         Path of model.safetensors.
 
     Raises:
-        InputError: `out` holds a run with other settings, on other data or from other weights, or its state is damaged;
-            or the system is none that is trained.
+        InputError: `out` is a file, or holds a run with other settings, on other data or from other weights, or its
+            state is damaged; or the system is none that is trained.
         DivergedError: the loss is no finite number; names the step.
         Stopped: Ctrl-C or SIGTERM came; last.pt is written.
     """
     out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; the run needs a folder: give another --out")
     task = checkpoint.find_task(system)
     if isinstance(task, NotTrained):
         raise InputError(task.NOT_TRAINED)
     if isinstance(task, FitsConfig):
         config = task.fit_config(config, root)
+    if start is not None and isinstance(task, KeepsSettings):
+        before = from_json(checkpoint.config_class(system), _begun_from(start, system)[0].config)
+        config = replace(config, **{name: getattr(before, name) for name in task.FROM_START})
     with _processes(device) as process, torch.random.fork_rng(_cuda_devices(process.device)):
         run, ground = _prepare(system, task, config, out, resume, dict(weights or {}), start, process, root)
         data = task.data(config, "train", root)
@@ -441,6 +447,14 @@ def _average(run: Run, decay: float, number: int) -> None:
             run.ema[name].lerp_(value, 1 - decay)
 
 
+def _begun_from(start: Path, system: str) -> tuple[checkpoint.Header, dict[str, Tensor]]:
+    """The checkpoint that a training goes on from; InputError where it is one of another system."""
+    header, state = checkpoint.read(start)
+    if header.system != system:
+        raise InputError(f"{start}: a checkpoint of {header.system}; {system} starts from one of its own")
+    return header, state
+
+
 def _prepare(
     system: str,
     task: Task,
@@ -485,9 +499,7 @@ def _prepare(
         filled = run.filled = pretrained.fill(model, task.PRETRAINED, given)
         run.frozen = {part: filled[part] for part in _stay_frozen(task, config, model) if part in filled}
         if start is not None:
-            header, state = checkpoint.read(start)
-            if header.system != system:
-                raise InputError(f"{start}: a checkpoint of {header.system}; {system} starts from one of its own")
+            header, state = _begun_from(start, system)
             pretrained.load_strictly(model, state, str(start), checkpoint.prefixes(header.frozen))
         ground = standing_on(root, out, "" if start is None else fingerprint(state))
     model.to(process.device)

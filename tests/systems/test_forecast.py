@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from percepta.contract import Step, batches
-from percepta.datasets import argoverse2, eth_ucy
+from percepta.datasets import argoverse2, eth_ucy, tracks_csv
 from percepta.datasets.tracks import KINDS, Lane, StreetMap, Tracks
 from percepta.errors import InputError
 from percepta.metrics import forecast as fc
@@ -344,6 +344,67 @@ def test_settings_follow_from_ones_own_tracks(tmp_path: Path) -> None:
     config = samples.fit_config(PRESETS["small"], slow)
     assert config.step_s == pytest.approx(0.4) and config.windows == ((5, 8), (12, 15)) and config.future_steps == 15
     assert config.observed_steps == 5
+
+
+def test_a_training_from_weights_keeps_their_steps(tmp_path: Path) -> None:
+    """Tracks of five a second are resampled to the ten of the weights, which else would not fit."""
+    import json
+
+    from percepta import checkpoint
+    from percepta.train import train
+
+    tiny = replace(PRESETS["tiny"], groups=("csv",), observed_steps=5, future_steps=8, windows=((5, 8),))
+    start = tmp_path / "start.safetensors"
+    checkpoint.save(start, build(tiny), system="forecast", preset="custom", config=tiny)
+    for i in range(3):
+        rows = "\n".join(f"{t * 0.2:.1f},a,{t},0" for t in range(30))
+        (tmp_path / f"{i}.csv").write_text(f"time,id,x,y\n{rows}\n")
+    for begun, step_s in ((None, 0.2), (start, 0.1)):
+        config = replace(tiny, train=replace(tiny.train, steps=1, batch_size=2))
+        out = tmp_path / f"run{step_s}"
+        train("forecast", config, root=tmp_path, out=out, start=begun, device="cpu")
+        assert json.loads((out / "config.json").read_text())["step_s"] == pytest.approx(step_s)
+    with pytest.raises(InputError, match="is a file"):
+        train("forecast", tiny, root=tmp_path, out=start)
+
+
+def test_one_bad_table_stops_no_training(tmp_path: Path) -> None:
+    root = tables(tmp_path, 3)
+    (root / "bad.csv").write_text("time,id,x,y\n0.0,a,nan,0\n0.1,a,1,0\n")
+    config = replace(PRESETS["tiny"], groups=("csv",), fold=-1)
+    with pytest.warns(UserWarning, match=r"bad.csv, line 2"):
+        found = samples.data(config, "train", root)
+    assert found is not None and len(found.parts) == 3
+    with pytest.raises(InputError, match="line 2"):
+        samples.data(replace(config, train=replace(config.train, strict=True)), "train", root)
+    with pytest.raises(InputError, match="fold is 0 to 2"):
+        samples.data(replace(config, fold=9), "train", root)
+
+
+def test_what_is_too_short_is_said_by_the_check(tmp_path: Path) -> None:
+    for seconds, lacks in ((6, ["train on", "evaluate on"]), (12, ["evaluate on"]), (22, [])):
+        path = tmp_path / f"{seconds}.csv"
+        rows = "\n".join(f"{t / 10:.1f},a,{t},0" for t in range(seconds * 10))
+        path.write_text(f"time,id,x,y\n{rows}\n")
+        said = [one.message for one in check.check(path).warnings]
+        assert [word for word in ("train on", "evaluate on") if any(f"too short to {word}" in s for s in said)] == lacks
+
+
+def test_an_agent_has_its_most_frequent_type(tmp_path: Path) -> None:
+    kinds = ["bus", *["vehicle"] * 5, "bus"]
+    path = tmp_path / "a.csv"
+    path.write_text("time,id,x,y,type\n" + "".join(f"{t / 10:.1f},a,{t},0,{k}\n" for t, k in enumerate(kinds)))
+    assert KINDS[tracks_csv.read_file(path).kinds[0]] == "vehicle"
+
+
+def test_all_of_every_future_is_in_the_picture() -> None:
+    from percepta.systems.forecast.drawing import Scene, _view
+
+    way = np.zeros((1, 200, 3, 2))
+    way[0, 0, :, 0] = [5, 20, 80]  # one of 200 modes
+    scene = Scene(StreetMap(), np.zeros((1, 2, 2)), np.array([0]), way, np.full((1, 200), 1 / 200))
+    for place in _view(scene, 100).pixels(way.reshape(-1, 2)):
+        assert all(0 <= value <= 100 for value in place)
 
 
 def test_windows_of_one_scene_left_out(shared_data: Path) -> None:

@@ -97,6 +97,82 @@ def test_a_scenario_becomes_a_picture_and_a_submission(tmp_path: Path, weights: 
     assert run("predict", "forecast", tmp_path / "none.csv", "--weights", weights) == 2
 
 
+def test_scenarios_are_found_by_what_is_inside(tmp_path: Path, weights: Path, capsys: Any) -> None:
+    folder = scenario_files(tmp_path / "val")
+    assert run("predict", "forecast", folder, "--weights", weights, "--submission", tmp_path / "s.parquet", "--out",
+               tmp_path / "o") == 0  # fmt: skip
+    assert "1 scenario" in capsys.readouterr().out.replace("scenarios", "?")
+    (folder / "scenario_s1.parquet").rename(folder / "scenario_renamed.parquet")
+    assert run("evaluate", "forecast", "--predictions", tmp_path / "s.parquet", "--truth", folder, "--out",
+               tmp_path / "e") == 0  # fmt: skip
+
+
+def test_tables_that_are_not_understood_are_named(tmp_path: Path, weights: Path, capsys: Any) -> None:
+    good = "time,id,x,y\n" + "".join(f"{t / 10:.1f},a,{t / 2},0\n" for t in range(60))
+    (tmp_path / "good.csv").write_text(good)
+    (tmp_path / "other.csv").write_text("frame,track,left,top\n0,1,2,3\n")
+    (tmp_path / "short.csv").write_text(good + "6.0,a,3\n")
+    assert run("predict", "forecast", tmp_path, "--weights", weights, "--out", tmp_path / "o") == 1
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "other.csv: no tracks that are known: its columns are frame, track, left, top" in printed
+    assert "short.csv, line 62" in printed and "the row is too short" in printed
+    assert (tmp_path / "o" / "good.png").is_file()
+    assert run("predict", "forecast", tmp_path / "other.csv", "--weights", weights, "--out", tmp_path / "p") == 2
+    assert "its columns are frame, track, left, top; tracks of your own have time" in " ".join(
+        capsys.readouterr().err.split()
+    )
+
+
+def test_a_prediction_says_what_is_wrong_with_tracks(tmp_path: Path, weights: Path, capsys: Any) -> None:
+    def rows(factor_s: float, factor_m: float) -> str:
+        lines = (f"{t * 0.1 * factor_s:.1f},a,{t * factor_m},0\n" for t in range(60))
+        return "time,id,x,y\n" + "".join(lines)
+
+    lane = {"type": "Feature", "geometry": {"type": "LineString", "coordinates": [[9000, 0], [9100, 0]]}}
+    for name, content, said in (
+        ("pixels", rows(1, 12), "not in pixels"),
+        ("milliseconds", rows(1000, 1), "not in milliseconds"),
+        ("elsewhere", rows(1, 1), "m away from the tracks"),
+    ):
+        (tmp_path / f"{name}.csv").write_text(content)
+        if name == "elsewhere":
+            map_ = json.dumps({"type": "FeatureCollection", "features": [lane]})
+            (tmp_path / f"{name}.geojson").write_text(map_)
+        run("predict", "forecast", tmp_path / f"{name}.csv", "--weights", weights, "--out", tmp_path / "o")
+        assert said in " ".join(capsys.readouterr().out.split()), name
+
+
+def test_wrong_kinds_of_arguments_are_said(tmp_path: Path, weights: Path) -> None:
+    import percepta
+    from percepta.datasets import traffic
+    from percepta.errors import InputError, MissingFileError
+
+    system = percepta.load(weights, system="forecast")
+    path = tmp_path / "good.csv"
+    path.write_text("time,id,x,y\n" + "".join(f"{t / 10:.1f},a,{t / 2},0\n" for t in range(60)))
+    by_path, by_tracks = system.predict(path), system.predict(traffic.read(path)[0])
+    assert (by_path.position == by_tracks.position).all()
+    with pytest.raises(MissingFileError):
+        system.predict(tmp_path / "none.csv")
+    with pytest.raises(InputError, match="path of a file"):
+        system.predict(3)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="StreetMap"):
+        system.session("map.geojson")  # type: ignore[arg-type]
+    session = system.session()
+    for positions, when, said in (
+        ([(0, 0)], None, "positions are"),
+        ({"a": (0, 0)}, "1.0", "time_s is"),
+        ({"a": (0, 0)}, float("nan"), "time_s is"),
+        ({"a": (0, 1e30)}, None, "agent a"),
+        ({"a": "here"}, None, "agent a"),
+    ):
+        with pytest.raises(InputError, match=said):
+            session.step(positions, when)  # type: ignore[arg-type]
+    path.write_text("time,id,x,y\n" + "".join(f"{t / 10:.1f},far,{t / 2}e30,0\n" for t in range(60)))
+    with pytest.raises(InputError, match="agent far is more than"):
+        system.predict(path)
+
+
 def test_tracks_of_a_camera_by_a_homography(tmp_path: Path, weights: Path) -> None:
     """Pixels of a camera that looks along the ground: 50 pixels a metre, shifted."""
     rows = "\n".join(f"{t / 10:.1f},a,{100 + 5 * t},{400},pedestrian" for t in range(30))

@@ -11,6 +11,7 @@ times of an agent; an agent that is missing for a while comes back under its id.
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def read(root: Path, problems: list[Problem] | None = None) -> Recordings:
 
 
 def read_file(path: Path) -> Tracks:
-    """One file.
+    """One file. Of an agent whose type changes, as trackers write it, the most frequent one counts.
 
     Raises:
         InputError: a column is missing, a line holds no numbers, or an id is used twice at one time (names the line).
@@ -60,7 +61,7 @@ def read_file(path: Path) -> Tracks:
     times: list[float] = []
     ids: list[str] = []
     where: list[tuple[float, float]] = []
-    kinds: dict[str, str] = {}
+    kinds: dict[str, Counter[str]] = {}
     with check_regular(path).open(newline="", encoding="utf-8-sig") as file:
         rows = csv.DictReader(file, skipinitialspace=True)
         columns = [(name or "").strip().lower() for name in rows.fieldnames or ()]
@@ -74,14 +75,15 @@ def read_file(path: Path) -> Tracks:
                 if not np.isfinite([time, x, y]).all():
                     raise ValueError("a number is not finite")
             except (ValueError, TypeError) as error:
-                raise InputError(f"{path}, line {line}: expected numbers as time, x and y ({error})") from None
+                short = "the row is too short" if None in row.values() else str(error)
+                raise InputError(f"{path}, line {line}: expected numbers as time, x and y ({short})") from None
             agent, kind = str(row["id"]).strip(), (row.get("type") or "vehicle").strip().lower()
             if kind not in KINDS:
                 raise InputError(f"{path}, line {line}: type {kind!r} is none of {', '.join(KINDS)}")
             times.append(time)
             ids.append(agent)
             where.append((x, y))
-            kinds.setdefault(agent, kind)
+            kinds.setdefault(agent, Counter())[kind] += 1
     if not ids:
         raise InputError(f"{path}: no rows")
     when = np.array(times)
@@ -91,7 +93,7 @@ def read_file(path: Path) -> Tracks:
         agents, position, heading = from_rows(ids, steps, np.array(where))
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    numbers = np.array([KINDS.index(kinds[agent]) for agent in agents], np.int64)
+    numbers = np.array([KINDS.index(kinds[agent].most_common(1)[0][0]) for agent in agents], np.int64)
     size = np.full((len(agents), 2), np.nan)
     return Tracks(path.stem, "csv", dt_s, agents, numbers, position, heading, size, _beside(path))
 

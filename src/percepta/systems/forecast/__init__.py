@@ -91,7 +91,8 @@ class Config:
     are spread for the future that is asked for, and trained for all of these. The network sees the last
     `observed_steps`."""
     step_s: float = 0.1
-    """Time from step to step. Recordings with other steps are resampled, see `resample`."""
+    """Time from step to step. Recordings with other steps are resampled, see `resample`. A training that begins with
+    random weights takes the steps of the recordings where none of them has this one."""
     resample: bool = True
     """Resample recordings with other steps; False takes their steps as they are, as papers on ETH/UCY do."""
     modes: int = 6

@@ -14,6 +14,9 @@ from percepta.datasets import traffic
 from percepta.datasets.findings import PictureFindings
 from percepta.datasets.problem import Problem, noting
 from percepta.datasets.tracks import KINDS, VEHICLES, Tracks, known, velocity
+from percepta.errors import InputError
+from percepta.systems.forecast import PRESETS
+from percepta.systems.forecast.data import FOLDS, HELD_OUT, data
 from percepta.systems.forecast.drawing import Scene
 
 FASTEST = {"vehicle": 70.0, "pedestrian": 12.0}  # m/s: faster is no movement but a jump
@@ -21,6 +24,8 @@ JUMP_M = 2.0  # shorter ones are noise of annotations
 USUAL = {"vehicle": 40.0, "pedestrian": 4.0}  # m/s: a median above says that lengths are no metres
 LOST_S = 1.0  # an agent that is missing for longer may be another one when it comes back
 SHORTEST_S = 5.0  # the shortest window of the preset small
+SLOWEST_S = 10.0  # no camera and no scanner is slower
+FAR_M = 100.0  # a map that nobody comes closer to is the map of another place
 KEYFRAMES = range(2, 11)  # steps between annotations that are looked for
 
 
@@ -69,7 +74,24 @@ def check(root: Path | str, *, examples: int = 8, progress: Progress | None = No
                 )
         if progress is not None:
             progress(i + 1, len(recordings))
+    if not problems and len(recordings) < FOLDS:
+        warnings += [Problem(root, None, text) for text in _splits(root)]
     return Report(root, layout, dict(counts), tuple(problems), tuple(warnings), tuple(shown))
+
+
+def _splits(root: Path) -> list[str]:
+    """What the preset small would lack in few recordings, whose ends it holds out."""
+    out = []
+    for split, use in (("train", "train on"), ("val", "evaluate on")):
+        try:
+            data(PRESETS["small"], split, root)
+        except InputError:
+            out.append(
+                f"too short to {use}: of fewer than {FOLDS} recordings the last {HELD_OUT:.0%} of each is held out, "
+                f"and both parts need windows of {SHORTEST_S:g} s (the preset small); record for longer, shorten "
+                "--windows, or hold out nothing with --fold -1"
+            )
+    return out
 
 
 def of_recording(tracks: Tracks) -> tuple[list[str], list[str]]:
@@ -95,6 +117,10 @@ def of_recording(tracks: Tracks) -> tuple[list[str], list[str]]:
                     f"to {step} ({speed[agent, step]:.0f} m/s): was its id given to another one?"
                 )
     odd += _gaps(tracks, seen)
+    if tracks.dt_s >= SLOWEST_S:
+        wrong.append(f"a step takes {tracks.dt_s:g} s: are the times in seconds, and not in milliseconds?")
+    if far := _map_elsewhere(tracks):
+        wrong.append(far)
     every = keyframe_steps(tracks.position)
     if every and tracks.keyframe_steps == 1:
         odd.append(
@@ -110,6 +136,20 @@ def of_recording(tracks: Tracks) -> tuple[list[str], list[str]]:
             "and more: this recording is too short for them"
         )
     return wrong, odd
+
+
+def _map_elsewhere(tracks: Tracks) -> str:
+    """What is wrong where a map lies in another place than the tracks, or is not in metres; else nothing."""
+    lines = [lane.centre[:, :2] for lane in tracks.map.lanes] + [*tracks.map.areas]
+    if not lines:
+        return ""
+    points = np.concatenate(lines)
+    low, high = points.min(0), points.max(0)
+    if (high - low).max() < 1:
+        return f"the map is {(high - low).max():.4f} m wide: is it in degrees? It has to be in the metres of the tracks"
+    place = tracks.position[known(tracks.position)]
+    away = np.linalg.norm(np.maximum(np.maximum(low - place, place - high), 0), axis=1).min()
+    return f"the map lies {away:.0f} m away from the tracks: is it in the same metres?" if away > FAR_M else ""
 
 
 def _longest(seen: Bool[np.ndarray, "n t"]) -> int:

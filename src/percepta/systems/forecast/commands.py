@@ -15,7 +15,9 @@ from rich.markup import escape
 
 from percepta import __main__ as general
 from percepta import shell
+from percepta.datasets.problem import Problem
 from percepta.errors import InputError, MissingFileError, one_line
+from percepta.shell import counted
 
 
 @dataclass(frozen=True)
@@ -48,21 +50,29 @@ def predict(options: Predict, screen: Console) -> int:
         raise MissingFileError(f"{options.input}: no such file or folder")
     from percepta.datasets import traffic
     from percepta.datasets.tracks_csv import on_the_ground, read_homography
+    from percepta.systems.forecast.check import of_recording
 
+    if options.homography is not None and not options.homography.is_file():
+        raise MissingFileError(f"--homography {options.homography}: no such file; it holds 3 × 3 numbers")
     ground = None if options.homography is None else read_homography(options.homography)
-    recordings = traffic.read(options.input)
+    strangers: list[Problem] = []
+    recordings = traffic.read(options.input, strangers)
     _check_submission(options)
     begin = shell.check_out(options.out, screen, [options.input])
     system = shell.load("forecast", options)
     begin()
-    failed: list[tuple[str, str]] = []
+    failed = [(str(one.file), one.message) for one in strangers]
     found: dict[str, Any] = {}
-    with shell.progress_bar(screen, f"forecast: {len(recordings)} recordings", shown=len(recordings) > 1) as bar:
+    with shell.progress_bar(
+        screen, f"forecast: {counted(len(recordings), 'recording')}", shown=len(recordings) > 1
+    ) as bar:
         for i, name in enumerate(recordings.names):
             try:
                 tracks = recordings[i]
                 if ground is not None:
                     tracks = on_the_ground(tracks, ground)
+                for text in of_recording(tracks)[0]:
+                    screen.print(escape(f"note: {name}: {text}"), soft_wrap=True)
                 if options.submission is not None:
                     found[tracks.name] = _focal(system, tracks)
                 else:
@@ -82,7 +92,9 @@ def predict(options: Predict, screen: Console) -> int:
     if options.submission is not None:
         from percepta.datasets.argoverse2 import write_submission
 
-        screen.print(escape(f"{write_submission(options.submission, found)}: {len(found)} scenarios"), soft_wrap=True)
+        screen.print(
+            escape(f"{write_submission(options.submission, found)}: {counted(len(found), 'scenario')}"), soft_wrap=True
+        )
     return shell.print_failed(screen, failed)
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from percepta.contract import Batch, Key
 from percepta.datasets import eth_ucy, traffic
+from percepta.datasets.problem import Problem, noting, tell
 from percepta.datasets.tracks import VEHICLES, Tracks, folds, moves
 from percepta.datasets.tracks import known as tracked
 from percepta.errors import InputError
@@ -311,22 +312,31 @@ def data(config: Config, split: str, root: Path | None = None) -> Windows | None
 def _parts(config: Config, split: str, root: Path | None) -> Sequence[Part | Any]:
     if root is None:
         return [Part(tracks) for tracks in streets(split)]
-    recordings = traffic.read(root)
+    problems: list[Problem] = []
+    recordings = traffic.read(root, problems)
     rows = [i for i, group in enumerate(recordings.groups) if group in config.groups]
     if not rows:
         there = ", ".join(dict.fromkeys(recordings.groups))
         raise InputError(f"{root} holds recordings of {there}; groups asks for {', '.join(config.groups)}")
     if {recordings.groups[i] for i in rows} == {"eth_ucy"}:
         return _people(config, split, root)
-    if len(rows) > MOST_IN_MEMORY:
-        kept = _held(config, split, [(recordings.groups[i], recordings.names[i]) for i in rows])
-        return [_Reader(recordings, rows[i]) for i in kept]
+    if config.fold >= FOLDS:
+        raise InputError(f"fold is 0 to {FOLDS - 1}, or −1 where nothing is held out; got {config.fold}")
+    kept = rows
     if len(rows) >= FOLDS:
-        kept = _held(config, split, [(recordings.groups[i], recordings.names[i]) for i in rows])
-        return [Part(recordings[rows[i]]) for i in kept]
+        held = _held(config, split, [(recordings.groups[i], recordings.names[i]) for i in rows])
+        kept = [rows[i] for i in held]
+    if len(rows) > MOST_IN_MEMORY:
+        return [_Reader(recordings, i) for i in kept]
+    read: list[Tracks] = []
+    for i in kept:
+        with noting(problems, root / recordings.names[i]):
+            read.append(recordings[i])
+    tell(problems, str(root), strict=config.train.strict)
+    if len(rows) >= FOLDS:
+        return [Part(tracks) for tracks in read]
     parts = []
-    for i in rows:
-        tracks = recordings[i]
+    for tracks in read:
         reach = scenes.steps_of(tracks, config)
         border = round(tracks.steps * (1 - HELD_OUT))
         if split == "all" or config.fold < 0:
@@ -373,7 +383,10 @@ def fit_config(config: Config, root: Path | None) -> Config:
     if root is not None and config.resample:
         recordings = traffic.read(root)
         rows = [i for i, group in enumerate(recordings.groups) if group in config.groups][:20]
-        rates = [recordings[i].dt_s for i in rows]
+        rates: list[float] = []
+        for i in rows:
+            with noting([], root):  # what cannot be read is said by `data`
+                rates.append(recordings[i].dt_s)
         if rates and not any(abs(dt - config.step_s) < 0.02 * config.step_s for dt in rates):
             config = with_step(config, float(np.median(rates)))
     if not config.fan:

@@ -99,16 +99,20 @@ class _View:
 
 
 def _view(scene: Scene, size: int) -> _View:
-    shown = [scene.past[scene.target].reshape(-1, 2), scene.way.reshape(-1, 2)]
-    if scene.truth is not None:
-        shown.append(scene.truth.reshape(-1, 2))
-    points = np.concatenate(shown) if len(scene.target) else scene.past.reshape(-1, 2)
-    points = points[np.isfinite(points).all(1)]
-    if not len(points):
-        points = np.zeros((1, 2))
-    low, high = np.percentile(points, 1, axis=0), np.percentile(points, 99, axis=0)
+    past = _known(scene.past[scene.target] if len(scene.target) else scene.past)
+    low, high = np.percentile(past, 1, axis=0), np.percentile(past, 99, axis=0)  # a track may have a jump in it
+    future = _known(scene.way) if scene.truth is None else np.concatenate([_known(scene.way), _known(scene.truth)])
+    if len(scene.target):
+        low, high = np.minimum(low, future.min(0)), np.maximum(high, future.max(0))
     reach = max(float((high - low).max()) * 1.15, 8.0)
     return _View((low + high) / 2 - reach / 2, size / reach, size)
+
+
+def _known(points: np.ndarray) -> np.ndarray:
+    """The points that are known, as rows; the origin where none is."""
+    rows = points.reshape(-1, 2)
+    rows = rows[np.isfinite(rows).all(1)]
+    return rows if len(rows) else np.zeros((1, 2))
 
 
 def _line(

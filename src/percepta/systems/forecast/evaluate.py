@@ -302,6 +302,9 @@ def score_submission(predictions: Path, truth: Path) -> tuple[dict[str, Metric],
     recordings = traffic.read(truth)
     rows, left_out = Rows(), []
     where = {name: i for i, name in enumerate(recordings.names)}
+    if not given.keys() <= where.keys():  # files may have been renamed: what is inside says which scenario it is
+        others = [i for name, i in where.items() if name not in given]
+        where |= {recordings[i].name: i for i in others}
     for scenario, agents in given.items():
         if scenario not in where:
             left_out.append(f"scenario {scenario}: not in {truth}")

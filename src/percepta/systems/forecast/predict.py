@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Real
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,8 +15,9 @@ from PIL import Image
 from torch import nn
 
 from percepta.contract import Evaluate, OpenStream, described, weights_hash
+from percepta.datasets import traffic
 from percepta.datasets.tracks import KINDS, StreetMap, Tracks
-from percepta.errors import InputError
+from percepta.errors import InputError, InputTypeError
 from percepta.media.draw import Shown
 from percepta.systems.forecast import Config
 from percepta.systems.forecast import scene as scenes
@@ -23,6 +26,7 @@ from percepta.systems.forecast.scene import Output, Past, Pieces, ReadsMoments, 
 from percepta.systems.forecast.small import SmallNet
 
 LOST_S = 1.0  # a session forgets who was not seen for longer
+FARTHEST_M = 1e8  # of a position from the origin: more than the Earth is wide
 WATCH_RADIUS_M = 300.0  # of the map, around the agents
 
 
@@ -71,7 +75,7 @@ class Result(Shown):
 
     def draw(self, size: int = 640) -> Image.Image:
         """The scene from above: map, past, and the futures, wider where they are more probable."""
-        return self.scene.draw(size, f"{len(self.ids)} agents, {self.time_s[-1]:g} s ahead")
+        return self.scene.draw(size, self.text)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: for each agent its futures, the most probable first."""
@@ -129,14 +133,22 @@ class Session:
 
         Raises:
             InputError: time does not go on, or a position is no two finite numbers (names the agent).
+            InputTypeError: positions are no dictionary.
         """
+        if not isinstance(positions, Mapping):
+            raise InputTypeError(f"positions are {{id: (x, y)}} in metres, got {type(positions).__name__}")
+        if not isinstance(time_s, Real | None) or not np.isfinite(time_s or 0.0):
+            raise InputError(f"time_s is a finite number of seconds, or None; got {time_s!r}")
         now = (self._time_s + self.config.step_s if np.isfinite(self._time_s) else 0.0) if time_s is None else time_s
         if not now > self._time_s:
             raise InputError(f"time has to go on: {now} s after {self._time_s} s")
         here: dict[str, tuple[float, float]] = {}
         for name, place in positions.items():
-            point = np.asarray(place, np.float64)
-            if point.shape != (2,) or not np.isfinite(point).all():
+            try:
+                point = np.asarray(place, np.float64)
+            except (TypeError, ValueError):
+                point = np.zeros(0)
+            if point.shape != (2,) or not (np.abs(point) <= FARTHEST_M).all():
                 raise InputError(f"agent {name}: a position is two finite numbers in metres, got {place!r}")
             here[str(name)] = (float(point[0]), float(point[1]))
         self._time_s = now
@@ -197,7 +209,7 @@ class Forecast:
 
     def predict(
         self,
-        recording: Tracks,
+        recording: Tracks | Path | str,
         *,
         last: int | None = None,
         agents: Sequence[str] | None = None,
@@ -217,9 +229,10 @@ class Forecast:
             horizon_s: how far; None: as far as the network can.
 
         Raises:
-            InputError: no such step or agent, or nobody is visible at that step.
+            MissingFileError, InputError: no such file, step or agent, nobody is visible at that step, or a position is
+                no place on Earth.
         """
-        tracks = recording
+        tracks = recording if isinstance(recording, Tracks) else _only(recording)
         if last is None:
             last = tracks.steps - 1 if tracks.last is None else tracks.last
             if tracks.keyframe_steps > 1 and tracks.last is None:
@@ -227,6 +240,9 @@ class Forecast:
         moment = tracks.moment(last, scenes.steps_of(tracks, self.config)[0])
         if not len(moment.agents):
             raise InputError(f"{tracks.name}: nobody is visible at step {last}")
+        if (far := np.abs(moment.past) > FARTHEST_M).any():
+            name = moment.ids[int(far.any((1, 2)).argmax())]
+            raise InputError(f"{tracks.name}: agent {name} is more than {FARTHEST_M:g} m away: are these metres?")
         ids = moment.ids
         if missing := [name for name in agents or () if name not in ids]:
             raise InputError(
@@ -247,7 +263,12 @@ class Forecast:
             map: of the ground, as `datasets.traffic` or `datasets.tracks_csv.read_geojson` read it; None: none is
             known.
             kinds: what each agent is, by its id, as `tracks.KINDS` has them; may be changed later in `session.kinds`.
+
+        Raises:
+            InputTypeError: `map` is something else, such as a path.
         """
+        if not isinstance(map, StreetMap | None):
+            raise InputTypeError(f"map is a StreetMap, as `datasets.tracks_csv.read_geojson` gives it, got {map!r}")
         return Session(self.model, self.config, map or StreetMap(), dict(kinds or {}))
 
 
@@ -320,6 +341,16 @@ def chosen(out: Output, modes: int, joint: bool) -> tuple[Float[np.ndarray, "n k
     way = np.take_along_axis(way.double().cpu().numpy(), rank[:, :, None, None], 1)
     p = np.take_along_axis(p, rank, 1)
     return way, p / p.sum(1, keepdims=True)
+
+
+def _only(path: Path | str) -> Tracks:
+    """The recording of a file."""
+    if not isinstance(path, Path | str):
+        raise InputTypeError(f"a recording is Tracks, or the path of a file with one; got {type(path).__name__}")
+    recordings = traffic.read(path)
+    if len(recordings) != 1:
+        raise InputError(f"{path}: {len(recordings)} recordings; `datasets.traffic.read` gives them one by one")
+    return recordings[0]
 
 
 def _padded(past: np.ndarray, steps: int) -> np.ndarray:

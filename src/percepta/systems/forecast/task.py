@@ -8,5 +8,6 @@ from percepta.systems.forecast.model import build
 from percepta.systems.forecast.predict import Forecast as System
 
 PRETRAINED: dict[str, str] = {}
+FROM_START = ("step_s", "observed_steps", "future_steps", "windows")
 
-__all__ = ["EXPORTS", "PRETRAINED", "System", "build", "data", "evaluate", "fit_config", "loss"]
+__all__ = ["EXPORTS", "FROM_START", "PRETRAINED", "System", "build", "data", "evaluate", "fit_config", "loss"]
