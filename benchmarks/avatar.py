@@ -1,13 +1,15 @@
 """An avatar beside its baselines: paired differences, the print on the chest, speed in full and baked.
 
     python benchmarks/avatar.py CAPTURE RUN [--against PLAIN ...] [--fine CAPTURE_384x480] [--record]
+    python benchmarks/avatar.py CAPTURE RUN --against WITHOUT_A WITHOUT_B ... --parts [--record]
 
 Every held-out picture of every set is rendered by every run: PSNR inside the mask, and Lite0 distance
 (`metrics.pictures`, smaller is better). A difference has an interval over pairs of neighbouring frames. The print is
 judged in held-out views of the finer capture (384×480) by the correlation, after the mean is taken off, of what is
 rendered with what is true inside the rectangle around the print, where it faces the camera; beside it the true picture
 blurred to the width that the print has at 128×160. Baked pictures are compared with the truth like the others. Speeds
-are of one frame of 128×160 in this process; run it on an idle machine.
+are of one frame of 128×160 in this process; run it on an idle machine. With --parts nothing but the differences is
+measured: what each part of the model gives, by runs of equal steps that lack it.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -135,12 +138,21 @@ def gains(ours: Numbers, other: Numbers, pairs: dict[str, list[str]], words: str
     return out
 
 
+def show(values: Mapping[str, Metric | float]) -> None:
+    """A line for each number."""
+    for name, value in values.items():
+        plain = value if isinstance(value, Metric) else Metric(value)
+        around = "" if plain.low is None or plain.high is None else f"  ({plain.low:.3f} to {plain.high:.3f})"
+        print(f"{plain.value:10.3f}{around}  {name}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("capture", type=Path)
     parser.add_argument("run", type=Path)
     parser.add_argument("--against", type=Path, nargs="*", default=[])
     parser.add_argument("--fine", type=Path)
+    parser.add_argument("--parts", action="store_true", help="nothing but the differences, as the table avatar/parts")
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args()
     system: Any = percepta.load(options.run, system="avatar")
@@ -162,6 +174,11 @@ def main() -> None:
     for run in options.against:
         other = rendered(percepta.load(run, system="avatar"), pictures, encoder)
         against |= gains(ours, other, pairs, f"more than {run.name}")
+    if options.parts:
+        show(values | against)
+        if options.record:
+            record("avatar", "parts", values | against)
+        return
     motion = thuman4.read(options.capture).motion
     baked = None
     try:
@@ -186,10 +203,7 @@ def main() -> None:
         values["frames a second, baked"] = len(frames) / (time.perf_counter() - start)
     if options.fine is not None:
         values |= print_on_chest(system, options.fine)
-    for name, value in (values | against).items():
-        plain = value if isinstance(value, Metric) else Metric(value)
-        around = "" if plain.low is None or plain.high is None else f"  ({plain.low:.3f} to {plain.high:.3f})"
-        print(f"{plain.value:10.3f}{around}  {name}")
+    show(values | against)
     if options.record:
         record("avatar", "bench", values, model=system.model)
         if against:

@@ -32,7 +32,8 @@ def record(
 
     Args:
         values: numbers by the names that a table shows.
-        model: the loaded network that was measured. weights: its hash instead, where it has none of its own.
+        model: the loaded network that was measured; None and no `weights`: none that ships.
+        weights: its hash instead, where it has none of its own.
         tables: how a card lays them out, in cells of `cell`; left out: one row a value.
     """
     metrics = {key: value if isinstance(value, Metric) else Metric(float(value)) for key, value in values.items()}
@@ -42,7 +43,7 @@ def record(
         name,
         metrics,
         command=card.shown_command(words),
-        weights=weights or weights_hash(model),
+        weights=weights or ("" if model is None else weights_hash(model)),
         tables=tables,
     )
     print(f"{card.write(found)}" + (f"; `percepta card {system}` fills the card from it" if system in TABLE else ""))

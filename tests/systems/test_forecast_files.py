@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -142,35 +144,47 @@ def test_a_prediction_says_what_is_wrong_with_tracks(tmp_path: Path, weights: Pa
         assert said in " ".join(capsys.readouterr().out.split()), name
 
 
+WRONG = """
+import sys, percepta
+from percepta.errors import InputError
+system = percepta.load(sys.argv[1], system="forecast")
+session = system.session()
+for call in (
+    lambda: system.predict(sys.argv[2]),
+    lambda: system.session("map.geojson"),
+    lambda: session.step([(0, 0)]),
+    lambda: session.step({"a": (0, 0)}, "1.0"),
+    lambda: session.step({"a": (0, 0)}, float("nan")),
+    lambda: session.step({"a": (0, 1e30)}),
+    lambda: session.step({"a": "here"}),
+):
+    try:
+        call()
+        print("nothing")
+    except InputError as error:
+        print(error)
+"""
+
+
 def test_wrong_kinds_of_arguments_are_said(tmp_path: Path, weights: Path) -> None:
+    """In a process of its own, where nothing but the system checks types."""
+    words = [sys.executable, "-c", WRONG, str(weights), "good.csv"]
+    said = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
+    wanted = ("traffic.read('good.csv')", "StreetMap", "positions are", "time_s is", "time_s is", "agent a", "agent a")
+    assert len(said) == len(wanted)
+    for line, part in zip(said, wanted, strict=True):
+        assert part in line
+
+
+def test_positions_are_on_earth(tmp_path: Path, weights: Path) -> None:
     import percepta
     from percepta.datasets import traffic
-    from percepta.errors import InputError, MissingFileError
+    from percepta.errors import InputError
 
-    system = percepta.load(weights, system="forecast")
-    path = tmp_path / "good.csv"
-    path.write_text("time,id,x,y\n" + "".join(f"{t / 10:.1f},a,{t / 2},0\n" for t in range(60)))
-    by_path, by_tracks = system.predict(path), system.predict(traffic.read(path)[0])
-    assert (by_path.position == by_tracks.position).all()
-    with pytest.raises(MissingFileError):
-        system.predict(tmp_path / "none.csv")
-    with pytest.raises(InputError, match="path of a file"):
-        system.predict(3)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="StreetMap"):
-        system.session("map.geojson")  # type: ignore[arg-type]
-    session = system.session()
-    for positions, when, said in (
-        ([(0, 0)], None, "positions are"),
-        ({"a": (0, 0)}, "1.0", "time_s is"),
-        ({"a": (0, 0)}, float("nan"), "time_s is"),
-        ({"a": (0, 1e30)}, None, "agent a"),
-        ({"a": "here"}, None, "agent a"),
-    ):
-        with pytest.raises(InputError, match=said):
-            session.step(positions, when)  # type: ignore[arg-type]
+    path = tmp_path / "far.csv"
     path.write_text("time,id,x,y\n" + "".join(f"{t / 10:.1f},far,{t / 2}e30,0\n" for t in range(60)))
     with pytest.raises(InputError, match="agent far is more than"):
-        system.predict(path)
+        percepta.load(weights, system="forecast").predict(traffic.read(path)[0])
 
 
 def test_tracks_of_a_camera_by_a_homography(tmp_path: Path, weights: Path) -> None:

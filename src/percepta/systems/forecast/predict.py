@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Real
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +14,6 @@ from PIL import Image
 from torch import nn
 
 from percepta.contract import Evaluate, OpenStream, described, weights_hash
-from percepta.datasets import traffic
 from percepta.datasets.tracks import KINDS, StreetMap, Tracks
 from percepta.errors import InputError, InputTypeError
 from percepta.media.draw import Shown
@@ -209,7 +207,7 @@ class Forecast:
 
     def predict(
         self,
-        recording: Tracks | Path | str,
+        recording: Tracks,
         *,
         last: int | None = None,
         agents: Sequence[str] | None = None,
@@ -220,8 +218,8 @@ class Forecast:
         """Where the agents of a recording go after one of its steps. What follows that step is not looked at.
 
         Args:
-            recording: tracks, or a file with one recording: a Parquet scenario of Argoverse 2, a CSV with time, id, x,
-                y and type, or another that `datasets.traffic` reads.
+            recording: tracks, as `datasets.traffic.read` gives them, of a Parquet scenario of Argoverse 2, a CSV with
+                time, id, x, y and type, or another set.
             last: the last observed step; None: the one that the set prescribes, else the recording's last.
             agents: whose futures are asked for; None: of all that are visible at that step.
             modes: how many futures; 1: the single best one. None: as many as the network has; fewer: the most probable.
@@ -229,10 +227,12 @@ class Forecast:
             horizon_s: how far; None: as far as the network can.
 
         Raises:
-            MissingFileError, InputError: no such file, step or agent, nobody is visible at that step, or a position is
-                no place on Earth.
+            InputTypeError: `recording` is something else, such as a path.
+            InputError: no such step or agent, nobody is visible at that step, or a position is no place on Earth.
         """
-        tracks = recording if isinstance(recording, Tracks) else _only(recording)
+        if not isinstance(recording, Tracks):
+            raise InputTypeError(f"a recording is Tracks: give percepta.datasets.traffic.read({str(recording)!r})[0]")
+        tracks = recording
         if last is None:
             last = tracks.steps - 1 if tracks.last is None else tracks.last
             if tracks.keyframe_steps > 1 and tracks.last is None:
@@ -341,16 +341,6 @@ def chosen(out: Output, modes: int, joint: bool) -> tuple[Float[np.ndarray, "n k
     way = np.take_along_axis(way.double().cpu().numpy(), rank[:, :, None, None], 1)
     p = np.take_along_axis(p, rank, 1)
     return way, p / p.sum(1, keepdims=True)
-
-
-def _only(path: Path | str) -> Tracks:
-    """The recording of a file."""
-    if not isinstance(path, Path | str):
-        raise InputTypeError(f"a recording is Tracks, or the path of a file with one; got {type(path).__name__}")
-    recordings = traffic.read(path)
-    if len(recordings) != 1:
-        raise InputError(f"{path}: {len(recordings)} recordings; `datasets.traffic.read` gives them one by one")
-    return recordings[0]
 
 
 def _padded(past: np.ndarray, steps: int) -> np.ndarray:
