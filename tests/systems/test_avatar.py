@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -430,9 +432,8 @@ def test_a_broken_baked_person_is_one_sentence(tmp_path: Path, content: bytes) -
         read(tmp_path / "x.npz")
 
 
-def test_the_gltf_poses_its_mesh_as_we_do(baked: Baked) -> None:
-    motion = made("walk", 0.2)
-    data = glb(baked, motion)
+def parts_of(data: bytes) -> tuple[Any, Callable[[int], np.ndarray]]:
+    """The table of a .glb, and what gives the rows of an accessor by its number."""
     magic, version, length = struct.unpack("<4sII", data[:12])
     assert (magic, version, length) == (b"glTF", 2, len(data))
     size = struct.unpack("<I", data[12:16])[0]
@@ -445,12 +446,17 @@ def test_the_gltf_poses_its_mesh_as_we_do(baked: Baked) -> None:
         part = binary[view["byteOffset"] : view["byteOffset"] + view["byteLength"]]
         return np.frombuffer(part, kind).reshape(accessor["count"], -1)
 
+    return table, rows
+
+
+def posed_by_gltf(data: bytes, frame: int) -> np.ndarray:
+    """Where a viewer puts the vertices of a .glb in a frame of its animation, z up."""
+    table, rows = parts_of(data)
     primitive = table["meshes"][0]["primitives"][0]
     position = rows(primitive["attributes"]["POSITION"]).astype(float)
-    frame = 4
     tracks = {(c["target"]["node"], c["target"]["path"]): c["sampler"] for c in table["animations"][0]["channels"]}
     samplers = table["animations"][0]["samplers"]
-    weights = rows(samplers[tracks[1, "weights"]]["output"]).reshape(len(motion), -1)[frame]
+    weights = rows(samplers[tracks[1, "weights"]]["output"]).reshape(-1, len(primitive["targets"]))[frame]
     for strength, target in zip(weights, primitive["targets"], strict=True):
         position = position + strength * rows(target["POSITION"])
     world: dict[int, np.ndarray] = {}
@@ -475,8 +481,41 @@ def test_the_gltf_poses_its_mesh_as_we_do(baked: Baked) -> None:
     joints = np.stack([world[node] @ inverse[i] for i, node in enumerate(skin["joints"])])
     which, share = rows(primitive["attributes"]["JOINTS_0"]), rows(primitive["attributes"]["WEIGHTS_0"])
     moved = np.einsum("vk,vkab,vb->va", share, joints[which], np.c_[position, np.ones(len(position))])[:, :3]
-    ours = baked.posed(motion)[frame]
-    assert np.abs(moved[:, [0, 2, 1]] * (1, -1, 1) - ours).max() < 0.05  # y is up there; four joints a vertex
+    return moved[:, [0, 2, 1]] * (1, -1, 1)
+
+
+def test_the_gltf_poses_its_mesh_as_we_do(baked: Baked) -> None:
+    motion = made("walk", 0.2)
+    ours = baked.posed(motion)[4]
+    assert np.abs(posed_by_gltf(glb(baked, motion), 4) - ours).max() < 0.05  # four joints a vertex
+
+
+def test_the_gltf_has_morphs_of_strengths_within_one_that_move_as_before(baked: Baked) -> None:
+    motion, rng = made("walk", 0.2), np.random.default_rng(0)
+    size = rng.uniform(0.01, 70, len(baked.morphs)).astype(np.float32)
+    other = replace(  # the same person, its morphs counted in other units
+        baked, morphs=baked.morphs / size[:, None, None], map=baked.map * size, limit=baked.limit * size
+    )
+    for one in (baked, other):
+        table, rows = parts_of(glb(one, motion))
+        tracks = {(c["target"]["node"], c["target"]["path"]): c["sampler"] for c in table["animations"][0]["channels"]}
+        weights = rows(table["animations"][0]["samplers"][tracks[1, "weights"]]["output"])
+        assert 0.1 < np.abs(weights).max() <= 1 + 1e-6
+        assert np.abs(posed_by_gltf(glb(one, motion), 4) - posed_by_gltf(glb(baked, motion), 4)).max() < 1e-5
+    morphed = other.vertices + np.tensordot(other.strengths(motion)[4], other.morphs, 1)
+    targets = [rows(target["POSITION"]) for target in table["meshes"][0]["primitives"][0]["targets"]]
+    strength = weights.reshape(len(motion), -1)[4]
+    assert np.abs(other.vertices + np.tensordot(strength, np.stack(targets), 1) - morphed).max() < 1e-5
+
+
+def test_the_colours_of_the_gltf_are_linear_and_unlit(baked: Baked) -> None:
+    colours = np.resize(np.float32([[0, 0.04, 0.5], [1, 0.2, 0.735357]]), baked.colours.shape)
+    table, rows = parts_of(glb(replace(baked, colours=colours)))
+    seen = rows(table["meshes"][0]["primitives"][0]["attributes"]["COLOR_0"])
+    wanted = [[0, 0.0030960, 0.2140411, 1], [1, 0.0331048, 0.5, 1]]  # of IEC 61966-2-1
+    assert np.allclose(seen[:2], wanted, atol=1e-5)
+    assert table["extensionsUsed"] == ["KHR_materials_unlit"]
+    assert [material["extensions"] for material in table["materials"]] == [{"KHR_materials_unlit": {}}]
 
 
 def test_the_calibrated_cameras_stand_around_and_look_at_the_same_place(shared_data: Path) -> None:
@@ -529,3 +568,75 @@ def test_commands_go_from_a_capture_to_pictures_and_a_film(
     for line in (*wrong.split("|"), "animate p.npz x.bvh"):
         assert main(["avatar", *line.split()]) == 2 and "error:" in capsys.readouterr().err, line
     assert all(path.read_bytes() == content for path, content in before.items())
+    # what a bake wrote may be written anew, beside the capture's motion too
+    for _ in range(2):
+        words = "bake run --data c/motion.npz --voxel-m 0.08 --level 5 --frames 1 --out c/p.npz"
+        assert main(["avatar", *words.split()]) == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("animate p.npz c", "c is a folder; a motion is one file.*give c/motion.npz"),
+        ("animate p.npz run", "run is a folder; a motion is one file.*none in it"),
+        ("animate p.npz t.npz", "t.npz: not an .npz file, or damaged"),
+        ("animate p.npz words.npz", "words.npz: root: expected an array of numbers"),
+        ("bake run --data c --out c/motion.npz", "is there already and no baked person: it would be lost"),
+        ("bake run --data c/motion.npz --out c/motion.npz", "is an input itself"),
+        ("bake run --data c --out /proc/x.npz", "cannot be written"),
+        ("bake run --data c --out t.npz/x.glb", "cannot be written"),
+        ("bake run --data c --out folder.glb", "is a folder"),
+        ("animate p.npz c/motion.npz --out /proc/x.mp4", "cannot be written"),
+    ],
+)
+def test_wrong_places_and_kinds_are_named_before_any_work(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    baked: Baked,
+    line: str,
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("percepta.systems.avatar.bake.bake", _unused)
+    checkpoint.save(Path("run/model.safetensors"), task.build(TINY), system="avatar", preset="custom", config=TINY)
+    baked.save(Path("p.npz"))
+    motion = made("sway", 0.1)
+    Path("c").mkdir()
+    np.savez("c/motion.npz", root=motion.root, rotation=motion.rotation, fps=30)
+    np.savez("words.npz", root="a", rotation="b")
+    Path("t.npz").write_text("text")
+    Path("folder.glb").mkdir()
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    assert main(["avatar", *line.split()]) == 2
+    assert re.search(said, capsys.readouterr().err.replace("\n", " "))
+    assert before == {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("root", np.nan, "root is not finite.*frame 2,.*1 of 4"),
+        ("rotation", np.inf, "rotation is not finite.*frame 2,"),
+        ("rotation_vector", np.nan, "rotation_vector is not finite.*frame 2,"),
+        ("fps", 0.0, "fps"),
+    ],
+)
+def test_a_motion_that_is_not_finite_names_array_and_frame(tmp_path: Path, name: str, value: float, said: str) -> None:
+    motion = made("sway", 0.1)
+    arrays = {"root": motion.root.copy(), "rotation": motion.rotation.copy(), "fps": np.array(30.0)}
+    if name == "rotation_vector":
+        arrays["rotation_vector"] = np.zeros_like(arrays.pop("rotation")[..., 0])
+    arrays[name][(2,) if name != "fps" else ()] = value
+    np.savez(tmp_path / "motion.npz", **arrays)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(InputError, match=said):
+        thuman4.read_motion(tmp_path / "motion.npz")
+
+
+def test_a_picture_is_cut_into_parts_that_do_not_show(dense: AvatarNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    system = task.System(dense.config, dense, "", _unused, _unused)
+    whole = system.predict(made("sway", 0.1), size=(20, 24))
+    monkeypatch.setattr("percepta.systems.avatar.predict._RAYS", 37)
+    cut = system.predict(made("sway", 0.1), size=(20, 24))
+    assert cut.alpha.max() > 0.9 and np.allclose(cut.colour, whole.colour, atol=1e-6)
+    assert np.allclose(cut.alpha, whole.alpha, atol=1e-6)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from jaxtyping import Float, Float32, Int64
 from scipy.sparse import csr_array
 
 from percepta.errors import InputError
+from percepta.files import writing
 from percepta.geometry.body import Body, Motion, Shape, make_body, skin, vertex_normals
 from percepta.geometry.camera import Intrinsics
 from percepta.geometry.meshes import render_colours, surface
@@ -114,19 +115,26 @@ class Baked:
         return render_colours(vertices, self.faces, colours, camera, world_from_camera, samples=samples)
 
     def save(self, path: Path | str) -> Path:
-        """As an .npz without pickles."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        """As an .npz without pickles, written whole or not at all."""
         b = self.body
-        np.savez_compressed(
-            path, vertices=self.vertices, faces=self.faces.astype(np.int32),
-            colours=np.round(255 * self.colours).astype(np.uint8),
-            weights=self.weights.astype(np.float16), morphs=self.morphs.astype(np.float16),
-            shades=self.shades.astype(np.float16), middle=self.middle, map=self.map,
-            limit=self.limit, body=np.array([b.height_m, b.girth, b.legs, b.arms, b.shoulders]),
-            past_frames=np.array(self.past_frames, int), fps=self.fps,
-        )  # fmt: skip
-        return path
+        with writing(path) as file:
+            np.savez_compressed(
+                file, vertices=self.vertices, faces=self.faces.astype(np.int32),
+                colours=np.round(255 * self.colours).astype(np.uint8),
+                weights=self.weights.astype(np.float16), morphs=self.morphs.astype(np.float16),
+                shades=self.shades.astype(np.float16), middle=self.middle, map=self.map,
+                limit=self.limit, body=np.array([b.height_m, b.girth, b.legs, b.arms, b.shoulders]),
+                past_frames=np.array(self.past_frames, int), fps=self.fps,
+            )  # fmt: skip
+        return Path(path)
+
+
+def is_one(path: Path) -> bool:
+    """Whether a file is a baked person, or what is left of one: it has a mesh and morphs."""
+    if not is_zipfile(path):
+        return False
+    with ZipFile(path) as archive:
+        return {"faces.npy", "weights.npy", "morphs.npy"} <= set(archive.namelist())
 
 
 def read(path: Path | str) -> Baked:
