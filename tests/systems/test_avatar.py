@@ -27,14 +27,14 @@ from percepta.contract import Step
 from percepta.datasets import qualisys, thuman4
 from percepta.errors import InputError
 from percepta.geometry import pose as poses
-from percepta.geometry.body import make_body, vertex_normals
+from percepta.geometry.body import J, make_body, vertex_normals
 from percepta.geometry.camera import project, rays
 from percepta.geometry.meshes import surface
 from percepta.media import video
 from percepta.metrics.pictures import flicker, lite0_distance, psnr, ssim
 from percepta.nn.efficientnet import EfficientNetLite0
 from percepta.systems.avatar import PRESETS, WorldConfig, task
-from percepta.systems.avatar.bake import Baked, _laid, _neighbours, _surface, bake, read
+from percepta.systems.avatar.bake import Baked, _ask, _bound, _laid, _neighbours, _surface, bake, read
 from percepta.systems.avatar.data import Pictures, Rays, held_out_cameras, on_black, split_frames
 from percepta.systems.avatar.field import NodeNetworks, composite, inside_any, near_nodes, reach, span
 from percepta.systems.avatar.gltf import glb
@@ -386,12 +386,40 @@ def test_a_mesh_is_laid_onto_the_surface_of_a_frame(dense: AvatarNetwork) -> Non
     joints = torch.from_numpy(template(model.config).transforms(motion)[7:8]).float()
     with torch.inference_mode():
         nodes = model.nodes(joints, torch.from_numpy(conditions(model.config, motion)[7:8]))
-        places, faces = _surface(model, nodes, 0.05, 20.0)
+        centre = nodes.centre[0].numpy()
+        places, faces = _surface(centre, model.radius, 0.05, 20.0, lambda points: _ask(model, nodes, points)[0])
         off = places + 0.03 * vertex_normals(places[None], faces)[0]
         laid, colour = _laid(model, nodes, off, faces, _neighbours(faces, len(off)), 20.0)
     assert np.median(np.linalg.norm(off - places, axis=-1)) > 0.029
     assert np.median(np.linalg.norm(laid - places, axis=-1)) < 0.01
     assert colour.shape == places.shape and np.isfinite(colour).all()
+
+
+def test_a_shoe_is_carried_by_its_own_leg_and_stays_whole_in_a_stride() -> None:
+    """Nodes of both feet lie around each shoe in the rest pose, where the feet stand side by side."""
+    model = task.build(replace(TINY, nodes=64))
+    body, stride = template(model.config), made("walk", 1.0)
+    shoe = np.flatnonzero(body.weights[:, J["left_foot"]] > 0.99)
+    with torch.no_grad():
+        carried = _bound(model, model.node, body.vertices[shoe].astype(np.float32))
+        places = np.stack([
+            carried.moved(body.vertices[shoe], torch.zeros(64, 3), transform) for transform in body.transforms(stride)
+        ])  # fmt: skip
+    other = [J[f"right_{name}"] for name in ("thigh", "shin", "foot")]
+    assert carried.skinning[:, other].sum(1).max() < 0.01
+    assert np.allclose(carried.skinning.sum(1), 1)
+    size = [np.linalg.norm(x.max(0) - x.min(0)) for x in places - places.mean(1, keepdims=True)]
+    assert max(size) < 1.25 * min(size)
+
+
+def test_a_baked_person_covers_what_the_network_shows(dense: AvatarNetwork, baked: Baked) -> None:
+    """In a frame that it was baked from, the outline of the mesh is about that of the network."""
+    system = task.System(dense.config, dense, "", _unused, _unused)
+    motion = made("sway", 0.5)
+    camera, pose = orbit(motion.root[7], 0.0, (48, 60))
+    seen = system.predict(motion, frame=7, size=(48, 60)).alpha >= 0.5
+    drawn = baked.render(baked.posed(motion)[7], baked.coloured(motion)[7], camera, pose)[1] >= 0.5
+    assert (seen & drawn).sum() / (seen | drawn).sum() > 0.8
 
 
 def test_a_mean_over_neighbours_of_a_tetrahedron() -> None:
