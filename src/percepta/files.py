@@ -78,14 +78,13 @@ def writing(path: Path | str) -> Iterator[BinaryIO]:
             temporary.unlink(missing_ok=True)
 
 
-def check_writable(path: Path | str) -> None:
+def check_writable(path: Path) -> None:
     """Checks, before the work whose result it will be, that a file can be written; nothing is left behind.
 
     Raises:
         InputError: it is a folder.
         OSError: nothing can be written there (no permission, no such place): names the file.
     """
-    path = Path(path)
     if path.is_dir():
         raise InputError(f"{path} is a folder; give the name of a file")
     above = next((folder for folder in path.absolute().parents if os.path.lexists(folder)), Path())

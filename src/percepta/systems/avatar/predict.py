@@ -127,9 +127,8 @@ class Avatar:
         joints = template(self.config).transforms(motion.part(frame, frame + 1))
         condition = conditions(self.config, motion)[frame : frame + 1]
         nodes = model.nodes(torch.from_numpy(joints).to(weight), torch.from_numpy(condition).to(weight))
-        heading = rays(camera) @ world_from_camera[:3, :3].T
-        heading /= np.linalg.norm(heading, axis=-1, keepdims=True)
-        direction = torch.from_numpy(heading).to(weight)
+        heading = torch.from_numpy(rays(camera) @ world_from_camera[:3, :3].T)
+        direction = torch.nn.functional.normalize(heading, dim=-1).to(weight)
         origin = torch.from_numpy(world_from_camera[:3, 3]).to(weight).expand_as(direction)
         return Result(*picture(model, nodes, origin, direction), frame, motion.name, weights_hash(model))
 
