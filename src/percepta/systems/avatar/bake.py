@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, Float64, Int64
 from scipy.sparse import csr_array
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from percepta.errors import InputError
 from percepta.files import writing
@@ -299,12 +299,13 @@ def _bound(
     """
     body = template(model.config)
     near, share = _shares(model, centre, torch.from_numpy(points).to(centre))
-    nearest = torch.from_numpy(body.weights[cKDTree(body.vertices).query(points)[1]]).to(share)
+    nearest = torch.from_numpy(body.weights[KDTree(body.vertices).query(points)[1]]).to(share)
     share = share * ((model.node_weights[near] * nearest[:, None]).sum(-1) + 1e-6)
     share = share / share.sum(1, keepdim=True)
     skinning = (share[..., None] * model.node_weights[near]).sum(1).cpu().numpy().astype(np.float64)
-    for _ in range(0 if neighbours is None else _SKIN_SMOOTHINGS):
-        skinning = 0.5 * skinning + 0.5 * (neighbours @ skinning)
+    if neighbours is not None:
+        for _ in range(_SKIN_SMOOTHINGS):
+            skinning = 0.5 * skinning + 0.5 * (neighbours @ skinning)
     return _Bound(near, share, skinning)
 
 
@@ -333,7 +334,7 @@ def _surface(
     size = np.ceil((high - low) / voxel_m).astype(int) + 1
     axes = [low[i] + voxel_m * np.arange(size[i]) for i in range(3)]
     values = np.zeros(tuple(size), np.float32)
-    near = cKDTree(centre)
+    near = KDTree(centre)
     for x in range(size[0]):
         plane = np.stack(np.meshgrid([axes[0][x]], axes[1], axes[2], indexing="ij"), -1).reshape(-1, 3)
         inside = near.query(plane, distance_upper_bound=radius)[0] < radius
