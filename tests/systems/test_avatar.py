@@ -538,7 +538,7 @@ def test_the_gltf_has_morphs_of_strengths_within_one_that_move_as_before(baked: 
 
 
 def test_the_colours_of_the_gltf_are_linear_and_unlit(baked: Baked) -> None:
-    colours = np.resize(np.float32([[0, 0.04, 0.5], [1, 0.2, 0.735357]]), baked.colours.shape)
+    colours = np.resize(np.array([[0, 0.04, 0.5], [1, 0.2, 0.735357]], np.float32), baked.colours.shape)
     table, rows = parts_of(glb(replace(baked, colours=colours)))
     seen = rows(table["meshes"][0]["primitives"][0]["attributes"]["COLOR_0"])
     wanted = [[0, 0.0030960, 0.2140411, 1], [1, 0.0331048, 0.5, 1]]  # of IEC 61966-2-1
