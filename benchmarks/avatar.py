@@ -37,7 +37,8 @@ from percepta.nn.efficientnet import EfficientNetLite0
 from percepta.systems.avatar import bake
 from percepta.systems.avatar import evaluate as avatar
 from percepta.systems.avatar.data import Pictures, data, held_out_cameras, on_black
-from percepta.systems.avatar.evaluate import NAMES, numbers, picture
+from percepta.systems.avatar.evaluate import NAMES, numbers
+from percepta.systems.avatar.predict import picture
 from percepta.worlds.people.paint import LOGO
 
 Numbers = dict[tuple[str, str], list[float]]  # by set and metric

@@ -12,6 +12,7 @@ import re
 import shutil
 import sqlite3
 import stat
+import tempfile
 import threading
 import time
 import unicodedata
@@ -75,6 +76,20 @@ def writing(path: Path | str) -> Iterator[BinaryIO]:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Checks, before the work whose result it will be, that a file can be written; nothing is left behind.
+
+    Raises:
+        InputError: it is a folder.
+        OSError: nothing can be written there (no permission, no such place): names the file.
+    """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give the name of a file")
+    above = next((folder for folder in path.absolute().parents if os.path.lexists(folder)), Path())
+    with naming_writes(path), tempfile.TemporaryFile(dir=above):
+        pass
 
 
 @contextlib.contextmanager

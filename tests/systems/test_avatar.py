@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,14 +27,14 @@ from percepta.contract import Step
 from percepta.datasets import qualisys, thuman4
 from percepta.errors import InputError
 from percepta.geometry import pose as poses
-from percepta.geometry.body import make_body, vertex_normals
+from percepta.geometry.body import J, make_body, vertex_normals
 from percepta.geometry.camera import project, rays
 from percepta.geometry.meshes import surface
 from percepta.media import video
 from percepta.metrics.pictures import flicker, lite0_distance, psnr, ssim
 from percepta.nn.efficientnet import EfficientNetLite0
 from percepta.systems.avatar import PRESETS, WorldConfig, task
-from percepta.systems.avatar.bake import Baked, _laid, _neighbours, _surface, bake, read
+from percepta.systems.avatar.bake import Baked, _ask, _bound, _laid, _neighbours, _surface, bake, read
 from percepta.systems.avatar.data import Pictures, Rays, held_out_cameras, on_black, split_frames
 from percepta.systems.avatar.field import NodeNetworks, composite, inside_any, near_nodes, reach, span
 from percepta.systems.avatar.gltf import glb
@@ -144,6 +146,7 @@ def test_nodes_are_spread_and_follow_the_body() -> None:
 
 
 def test_a_person_who_is_moved_looks_the_same_from_a_camera_that_is_moved() -> None:
+    torch.manual_seed(0)
     model = task.build(TINY).eval()
     system = task.System(TINY, model, "", _unused, _unused)
     motion = made("sway", 0.4)
@@ -384,12 +387,40 @@ def test_a_mesh_is_laid_onto_the_surface_of_a_frame(dense: AvatarNetwork) -> Non
     joints = torch.from_numpy(template(model.config).transforms(motion)[7:8]).float()
     with torch.inference_mode():
         nodes = model.nodes(joints, torch.from_numpy(conditions(model.config, motion)[7:8]))
-        places, faces = _surface(model, nodes, 0.05, 20.0)
+        centre = nodes.centre[0].numpy()
+        places, faces = _surface(centre, model.radius, 0.05, 20.0, lambda points: _ask(model, nodes, points)[0])
         off = places + 0.03 * vertex_normals(places[None], faces)[0]
         laid, colour = _laid(model, nodes, off, faces, _neighbours(faces, len(off)), 20.0)
     assert np.median(np.linalg.norm(off - places, axis=-1)) > 0.029
     assert np.median(np.linalg.norm(laid - places, axis=-1)) < 0.01
     assert colour.shape == places.shape and np.isfinite(colour).all()
+
+
+def test_a_shoe_is_carried_by_its_own_leg_and_stays_whole_in_a_stride() -> None:
+    """Nodes of both feet lie around each shoe in the rest pose, where the feet stand side by side."""
+    model = task.build(replace(TINY, nodes=64))
+    body, stride = template(model.config), made("walk", 1.0)
+    shoe = np.flatnonzero(body.weights[:, J["left_foot"]] > 0.99)
+    with torch.no_grad():
+        carried = _bound(model, model.node, body.vertices[shoe].astype(np.float32))
+        places = np.stack([
+            carried.moved(body.vertices[shoe], torch.zeros(64, 3), transform) for transform in body.transforms(stride)
+        ])  # fmt: skip
+    other = [J[f"right_{name}"] for name in ("thigh", "shin", "foot")]
+    assert carried.skinning[:, other].sum(1).max() < 0.01
+    assert np.allclose(carried.skinning.sum(1), 1)
+    size = [np.linalg.norm(x.max(0) - x.min(0)) for x in places - places.mean(1, keepdims=True)]
+    assert max(size) < 1.25 * min(size)
+
+
+def test_a_baked_person_covers_what_the_network_shows(dense: AvatarNetwork, baked: Baked) -> None:
+    """In a frame that it was baked from, the outline of the mesh is about that of the network."""
+    system = task.System(dense.config, dense, "", _unused, _unused)
+    motion = made("sway", 0.5)
+    camera, pose = orbit(motion.root[7], 0.0, (48, 60))
+    seen = system.predict(motion, frame=7, size=(48, 60)).alpha >= 0.5
+    drawn = baked.render(baked.posed(motion)[7], baked.coloured(motion)[7], camera, pose)[1] >= 0.5
+    assert (seen & drawn).sum() / (seen | drawn).sum() > 0.8
 
 
 def test_a_mean_over_neighbours_of_a_tetrahedron() -> None:
@@ -430,9 +461,8 @@ def test_a_broken_baked_person_is_one_sentence(tmp_path: Path, content: bytes) -
         read(tmp_path / "x.npz")
 
 
-def test_the_gltf_poses_its_mesh_as_we_do(baked: Baked) -> None:
-    motion = made("walk", 0.2)
-    data = glb(baked, motion)
+def parts_of(data: bytes) -> tuple[Any, Callable[[int], np.ndarray]]:
+    """The table of a .glb, and what gives the rows of an accessor by its number."""
     magic, version, length = struct.unpack("<4sII", data[:12])
     assert (magic, version, length) == (b"glTF", 2, len(data))
     size = struct.unpack("<I", data[12:16])[0]
@@ -445,12 +475,17 @@ def test_the_gltf_poses_its_mesh_as_we_do(baked: Baked) -> None:
         part = binary[view["byteOffset"] : view["byteOffset"] + view["byteLength"]]
         return np.frombuffer(part, kind).reshape(accessor["count"], -1)
 
+    return table, rows
+
+
+def posed_by_gltf(data: bytes, frame: int) -> np.ndarray:
+    """Where a viewer puts the vertices of a .glb in a frame of its animation, z up."""
+    table, rows = parts_of(data)
     primitive = table["meshes"][0]["primitives"][0]
     position = rows(primitive["attributes"]["POSITION"]).astype(float)
-    frame = 4
     tracks = {(c["target"]["node"], c["target"]["path"]): c["sampler"] for c in table["animations"][0]["channels"]}
     samplers = table["animations"][0]["samplers"]
-    weights = rows(samplers[tracks[1, "weights"]]["output"]).reshape(len(motion), -1)[frame]
+    weights = rows(samplers[tracks[1, "weights"]]["output"]).reshape(-1, len(primitive["targets"]))[frame]
     for strength, target in zip(weights, primitive["targets"], strict=True):
         position = position + strength * rows(target["POSITION"])
     world: dict[int, np.ndarray] = {}
@@ -475,8 +510,41 @@ def test_the_gltf_poses_its_mesh_as_we_do(baked: Baked) -> None:
     joints = np.stack([world[node] @ inverse[i] for i, node in enumerate(skin["joints"])])
     which, share = rows(primitive["attributes"]["JOINTS_0"]), rows(primitive["attributes"]["WEIGHTS_0"])
     moved = np.einsum("vk,vkab,vb->va", share, joints[which], np.c_[position, np.ones(len(position))])[:, :3]
-    ours = baked.posed(motion)[frame]
-    assert np.abs(moved[:, [0, 2, 1]] * (1, -1, 1) - ours).max() < 0.05  # y is up there; four joints a vertex
+    return moved[:, [0, 2, 1]] * (1, -1, 1)
+
+
+def test_the_gltf_poses_its_mesh_as_we_do(baked: Baked) -> None:
+    motion = made("walk", 0.2)
+    ours = baked.posed(motion)[4]
+    assert np.abs(posed_by_gltf(glb(baked, motion), 4) - ours).max() < 0.05  # four joints a vertex
+
+
+def test_the_gltf_has_morphs_of_strengths_within_one_that_move_as_before(baked: Baked) -> None:
+    motion, rng = made("walk", 0.2), np.random.default_rng(0)
+    size = rng.uniform(0.01, 70, len(baked.morphs)).astype(np.float32)
+    other = replace(  # the same person, its morphs counted in other units
+        baked, morphs=baked.morphs / size[:, None, None], map=baked.map * size, limit=baked.limit * size
+    )
+    for one in (baked, other):
+        table, rows = parts_of(glb(one, motion))
+        tracks = {(c["target"]["node"], c["target"]["path"]): c["sampler"] for c in table["animations"][0]["channels"]}
+        weights = rows(table["animations"][0]["samplers"][tracks[1, "weights"]]["output"])
+        assert 0.1 < np.abs(weights).max() <= 1 + 1e-6
+        assert np.abs(posed_by_gltf(glb(one, motion), 4) - posed_by_gltf(glb(baked, motion), 4)).max() < 1e-5
+    morphed = other.vertices + np.tensordot(other.strengths(motion)[4], other.morphs, 1)
+    targets = [rows(target["POSITION"]) for target in table["meshes"][0]["primitives"][0]["targets"]]
+    strength = weights.reshape(len(motion), -1)[4]
+    assert np.abs(other.vertices + np.tensordot(strength, np.stack(targets), 1) - morphed).max() < 1e-5
+
+
+def test_the_colours_of_the_gltf_are_linear_and_unlit(baked: Baked) -> None:
+    colours = np.resize(np.array([[0, 0.04, 0.5], [1, 0.2, 0.735357]], np.float32), baked.colours.shape)
+    table, rows = parts_of(glb(replace(baked, colours=colours)))
+    seen = rows(table["meshes"][0]["primitives"][0]["attributes"]["COLOR_0"])
+    wanted = [[0, 0.0030960, 0.2140411, 1], [1, 0.0331048, 0.5, 1]]  # of IEC 61966-2-1
+    assert np.allclose(seen[:2], wanted, atol=1e-5)
+    assert table["extensionsUsed"] == ["KHR_materials_unlit"]
+    assert [material["extensions"] for material in table["materials"]] == [{"KHR_materials_unlit": {}}]
 
 
 def test_the_calibrated_cameras_stand_around_and_look_at_the_same_place(shared_data: Path) -> None:
@@ -529,3 +597,75 @@ def test_commands_go_from_a_capture_to_pictures_and_a_film(
     for line in (*wrong.split("|"), "animate p.npz x.bvh"):
         assert main(["avatar", *line.split()]) == 2 and "error:" in capsys.readouterr().err, line
     assert all(path.read_bytes() == content for path, content in before.items())
+    # what a bake wrote may be written anew, beside the capture's motion too
+    for _ in range(2):
+        words = "bake run --data c/motion.npz --voxel-m 0.08 --level 5 --frames 1 --out c/p.npz"
+        assert main(["avatar", *words.split()]) == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("animate p.npz c", "c is a folder; a motion is one file.*give c/motion.npz"),
+        ("animate p.npz run", "run is a folder; a motion is one file.*none in it"),
+        ("animate p.npz t.npz", "t.npz: not an .npz file, or damaged"),
+        ("animate p.npz words.npz", "words.npz: root: expected an array of numbers"),
+        ("bake run --data c --out c/motion.npz", "is there already and no baked person: it would be lost"),
+        ("bake run --data c/motion.npz --out c/motion.npz", "is an input itself"),
+        ("bake run --data c --out /proc/x.npz", "cannot be written"),
+        ("bake run --data c --out t.npz/x.glb", "cannot be written"),
+        ("bake run --data c --out folder.glb", "is a folder"),
+        ("animate p.npz c/motion.npz --out /proc/x.mp4", "cannot be written"),
+    ],
+)
+def test_wrong_places_and_kinds_are_named_before_any_work(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    baked: Baked,
+    line: str,
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("percepta.systems.avatar.bake.bake", _unused)
+    checkpoint.save(Path("run/model.safetensors"), task.build(TINY), system="avatar", preset="custom", config=TINY)
+    baked.save(Path("p.npz"))
+    motion = made("sway", 0.1)
+    Path("c").mkdir()
+    np.savez("c/motion.npz", root=motion.root, rotation=motion.rotation, fps=30)
+    np.savez("words.npz", root="a", rotation="b")
+    Path("t.npz").write_text("text")
+    Path("folder.glb").mkdir()
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    assert main(["avatar", *line.split()]) == 2
+    assert re.search(said, capsys.readouterr().err.replace("\n", " "))
+    assert before == {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("root", np.nan, "root is not finite.*frame 2,.*1 of 4"),
+        ("rotation", np.inf, "rotation is not finite.*frame 2,"),
+        ("rotation_vector", np.nan, "rotation_vector is not finite.*frame 2,"),
+        ("fps", 0.0, "fps"),
+    ],
+)
+def test_a_motion_that_is_not_finite_names_array_and_frame(tmp_path: Path, name: str, value: float, said: str) -> None:
+    motion = made("sway", 0.1)
+    arrays = {"root": motion.root.copy(), "rotation": motion.rotation.copy(), "fps": np.array(30.0)}
+    if name == "rotation_vector":
+        arrays["rotation_vector"] = np.zeros_like(arrays.pop("rotation")[..., 0])
+    arrays[name][(2,) if name != "fps" else ()] = value
+    np.savez(tmp_path / "motion.npz", **arrays)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(InputError, match=said):
+        thuman4.read_motion(tmp_path / "motion.npz")
+
+
+def test_a_picture_is_cut_into_parts_that_do_not_show(dense: AvatarNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    system = task.System(dense.config, dense, "", _unused, _unused)
+    whole = system.predict(made("sway", 0.1), size=(20, 24))
+    monkeypatch.setattr("percepta.systems.avatar.predict._RAYS", 37)
+    cut = system.predict(made("sway", 0.1), size=(20, 24))
+    assert cut.alpha.max() > 0.9 and np.allclose(cut.colour, whole.colour, atol=1e-6)
+    assert np.allclose(cut.alpha, whole.alpha, atol=1e-6)

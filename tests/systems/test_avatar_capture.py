@@ -93,6 +93,8 @@ def test_masks_end_where_clothes_reach() -> None:
             for pixel in np.argwhere(before):
                 away_m = np.linalg.norm(np.argwhere(outline) - pixel, axis=1).min() * depth / camera.fx
                 assert mask[tuple(pixel)] == (away_m <= 0.3)
+    away = prepare.pixels(both) - prepare.pixels(replace(both, masks=kept))
+    assert away.tolist() == [sum(int((o[i] & ~k[i]).sum()) for o, k in zip(masks, kept, strict=True)) for i in range(3)]
     lost = [(before & ~mask).sum() for before, mask in zip(masks[0], kept[0], strict=True)]
     left = [(mask & ~outline).sum() for mask, outline in zip(kept[0], own[0], strict=True)]
     assert max(lost) >= 9 and max(left) >= 9  # one was cut off, the other stays
@@ -531,13 +533,20 @@ def test_videos_become_a_capture_that_passes_its_check(
         "60",
         "--steps",
         "30",
+        "--reach-m",
+        "0.02",
     ]
     assert main(words) == 0, capsys.readouterr().err
+    printed = capsys.readouterr().out.replace("\n", " ")
     capture = thuman4.read(out)
     assert len(capture.cameras) == 4 and capture.frames == (0, 1, 2) and len(capture.motion) == 3
     assert capture.cameras[0].intrinsics.width == 48 and capture.motion.fps == pytest.approx(15)
     report = json.loads((out / "prepare.json").read_text())
     assert all(row["body_iou"] > 0.7 for row in report["cameras"].values())
+    for row in report["cameras"].values():
+        took, share = row["beyond_reach_px"], row["beyond_reach_share"]
+        assert took > 0 and 0 < share < 0.3
+        assert f"--reach-m took {took} of its pixels away ({share:.1%})" in printed
     assert main(["data", "avatar", "check", str(out)]) == 0, capsys.readouterr().out
     for wrong in (
         words,

@@ -15,11 +15,14 @@ has z up, others y up: which one, says the axis along which the body stands on a
 from __future__ import annotations
 
 from pathlib import Path
+from zipfile import is_zipfile
 
 import numpy as np
 
 from percepta.datasets.mocap import Mocap, place_joints
 from percepta.errors import InputError
+from percepta.files import check_regular
+from percepta.formats import read_arrays
 from percepta.geometry import pose as poses
 
 JOINTS = (
@@ -35,7 +38,7 @@ _RATES = ("mocap_frame_rate", "mocap_framerate", "fps")
 
 def is_one(path: Path) -> bool:
     """Whether an .npz file holds such poses."""
-    if path.suffix != ".npz" or not path.is_file():
+    if path.suffix != ".npz" or not is_zipfile(path):
         return False
     with np.load(path, allow_pickle=False) as table:
         return "poses" in table.files or {"global_orient", "body_pose"} <= set(table.files)
@@ -47,14 +50,12 @@ def read(path: Path | str) -> Mocap:
     Raises:
         InputError: an entry is missing or has another size, or the vectors look like degrees.
     """
-    path = Path(path)
+    path = check_regular(Path(path))
     with np.load(path, allow_pickle=False) as table:
         names = set(table.files)
-        given = {
-            name: np.asarray(table[name], np.float64)
-            for name in ("poses", "global_orient", "body_pose", *_ROOTS, *_RATES)
-            if name in names
-        }
+    read_here = names & {"poses", "global_orient", "body_pose", *_ROOTS, *_RATES}
+    arrays = read_arrays(path, dict.fromkeys(read_here, "fiu")) if read_here else {}
+    given = {name: values.astype(np.float64) for name, values in arrays.items()}
     count, least = len(JOINTS), 3 * len(JOINTS)
     if "poses" in given:
         vector = given["poses"].reshape(len(given["poses"]), -1)

@@ -19,15 +19,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from zipfile import is_zipfile
 
 import numpy as np
 from jaxtyping import Float64, UInt8
 from PIL import Image
 
 from percepta.errors import InputError, MissingFileError
-from percepta.files import write_atomically
+from percepta.files import check_regular, write_atomically
+from percepta.formats import read_arrays
 from percepta.geometry import pose as poses
-from percepta.geometry.body import Motion, Shape
+from percepta.geometry.body import JOINTS, Motion, Shape
 from percepta.geometry.camera import Intrinsics
 
 NAME = "THUman4.0"
@@ -112,27 +114,38 @@ def read_motion(path: Path) -> Motion:
     """Poses from an .npz: root (t 3) and rotation (t 19 3 3), or rotation_vector (t 19 3) in radians; fps.
 
     Raises:
-        InputError: an entry is missing or broken, or the vectors look like degrees.
+        MissingFileError: there is no such file.
+        InputError: an entry is missing or broken (names array and frame), or the vectors look like degrees.
     """
+    check_regular(path)
+    if not is_zipfile(path):
+        raise InputError(f"{path}: not an .npz file, or damaged; a motion has root (t, 3) and rotation (t, 19, 3, 3)")
     with np.load(path, allow_pickle=False) as table:
         names = set(table.files)
-        if "root" not in names or not names & {"rotation", "rotation_vector"}:
+    which = "rotation" if "rotation" in names else "rotation_vector"
+    if not {"root", which} <= names:
+        raise InputError(f"{path}: expected root and rotation (or rotation_vector), found {', '.join(sorted(names))}")
+    given = read_arrays(path, dict.fromkeys(("root", which, *({"fps"} & names)), "fiu"))
+    root, turns = (given[name].astype(np.float64) for name in ("root", which))
+    wanted = (len(JOINTS), 3, 3) if which == "rotation" else (len(JOINTS), 3)
+    if root.ndim != 2 or root.shape[1] != 3 or not len(root) or turns.shape != (len(root), *wanted):
+        shape = f"(t, {', '.join(map(str, wanted))})"
+        raise InputError(
+            f"{path}: root is (t, 3) and {which} {shape} for one frame or more, got {root.shape} and {turns.shape}"
+        )
+    for name, values in (("root", root), (which, turns)):
+        wrong = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(1))
+        if len(wrong):
             raise InputError(
-                f"{path}: expected root and rotation (or rotation_vector), found {', '.join(sorted(names))}"
+                f"{path}: {name} is not finite (NaN or infinite) in frame {wrong[0]}, counted from 0; so are "
+                f"{len(wrong)} of {len(values)} frames: mend them or leave them out"
             )
-        root = np.asarray(table["root"], np.float64)
-        if "rotation" in names:
-            rotation = np.asarray(table["rotation"], np.float64)
-        else:
-            vector = np.asarray(table["rotation_vector"], np.float64)
-            if np.linalg.norm(vector, axis=-1).max(initial=0) > 2 * np.pi + 0.5:
-                raise InputError(
-                    f"{path}: rotation_vector is longer than a full turn of 6.28: are these degrees? Give radians"
-                )
-            rotation = poses.from_vector(vector)
-        fps = float(table["fps"]) if "fps" in names else 30.0
-    if rotation.ndim != 4 or not np.isfinite(rotation).all() or not np.isfinite(root).all():
-        raise InputError(f"{path}: rotation is (t, 19, 3, 3) and finite, got {rotation.shape}")
+    fps = float(given.get("fps", np.full(1, 30.0)).mean())
+    if not 0 < fps < np.inf:
+        raise InputError(f"{path}: fps (frames a second) is above 0, got {fps}")
+    if which == "rotation_vector" and np.linalg.norm(turns, axis=-1).max() > 2 * np.pi + 0.5:
+        raise InputError(f"{path}: rotation_vector is longer than a full turn of 6.28: are these degrees? Give radians")
+    rotation = poses.from_vector(turns) if which == "rotation_vector" else turns
     if np.abs(np.swapaxes(rotation, -1, -2) @ rotation - np.eye(3)).max() > 1e-3:
         raise InputError(
             f"{path}: the rotations are no rotation matrices; give orthonormal ones, or rotation_vector in radians"

@@ -1,9 +1,10 @@
 """The baked form: a coloured mesh with a skin and a few morphs, which needs no network.
 
-The density of the fields is sampled in the rest pose, with the nodes where the trained frames have them on average; its
-surface becomes a mesh, and a vertex is skinned by the joints of the nodes around it. Skinned vertices do not lie on the
-surface that the fields have in a frame, since fields are blended and not places. So the mesh is laid onto that surface
-in frames of the capture: each vertex moves along its normal to where the density crosses the level, and takes the
+A place of the rest pose is carried by the nodes around it that move with the nearest place of the body. Its density is
+the geometric mean of what the network has there in some frames of the capture: in the rest pose itself, which nobody
+trained, fields of both legs lie in each other. The surface of that density becomes a mesh. Its vertices do not lie on
+the surface that the fields have in a frame, since fields are blended and not places. So the mesh is laid onto it in
+frames of the capture: each vertex moves along its normal to where the density crosses the level, and takes the
 colour there. Brought back into the rest pose, these places and colours are written as their mean and a few principal
 components, whose strengths follow from the pose and its past by one linear map (ridge regression). So new poses work
 without the network; what they lose is what no linear map can say.
@@ -15,14 +16,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float, Float32, Float64, Int64
 from scipy.sparse import csr_array
+from scipy.spatial import KDTree
 
 from percepta.errors import InputError
+from percepta.files import writing
 from percepta.geometry.body import Body, Motion, Shape, make_body, skin, vertex_normals
 from percepta.geometry.camera import Intrinsics
 from percepta.geometry.meshes import render_colours, surface
@@ -36,6 +39,8 @@ _REACH_M, _STEPS, _SMOOTHINGS = 0.05, 9, 4  # how far a vertex looks for the sur
 _BELOW_M = 0.006  # the colour that a ray sees lies a little below the surface
 _FARTHEST_M = 0.4  # from the rest pose: as far as a node may move
 _OFFSET_M, _SHADE = 0.03, 0.15  # one unit of the components, so that places and colours weigh alike
+_SURFACE_FRAMES, _LEAST = 12, 0.01  # whose density is the rest pose's, and the least that counts there, 1/m
+_SKIN_SMOOTHINGS = 8
 _CHUNK = 16384  # points that are asked together
 
 
@@ -114,19 +119,26 @@ class Baked:
         return render_colours(vertices, self.faces, colours, camera, world_from_camera, samples=samples)
 
     def save(self, path: Path | str) -> Path:
-        """As an .npz without pickles."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        """As an .npz without pickles, written whole or not at all."""
         b = self.body
-        np.savez_compressed(
-            path, vertices=self.vertices, faces=self.faces.astype(np.int32),
-            colours=np.round(255 * self.colours).astype(np.uint8),
-            weights=self.weights.astype(np.float16), morphs=self.morphs.astype(np.float16),
-            shades=self.shades.astype(np.float16), middle=self.middle, map=self.map,
-            limit=self.limit, body=np.array([b.height_m, b.girth, b.legs, b.arms, b.shoulders]),
-            past_frames=np.array(self.past_frames, int), fps=self.fps,
-        )  # fmt: skip
-        return path
+        with writing(path) as file:
+            np.savez_compressed(
+                file, vertices=self.vertices, faces=self.faces.astype(np.int32),
+                colours=np.round(255 * self.colours).astype(np.uint8),
+                weights=self.weights.astype(np.float16), morphs=self.morphs.astype(np.float16),
+                shades=self.shades.astype(np.float16), middle=self.middle, map=self.map,
+                limit=self.limit, body=np.array([b.height_m, b.girth, b.legs, b.arms, b.shoulders]),
+                past_frames=np.array(self.past_frames, int), fps=self.fps,
+            )  # fmt: skip
+        return Path(path)
+
+
+def is_one(path: Path) -> bool:
+    """Whether a file is a baked person, or what is left of one: it has a mesh and morphs."""
+    if not is_zipfile(path):
+        return False
+    with ZipFile(path) as archive:
+        return {"faces.npy", "weights.npy", "morphs.npy"} <= set(archive.namelist())
 
 
 def read(path: Path | str) -> Baked:
@@ -184,23 +196,32 @@ def bake(
     config, weight = model.config, model.node
     chosen = np.unique(np.linspace(0, len(motion) - 1, min(frames, len(motion))).round().astype(int))
     known = conditions(config, motion)
-    state = model.latent(torch.from_numpy(known).to(weight), None)
-    mean, detail = state.translation.mean(0), state.detail.mean(0)
-    centre = model.node + mean
-    still = State(mean[None], detail[None], weight.new_zeros(1))
-    nodes = Nodes(centre[None], torch.eye(3).to(weight).expand(1, len(centre), 3, 3), still)
-    vertices, faces = _surface(model, nodes, voxel_m, level)
-    near, share = _shares(model, centre, torch.from_numpy(vertices).to(weight))
-    skinning = (share[..., None] * model.node_weights[near]).sum(1).cpu().numpy().astype(np.float64)
     transforms = template(config).transforms(motion)
+    joints, condition = (torch.from_numpy(x[chosen]).to(weight) for x in (transforms, known))
+    every = model.nodes(joints, condition)
+    nodes = [Nodes(every.centre[i : i + 1], every.back[i : i + 1], _part(every.state, i)) for i in range(len(chosen))]
+    mean = every.state.translation.mean(0)
+    moves = every.state.translation - mean
+    centre = model.node + mean
+    some = np.unique(np.linspace(0, len(chosen) - 1, min(_SURFACE_FRAMES, len(chosen))).round().astype(int))
+
+    def solid(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
+        """Geometric mean of the density that points of the rest pose have where the frames carry them."""
+        carried = _bound(model, centre, points)
+        total = np.zeros(len(points))
+        for i in some:
+            place = carried.moved(points, moves[i], transforms[chosen[i]])
+            total += np.log(np.maximum(_ask(model, nodes[i], place)[0], _LEAST))
+        return np.exp(total / len(some))
+
+    vertices, faces = _surface(centre.cpu().numpy(), model.radius, voxel_m, level, solid)
     neighbours = _neighbours(faces, len(vertices))
+    carried = _bound(model, centre, vertices, neighbours)
+    skinning = carried.skinning
     places, colours = [], []
     for done, frame in enumerate(chosen):
-        joints = torch.from_numpy(transforms[frame : frame + 1]).to(weight)
-        there = model.nodes(joints, torch.from_numpy(known[frame : frame + 1]).to(weight))
-        moved = (share[..., None] * (state.translation[frame] - mean)[near]).sum(1).cpu().numpy()
-        begin = skin(vertices + moved, skinning, transforms[frame : frame + 1])[0]
-        place, colour = _laid(model, there, begin, faces, neighbours, level)
+        begin = carried.moved(vertices, moves[done], transforms[frame])
+        place, colour = _laid(model, nodes[done], begin, faces, neighbours, level)
         matrix = np.einsum("vj,jxy->vxy", skinning, transforms[frame])
         back = np.linalg.solve(matrix[:, :3, :3], (place - matrix[:, :3, 3])[..., None])[..., 0] - vertices
         back *= np.minimum(1, _FARTHEST_M / np.maximum(np.linalg.norm(back, axis=-1, keepdims=True), 1e-9))
@@ -231,19 +252,94 @@ def bake(
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class _Bound:
+    """Points of the rest pose, bound to nodes and joints.
+
+    Attributes:
+        near: nodes around each point. share: their normalised weights.
+        skinning: of the joints.
+    """
+
+    near: Int64[torch.Tensor, "n k"]
+    share: Float[torch.Tensor, "n k"]
+    skinning: Float64[np.ndarray, "n j"]
+
+    def moved(
+        self, points: Float[np.ndarray, "n 3"], moves: Float[torch.Tensor, "m 3"], transform: Float[np.ndarray, "j 4 4"]
+    ) -> Float[np.ndarray, "n 3"]:
+        """Where the points are in a frame.
+
+        Args:
+            points: in the rest pose, metres.
+            moves: of the nodes, away from where they are on average, metres.
+            transform: of the joints.
+        """
+        shift = (self.share[..., None] * moves[self.near]).sum(1).cpu().numpy()
+        return skin(points + shift, self.skinning, transform[None])[0]
+
+
+def _bound(
+    model: AvatarNetwork,
+    centre: Float[torch.Tensor, "m 3"],
+    points: Float[np.ndarray, "n 3"],
+    neighbours: csr_array | None = None,
+) -> _Bound:
+    """What carries points of the rest pose: the nodes around them that move with the nearest place of the body.
+
+    In the rest pose the feet stand a hand's breadth apart, and so nodes of both would carry each shoe; in other poses
+    the network never blends these. A node counts as much as its joints are those of the body nearest to the point.
+
+    Args:
+        model: for its nodes.
+        centre: of the nodes, on average.
+        points: in the rest pose, metres.
+        neighbours: of a mesh, over which the weights are smoothed, so that cloth between the legs is not cut in two;
+            None: they stay as they are.
+    """
+    body = template(model.config)
+    near, share = _shares(model, centre, torch.from_numpy(points).to(centre))
+    nearest = torch.from_numpy(body.weights[KDTree(body.vertices).query(points)[1]]).to(share)
+    share = share * ((model.node_weights[near] * nearest[:, None]).sum(-1) + 1e-6)
+    share = share / share.sum(1, keepdim=True)
+    skinning = (share[..., None] * model.node_weights[near]).sum(1).cpu().numpy().astype(np.float64)
+    if neighbours is not None:
+        for _ in range(_SKIN_SMOOTHINGS):
+            skinning = 0.5 * skinning + 0.5 * (neighbours @ skinning)
+    return _Bound(near, share, skinning)
+
+
+def _part(state: State, frame: int) -> State:
+    """What was decoded for one of the frames."""
+    only = slice(frame, frame + 1)
+    return State(state.translation[only], state.detail[only], state.divergence[only])
+
+
 def _surface(
-    model: AvatarNetwork, nodes: Nodes, voxel_m: float, level: float
+    centre: Float[np.ndarray, "m 3"],
+    radius: float,
+    voxel_m: float,
+    level: float,
+    density: Callable[[Float[np.ndarray, "n 3"]], Float[np.ndarray, " n"]],
 ) -> tuple[Float[np.ndarray, "v 3"], Int64[np.ndarray, "f 3"]]:
-    """The mesh on which the density of one frame's nodes is `level`."""
-    centre = nodes.centre[0]
-    low = centre.min(0).values.cpu().numpy() - model.radius
-    high = centre.max(0).values.cpu().numpy() + model.radius
+    """The mesh on which a density is `level`.
+
+    Args:
+        centre: of the nodes. radius: of their spheres, outside of which there is nothing; metres.
+        voxel_m: distance of the points that are asked, metres.
+        level: in 1/m.
+        density: of points, 1/m.
+    """
+    low, high = centre.min(0) - radius, centre.max(0) + radius
     size = np.ceil((high - low) / voxel_m).astype(int) + 1
     axes = [low[i] + voxel_m * np.arange(size[i]) for i in range(3)]
     values = np.zeros(tuple(size), np.float32)
+    near = KDTree(centre)
     for x in range(size[0]):
         plane = np.stack(np.meshgrid([axes[0][x]], axes[1], axes[2], indexing="ij"), -1).reshape(-1, 3)
-        values[x] = _ask(model, nodes, plane)[0].reshape(size[1], size[2])
+        inside = near.query(plane, distance_upper_bound=radius)[0] < radius
+        if inside.any():
+            values[x].reshape(-1)[inside] = density(plane[inside])
     if not (values > level).any():
         raise InputError(f"nothing of this avatar is denser than {level} 1/m: train it first")
     return surface(values.astype(np.float64), level, low, voxel_m)

@@ -162,6 +162,7 @@ def prepare_(options: PrepareOptions, screen: Console) -> int:
                 "body_iou": float(result.overlap[i]), "rest_pose_iou": float(result.rest[i]),
                 "hull_iou": masks.agreement[i], "refer_iou": masks.segmented[i],
                 "shift_px": [view[0].cx - old[0].cx, view[0].cy - old[0].cy],
+                "beyond_reach_px": int(result.away[i]), "beyond_reach_share": float(result.of_masks[i]),
             }
             for i, (name, view, old) in enumerate(zip(footage.names, result.fitted.views, footage.views, strict=True))
         },
@@ -174,6 +175,8 @@ def prepare_(options: PrepareOptions, screen: Console) -> int:
     for name, row in table["cameras"].items():
         words = f"{name}: the body covers its masks with an IoU of {row['body_iou']:.2f} (rest pose"
         words += f" {row['rest_pose_iou']:.2f}); the hull of all views {row['hull_iou']:.2f}"
+        if options.reach_m is not None:
+            words += f"; --reach-m took {row['beyond_reach_px']} of its pixels away ({row['beyond_reach_share']:.1%})"
         screen.print(escape(words), soft_wrap=True)
     words = f"{options.out}: {len(footage.frames)} frames of {len(footage.names)} cameras, a body of "
     screen.print(
@@ -197,10 +200,13 @@ def read_motion(path: Path, config: Any, rig: Path | None) -> Any:
     from percepta.systems.avatar.model import template
     from percepta.worlds.people.rig import read_rig, retarget
 
+    kinds = "a .bvh, a DeepMimic .txt, a motion.npz or SMPL-X poses (.npz)"
+    if path.is_dir():
+        inside = [path / "motion.npz"] if (path / "motion.npz").is_file() else sorted(path.glob("*.bvh"))
+        instead = f"give {inside[0]}" if inside else "there is none in it"
+        raise InputError(f"{path} is a folder; a motion is one file, {kinds}: {instead}")
     if not path.is_file():
-        raise MissingFileError(
-            f"{path}: no such file; a motion is a .bvh, a DeepMimic .txt, a motion.npz or SMPL-X poses (.npz)"
-        )
+        raise MissingFileError(f"{path}: no such file; a motion is {kinds}")
     if smplx.is_one(path):
         motion = retarget(smplx.read(path), template(config), None if rig is None else read_rig(rig))
     elif path.suffix == ".npz":
@@ -269,12 +275,13 @@ class AnimateOptions:
 
 def animate(options: AnimateOptions, screen: Console) -> int:
     """Writes the film."""
-    from percepta.files import check_apart
+    from percepta.files import check_apart, check_writable
     from percepta.media import image
 
     check_apart(options.out, [options.run, options.motion])
     if options.out.suffix.lower() not in image.VIDEO_SUFFIXES:
         raise InputError(f"--out {options.out}: a film ends in .mp4, .mov or the like")
+    check_writable(options.out)
     import numpy as np
 
     import percepta
@@ -343,14 +350,15 @@ def bake_(options: BakeOptions, screen: Console) -> int:
     """Writes the baked person."""
     import percepta
     from percepta.datasets import thuman4
-    from percepta.files import write_atomically
+    from percepta.files import check_apart, check_writable, write_atomically
     from percepta.systems.avatar import bake, gltf
 
     if options.out.suffix not in (".npz", ".glb"):
         raise InputError(f"{options.out}: a baked person is saved as .npz or .glb")
-    capture = options.data if options.data.is_dir() else options.data.parent
-    if options.out.resolve().is_relative_to(capture.resolve()) and options.out.exists():
-        raise InputError(f"{options.out} is a file of the capture that is read; give another --out")
+    check_apart(options.out, [path for path in (options.run, options.data, options.motion) if path is not None])
+    if options.out.suffix == ".npz" and options.out.exists() and not bake.is_one(options.out):
+        raise InputError(f"{options.out} is there already and no baked person: it would be lost; give another --out")
+    check_writable(options.out)
     if options.motion is not None and options.out.suffix == ".npz":
         raise InputError("--motion becomes the animation of a .glb; an .npz takes none (see `percepta avatar animate`)")
     system: Any = percepta.load(options.run, system="avatar")
@@ -364,7 +372,6 @@ def bake_(options: BakeOptions, screen: Console) -> int:
     if options.out.suffix == ".npz":
         baked.save(options.out)
     else:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(options.out, gltf.glb(baked, moves))
     words = f"{options.out}: {len(baked.vertices)} vertices, {len(baked.faces)} triangles, {len(baked.morphs)} morphs"
     screen.print(escape(words), soft_wrap=True)

@@ -23,33 +23,11 @@ from percepta.metrics import Metric, interval
 from percepta.metrics.pictures import flicker, lite0_distance, psnr, ssim
 from percepta.nn.efficientnet import EfficientNetLite0
 from percepta.report import Gallery
-from percepta.systems.avatar.model import AvatarNetwork, Nodes
+from percepta.systems.avatar.model import AvatarNetwork
+from percepta.systems.avatar.predict import picture
 
-_CHUNK = 4096  # rays at a time
 ENCODER = "efficientnet-lite0"
 NAMES = {"views": "held-out views", "poses": "held-out poses", "motion": "new motion"}
-
-
-def picture(
-    model: AvatarNetwork, nodes: Nodes, origin: Float[torch.Tensor, "h w 3"], direction: Float[torch.Tensor, "h w 3"]
-) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w"]]:
-    """Colour on black and opacity of every pixel.
-
-    Args:
-        model: in eval mode.
-        nodes: of one frame.
-        origin: of each pixel's ray.
-        direction: of each pixel's ray.
-    """
-    flat_origin, flat_direction = origin.flatten(0, 1), direction.flatten(0, 1)
-    colours, alphas = [], []
-    for start in range(0, len(flat_origin), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        seen = model.render(nodes, flat_origin[None, part], flat_direction[None, part])
-        colours.append(seen.colour[0])
-        alphas.append(seen.alpha[0])
-    shape = origin.shape[:2]
-    return torch.cat(colours).view(*shape, 3).cpu().numpy(), torch.cat(alphas).view(shape).cpu().numpy()
 
 
 def encoder() -> EfficientNetLite0:

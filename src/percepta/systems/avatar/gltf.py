@@ -6,6 +6,7 @@ import json
 import struct
 
 import numpy as np
+from jaxtyping import Float
 
 from percepta.geometry import pose as poses
 from percepta.geometry.body import JOINTS, PARENTS, Motion
@@ -39,7 +40,7 @@ class _Buffer:
 
 
 def glb(baked: Baked, motion: Motion | None = None) -> bytes:
-    """The file: y is up there, the four strongest joints move each vertex.
+    """The file: y is up there, the four strongest joints move each vertex; no lamp, as the colours hold the light.
 
     Args:
         baked: the person.
@@ -50,7 +51,7 @@ def glb(baked: Baked, motion: Motion | None = None) -> bytes:
     weight = np.take_along_axis(baked.weights, strongest, 1)
     weight = (weight / weight.sum(1, keepdims=True)).astype(np.float32)
     strongest = np.where(weight > 0, strongest, 0)
-    colour = np.concatenate([baked.colours, np.ones((len(baked.colours), 1))], 1)
+    colour = np.concatenate([linear(baked.colours), np.ones((len(baked.colours), 1))], 1)
     primitive: dict[str, object] = {
         "attributes": {
             "POSITION": buffer.add(baked.vertices.astype(np.float32), _FLOAT, bounds=True),
@@ -61,7 +62,8 @@ def glb(baked: Baked, motion: Motion | None = None) -> bytes:
         "indices": buffer.add(baked.faces.astype(np.uint32).reshape(-1, 1), _INT),
         "material": 0,
     }
-    targets = [{"POSITION": buffer.add(morph.astype(np.float32), _FLOAT, bounds=True)} for morph in baked.morphs]
+    morphs = baked.morphs * baked.limit[:, None, None]  # so that their strengths lie within -1..1
+    targets = [{"POSITION": buffer.add(morph.astype(np.float32), _FLOAT, bounds=True)} for morph in morphs]
     mesh: dict[str, object] = {"primitives": [primitive]}
     if targets:
         primitive["targets"] = targets
@@ -87,7 +89,8 @@ def glb(baked: Baked, motion: Motion | None = None) -> bytes:
         "asset": {"version": "2.0", "generator": "percepta"}, "scene": 0, "scenes": [{"nodes": [0]}], "nodes": nodes,
         "meshes": [mesh], "skins": [{"joints": [2 + i for i in range(len(JOINTS))], "inverseBindMatrices": inverse,
         "skeleton": 2}],
-        "materials": [{"doubleSided": True, "pbrMetallicRoughness": {"metallicFactor": 0, "roughnessFactor": 1}}],
+        "materials": [{"doubleSided": True, "pbrMetallicRoughness": {"metallicFactor": 0, "roughnessFactor": 1},
+        "extensions": {"KHR_materials_unlit": {}}}], "extensionsUsed": ["KHR_materials_unlit"],
     }  # fmt: skip
     if motion is not None:
         table["animations"] = [_animation(buffer, baked, motion)]
@@ -98,6 +101,11 @@ def glb(baked: Baked, motion: Motion | None = None) -> bytes:
     length = 12 + 8 + len(text) + 8 + len(buffer.data)
     head = struct.pack("<4sII", b"glTF", 2, length) + struct.pack("<I4s", len(text), b"JSON")
     return head + text + struct.pack("<I4s", len(buffer.data), b"BIN\0") + bytes(buffer.data)
+
+
+def linear(colours: Float[np.ndarray, "*_ 3"]) -> Float[np.ndarray, "*_ 3"]:
+    """Colours as glTF wants those of vertices: proportional to light. Pictures have sRGB, 0..1 (IEC 61966-2-1)."""
+    return np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
 
 
 def _animation(buffer: _Buffer, baked: Baked, motion: Motion) -> dict[str, object]:
@@ -120,5 +128,5 @@ def _animation(buffer: _Buffer, baked: Baked, motion: Motion) -> dict[str, objec
         quaternion[1:] *= flips[:, None]  # the same rotation by the shorter way
         track(2 + joint, "rotation", quaternion)
     if len(baked.morphs):
-        track(1, "weights", baked.strengths(motion).reshape(-1, 1))
+        track(1, "weights", (baked.strengths(motion) / np.maximum(baked.limit, 1e-12)).reshape(-1, 1))
     return {"name": motion.name or "motion", "samplers": samplers, "channels": channels}

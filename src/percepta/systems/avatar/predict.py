@@ -19,7 +19,9 @@ from percepta.geometry.camera import Intrinsics, rays
 from percepta.media.draw import Shown
 from percepta.systems.avatar import Config
 from percepta.systems.avatar.latent import conditions
-from percepta.systems.avatar.model import AvatarNetwork, template
+from percepta.systems.avatar.model import AvatarNetwork, Nodes, template
+
+_RAYS = 4096  # at a time
 
 
 @dataclass(frozen=True, repr=False)
@@ -125,20 +127,10 @@ class Avatar:
         joints = template(self.config).transforms(motion.part(frame, frame + 1))
         condition = conditions(self.config, motion)[frame : frame + 1]
         nodes = model.nodes(torch.from_numpy(joints).to(weight), torch.from_numpy(condition).to(weight))
-        direction = rays(camera) @ world_from_camera[:3, :3].T
-        direction /= np.linalg.norm(direction, axis=-1, keepdims=True)
-        flat = torch.from_numpy(direction.reshape(-1, 3)).to(weight)
-        origin = torch.from_numpy(world_from_camera[:3, 3]).to(weight).expand_as(flat)
-        colours, alphas = [], []
-        for start in range(0, len(flat), 4096):
-            part = slice(start, start + 4096)
-            seen = model.render(nodes, origin[None, part], flat[None, part])
-            colours.append(seen.colour[0])
-            alphas.append(seen.alpha[0])
-        shape = (camera.height, camera.width)
-        colour = torch.cat(colours).float().view(*shape, 3).cpu().numpy()
-        alpha = torch.cat(alphas).float().view(shape).cpu().numpy()
-        return Result(colour, alpha, frame, motion.name, weights_hash(model))
+        heading = torch.from_numpy(rays(camera) @ world_from_camera[:3, :3].T)
+        direction = torch.nn.functional.normalize(heading, dim=-1).to(weight)
+        origin = torch.from_numpy(world_from_camera[:3, 3]).to(weight).expand_as(direction)
+        return Result(*picture(model, nodes, origin, direction), frame, motion.name, weights_hash(model))
 
     def film(
         self,
@@ -158,6 +150,23 @@ class Avatar:
         """
         for frame in range(len(motion)):
             yield self.predict(motion, frame=frame, angle_deg=angle_deg + turn_deg_s * frame / motion.fps, size=size)
+
+
+def picture(
+    model: AvatarNetwork, nodes: Nodes, origin: Float[torch.Tensor, "h w 3"], direction: Float[torch.Tensor, "h w 3"]
+) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w"]]:
+    """Colour on black and opacity of every pixel; a part of the rays at a time, so that memory does not grow.
+
+    Args:
+        model: in eval mode.
+        nodes: of one frame.
+        origin: of each pixel's ray.
+        direction: of each pixel's ray.
+    """
+    parts = zip(*(x.flatten(0, 1)[None].split(_RAYS, 1) for x in (origin, direction)), strict=True)
+    seen = [model.render(nodes, *part) for part in parts]
+    colour, alpha = torch.cat([x.colour for x in seen], 1), torch.cat([x.alpha for x in seen], 1)
+    return colour.view(origin.shape).float().cpu().numpy(), alpha.view(origin.shape[:2]).float().cpu().numpy()
 
 
 def orbit(

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64, UInt8
+from jaxtyping import Bool, Float, Float64, Int64, UInt8
 from PIL import Image
 from scipy import ndimage
 from torch.nn import functional
@@ -353,6 +353,11 @@ def near_body(
     return tuple(out)
 
 
+def pixels(masks: Masks) -> Int64[np.ndarray, " v"]:
+    """How many pixels the masks of each view have, all frames together."""
+    return np.array([[mask.sum() for mask in row] for row in masks.masks], np.int64).sum(0)
+
+
 def overlap(
     body: Body, motion: Motion, masks: Sequence[Sequence[np.ndarray]], views: Sequence[View]
 ) -> Float64[np.ndarray, " v"]:
@@ -459,12 +464,16 @@ class Prepared:
         masks: of all frames.
         overlap: mean IoU of the fitted body's silhouettes with the masks before `reach_m`, of each view.
         rest: the same of the rest pose in the middle of the hull.
+        away: mask pixels farther from the body than `reach_m`, of each view, all frames together; 0 without it.
+        of_masks: as a share of the mask pixels that the view had.
     """
 
     fitted: Fitted
     masks: Masks
     overlap: Float64[np.ndarray, " v"]
     rest: Float64[np.ndarray, " v"]
+    away: Int64[np.ndarray, " v"]
+    of_masks: Float64[np.ndarray, " v"]
 
 
 def prepare(
@@ -503,7 +512,9 @@ def prepare(
     body = make_body(fitted.shape)
     ours = overlap(body, fitted.motion, masks.masks, fitted.views)
     rest = overlap(body, standing(body, fitted.motion, masks.hulls), masks.masks, fitted.views)
+    before = pixels(masks)
     if reach_m is not None:
         masks = replace(masks, masks=near_body(masks, body, fitted.motion, fitted.views, reach_m))
+    away = before - pixels(masks)
     save(out, footage, masks, fitted, size)
-    return Prepared(fitted, masks, ours, rest)
+    return Prepared(fitted, masks, ours, rest, away, away / np.maximum(before, 1))
