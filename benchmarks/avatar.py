@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from record import record
+from record import cell, record
 from scipy.ndimage import gaussian_filter
 
 import percepta
@@ -34,6 +34,7 @@ from percepta.geometry.body import make_body
 from percepta.geometry.camera import project_world
 from percepta.metrics import Metric, interval
 from percepta.nn.efficientnet import EfficientNetLite0
+from percepta.report import Table
 from percepta.systems.avatar import bake
 from percepta.systems.avatar import evaluate as avatar
 from percepta.systems.avatar.data import Pictures, data, held_out_cameras, on_black
@@ -42,20 +43,20 @@ from percepta.systems.avatar.predict import picture
 from percepta.worlds.people.paint import LOGO
 
 Numbers = dict[tuple[str, str], list[float]]  # by set and metric
-WORDS = {"psnr": "PSNR, dB", "lite0_distance": "Lite0 distance"}
+WORDS = {"psnr": "PSNR, dB", "lite0_distance": "Lite0 distance", "iou": "mask IoU"}
 
 
 @torch.inference_mode()
 def rendered(system: Any, pictures: Pictures, encoder: EfficientNetLite0) -> Numbers:
-    """PSNR and Lite0 distance of each held-out picture."""
+    """PSNR, Lite0 distance and mask IoU of each held-out picture."""
     out: Numbers = defaultdict(list)
     for i in range(len(pictures)):
         item = pictures[(0, i)]
         time_stamp = item["time"][None] if item["set"] == "views" and system.config.latent else None
         nodes = system.model.nodes(item["joints"][None], item["condition"][None], time_stamp)
-        seen, _ = picture(system.model, nodes, item["origin"], item["direction"])
+        seen, alpha = picture(system.model, nodes, item["origin"], item["direction"])
         inside = item["mask"].numpy() >= 0.5
-        for name, value in numbers(seen, None, item["colour"].numpy(), inside, encoder).items():
+        for name, value in numbers(seen, alpha, item["colour"].numpy(), inside, encoder).items():
             out[item["set"], name].append(value)
     return out
 
@@ -68,9 +69,9 @@ def baked_numbers(baked: bake.Baked, pictures: Pictures, encoder: EfficientNetLi
         source = pictures.sources[kind]
         view = source.cameras[camera]
         places, colours = moved[id(source)]
-        colour, _ = baked.render(places[frame], colours[frame], view.intrinsics, view.world_from_camera)
+        colour, alpha = baked.render(places[frame], colours[frame], view.intrinsics, view.world_from_camera)
         truth, mask = source.read(camera, frame)
-        for name, value in numbers(colour, None, on_black(truth, mask), mask >= 128, encoder).items():
+        for name, value in numbers(colour, alpha, on_black(truth, mask), mask >= 128, encoder).items():
             out[kind, name].append(value)
     return out
 
@@ -139,6 +140,16 @@ def gains(ours: Numbers, other: Numbers, pairs: dict[str, list[str]], words: str
     return out
 
 
+def differences(runs: list[str]) -> Table:
+    """PSNR of the first run, and how much more that is than each of the others has."""
+    kinds = [*NAMES.values()]
+    lines = [["whole", *(cell(f"{kind}, PSNR, dB", ".2f") for kind in kinds)]]
+    lines += [
+        [f"more than {run}", *(cell(f"{kind}, PSNR, dB: more than {run}", ".2f") for kind in kinds)] for run in runs
+    ]
+    return Table(["PSNR, dB", *kinds], lines)
+
+
 def show(values: Mapping[str, Metric | float]) -> None:
     """A line for each number."""
     for name, value in values.items():
@@ -178,7 +189,7 @@ def main() -> None:
     if options.parts:
         show(values | against)
         if options.record:
-            record("avatar", "parts", values | against)
+            record("avatar", "parts", values | against, tables=[differences([run.name for run in options.against])])
         return
     motion = thuman4.read(options.capture).motion
     baked = None
