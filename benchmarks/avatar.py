@@ -3,8 +3,8 @@
     python benchmarks/avatar.py CAPTURE RUN [--against PLAIN ...] [--fine CAPTURE_384x480] [--record]
     python benchmarks/avatar.py CAPTURE RUN --against WITHOUT_A WITHOUT_B ... --parts [--record]
 
-Every held-out picture of every set is rendered by every run: PSNR inside the mask, and Lite0 distance
-(`metrics.pictures`, smaller is better). A difference has an interval over pairs of neighbouring frames. The print is
+Every held-out picture of every set is rendered by every run: PSNR inside the mask, Lite0 distance
+(`metrics.pictures`, smaller is better) and the IoU with the true mask. A difference has an interval over pairs of neighbouring frames. The print is
 judged in held-out views of the finer capture (384×480) by the correlation, after the mean is taken off, of what is
 rendered with what is true inside the rectangle around the print, where it faces the camera; beside it the true picture
 blurred to the width that the print has at 128×160. Baked pictures are compared with the truth like the others. Speeds
