@@ -83,6 +83,7 @@ def test_the_network_by_its_equations() -> None:
     assert sizes == [(8, 2), (16, 5), (32, 7), (64, 14)]  # ⌈14 / 7⌉, ⌈14 / 3⌉, ⌈14 / 2⌉, 14
     assert (model.conv_1.out_channels, model.batch_seg.num_features) == (128, chunk)
     frames = torch.randn(2, chunk, 6)
+    assert model.conv_1.bias is not None and model.conv_2.bias is not None and model.conv_conf.bias is not None
     pyramid = model.pyramid(frames)
     assert pyramid.shape == (2, 152, chunk, 1) and (pyramid >= 0).all()
     first = model.conv_1.weight[:, 0, 0] @ frames[0].T + model.conv_1.bias[:, None]

@@ -438,7 +438,7 @@ def test_pictures_with_depth_of_another_size(tmp_path: Path) -> None:
     assert plain.depth_m is None and plain.right is None and plain.frame.shape == (24, 32, 3)
     for more in ((paths[:1],), ((), (None,))):
         with pytest.raises(InputError, match=r"1 (right|depth) pictures for 2 pictures"):
-            Pictures(paths, np.zeros(2), *more)
+            Pictures(paths, np.zeros(2), *more)  # pyright: ignore[reportArgumentType]
 
 
 def test_pictures_of_all_kinds_are_read(tmp_path: Path) -> None:
@@ -600,6 +600,6 @@ def test_samples_that_are_none() -> None:
     for name in ("gyroscope_noise", "accelerometer_noise", "gyroscope_walk", "accelerometer_walk"):
         for value in (0.0, -1.0, float("nan"), float("inf")):
             with pytest.raises(InputError, match="above 0"):
-                Imu(**{name: value})
+                Imu(**{name: value})  # pyright: ignore[reportArgumentType]
     with pytest.raises(InputError, match="camera_from_imu"):
         Imu(2 * np.eye(4))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from functools import cache
+from typing import Any
 
 import pytest
 import torch
@@ -55,7 +56,7 @@ def test_padding_is_that_of_tensorflow(kernel: int, stride: int, size: tuple[int
 @torch.no_grad()
 def test_features_of_every_stride() -> None:
     """Blocks of the paper's table: 1, 2, 2, 3, 3, 4 and 1; a picture of 70 × 50 has maps of ⌈70 / s⌉ × ⌈50 / s⌉."""
-    net = model()
+    net: Any = model()
     assert [block.depthwise.kernel for block in net.blocks] == [3, 3, 3, 5, 5, 3, 3, 3, 5, 5, 5, 5, 5, 5, 5, 3]
     assert [block.depthwise.stride for block in net.blocks] == [1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1]
     widths = [16, 24, 24, 40, 40, 80, 80, 80, 112, 112, 112, 192, 192, 192, 192, 320]

@@ -218,9 +218,8 @@ def test_tremor_is_of_its_frequencies_and_slow_more_than_fast() -> None:
     at_s = np.arange(0, 400, 1 / 40)
     frequency = np.fft.rfftfreq(len(at_s), 1 / 40)
     window = np.hanning(len(at_s))[:, None]
-    power = sum(
-        (np.abs(np.fft.rfft(poses.tremor(rng_of(s), at_s, 0.2) * window, axis=0)) ** 2).sum(1) for s in range(6)
-    )
+    spectra = [np.fft.rfft(poses.tremor(rng_of(seed), at_s, 0.2) * window, axis=0) for seed in range(6)]
+    power = (np.abs(spectra) ** 2).sum((0, 2))
     inside = (frequency > 0.65) & (frequency < 6.1)
     assert power[inside].sum() > 0.999 * power.sum()
     slow, fast = (power[(frequency > low) & (frequency < high)].sum() for low, high in ((0.7, 2.05), (2.05, 6.0)))

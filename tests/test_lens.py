@@ -132,7 +132,7 @@ def test_a_fisheye_is_straightened_up_to_its_rear(theta: float, turn: float) -> 
 
 @pytest.mark.parametrize(
     ("model", "values"),
-    [("none", (0.1,)), ("radtan", (0.1,) * 3), ("radtan", (0.1,) * 6), ("fisheye", (0.1,) * 5), ("strange", ()),
+    [("none", (0.1,)), ("radtan", (0.1,) * 3), ("radtan", (0.1,) * 6), ("fisheye", (0.1,) * 5),
      ("radtan", (0.1, 0.1, 0.1, float("nan"))), ("radtan", ())],
 )  # fmt: skip
 def test_lenses_that_are_none(model: str, values: tuple[float, ...]) -> None:

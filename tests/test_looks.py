@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from percepta.errors import InputError
 from percepta.media import video
 from percepta.nn import looks
+from percepta.nn.efficientnet import EfficientNetLite0
 
 
 @settings(max_examples=60, deadline=None)
@@ -79,10 +80,11 @@ def test_greys_are_means_of_areas_by_the_weights_of_luma() -> None:
     assert found.look.shape == (2, 0) and len(found) == 2
 
 
-class Seen:
+class Seen(EfficientNetLite0):
     """Stands in for an encoder, and remembers the sizes of what it is shown."""
 
     def __init__(self) -> None:
+        torch.nn.Module.__init__(self)
         self.sizes: list[tuple[int, ...]] = []
 
     def fast(self) -> Any:
@@ -98,8 +100,7 @@ def test_the_encoder_sees_batches_of_pictures_of_its_height(size: tuple[int, int
     """64 high; the width keeps the shape up to the nearest multiple of 32: 160 / 90 · 64 is 113.8, so 128."""
     frames = np.full((17, *size, 3), 51, np.uint8)
     seen = Seen()
-    encoder: Any = seen
-    found = looks.look_at(frames, encoder, lambda x: x.mean((2, 3)), 64, torch.device("cpu"))
+    found = looks.look_at(frames, seen, lambda x: x.mean((2, 3)), 64, torch.device("cpu"))
     assert seen.sizes == [(16, 3, 64, width), (1, 3, 64, width)]
     np.testing.assert_allclose(found.look, np.full((17, 3), 0.2), atol=1e-6)
 

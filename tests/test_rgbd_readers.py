@@ -509,7 +509,7 @@ def test_classes_of_planemvs_by_name() -> None:
 def test_bounds_of_what_is_odd_in_a_recording(tmp_path: Path) -> None:
     """A way of 0.3 m is no jump, and 5 % of readings are enough."""
 
-    def said(x: float, readings: int, **more: float) -> str:
+    def said(x: float, readings: int, max_step_m: float = 0.3) -> str:
         root = plain(tmp_path)
         for i in range(N):
             pose = np.eye(4)
@@ -518,7 +518,7 @@ def test_bounds_of_what_is_odd_in_a_recording(tmp_path: Path) -> None:
         values = np.zeros(H * W)
         values[:readings] = 1000
         depth(root / "depth" / "0001.png", values.reshape(H, W))
-        problems, warnings = posed.check(posed.folder(root), 1, **more)
+        problems, warnings = posed.check(posed.folder(root), 1, max_step_m)
         return " ".join(str(one) for one in (*problems, *warnings) if "agree" not in str(one))
 
     assert said(0.28, 61) == "" and "5 %" not in said(0.28, 60)

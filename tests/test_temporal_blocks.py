@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -37,7 +38,8 @@ def test_padding_is_zero_after_a_convolution() -> None:
 def test_channel_norm_is_layer_norm_over_channels() -> None:
     norm = temporal.ChannelNorm(6)
     assert (norm.weight == 1).all() and (norm.bias == 0).all() and norm.eps == 1e-5
-    nn.init.normal_(norm.weight), nn.init.normal_(norm.bias)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
     x = 0.01 * numbers(2, 6, 5)
     wanted = functional.layer_norm(x.transpose(1, 2), (6,), norm.weight[0, :, 0], norm.bias[0, :, 0], 1e-5)
     torch.testing.assert_close(norm(x), wanted.transpose(1, 2))
@@ -62,7 +64,7 @@ def test_drop_path_leaves_out_samples_and_keeps_the_mean() -> None:
 def test_attention_place_by_place(window: int, stride: int) -> None:
     """For each place in turn: softmax over the places that are no padding and at most window // 2 away."""
     torch.manual_seed(1)
-    layer = temporal.Attention(8, 2, window, stride).eval()
+    layer: Any = temporal.Attention(8, 2, window, stride).eval()
     assert layer.query_conv.conv.kernel_size == (3,), "stride + 1, or 3"
     x = numbers(2, 8, 12)
     out, seen = layer(x, MASK)
@@ -80,7 +82,8 @@ def test_attention_place_by_place(window: int, stride: int) -> None:
                 weight = score.softmax(0)
                 mixed[b, head, t] = sum(w * parts[2][b, head, s] for w, s in zip(weight, near, strict=True))  # type: ignore[assignment]
     torch.testing.assert_close(out, layer.proj(mixed) * seen, rtol=1e-4, atol=1e-5)
-    assert temporal.Attention(8, 2, 3, 4).key_conv.conv.kernel_size == (5,)
+    wide: Any = temporal.Attention(8, 2, 3, 4)
+    assert wide.key_conv.conv.kernel_size == (5,)
 
 
 @torch.no_grad()
@@ -115,7 +118,7 @@ def test_sinusoids_by_their_formula() -> None:
 @torch.no_grad()
 def test_the_backbone_halves_the_rate_and_knows_places() -> None:
     torch.manual_seed(3)
-    plain = temporal.Backbone(5, 8, 2, (3, 3, 3)).eval()
+    plain: Any = temporal.Backbone(5, 8, 2, (3, 3, 3)).eval()
     assert len(plain.stem) == 2 and len(plain.branch) == 2 and plain.positions is None
     assert plain.embd[0].conv.kernel_size == (3,)
     x, mask = numbers(2, 5, 12), MASK
@@ -141,10 +144,11 @@ def test_heads_share_their_trunk_and_begin_rare() -> None:
     """A prior of 0.01 is a bias of −log 99; offsets are never below 0 and have a factor of their own a level."""
     torch.manual_seed(4)
     classes, offsets = temporal.ClassHead(8, 3), temporal.OffsetHead(8, 2)
+    scales: Any = offsets.scale
     assert classes.cls_head.conv.bias is not None and len(classes.head) == len(offsets.head) == 2
     assert torch.allclose(classes.cls_head.conv.bias, torch.tensor(-math.log(99.0)))
     levels, masks = [numbers(2, 8, 12), numbers(2, 8, 6, seed=1)], [MASK, MASK[..., ::2]]
-    for scale, value in zip(offsets.scale, (1.0, 3.0), strict=True):
+    for scale, value in zip(scales, (1.0, 3.0), strict=True):
         assert float(scale.scale) == 1.0
         nn.init.constant_(scale.scale, value)
     for level, (x, m) in enumerate(zip(levels, masks, strict=True)):
@@ -157,7 +161,7 @@ def test_heads_share_their_trunk_and_begin_rare() -> None:
             if head is offsets:
                 wanted = ((1.0, 3.0)[level] * wanted).relu()
             torch.testing.assert_close(out[level], wanted)
-    neck = temporal.Neck(8, 2)
+    neck: Any = temporal.Neck(8, 2)
     nn.init.constant_(neck.fpn_norms[1].bias, 5.0)
     first, second = neck(levels)
     assert float(first.mean()) == pytest.approx(0, abs=1e-5) and float(second.mean()) == pytest.approx(5, abs=1e-5)
