@@ -336,6 +336,18 @@ def test_lanelets_follow_each_other_and_hard_lines_are_edges(tmp_path: Path) -> 
             interaction.read_lanelets(tmp_path / "a.osm")
 
 
+@pytest.mark.parametrize("degrees", range(0, 360, 45))
+def test_boundaries_of_a_lane_in_any_direction(degrees: int) -> None:
+    """Travel along an angle, the left boundary 4 m to its left; ways that are stored otherwise come out alike."""
+    angle = np.radians(degrees)
+    along, aside = np.array([np.cos(angle), np.sin(angle), 0]), np.array([-np.sin(angle), np.cos(angle), 0])
+    left, right = (np.stack([i * 10 * along + side * 2 * aside for i in range(3)]) for side in (1, -1))
+    for one, other in ((left, right), (left[::-1], right), (left, right[::-1]), (left[::-1], right[::-1])):
+        found = interaction._same_direction(one, other)
+        np.testing.assert_allclose(found[0], left, atol=1e-12)
+        np.testing.assert_allclose(found[1], right, atol=1e-12)
+
+
 def test_rows_of_interaction_by_hand(tmp_path: Path) -> None:
     """Frames count from 1; agents are of all kinds; files may be packed, and stand alone without a place's name."""
     head = "track_id,frame_id,timestamp_ms,agent_type,x,y,vx,vy,psi_rad,length,width"
