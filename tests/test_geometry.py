@@ -140,6 +140,106 @@ def test_a_hand_held_camera_stays_about_its_plan() -> None:
     assert np.allclose(turns.std(0), (0.5, 0.5, np.hypot(0.5, 3)), rtol=0.25), "it rolls about the line of sight"
 
 
+@pytest.mark.parametrize("good", [0.009, 0.011])
+def test_poses_may_be_printed_with_few_digits(good: float) -> None:
+    """Up to 0.01 from what they should be: of the last row, of RᵀR and of the determinant."""
+    pose = poses.look_at((1, 2, 3), (0, 0, 0))
+    last = pose.copy()
+    last[3, 1] += good
+    assert (poses.problem(last) == "") == (good < 0.01)
+    scaled = pose @ np.diag([*[(1 + good) ** (1 / 3)] * 3, 1])
+    assert ("scaled" in poses.problem(scaled)) == (good > 0.01)
+    skewed = pose @ (np.eye(4) + np.diag([good, 0, 0], 1) / 1.0)  # RᵀR has this off its diagonal
+    assert ("RᵀR" in poses.problem(skewed)) == (good > 0.01)
+    assert poses.problem(scaled, 0.05) == "" == poses.problem(last, 0.05) == poses.problem(skewed, 0.05)
+    far = pose.copy()
+    far[:3, :3] *= 1e7
+    assert "no entry as large" in poses.problem(far)
+    assert "a single number" in poses.problem(np.array(1.0)) and "determinant 0" in poses.problem(
+        np.diag([1.0, 1, 0, 1])
+    )
+    poses.check(pose)
+    with pytest.raises(InputError, match=r"^the pose: "):
+        poses.check(pose[:3])
+
+
+@given(SEEDS)
+@few
+def test_quaternions_are_those_of_scipy(seed: int) -> None:
+    rng = rng_of(seed)
+    q = rng.normal(size=(3, 4))
+    turns = Rotation.from_quat(q)
+    np.testing.assert_allclose(poses.from_quaternion(5 * q), turns.as_matrix(), atol=1e-12)
+    np.testing.assert_allclose(poses.to_quaternion(turns.as_matrix()), turns.as_quat(canonical=True), atol=1e-12)
+    np.testing.assert_allclose(poses.from_vector(turns.as_rotvec()), turns.as_matrix(), atol=1e-12)
+    np.testing.assert_allclose(poses.angle(turns.as_matrix()), turns.magnitude(), atol=1e-9)
+    np.testing.assert_allclose(poses.from_vector(np.zeros(3)), np.eye(3))
+
+
+def test_slerp_of_turns_that_hardly_differ_and_of_far_ones() -> None:
+    """Below 1e-6 rad the arc is a line; beyond 180 degrees of quaternions the shorter way is taken."""
+    first = poses.from_vector(np.array([0.3, -0.2, 0.1]))
+    for size in (1e-8, 1e-3, 2.0, 3.1):
+        second = first @ poses.from_vector(np.array([0.0, size, 0.0]))
+        found = poses.slerp(first, second, np.array([0.0, 0.25, 1.0]))
+        for share, turn in zip((0.0, 0.25, 1.0), found, strict=True):
+            np.testing.assert_allclose(turn, first @ poses.from_vector(np.array([0.0, share * size, 0.0])), atol=1e-9)
+    one, other = poses.from_vector(np.array([0, 0, 3.0])), poses.from_vector(np.array([0, 0, -3.0]))
+    np.testing.assert_allclose(poses.slerp(one, other, np.array([0.5]))[0], np.diag([-1.0, -1, 1]), atol=1e-9)
+
+
+@given(st.floats(-3, 3), st.floats(-1.4, 1.4), st.floats(-3, 3))
+@few
+def test_roll_turns_about_the_line_of_sight(yaw: float, pitch: float, roll: float) -> None:
+    plain, rolled = poses.facing(yaw, pitch), poses.facing(yaw, pitch, roll)
+    np.testing.assert_allclose(rolled, plain @ Rotation.from_euler("z", roll).as_matrix(), atol=1e-12)
+    assert np.linalg.det(rolled) == pytest.approx(1) and abs(plain[2, 0]) < 1e-12, (
+        "without roll the right hand is level"
+    )
+
+
+def test_look_at_needs_a_direction_and_another_one_for_up() -> None:
+    poses.look_at((0, 0, 0), (0, 1e-8, 0))
+    with pytest.raises(InputError, match="same point"):
+        poses.look_at((0, 0, 0), (0, 1e-10, 0))
+    poses.look_at((0, 0, 0), (0, 1e-5, 1))
+    with pytest.raises(InputError, match="parallel"):
+        poses.look_at((0, 0, 0), (0, 1e-7, 1))
+    poses.look_at((0, 0, 0), (1, 0, 0), (0, 0, 1e-9))
+    with pytest.raises(InputError, match="parallel"):
+        poses.look_at((0, 0, 0), (1, 0, 0), (0, 0, 0))
+    np.testing.assert_allclose(
+        poses.look_at((1, 2, 3), (2, 2, 3))[:3].T, [(0, -1, 0), (0, 0, -1), (1, 0, 0), (1, 2, 3)]
+    )
+
+
+def test_tremor_is_of_its_frequencies_and_slow_more_than_fast() -> None:
+    """Over 400 s the spectrum of what lies outside of 0.7 to 6 Hz is leakage; amplitudes fall as 1 / frequency."""
+    at_s = np.arange(0, 400, 1 / 40)
+    frequency = np.fft.rfftfreq(len(at_s), 1 / 40)
+    window = np.hanning(len(at_s))[:, None]
+    spectra = [np.fft.rfft(poses.tremor(rng_of(seed), at_s, 0.2) * window, axis=0) for seed in range(6)]
+    power = (np.abs(spectra) ** 2).sum((0, 2))
+    inside = (frequency > 0.65) & (frequency < 6.1)
+    assert power[inside].sum() > 0.999 * power.sum()
+    slow, fast = (power[(frequency > low) & (frequency < high)].sum() for low, high in ((0.7, 2.05), (2.05, 6.0)))
+    # log-uniform frequencies of power 1/f²: (0.7⁻² − 2.05⁻²) / (2.05⁻² − 6⁻²) = 8.6 of slow to fast on average
+    assert 2 < slow / fast < 40
+    low = poses.tremor(rng_of(0), at_s, 1.0, low_hz=0.05, high_hz=0.3)
+    spectrum = (np.abs(np.fft.rfft(low * window, axis=0)) ** 2).sum(1)
+    assert spectrum[frequency < 0.32].sum() > 0.999 * spectrum.sum()
+
+
+def test_a_hand_s_usual_unrest() -> None:
+    """0.4 degrees and 4 mm on each axis; the roll of 2 degrees adds to the turn about the line of sight."""
+    at_s = np.linspace(0, 300, 3000)
+    zero = np.zeros(3000)
+    held = poses.hand_held(rng_of(2), at_s, np.zeros((3000, 3)), zero, zero)
+    assert np.allclose(held[:, :3, 3].std(0), 0.004, rtol=0.2)
+    turns = Rotation.from_matrix(poses.facing(0.0, 0.0).T @ held[:, :3, :3]).as_rotvec(degrees=True)
+    assert np.allclose(turns.std(0), (0.4, 0.4, np.hypot(0.4, 2.0)), rtol=0.25)
+
+
 # --- cameras ----------------------------------------------------------------------------------------------------------
 
 
@@ -197,6 +297,87 @@ def test_wrong_sizes_and_intrinsics_say_so() -> None:
         Intrinsics(0.0, 1.0, 0.0, 0.0, 2, 2)
     with pytest.raises(ValueError, match="skew"):
         Intrinsics.of(np.array([[1.0, 0.1, 0], [0, 1, 0], [0, 0, 1]]), 2, 2)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"fx": 0.0}, {"fy": 0.0}, {"fx": -1.0}, {"fy": -1.0}, {"cx": np.nan}, {"cy": np.inf}, {"width": 0}, {"height": 0}],
+)
+def test_intrinsics_that_no_camera_has(changed: dict[str, float]) -> None:
+    values = {"fx": 1.0, "fy": 1.0, "cx": 0.0, "cy": 0.0, "width": 1, "height": 1}
+    assert Intrinsics(**values).width == 1  # pyright: ignore[reportArgumentType]
+    with pytest.raises(InputError, match=r"must be positive|at least one pixel"):
+        Intrinsics(**(values | changed))  # pyright: ignore[reportArgumentType]
+
+
+def test_intrinsics_from_matrices_and_angles() -> None:
+    for n in (3, 4):
+        k = np.eye(n)
+        k[:3, :3] = CAMERA.matrix
+        assert Intrinsics.of(k, 80, 60) == CAMERA
+        k[0, 1] = 0.9e-6 * 300
+        assert Intrinsics.of(k, 80, 60) == CAMERA, "rounding is no skew"
+        k[0, 1] = -1.1e-6 * 300
+        with pytest.raises(InputError, match="skew"):
+            Intrinsics.of(k, 80, 60)
+    with pytest.raises(InputError, match="3×3 or 4×4"):
+        Intrinsics.of(CAMERA.matrix[:2], 80, 60)
+    wide = Intrinsics.field_of_view(200, 100, 90.0)  # 45 degrees to each side: as far away as half the width
+    assert wide.fx == wide.fy == pytest.approx(100) and (wide.cx, wide.cy) == (99.5, 49.5)
+    assert CAMERA.cropped(10, 20, 30, 25) == Intrinsics(300.0, 310.0, CAMERA.cx - 10, CAMERA.cy - 20, 30, 25)
+    np.testing.assert_allclose(CAMERA.inverse @ CAMERA.matrix, np.eye(3), atol=1e-12)
+
+
+def test_depth_of_nothing_is_no_point() -> None:
+    uv, z = cameras.project(np.array([[1.0, 1, 0], [1, 1, -2], [1, 1, 1e-9]]), CAMERA)
+    assert np.isnan(uv[:2]).all() and np.isfinite(uv[2]).all() and z.tolist() == [0, -2, 1e-9]
+    depth = np.full((60, 80), 2.0)
+    depth[0, :4] = (0, -1, np.nan, np.inf)
+    pose = poses.look_at((1, 2, 3), (0, 0, 0))
+    cloud, seen = cameras.points(depth, CAMERA, pose)
+    assert seen.sum() == 60 * 80 - 4 == len(cloud) and not seen[0, :4].any()
+    inside = poses.transform(poses.inverse(pose), cloud)
+    np.testing.assert_allclose(inside[0], ((4 - CAMERA.cx) / 300 * 2, (0 - CAMERA.cy) / 310 * 2, 2), atol=1e-9)
+
+
+def test_cracks_are_filled_from_one_surface_only() -> None:
+    """A gap between 2 m and 2.05 m is one surface (2.5 %), between 2 and 2.07 it is an edge; borders stay."""
+    for far, filled in ((2.05, 2.025), (2.07, 0.0)):
+        depth = np.array([[2.0, 0.0, far]])
+        assert cameras._fill_cracks(depth)[0].tolist() == [2.0, filled, far]
+        assert cameras._fill_cracks(depth.T)[:, 0].tolist() == [2.0, filled, far]
+    for border in ([[0.0, 2.0, 2.0]], [[2.0, 2.0, 0.0]], [[2.0, 0.0, 0.0, 2.0]]):
+        assert cameras._fill_cracks(np.array(border)).tolist() == border
+
+
+@pytest.mark.parametrize(("times", "covered"), [(1, 1), (2, 3), (3, 3), (4, 5)])
+def test_a_reading_covers_as_much_as_its_pixel(times: int, covered: int) -> None:
+    """A single reading in a picture that is magnified: 1, or the next odd number of pixels that holds its size."""
+    depth = np.zeros((60, 80), np.float32)
+    depth[30, 40] = 2.0
+    large = Intrinsics(300.0 * times, 310.0 * times, CAMERA.cx * times, CAMERA.cy * times, 80 * times, 60 * times)
+    found = cameras.register(depth, CAMERA, large, np.eye(4))
+    rows, columns = np.nonzero(found)
+    assert len(rows) == covered**2 and np.ptp(rows) == np.ptp(columns) == covered - 1
+    assert (found[found > 0] == 2).all() and (rows.mean(), columns.mean()) == (30 * times, 40 * times)
+    depth[:] = 0
+    depth[0, 0] = depth[59, 79] = 1.0  # the corners of the picture
+    assert (cameras.register(depth, CAMERA, CAMERA, np.eye(4)) == depth).all()
+
+
+def test_planes_face_the_origin() -> None:
+    rng = rng_of(0)
+    for offset in (2.0, -2.0):
+        cloud = np.concatenate([rng.normal(size=(30, 2)), np.full((30, 1), offset)], 1)
+        normal, distance = cameras.fit_plane(cloud)
+        assert distance == pytest.approx(2) and np.allclose(normal, (0, 0, -np.sign(offset)), atol=1e-9)
+    assert cameras.fit_plane(np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]]))[1] == pytest.approx(3**-0.5)
+    thin = np.arange(9.0)[:, None] * (1.0, 0, 0) + 1e-7 * rng.normal(size=(9, 3))
+    cameras.fit_plane(thin)  # hardly a line, and yet none
+    with pytest.raises(InputError, match="one line"):
+        cameras.fit_plane(np.arange(9.0)[:, None] * (1.0, 0, 0) + 1e-10 * rng.normal(size=(9, 3)))
+    with pytest.raises(InputError, match="one line"):
+        cameras.fit_plane(np.ones((5, 3)))
 
 
 def plane_before(rng: np.random.Generator) -> tuple[np.ndarray, float]:

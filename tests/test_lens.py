@@ -85,3 +85,98 @@ def test_mistakes_are_named() -> None:
         Lens("fisheye", (1.0,))
     with pytest.raises(InputError, match="to the right"):
         level_pair(poses.compose(np.eye(3), np.array([-0.1, 0.0, 0.0])))
+
+
+# --- by hand, without OpenCV
+
+
+def test_bending_by_the_formulas() -> None:
+    """Brown: x (1 + k1 r² + k2 r⁴ + k3 r⁶) + 2 p1 x y + p2 (r² + 2 x²), y with p1 and p2 exchanged. Kannala and Brandt:
+    the angle θ from the axis becomes θ (1 + k1 θ² + k2 θ⁴ + k3 θ⁶ + k4 θ⁸)."""
+    k1, k2, p1, p2, k3 = 0.3, -0.2, 0.05, -0.04, 0.1
+    x, y = 0.6, -0.8  # r = 1
+    radial = 1 + k1 + k2 + k3
+    wanted = (x * radial + 2 * p1 * x * y + p2 * (1 + 2 * x * x), y * radial + p1 * (1 + 2 * y * y) + 2 * p2 * x * y)
+    for z in (1.0, 4.0):
+        ray = np.array([x, y, 1.0]) * z
+        np.testing.assert_allclose(Lens("radtan", (k1, k2, p1, p2, k3)).bend(ray), wanted)
+    half = Lens("radtan", (k1, k2, p1, p2)).bend(np.array([0.3, -0.4, 1.0]))  # r² = ¼
+    radial = 1 + k1 / 4 + k2 / 16
+    np.testing.assert_allclose(half, (0.3 * radial - 0.24 * p1 + p2 * (0.25 + 0.18),
+                                      -0.4 * radial + p1 * (0.25 + 0.32) - 0.24 * p2))  # fmt: skip
+    values = (0.1, -0.03, 0.02, -0.01)
+    for theta in (0.0, 0.4, 1.2, 2.0):
+        ray = np.array([0.6 * np.sin(theta), 0.8 * np.sin(theta), np.cos(theta)]) * 3
+        bent = theta * (1 + sum(k * theta ** (2 * i) for i, k in enumerate(values, 1)))
+        np.testing.assert_allclose(Lens("fisheye", values).bend(ray), (0.6 * bent, 0.8 * bent), atol=1e-12)
+
+
+def test_on_the_axis_and_behind() -> None:
+    for lens in LENSES:
+        np.testing.assert_allclose(lens.bend(np.array([0.0, 0.0, 2.0])), 0, atol=1e-12)
+        np.testing.assert_allclose(lens.straighten(np.zeros((1, 2))), [[0, 0, 1]], atol=1e-9)
+        if lens.model != "fisheye":
+            assert np.isnan(lens.bend(np.array([[0.1, 0.2, 0.0], [0.1, 0.2, -1.0]]))).all()
+    assert [lens.bends for lens in (Lens(), Lens("radtan", (0.0,) * 4), LENSES[1], Lens("fisheye", (0.0,) * 4))] == [
+        False, False, True, True,
+    ]  # fmt: skip
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(0.05, 3.0), st.floats(0, 6.2))
+def test_a_fisheye_is_straightened_up_to_its_rear(theta: float, turn: float) -> None:
+    lens = Lens("fisheye", (0.0, 0.0, 0.0, 0.0))
+    ray = np.array([[np.cos(turn) * np.sin(theta), np.sin(turn) * np.sin(theta), np.cos(theta)]])
+    np.testing.assert_allclose(lens.straighten(theta * np.array([[np.cos(turn), np.sin(turn)]])), ray, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("model", "values"),
+    [("none", (0.1,)), ("radtan", (0.1,) * 3), ("radtan", (0.1,) * 6), ("fisheye", (0.1,) * 5),
+     ("radtan", (0.1, 0.1, 0.1, float("nan"))), ("radtan", ())],
+)  # fmt: skip
+def test_lenses_that_are_none(model: str, values: tuple[float, ...]) -> None:
+    with pytest.raises(InputError, match="a lens"):
+        Lens(model, values)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def test_maps_without_a_lens_are_the_pixels_themselves() -> None:
+    small = Intrinsics(20.0, 21.0, 7.0, 5.0, 16, 12)
+    u, v = straight_maps(small, Lens(), small)
+    np.testing.assert_allclose(u, np.tile(np.arange(16), (12, 1)), atol=1e-5)
+    np.testing.assert_allclose(v, np.tile(np.arange(12)[:, None], (1, 16)), atol=1e-5)
+    u, v = straight_maps(small, Lens(), small, np.diag([1.0, -1.0, -1.0]))
+    assert (u == -1e4).all() and (v == -1e4).all(), "what lies behind is nowhere in the picture"
+
+
+def test_the_pinhole_of_a_lens() -> None:
+    """An equidistant fisheye of 100 px a radian, whose nearer border is 30 px from the middle, sees 0.3 rad there."""
+    assert pinhole_of(CAMERA, LENSES[1]) is CAMERA
+    lens = Lens("fisheye", (0.0,) * 4)
+    for cx in (30.0, 69.0):
+        found = pinhole_of(Intrinsics(100.0, 100.0, cx, 20.0, 100, 50), lens)
+        assert found.fx == found.fy == pytest.approx(50 / np.tan(0.3))
+        assert (found.cx, found.cy, found.width, found.height) == (49.5, 24.5, 100, 50)
+    wide = pinhole_of(Intrinsics(10.0, 10.0, 49.5, 24.5, 100, 50), lens, 90.0)
+    assert wide.fx == pytest.approx(50), "90 degrees: as far away as half the picture is wide"
+
+
+def test_a_pair_stands_side_by_side() -> None:
+    """Within 60 degrees of the left camera's x axis, and apart."""
+    for degrees, good in ((59.0, True), (-59.0, True), (61.0, False), (180.0, False)):
+        shift = 0.3 * np.array([np.cos(np.radians(degrees)), 0.0, np.sin(np.radians(degrees))])
+        pair = poses.compose(np.eye(3), shift)
+        if good:
+            assert level_pair(pair)[2] == pytest.approx(0.3)
+        else:
+            with pytest.raises(InputError, match="to the right"):
+                level_pair(pair)
+    with pytest.raises(InputError, match="to the right"):
+        level_pair(poses.compose(np.eye(3), np.array([5e-7, 0, 0])))
+    left, right, _ = level_pair(poses.compose(np.eye(3), np.array([0.2, 0.0, 0.0])))
+    np.testing.assert_allclose(left, np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(right, np.eye(3), atol=1e-12)
+    turned = poses.from_vector(np.array([0.0, 0.2, 0.0]))  # the view of the straightened pair lies between both
+    left, right, _ = level_pair(poses.compose(turned, np.array([0.2, 0.0, 0.0])))
+    np.testing.assert_allclose(turned @ right, left, atol=1e-12)
+    assert left[2, 2] > 0.99 and np.linalg.det(left) == pytest.approx(1)

@@ -8,15 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from percepta.datasets import bvh, deepmimic, motions
 from percepta.errors import InputError
-from percepta.geometry.body import JOINTS, J, Motion, Shape, make_body, rest_joints, skin
-from percepta.geometry.camera import Intrinsics
-from percepta.geometry.meshes import Atlas, Light, Mesh, render, render_colours
+from percepta.geometry.body import JOINTS, J, Motion, make_body, skin
 from percepta.worlds.people import motions as made
 from percepta.worlds.people.cabin import ACTIVITIES, VIEWS, make_drive
 from percepta.worlds.people.cloth import simulate, skirt
@@ -66,50 +62,12 @@ def test_skinning_equals_its_definition() -> None:
     assert np.allclose(skin(points, body.weights[::97], transforms), slow, atol=1e-6)
 
 
-@given(st.floats(-3, 3), st.floats(-2, 2), st.floats(1.5, 2.0))
-@settings(max_examples=15, deadline=None)
-def test_a_rigid_move_of_the_pose_moves_the_mesh_rigidly(yaw: float, shift: float, height: float) -> None:
-    body = make_body(Shape(height))
-    rest = body.rest()
-    assert np.allclose(body.posed(rest)[0], body.vertices, atol=1e-6)
-    assert abs(body.vertices[:, 2].min()) < 0.02 and abs(body.vertices[:, 2].max() - height) < 0.02
-    moved = rest.moved(yaw, (shift, 0))
-    turn = Rotation.from_euler("z", yaw).as_matrix()
-    assert np.allclose(body.posed(moved)[0], body.vertices @ turn.T + (shift, 0, 0), atol=1e-6)
-
-
 def test_weights_add_up_and_bones_keep_their_length() -> None:
     body = make_body()
     assert np.allclose(body.weights.sum(1), 1, atol=1e-6)
     where = body.positions(made.made("squat", 1.0))
     thigh = np.linalg.norm(where[:, J["left_shin"]] - where[:, J["left_thigh"]], axis=-1)
     assert np.allclose(thigh, np.linalg.norm(body.joints[J["left_shin"]] - body.joints[J["left_thigh"]]))
-
-
-@given(st.floats(1.4, 2.1), st.floats(0.9, 1.1), st.floats(0.9, 1.1), st.floats(0.8, 1.2))
-@settings(max_examples=15, deadline=None)
-def test_joints_at_rest_are_a_standing_person_s(height: float, legs: float, arms: float, shoulders: float) -> None:
-    where = rest_joints(Shape(height, legs=legs, arms=arms, shoulders=shoulders))
-    x, y, z = where.T
-    assert (x == 0).all()
-    for name in ("clavicle", "upper_arm", "forearm", "hand", "thigh", "shin", "foot"):
-        assert np.allclose(where[J[f"left_{name}"]], where[J[f"right_{name}"]] * (1, -1, 1)), "left mirrors right"
-    for line in (
-        "pelvis spine chest neck head",
-        "left_foot left_shin left_thigh pelvis",
-        "left_hand left_forearm neck",
-    ):
-        assert (np.diff([z[J[name]] for name in line.split()]) > 0.02).all(), line
-    assert z[J["left_foot"]] > 0 and z[J["head"]] < height
-    assert z[J["left_clavicle"]] == z[J["left_upper_arm"]] and 0 < y[J["left_clavicle"]] < y[J["left_upper_arm"]]
-    assert z[J["chest"]] < z[J["left_clavicle"]] < z[J["neck"]]
-    upper, lower = (
-        where[J["left_forearm"]] - where[J["left_upper_arm"]],
-        where[J["left_hand"]] - where[J["left_forearm"]],
-    )
-    assert np.allclose(np.cross(upper, lower), 0) and np.allclose(upper[2] / lower[2], 0.285 / 0.25)
-    reach = np.linalg.norm(where[J["left_hand"]] - where[J["left_upper_arm"]])
-    assert reach == pytest.approx(0.535 * arms * height / 1.75)
 
 
 def test_poses_at_other_times_lie_between_their_neighbours() -> None:
@@ -123,40 +81,6 @@ def test_poses_at_other_times_lie_between_their_neighbours() -> None:
     for times in ([0.2], [0.2, 0.2]):
         assert motion.at(np.array(times)).fps == motion.fps
     assert motion.at(np.arange(len(motion)) / motion.fps).fps == pytest.approx(motion.fps)
-
-
-def test_the_torso_follows_its_joints_from_below_upwards() -> None:
-    body = make_body(detail=2)
-    torso = body.part == 0
-    height, weights = body.vertices[torso, 2], body.weights[torso]
-    bones = weights @ np.arange(len(JOINTS))  # pelvis 0, spine 1, chest 2, neck 3
-    order = np.argsort(height)
-    assert (np.diff(bones[order]) > -1e-6).all() and bones.min() == 0 and 2 < bones.max() <= 3
-    assert np.allclose(weights[:, :4].sum(1), 1) and (np.count_nonzero(weights, axis=1) <= 2).all()
-
-
-def test_the_mesh_is_the_same_on_both_sides() -> None:
-    body = make_body(Shape(1.6, girth=1.1, legs=1.05))
-    for left, right in ((0, 0), (1, 1), (2, 3), (4, 5)):
-        one, other = body.vertices[body.part == left], body.vertices[body.part == right]
-        apart = np.linalg.norm(one[:, None] * (1, -1, 1) - other[None], axis=-1)
-        assert apart.min(0).max() < 1e-6 and apart.min(1).max() < 1e-6, (left, right)
-
-
-@pytest.mark.parametrize("shape", [Shape(), Shape(1.5, girth=1.2), Shape(2.0, girth=0.85, legs=1.1, shoulders=1.2)])
-def test_capsules_hold_the_mesh_and_little_more(shape: Shape) -> None:
-    body = make_body(shape, detail=2)
-    mesh = body.vertices[body.part != 1]  # the head has none
-    beyond = np.full(len(mesh), np.inf)
-    for _, start, end, first, last in body.capsules:
-        t = np.clip((mesh - start) @ (end - start) / np.sum((end - start) ** 2), 0, 1)
-        apart = np.linalg.norm(mesh - start - t[:, None] * (end - start), axis=1)
-        beyond = np.minimum(beyond, apart - first - t * (last - first))
-        for share in (0.1, 0.5, 0.9):
-            radius = first + share * (last - first)
-            nearest = np.linalg.norm(mesh - start - share * (end - start), axis=1).min()
-            assert radius > 0 and 0.1 * radius < nearest < 1.15 * radius
-    assert beyond.min() > -0.1 and beyond.max() < 0.05 and np.mean(beyond < 0.02) > 0.95
 
 
 def test_bvh_is_read_as_its_channels_say() -> None:
@@ -257,58 +181,6 @@ def test_cloth_is_repeatable_hangs_together_and_stays_outside() -> None:
             t = np.clip((first[-1, held:] - p) @ (q - p) / ((q - p) @ (q - p)), 0, 1)
             distance = np.linalg.norm(first[-1, held:] - p - t[:, None] * (q - p), axis=-1)
             assert (distance > r0 + (r1 - r0) * t - 0.02).all()
-
-
-def test_textures_are_read_bilinearly_from_their_level() -> None:
-    rng = np.random.default_rng(0)
-    pictures = [rng.integers(0, 256, (*size, 3), np.uint8) for size in ((6, 10), (8, 4))]
-    atlas = Atlas.of(pictures)
-    uv = rng.uniform((-1.2, -0.3), (2.2, 1.3), (200, 2))
-    texture, level = rng.integers(0, 2, 200), rng.integers(0, 2, 200)
-    found = atlas.look_up(texture, level, uv)
-    for i in range(len(uv)):
-        picture = pictures[texture[i]] / 255
-        if level[i]:
-            picture = (picture[::2, ::2] + picture[1::2, ::2] + picture[::2, 1::2] + picture[1::2, 1::2]) / 4
-        h, w = picture.shape[:2]
-        x, y = uv[i, 0] * w - 0.5, uv[i, 1] * h - 0.5
-        near = [(r, c) for r in range(int(np.floor(y)), int(np.floor(y)) + 2) for c in (np.floor(x), np.floor(x) + 1)]
-        shares = [(1 - abs(y - r)) * (1 - abs(x - c)) for r, c in near]
-        wanted = sum(s * picture[min(max(r, 0), h - 1), int(c) % w] for s, (r, c) in zip(shares, near, strict=True))
-        assert np.allclose(found[i], wanted, atol=1e-5)
-
-
-def test_light_falls_off_round_the_edge() -> None:
-    lamp = Light((0.0, 0.0, 2.0), ambient=0.4)
-    found = lamp.on(np.array([[0.0, 0, 1], [0, 0, -1], [1, 0, 0]]))
-    assert np.allclose(found, (1, 0.4, 0.4 + 0.6 * 0.5**1.5))
-
-
-def test_the_rasteriser_equals_casting_rays() -> None:
-    rng = np.random.default_rng(0)
-    corners = rng.uniform(-1, 1, (12, 3)) + np.array([0, 0, 3])
-    faces = np.arange(12).reshape(4, 3)
-    mesh = Mesh(faces, np.tile([[0.5, 0.5]], (12, 1)), np.arange(4), np.arange(1, 5), np.ones(4, bool))
-    atlas = Atlas.of([np.full((8, 8, 3), 60 * i, np.uint8) for i in range(4)])
-    camera = Intrinsics(40.0, 40.0, 19.5, 14.5, 40, 30)
-    seen = render(corners, mesh, atlas, camera, np.eye(4), samples=1)
-    shades = rng.uniform(0, 1, (12, 3))
-    colour, covered = render_colours(corners, faces, shades, camera, np.eye(4))
-    for v in range(30):
-        for u in range(40):
-            ray = np.array([(u - 19.5) / 40, (v - 14.5) / 40, 1])
-            best, label, shade = np.inf, 0, np.zeros(3)
-            for number, face in enumerate(faces):
-                a, b, c = corners[face]
-                try:
-                    s = np.linalg.solve(np.stack([ray, a - b, a - c], -1), a)
-                except np.linalg.LinAlgError:
-                    continue
-                if s[0] > 0 and s[1] >= 0 and s[2] >= 0 and s[1] + s[2] <= 1 and s[0] < best:
-                    best, label, shade = s[0], number + 1, np.array([1 - s[1] - s[2], s[1], s[2]]) @ shades[face]
-            assert seen.label[v, u] == label and covered[v, u] == (label > 0)
-            assert np.allclose(colour[v, u], shade, atol=1e-4)
-            assert label == 0 or seen.depth_m[v, u] == pytest.approx(best, rel=1e-4)
 
 
 def test_masks_agree_with_colours_and_cameras_see_the_whole_person() -> None:

@@ -469,3 +469,93 @@ def test_the_shared_scans_are_read(shared_data: Path) -> None:
     assert got.label.max() < len(nyu40.NAMES) and len(got.xyz) == len(got.label) > 50_000
     for i in np.unique(got.instance)[1:]:
         assert len(np.unique(got.label[got.instance == i])) <= 2
+
+
+# --- classes of nyu40
+
+
+def test_scannet_s_twenty_classes_are_those_of_its_benchmark() -> None:
+    """By their names, in the order of the benchmark's page; walls and floors have no instances."""
+    wanted = ["wall", "floor", "cabinet", "bed", "chair", "sofa", "table", "door", "window", "bookshelf", "picture",
+              "counter", "desk", "curtain", "refrigerator", "shower curtain", "toilet", "sink", "bathtub",
+              "otherfurniture"]  # fmt: skip
+    assert list(nyu40.SCANNET20_NAMES) == wanted and len(nyu40.NAMES) == 41
+    labels = np.array([[nyu40.NAMES.index(name) for name in wanted]])
+    assert nyu40.scannet20(labels).tolist() == [list(range(20))]
+    others = np.array([nyu40.NAMES.index(name) for name in ("unlabelled", "blinds", "otherstructure", "otherprop")])
+    assert nyu40.scannet20(others).tolist() == [-1] * 4 and nyu40.scannet20(others, 255).tolist() == [255] * 4
+    assert [wanted[place] for place in nyu40.THINGS] == wanted[2:]
+
+
+def test_classes_of_planemvs_by_name() -> None:
+    same = ("wall", "floor", "cabinet", "chair", "table", "door", "window", "picture", "pillow")
+    others = {"desk": "table", "dresser": "cabinet", "television": "monitor", "night stand": "cabinet"}
+    wanted = {name: name for name in same} | others
+    for number, name in enumerate(nyu40.NAMES):
+        assert nyu40.PLANEMVS_NAMES[nyu40.planemvs_of(number)] == wanted.get(name, "other"), name
+    for name, one in (
+        ("trash can", "garbage bin"),
+        ("trash bin", "garbage bin"),
+        ("garbage bin",) * 2,
+        ("monitor",) * 2,
+    ):
+        assert nyu40.PLANEMVS_NAMES[nyu40.planemvs_of(40, name)] == one
+    assert nyu40.planemvs_of(1, "something else") == 1
+
+
+# --- how recordings are judged
+
+
+def test_bounds_of_what_is_odd_in_a_recording(tmp_path: Path) -> None:
+    """A way of 0.3 m is no jump, and 5 % of readings are enough."""
+
+    def said(x: float, readings: int, max_step_m: float = 0.3) -> str:
+        root = plain(tmp_path)
+        for i in range(N):
+            pose = np.eye(4)
+            pose[0, 3] = 0.01 * i + (x if i == 4 else 0)
+            matrix(root / "pose" / f"{i}.txt", pose)
+        values = np.zeros(H * W)
+        values[:readings] = 1000
+        depth(root / "depth" / "0001.png", values.reshape(H, W))
+        problems, warnings = posed.check(posed.folder(root), 1, max_step_m)
+        return " ".join(str(one) for one in (*problems, *warnings) if "agree" not in str(one))
+
+    assert said(0.28, 61) == "" and "5 %" not in said(0.28, 60)
+    assert "jumps by 0.31 m" in said(0.30, 61) and "5 %" in said(0.28, 59)
+    assert said(0.30, 61, max_step_m=0.4) == ""
+
+
+def test_depth_is_brought_to_another_size_without_mixing() -> None:
+    """A pixel's centre (i + ½) · h / height tells whose it is: of 4 rows shrunk to 3 those of 0.67, 2 and 3.33."""
+    values = np.arange(12, dtype=np.float32).reshape(4, 3)
+    assert posed.nearest(values, 3, 3)[:, 0].tolist() == [0, 6, 9]
+    assert posed.nearest(values, 2, 4)[0].tolist() == [0, 2]  # 0.75 and 2.25
+    assert posed.nearest(values, 6, 8).tolist() == values.repeat(2, 0).repeat(2, 1).tolist()
+
+
+def test_frames_are_known_by_their_numbers() -> None:
+    assert posed.order("frame-000012.color") == (12, "frame-000012.color") and posed.order("a") == (-1, "a")
+    assert sorted(["10", "9", "b", "a2"], key=posed.order) == ["b", "a2", "9", "10"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("1 0 0\n0 1\n", "line 2: 2 numbers, where the first row has 3"), ("a\n", "line 1"), ("", "found 0"),
+     ("1 0\n0 1\n", "3×3 or 4×4 numbers, found 2×2"), ("0 0 1\n0 1 1\n0 0 1\n", "above 0"),
+     ("1 0 1\n0 0 1\n0 0 1\n", "above 0"), ("1 0 nan\n0 1 1\n0 0 1\n", "intrinsics are"),
+     ("100 0.001 1\n0 100 1\n0 0 1\n", "intrinsics are")],
+)  # fmt: skip
+def test_intrinsics_that_are_none(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "intrinsics.txt").write_text(text)
+    with pytest.raises(InputError, match=says):
+        posed.read_intrinsics(tmp_path)
+
+
+def test_intrinsics_in_all_forms(tmp_path: Path) -> None:
+    for rows in ("100, 1e-5, 31.5\n\n0, 101, 23.5\n0, 0, 1\n", "100 0 31.5 0\n0 101 23.5 0\n0 0 1 0\n",
+                 "100 0 31.5 0\n0 101 23.5 0\n0 0 1 0\n0 0 0 1\n"):  # fmt: skip
+        (tmp_path / "intrinsics.txt").write_text(rows)
+        np.testing.assert_allclose(
+            posed.read_intrinsics(tmp_path), [[100, 0, 31.5], [0, 101, 23.5], [0, 0, 1]], atol=1e-4
+        )

@@ -138,3 +138,73 @@ def test_results_there_and_back(tmp_path: Path) -> None:
     assert soccer_results.read_groundings(tmp_path / "g.zip") == {"a/b/c": grounded}
     with pytest.raises(InputError, match="no results"):
         soccer_results.read(tmp_path / "g.zip")
+
+
+# --- label files of soccer
+
+
+def test_game_times() -> None:
+    assert soccer.parse_time("1 - 23:45", "x") == (1, 1425) and soccer.parse_time(" 2-105:07.5 ", "x") == (2, 6307.5)
+    assert soccer.game_time(2, 6307.9) == "2 - 105:07" and soccer.game_time(1, 59.99) == "1 - 00:59"
+    for text in ("3 - 00:00", "1 - 1000:00", "1 - 00", "1 : 00:00", ""):
+        with pytest.raises(InputError, match="gameTime"):
+            soccer.parse_time(text, "x")
+
+
+def test_actions_of_a_label_file() -> None:
+    rows = [
+        {"gameTime": "1 - 00:10", "label": "Corner", "position": "10500", "team": "home", "visibility": "not shown"},
+        {"gameTime": "2 - 00:20", "label": "Goal", "position": ""}, {"gameTime": "2 - 01:00", "label": "Foul"},
+    ]  # fmt: skip
+    found = soccer.parse_actions({"annotations": rows}, Path("x"))
+    assert found == (
+        soccer.Action(1, 10.5, "Corner", "home", False), soccer.Action(2, 20, "Goal"), soccer.Action(2, 60, "Foul"),
+    )  # fmt: skip
+    assert soccer.Game("g", found).of(2) == found[1:]
+    for change, says in (
+        ({"visibility": "maybe"}, "visibility"),
+        ({"position": "x"}, "milliseconds"),
+        ({"label": 3}, "label"),
+    ):
+        with pytest.raises(InputError, match=says):
+            soccer.parse_actions({"annotations": [rows[0] | change]}, Path("x"))
+
+
+def test_replays_go_from_the_change_before_to_their_own() -> None:
+    """The first change of a half begins at 0; a replay without a length is none; a link into the other half is none."""
+
+    def change(time: str, **more: object) -> dict[str, object]:
+        return {"gameTime": time, "label": "Main camera", **more}
+
+    rows = [
+        change("1 - 00:05", replay="replay"), change("1 - 00:20"),
+        change("1 - 00:30", link={"half": "1", "time": "00:12", "label": "Goal"}),
+        change("1 - 00:30", replay="replay"),
+        change("2 - 00:40", replay="Replay", link={"half": 1, "time": "00:12", "label": "Foul"}),
+        change("2 - 00:50", replay="replay", link={"time": "00:45", "label": "Foul", "position": "44500"}),
+        change("2 - 00:55", replay="real-time"),
+    ]  # fmt: skip
+    assert soccer.parse_replays({"annotations": rows}, Path("x")) == (
+        soccer.ReplaySpan(1, 0.0, 5), soccer.ReplaySpan(1, 20, 30, 12, "Goal"), soccer.ReplaySpan(2, 0.0, 40),
+        soccer.ReplaySpan(2, 40, 50, 44.5, "Foul"),
+    )  # fmt: skip
+
+
+def test_one_s_own_table(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("half,time_s,label,shown\n1,12.5, Goal ,0\n2,1:10,Foul,1\n,1:00:02,Corner,\n")
+    assert soccer.read_csv(path) == (
+        soccer.Action(1, 12.5, "Goal", shown=False), soccer.Action(2, 70, "Foul"), soccer.Action(1, 3602, "Corner"),
+    )  # fmt: skip
+    for row in ("3,1,Goal,1", "1,-1,Goal,1", "1,100000,Goal,1", "1,x,Goal,1", "1,1,,1"):
+        path.write_text(f"half,time_s,label,shown\n{row}\n")
+        with pytest.raises(InputError, match="line 2"):
+            soccer.read_csv(path)
+    path.write_text("half,time_s,label\n1,0,Goal\n1,99999,Goal\n")
+    assert len(soccer.read_csv(path)) == 2
+    path.write_text("half,label\n")
+    with pytest.raises(InputError, match="line 1"):
+        soccer.read_csv(path)
+    assert (
+        soccer.rate_of("baidu_soccer_embeddings") == 1 and soccer.rate_of("mine") == soccer.rate_of("ResNET_TF2") == 2
+    )

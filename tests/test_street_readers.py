@@ -95,6 +95,45 @@ def test_camvid_s_colours_are_joined_to_eleven(tmp_path: Path) -> None:
     assert "(1, 2, 3)" in str(check(tmp_path).problems[0])
 
 
+def test_camvid_s_classes_have_the_colours_of_its_authors() -> None:
+    """label_colors.txt of the data set, and the class of the SegNet tutorial that each of its own belongs to."""
+    published = """
+        64 128 64 Animal pedestrian | 192 0 128 Archway building | 0 128 192 Bicyclist bicyclist
+        0 128 64 Bridge building | 128 0 0 Building building | 64 0 128 Car car
+        64 0 192 CartLuggagePram pedestrian | 192 128 64 Child pedestrian | 192 192 128 Column_Pole pole
+        64 64 128 Fence fence | 128 0 192 LaneMkgsDriv road | 192 0 64 LaneMkgsNonDriv road
+        128 128 64 Misc_Text sign | 192 0 192 MotorcycleScooter bicyclist | 128 64 64 OtherMoving car
+        64 192 128 ParkingBlock pavement | 64 64 0 Pedestrian pedestrian | 128 64 128 Road road
+        128 128 192 RoadShoulder pavement | 0 0 192 Sidewalk pavement | 192 128 128 SignSymbol sign
+        128 128 128 Sky sky | 64 128 192 SUVPickupTruck car | 0 0 64 TrafficCone pole | 0 64 64 TrafficLight sign
+        192 64 128 Train car | 128 128 0 Tree tree | 192 128 192 Truck_Bus car | 64 0 64 Tunnel building
+        192 192 0 VegetationMisc tree | 64 192 0 Wall building
+    """
+    rows = [row.split() for row in published.replace("\n", "|").split("|") if row.strip()]
+    assert {(tuple(map(int, row[:3])), row[4]) for row in rows} == {
+        (colour, name) for name, colours in camvid.OFFICIAL.items() for colour in colours
+    }
+    for name, colour in zip(CAMVID.classes, CAMVID.colours, strict=True):
+        assert colour in camvid.OFFICIAL[name]
+
+
+def test_label_sets_have_the_colours_of_cityscapes() -> None:
+    """labels.py of the data set's authors; IDD-Lite is drawn in the colours of what it joins."""
+    published = {
+        "road": (128, 64, 128), "sidewalk": (244, 35, 232), "building": (70, 70, 70), "wall": (102, 102, 156),
+        "fence": (190, 153, 153), "pole": (153, 153, 153), "traffic light": (250, 170, 30),
+        "traffic sign": (220, 220, 0), "vegetation": (107, 142, 35), "terrain": (152, 251, 152), "sky": (70, 130, 180),
+        "person": (220, 20, 60), "rider": (255, 0, 0), "car": (0, 0, 142), "truck": (0, 0, 70), "bus": (0, 60, 100),
+        "train": (0, 80, 100), "motorcycle": (0, 0, 230), "bicycle": (119, 11, 32),
+    }  # fmt: skip
+    assert dict(zip(CITYSCAPES.classes, CITYSCAPES.colours, strict=True)) == published
+    joined = {"drivable": "road", "non-drivable": "sidewalk", "living things": "person", "vehicles": "car",
+              "roadside objects": "traffic sign", "far objects": "building", "sky": "sky"}  # fmt: skip
+    assert dict(zip(IDD_LITE.classes, IDD_LITE.colours, strict=True)) == {k: published[v] for k, v in joined.items()}
+    for one in (CAMVID, CITYSCAPES, IDD_LITE):
+        assert {*one.things, *one.drivable} <= set(one.classes) and len(one) == len(set(one.classes))
+
+
 @pytest.mark.parametrize("kind", ["labelTrainIds", "labelIds"])
 def test_cityscapes(tmp_path: Path, kind: str) -> None:
     name = "aachen_000000_000019"

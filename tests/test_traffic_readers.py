@@ -254,6 +254,141 @@ def test_utm_about_zero() -> None:
     assert (x, y) == pytest.approx((0.0095 * 111_319.5, 0.009 * 110_574.4), rel=1.5e-3)
 
 
+@given(st.floats(-60, 60))
+def test_mercator_is_true_along_its_meridian(latitude: float) -> None:
+    """North of the equator by 0.9996 of the meridian's length: ∫ a (1 − e²) / (1 − e² sin² φ)^1.5 dφ (WGS 84)."""
+    a, f = 6378137.0, 1 / 298.257223563
+    e2 = f * (2 - f)
+    middle = np.radians(latitude) * (np.arange(4000) + 0.5) / 4000
+    arc = (a * (1 - e2) / (1 - e2 * np.sin(middle) ** 2) ** 1.5).sum() * np.radians(latitude) / 4000
+    x, y = interaction._mercator(latitude, 3.0)
+    assert x == pytest.approx(0, abs=1e-6) and y == pytest.approx(0.9996 * arc, abs=1e-3)
+    assert interaction._mercator(latitude, 9.0, 9.0)[1] == pytest.approx(y), "about whichever meridian"
+
+
+@given(st.floats(-60, 60), st.floats(-3, 9))
+def test_mercator_keeps_angles(latitude: float, longitude: float) -> None:
+    """With isometric latitude ψ, dψ = (1 − e²) / ((1 − e² sin² φ) cos φ) dφ: ∂x/∂λ = ∂y/∂ψ and ∂x/∂ψ = −∂y/∂λ. With the
+    meridian's length this leaves one map only."""
+    f = 1 / 298.257223563
+    e2, phi, h = f * (2 - f), np.radians(latitude), 2e-3
+    north, south = (np.array(interaction._mercator(latitude + d, longitude)) for d in (h, -h))
+    east, west = (np.array(interaction._mercator(latitude, longitude + d)) for d in (h, -h))
+    by_psi = (north - south) * (1 - e2 * np.sin(phi) ** 2) * np.cos(phi) / (1 - e2)
+    by_lambda = east - west
+    size = np.linalg.norm(by_lambda)
+    assert abs(by_lambda[0] - by_psi[1]) < 5e-9 * size and abs(by_lambda[1] + by_psi[0]) < 5e-9 * size
+    assert interaction._mercator(latitude, 3 + 2.0)[0] == pytest.approx(-interaction._mercator(latitude, 3 - 2.0)[0])
+
+
+def lanelets(extra: str = "") -> str:
+    """Two lanes of 50 m behind one another along x, their boundaries 4 m apart, and a crosswalk at their joint."""
+    degrees, up = 180 / np.pi / 6378137.0, 1 / 110574.0
+    places = {f"{x}{side}": (x, y) for x in (0, 50, 100) for side, y in (("L", 2), ("R", -2))}
+    nodes = "".join(f"<node id='{k}' lat='{y * up}' lon='{x * degrees}'/>" for k, (x, y) in places.items())
+
+    def way(name: str, ends: str, tags: dict[str, str]) -> str:
+        inside = "".join(f"<nd ref='{end}'/>" for end in ends.split())
+        return f"<way id='{name}'>{inside}{''.join(f'<tag k={k!r} v={v!r}/>' for k, v in tags.items())}</way>"
+
+    ways = way("l1", "0L 50L", {"type": "curbstone", "subtype": "high"}) + way("l2", "50L 100L", {"type": "wall"})
+    ways += way("r1", "50R 0R", {"type": "guard_rail"}) + way("r2", "50R 100R", {"type": "line_thin"})
+    ways += way("c1", "50L 50R", {"type": "road_border"}) + way("c2", "100L 100R", {"type": "zebra_marking"})
+
+    def relation(name: str, left: str, right: str, subtype: str, kind: str = "lanelet") -> str:
+        members = f"<member type='way' ref='{left}' role='left'/><member type='way' ref='{right}' role='right'/>"
+        tags = f"<tag k='type' v='{kind}'/><tag k='subtype' v='{subtype}'/>"
+        return f"<relation id='{name}'>{members}{tags}</relation>"
+
+    relations = relation("first", "l1", "r1", "road") + relation("second", "l2", "r2", "road")
+    relations += relation("cross", "c1", "c2", "crosswalk") + relation("sign", "l1", "r1", "x", "regulatory_element")
+    return f"<osm>{nodes}{ways}{relations}{extra}</osm>"
+
+
+def test_lanelets_follow_each_other_and_hard_lines_are_edges(tmp_path: Path) -> None:
+    (tmp_path / "a.osm").write_text(lanelets())
+    street = interaction.read_lanelets(tmp_path / "a.osm")
+    first, second = street.lanes
+    assert (first.id, first.before, first.after) == ("first", (), ("second",))
+    assert (second.id, second.before, second.after) == ("second", ("first",), ())
+    assert (first.left_mark, first.right_mark, second.left_mark) == ("high", "NONE", "NONE") and first.kind == "vehicle"
+    assert len(first.centre) == 12 and first.centre[:, 2].tolist() == [0.0] * 12
+    np.testing.assert_allclose(first.centre[:, 0], np.linspace(0, 50, 12), rtol=3e-3, atol=0.01)
+    np.testing.assert_allclose(first.centre[:, 1], 0, atol=0.05)
+    for lane, start in ((first, 0), (second, 50)):
+        assert lane.left is not None and lane.right is not None
+        for side, y in ((lane.left, 2), (lane.right, -2)):
+            np.testing.assert_allclose(side, [(start, y, 0), (start + 50, y, 0)], rtol=3e-3, atol=0.05)
+    (cross,) = street.crossings
+    assert cross.id == "cross" and cross.edge1[:, 0] == pytest.approx([50, 50], rel=3e-3)
+    assert len(street.edges) == 4 and all(edge.shape == (2, 2) for edge in street.edges), "not the thin line, nor zebra"
+    assert [area.shape for area in street.areas] == [(4, 2)] * 2 and street.source == "a.osm"
+    corners = street.areas[0]
+    size = 0.5 * abs(sum(np.cross(np.append(p, 0), np.append(q, 0))[2] for p, q in zip(corners, np.roll(corners, -1, 0),
+                                                                                       strict=True)))  # fmt: skip
+    assert size == pytest.approx(200, rel=0.01), "the outline of 50 × 4 m does not cross itself"
+    for text in (
+        lanelets("<relation id='x'><tag k='type' v='lanelet'/></relation>"),
+        "<osm><node id='1' lat='x' lon='1'/></osm>",
+    ):
+        (tmp_path / "a.osm").write_text(text)
+        with pytest.raises(InputError, match="not a Lanelet2 map"):
+            interaction.read_lanelets(tmp_path / "a.osm")
+
+
+@pytest.mark.parametrize("degrees", range(0, 360, 45))
+def test_boundaries_of_a_lane_in_any_direction(degrees: int) -> None:
+    """Travel along an angle, the left boundary 4 m to its left; ways that are stored otherwise come out alike."""
+    angle = np.radians(degrees)
+    along, aside = np.array([np.cos(angle), np.sin(angle), 0]), np.array([-np.sin(angle), np.cos(angle), 0])
+    left, right = (np.stack([i * 10 * along + side * 2 * aside for i in range(3)]) for side in (1, -1))
+    for one, other in ((left, right), (left[::-1], right), (left, right[::-1]), (left[::-1], right[::-1])):
+        found = interaction._same_direction(one, other)
+        np.testing.assert_allclose(found[0], left, atol=1e-12)
+        np.testing.assert_allclose(found[1], right, atol=1e-12)
+
+
+def test_rows_of_interaction_by_hand(tmp_path: Path) -> None:
+    """Frames count from 1; agents are of all kinds; files may be packed, and stand alone without a place's name."""
+    head = "track_id,frame_id,timestamp_ms,agent_type,x,y,vx,vy,psi_rad,length,width"
+    kinds = {
+        "a": "car",
+        "b": "truck",
+        "c": "bus",
+        "d": "motorcycle",
+        "e": "bicycle",
+        "f": "pedestrian/bicycle",
+        "g": "cow",
+    }
+    rows = [
+        f"{agent},{3 + i},300,{kind},{i},{-i},0,0,{i / 10},4.5,1.9" for i, (agent, kind) in enumerate(kinds.items())
+    ]
+    rows.append("a,5,500,car,9,9,0,0,,,")
+    with gzip.open(tmp_path / "vehicle_tracks_007.csv.gz", "wt") as file:
+        file.write("\n".join([head, *rows]))
+    assert interaction.is_one(tmp_path) and interaction.is_one(tmp_path / "vehicle_tracks_007.csv.gz")
+    found = interaction.read(tmp_path)
+    assert found.names == (f"{tmp_path.name}_007",)
+    one = found[0]
+    wanted = ["vehicle", "vehicle", "bus", "motorcyclist", "cyclist", "pedestrian", "unknown"]
+    assert [KINDS[kind] for kind in one.kinds] == wanted and one.ids == tuple("abcdefg")
+    assert one.dt_s == 0.1 and one.position.shape[1] == 9, "steps up to frame 9"
+    for i in range(7):
+        assert one.position[i, 2 + i].tolist() == [i, -i] and one.heading[i, 2 + i] == i / 10
+        assert one.size_m[i].tolist() == [4.5, 1.9]
+    assert one.position[0, 4].tolist() == [9, 9] and np.isnan(one.heading[0, 4]) and np.isnan(one.position[0, 3]).all()
+    assert one.map.lanes == () and one.map.source == ""
+    bare = tmp_path / "bare_vehicle_tracks_000.csv"
+    for text, says in ((head, "no rows"), (f"{head}\na,one,0,car,1,1,0,0,0,1,1", "line 2"), ("a,b\n1,2", "track_id")):
+        bare.write_text(text)
+        with pytest.raises(InputError, match=says):
+            interaction.read_files([bare], "bare")
+    (tmp_path / "none").mkdir()
+    assert not interaction.is_one(tmp_path / "none") and not interaction.is_one(tmp_path / "gone")
+    with pytest.raises(InputError, match="no file"):
+        interaction.read(tmp_path / "none")
+
+
 def test_the_map_on_which_vehicles_drive_is_taken(tmp_path: Path) -> None:
     (tmp_path / "A.osm").write_text(osm(shift=300))
     (tmp_path / "B.osm").write_text(osm(width=9, shift=2))

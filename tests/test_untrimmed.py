@@ -84,3 +84,80 @@ def test_the_published_files_are_read(shared_data: Path) -> None:
     assert len(some) == 412 and not problems and {one.split for one in some} <= {"train", "val", "test"}
     some, _ = untrimmed.read_annotations(shared_data / "temporal" / "anet_anno_action.json.gz")
     assert len(some) == 19_228 and all(one.duration_s > 0 for one in some[:50])
+
+
+# --- details
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [("83.5", 83.5), (" 1:23,5 ", 83.5), ("0:01:23.5", 83.5), ("2:00:01", 7201), ("1:0:0:0", None), ("", None),
+     ("a", None), ("1:", None)],
+)  # fmt: skip
+def test_times_in_words(text: str, wanted: float | None) -> None:
+    found = untrimmed.seconds(text)
+    assert np.isnan(found) if wanted is None else found == wanted
+
+
+def test_spans_are_mended_at_their_bounds() -> None:
+    """Of a video of 10 s: up to half a second beyond the end nothing is said, but the span is cut all the same."""
+    rows = [(-1.0, 2.0), (9.0, 10.5), (9.0, 10.6), (10.0, 12.0), (3.0, 3.0), (5.0, 4.0), (0.0, 10.0)]
+    names = tuple("abcdefg")
+    one = untrimmed.Recording("v", np.array(rows), names, "", 10.0, 0.0)
+    spans, labels, problems = untrimmed.mended(one, Path("x.json"))
+    assert spans.tolist() == [[0, 2], [9, 10], [9, 10], [0, 10]] and labels == ("a", "b", "c", "g")
+    said = [problem.message for problem in problems]
+    assert [text.split(";")[-1].strip() for text in said] == ["cut", "cut", "left out", "left out", "left out"]
+    assert "c ends at 10.6 s" in said[0] and "d at 10 s has no length" in said[2] and "f ends at 4 s" in said[4]
+    unknown = untrimmed.Recording("v", np.array(rows), names, "", 0.0, 0.0)
+    spans, labels, problems = untrimmed.mended(unknown, Path("x.json"))
+    assert labels == ("a", "b", "c", "d", "g") and spans[3].tolist() == [10, 12] and len(problems) == 2
+    assert (one.spans == rows).all(), "the recording itself stays"
+
+
+def test_splits_rates_and_durations_of_a_database() -> None:
+    entries = {
+        "a": {"subset": "Validation", "duration": 7, "fps": 25, "annotations": []},
+        "b": {"subset": "testing", "duration_second": 8.5}, "c": {"subset": "else", "duration": None, "fps": None},
+        "d": 3, "e": {"annotations": {}}, "f": {"annotations": [{"segment": [1], "label": "x"},
+        {"segment": [1, 2], "label": 3}, {"segment": [1, 2], "label": "x"}]},
+    }  # fmt: skip
+    for data in (entries, {"database": entries}):
+        found, problems = untrimmed.from_database(data, Path("x.json"))
+        rows = [(one.name, one.split, one.duration_s, one.fps, len(one.spans)) for one in found]
+        assert rows == [("a", "val", 7, 25, 0), ("b", "test", 8.5, 0, 0), ("c", "", 0, 0, 0), ("f", "", 0, 0, 1)]
+        assert len(problems) == 4 and found[0].spans.shape == (0, 2)
+    with pytest.raises(InputError, match="no table of videos"):
+        untrimmed.from_database({"database": []}, Path("x.json"))
+
+
+def test_rows_of_a_table_that_are_none_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "annotations.csv"
+    path.write_text("video,start,end,label,split\na.MP4,1,2,x,Train\nb.b,1,2,y,\n,1,2,x,\na,one,2,x,\na,1,2,,\n")
+    found, problems = untrimmed.from_csv(path)
+    assert [(one.name, one.split, one.labels) for one in found] == [("a", "train", ("x",)), ("b.b", "", ("y",))]
+    assert [problem.line for problem in problems] == [4, 5, 6]
+    path.write_text("video,start,label\n")
+    with pytest.raises(InputError, match="no column end"):
+        untrimmed.from_csv(path)
+
+
+def test_features_say_their_timing(tmp_path: Path) -> None:
+    (tmp_path / "annotations.csv").write_text("video,start,end,label\nb,1,2,y\na,1,2,x\n")
+    np.save(tmp_path / "a.npy", np.zeros((3, 2)))
+    for said, wanted in (({"fps": 30, "stride": 4, "window": 16}, (30, 4, 16)), ({}, (0, 1, 1))):
+        (tmp_path / "features.json").write_text(json.dumps(said))
+        data = untrimmed.read(tmp_path)
+        assert data.timing is not None
+        assert (data.timing.fps, data.timing.stride, data.timing.window) == wanted
+    assert [one.name for one in data.recordings] == ["a", "b"] and data.labels() == ("x", "y")
+    assert data.recordings[0].features == tmp_path / "a.npy" and data.recordings[0].read_features().shape == (3, 2)
+    with pytest.raises(InputError, match="b: no features"):
+        data.recordings[1].read_features()
+    (tmp_path / "features.json").write_text('{"speed": 3}')
+    with pytest.raises(InputError, match="unknown speed"):
+        untrimmed.read(tmp_path)
+    (tmp_path / "features.json").unlink()
+    assert untrimmed.read(tmp_path).timing is None and untrimmed.is_one(tmp_path)
+    (tmp_path / "a.npy").unlink()
+    assert not untrimmed.is_one(tmp_path), "neither videos nor features"
