@@ -328,7 +328,7 @@ def train(system: str, words: list[str], screen: Console) -> int:
         checkpoint = shipped.checkpoint_file(checkpoint, system)
 
     if options.data is not None and not options.data.exists():
-        raise MissingFileError(f"--data {options.data}: no such folder")
+        raise MissingFileError(f"--data {options.data}: no such file or folder")
     check_device(options.device)
     training.keep_memory()
     first = int(os.environ.get("RANK", "0")) == 0  # under torchrun only one process draws

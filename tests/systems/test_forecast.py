@@ -377,8 +377,13 @@ def test_one_bad_table_stops_no_training(tmp_path: Path) -> None:
     assert found is not None and len(found.parts) == 3
     with pytest.raises(InputError, match="line 2"):
         samples.data(replace(config, train=replace(config.train, strict=True)), "train", root)
-    with pytest.raises(InputError, match="fold is 0 to 2"):
-        samples.data(replace(config, fold=9), "train", root)
+    for fold in (9, -2):
+        with pytest.raises(InputError, match="fold is 0 to 2"):
+            samples.data(replace(config, fold=fold), "train", root)
+    for i in range(3):
+        (root / f"{i}.csv").write_text("time,id,x,y\n0.0,a,b,0\n")
+    with pytest.raises(InputError, match="none of its recordings can be read"), pytest.warns(UserWarning):
+        samples.data(config, "train", root)
 
 
 def test_what_is_too_short_is_said_by_the_check(tmp_path: Path) -> None:
@@ -388,6 +393,49 @@ def test_what_is_too_short_is_said_by_the_check(tmp_path: Path) -> None:
         path.write_text(f"time,id,x,y\n{rows}\n")
         said = [one.message for one in check.check(path).warnings]
         assert [word for word in ("train on", "evaluate on") if any(f"too short to {word}" in s for s in said)] == lacks
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows", "said"),
+    [
+        ("cyclist", [(t / 10, t * 0.4 + 60 * (t > 40), 0) for t in range(80)], "jumps"),
+        ("pedestrian", [(t / 10, t * 0.1 + 60 * (t > 40), 0) for t in range(80) if not 40 < t < 60], "comes back"),
+        ("vehicle", [(t / 10, t * 1e-5, 0) for t in range(80)], "degrees or kilometres"),
+        ("vehicle", [(t / 10, t, 0) for t in range(80)], ""),
+    ],
+)
+def test_the_check_knows_every_kind(
+    tmp_path: Path, kind: str, rows: list[tuple[float, float, float]], said: str
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("time,id,x,y,type\n" + "".join(f"{t:.1f},a,{x},{y},{kind}\n" for t, x, y in rows))
+    found = check.check(path)
+    texts = " ".join(one.message for one in (*found.problems, *found.warnings))
+    if said:
+        assert said in texts
+    else:
+        assert not any(word in texts for word in ("jumps", "comes back", "degrees"))
+    assert found.counts["recordings with steps of 0.1 s"] == 1
+
+
+def test_tables_that_cannot_be_read_say_why(tmp_path: Path) -> None:
+    from percepta.datasets import traffic as sets
+
+    path = tmp_path / "a.csv"
+    for content, said in (
+        (b"", "the file is empty"),
+        ("time,id,x,y\n".encode("utf-16"), "no text in UTF-8"),
+        (b"time;id;x;y\n0;a;1;2\n", "semicolons or tabs"),
+        (b"time,id,x,y,x\n0,a,1,2,3\n", "the column x occurs twice"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=said):
+            _ = sets.read(path)[0]
+    path.write_text("time,id,x,y\n0.0,a,1,2\n0.1,a,1,2\n")
+    lane = '{"type":"FeatureCollection","features":[{"geometry":{"type":"LineString","coordinates":[[0,NaN],[1,1]]}}]}'
+    path.with_suffix(".geojson").write_text(lane)
+    with pytest.raises(InputError, match="finite"):
+        _ = sets.read(path)[0]
 
 
 def test_an_agent_has_its_most_frequent_type(tmp_path: Path) -> None:
@@ -607,6 +655,16 @@ def test_anybodys_predictions_are_scored(tmp_path: Path) -> None:
     assert metrics["brier-minFDE"].value == pytest.approx(1 + 0.7**2)
     assert metrics["minFDE"].n == len(made) and "constant velocity" in metrics["minFDE"].baselines
     assert any("ghost" in text for text in left_out) and any("other" in text for text in left_out)
+    assert not any("no prediction" in text or "modes" in text or "steps" in text for text in left_out)
+    import pyarrow
+    from pyarrow import parquet
+
+    way = made["7"].position[0, :30].T.tolist()
+    seven = zip(argoverse2.SUBMISSION, ("s1", "7", 0.5, *way), strict=True)
+    parquet.write_table(pyarrow.table({name: [value] * 7 for name, value in seven}), tmp_path / "z.parquet")
+    said = " ".join(score_submission(tmp_path / "z.parquet", tmp_path / "truth")[1])
+    assert "no prediction of 9 in s1" in said, "agent 9 is scored, AV is not"
+    assert "predicted for 30 steps" in said and "more than the challenge's 6 modes" in said and "sum to 1" in said
     path = argoverse2.write_submission(tmp_path / "y.parquet", {"other": ghost})
     with pytest.raises(InputError, match="no prediction is about"):
         score_submission(path, tmp_path / "truth")

@@ -74,6 +74,8 @@ def test_a_submission_replaces_no_input(tmp_path: Path, weights: Path, capsys: A
         (("--submission", tracks), "is an input itself"),
         (("--submission", tmp_path / "x.csv"), "ends in .parquet"),
         (("--submission", tmp_path / "x.parquet", "--joint"), "leave out --joint"),
+        (("--submission", tmp_path / "x.parquet", "--modes", 3, "--film"), "leave out --modes, --film"),
+        (("--submission", tmp_path / "x.parquet"), "which step is the last observed one"),
         (("--horizon-s", "nan"), "at least one step"),
     ):
         assert run("predict", "forecast", tracks, "--weights", weights, "--out", tmp_path / "o", *words) != 0
@@ -170,7 +172,7 @@ def test_wrong_kinds_of_arguments_are_said(tmp_path: Path, weights: Path) -> Non
     """In a process of its own, where nothing but the system checks types."""
     words = [sys.executable, "-c", WRONG, str(weights), "good.csv"]
     said = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
-    wanted = ("traffic.read('good.csv')", "StreetMap", "positions are", "time_s is", "time_s is", "agent a", "agent a")
+    wanted = ("traffic.read(path)[0]", "StreetMap", "positions are", "time_s is", "time_s is", "agent a", "agent a")
     assert len(said) == len(wanted)
     for line, part in zip(said, wanted, strict=True):
         assert part in line

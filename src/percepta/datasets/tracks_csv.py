@@ -67,6 +67,8 @@ def read_file(path: Path) -> Tracks:
         columns = [(name or "").strip().lower() for name in rows.fieldnames or ()]
         if missing := [name for name in COLUMNS if name not in columns]:
             raise InputError(f"{path}, line 1: no column {', '.join(missing)}; it has {columns_found(columns)}")
+        if twice := [name for name in (*COLUMNS, "type") if columns.count(name) > 1]:
+            raise InputError(f"{path}, line 1: the column {twice[0]} occurs twice; keep one")
         rows.fieldnames = columns
         for row in rows:
             line = rows.line_num
@@ -163,8 +165,8 @@ def on_the_ground(tracks: Tracks, metres_from_pixels: Float64[np.ndarray, "3 3"]
 
 def _points(line: Any) -> Float64[np.ndarray, "n 3"]:
     points = np.array([(*map(float, point[:2]), 0.0) for point in line], np.float64)
-    if len(points) < 2:
-        raise ValueError("a line of fewer than two points")
+    if len(points) < 2 or not np.isfinite(points).all():
+        raise ValueError("a line needs two points or more, of finite numbers")
     return points
 
 

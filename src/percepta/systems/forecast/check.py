@@ -24,6 +24,7 @@ JUMP_M = 2.0  # shorter ones are noise of annotations
 USUAL = {"vehicle": 40.0, "pedestrian": 4.0}  # m/s: a median above says that lengths are no metres
 LOST_S = 1.0  # an agent that is missing for longer may be another one when it comes back
 SHORTEST_S = 5.0  # the shortest window of the preset small
+STILL_M = 0.5  # of a recording in which something is to be predicted
 SLOWEST_S = 10.0  # no camera and no scanner is slower
 FAR_M = 100.0  # a map that nobody comes closer to is the map of another place
 KEYFRAMES = range(2, 11)  # steps between annotations that are looked for
@@ -62,6 +63,7 @@ def check(root: Path | str, *, examples: int = 8, progress: Progress | None = No
             for kind, count in zip(*np.unique(tracks.kinds, return_counts=True), strict=True):
                 counts[f"of these {KINDS[kind]}"] += int(count)
             counts["steps"] += tracks.steps
+            counts[f"recordings with steps of {tracks.dt_s:g} s"] += 1
             counts["lanes"] += len(tracks.map.lanes)
             counts["points of maps"] += tracks.map.points
             wrong, odd = of_recording(tracks)
@@ -101,17 +103,17 @@ def of_recording(tracks: Tracks) -> tuple[list[str], list[str]]:
     if not seen.sum() or (seen.sum(1) < 2).all():
         return [f"no agent is seen at two steps of its {tracks.steps}"], []
     speed = np.linalg.norm(velocity(tracks.position, tracks.dt_s), axis=-1)
-    on_wheels = np.isin(tracks.kinds, VEHICLES)
-    for kind, rows in (("vehicle", on_wheels), ("pedestrian", tracks.kinds == KINDS.index("pedestrian"))):
+    on_foot = tracks.kinds == KINDS.index("pedestrian")
+    for kind, rows in (("vehicle", np.isin(tracks.kinds, VEHICLES)), ("pedestrian", on_foot), ("agent", ~on_foot)):
         moving = speed[rows][np.nan_to_num(speed[rows]) > 0.2]
-        if moving.size and np.median(moving) > USUAL[kind]:
+        if moving.size and np.median(moving) > USUAL.get(kind, np.inf):
             wrong.append(
                 f"the median speed of a {kind} that moves is {np.median(moving):.0f} m/s: are the positions in metres, "
                 "and not in pixels or degrees, and the times in seconds?"
             )
         elif moving.size:
             agent, step = np.unravel_index(np.nanargmax(np.where(rows[:, None], speed, np.nan)), speed.shape)
-            if speed[agent, step] > FASTEST[kind] and speed[agent, step] * tracks.dt_s > JUMP_M:
+            if speed[agent, step] > FASTEST.get(kind, FASTEST["vehicle"]) and speed[agent, step] * tracks.dt_s > JUMP_M:
                 wrong.append(
                     f"agent {tracks.ids[agent]} jumps {speed[agent, step] * tracks.dt_s:.1f} m from step {step - 1} "
                     f"to {step} ({speed[agent, step]:.0f} m/s): was its id given to another one?"
@@ -119,12 +121,18 @@ def of_recording(tracks: Tracks) -> tuple[list[str], list[str]]:
     odd += _gaps(tracks, seen)
     if tracks.dt_s >= SLOWEST_S:
         wrong.append(f"a step takes {tracks.dt_s:g} s: are the times in seconds, and not in milliseconds?")
+    spread = np.nanmax(tracks.position, 1) - np.nanmin(tracks.position, 1) if seen.any(1).all() else np.ones((1, 2))
+    if spread.max() < STILL_M:
+        odd.append(
+            f"nobody moves farther than {spread.max():.3g} m in {(tracks.steps - 1) * tracks.dt_s:g} s: are the "
+            "positions in metres, and not in degrees or kilometres?"
+        )
     if far := _map_elsewhere(tracks):
         wrong.append(far)
     every = keyframe_steps(tracks.position)
     if every and tracks.keyframe_steps == 1:
         odd.append(
-            f"positions are straight between every {every}th step: they seem interpolated between annotations, and "
+            f"positions are straight between every {every} steps: they seem interpolated between annotations, and "
             "steps in between show what follows (Tracks.keyframe_steps says so)"
         )
     if tracks.last is None and tracks.steps < 20:
@@ -171,13 +179,15 @@ def _gaps(tracks: Tracks, seen: Bool[np.ndarray, "n t"]) -> list[str]:
             a, b = steps[place], steps[place + 1]
             away = float(np.linalg.norm(tracks.position[i, b] - tracks.position[i, a]))
             back += 1
-            if away > FASTEST["vehicle"] * (b - a) * tracks.dt_s * 0.5:
+            kind = "pedestrian" if tracks.kinds[i] == KINDS.index("pedestrian") else "vehicle"
+            if away > FASTEST[kind] * (b - a) * tracks.dt_s * 0.5:
                 out.append(
                     f"agent {tracks.ids[i]} is gone from step {a} to {b} and comes back {away:.0f} m away: is its id "
                     "used for two agents?"
                 )
     if back:
-        out.append(f"{back} times an agent is missing for more than {LOST_S:g} s and comes back")
+        times = "once" if back == 1 else f"{back} times"
+        out.append(f"{times} an agent is missing for more than {LOST_S:g} s and comes back")
     return out
 
 

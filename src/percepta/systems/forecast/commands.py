@@ -70,6 +70,8 @@ def predict(options: Predict, screen: Console) -> int:
             try:
                 tracks = recordings[i]
                 if ground is not None:
+                    if tracks.group != "csv":
+                        raise InputError(f"{name} is in metres already ({tracks.group}); leave out --homography")
                     tracks = on_the_ground(tracks, ground)
                 for text in of_recording(tracks)[0]:
                     screen.print(escape(f"note: {name}: {text}"), soft_wrap=True)
@@ -101,6 +103,11 @@ def predict(options: Predict, screen: Console) -> int:
 def _focal(system: Any, tracks: Any) -> dict[str, Any]:
     from percepta.datasets.argoverse2 import FUTURE, Prediction
 
+    if tracks.last is None:
+        raise InputError(
+            f"{tracks.name}: a submission is about scenarios whose set says which step is the last observed one; of "
+            "this recording none is known: leave out --submission"
+        )
     scored = tracks.focal
     if tracks.category is not None:
         scored = tuple(name for name, kind in zip(tracks.ids, tracks.category, strict=True) if kind >= 2)
@@ -122,6 +129,9 @@ def _check_submission(options: Predict) -> None:
         raise InputError(f"--submission {options.submission}: a submission is a file that ends in .parquet")
     if options.joint:
         raise InputError("a submission holds the futures of each agent alone; leave out --joint, or --submission")
+    others = {"--last": options.last, "--modes": options.modes, "--horizon-s": options.horizon_s}
+    if given := [name for name, value in others.items() if value is not None] + ["--film"] * options.film:
+        raise InputError(f"the challenge says what a submission holds; leave out {', '.join(given)}, or --submission")
 
 
 def _film(system: Any, tracks: Any, options: Predict, name: str) -> Path:
@@ -159,18 +169,24 @@ def evaluate(options: Evaluate, screen: Console) -> int:
         if options.truth is not None:
             raise InputError("--truth belongs to --predictions; a network is evaluated on --data")
         return general.evaluate_network("forecast", options, screen)
+    if options.weights or options.data is not None:
+        raise InputError(
+            "--predictions scores a file against --truth, without a network; leave out --weights and --data"
+        )
     if options.truth is None:
         raise InputError("--predictions needs --truth, the folder with the scenarios that were predicted")
+    if (options.out).is_file():
+        raise InputError(f"--out {options.out} is a file; the numbers are written into a folder")
     import json
     from dataclasses import asdict
 
     from percepta.files import write_atomically
     from percepta.systems.forecast.evaluate import score_submission
 
-    metrics, left_out = score_submission(options.predictions, options.truth)
+    metrics, notes = score_submission(options.predictions, options.truth)
     shell.print_metrics(screen, f"{options.predictions} against {options.truth}", metrics)
-    for text in left_out:
-        screen.print(escape(f"left out: {text}"), soft_wrap=True)
+    for text in notes:
+        screen.print(escape(text), soft_wrap=True)
     content = {name: asdict(metric) for name, metric in metrics.items()}
     screen.print(f"{write_atomically(options.out / 'metrics.json', json.dumps(content, indent=1) + chr(10))}")
     return 0

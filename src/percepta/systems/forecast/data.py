@@ -320,7 +320,7 @@ def _parts(config: Config, split: str, root: Path | None) -> Sequence[Part | Any
         raise InputError(f"{root} holds recordings of {there}; groups asks for {', '.join(config.groups)}")
     if {recordings.groups[i] for i in rows} == {"eth_ucy"}:
         return _people(config, split, root)
-    if config.fold >= FOLDS:
+    if not -1 <= config.fold < FOLDS:
         raise InputError(f"fold is 0 to {FOLDS - 1}, or −1 where nothing is held out; got {config.fold}")
     kept = rows
     if len(rows) >= FOLDS:
@@ -333,6 +333,8 @@ def _parts(config: Config, split: str, root: Path | None) -> Sequence[Part | Any
         with noting(problems, root / recordings.names[i]):
             read.append(recordings[i])
     tell(problems, str(root), strict=config.train.strict)
+    if kept and not read:
+        raise InputError(f"{root}: none of its recordings can be read: {problems[-1]}")
     if len(rows) >= FOLDS:
         return [Part(tracks) for tracks in read]
     parts = []

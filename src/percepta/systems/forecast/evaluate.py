@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 
 from percepta.contract import Batch, Evaluation, Loader
 from percepta.datasets import traffic
-from percepta.datasets.argoverse2 import read_submission
+from percepta.datasets.argoverse2 import FUTURE, read_submission
 from percepta.datasets.tracks import Lane, StreetMap
 from percepta.errors import InputError
 from percepta.metrics import Metric
@@ -194,6 +194,7 @@ def collect(model: Any, loader: Loader | Iterable[Batch], examples: int = 0) -> 
 
 
 PEOPLE_COLLIDE_M = 0.2  # people walk closer to each other than the metre that counts for cars
+MODES = 6  # of the challenge of Argoverse 2
 STRETCH = 50  # steps of a recording that are drawn together for an interval, where there are few recordings
 IDEAL = [(0, 0), (1, 1)]
 NAMES = {
@@ -286,7 +287,7 @@ def fan_of(config: Config) -> Fan:
 
 
 def score_submission(predictions: Path, truth: Path) -> tuple[dict[str, Metric], list[str]]:
-    """Errors of a file of predictions, whoever made it, beside constant velocity: (metrics, what is left out).
+    """Errors of a file of predictions, whoever made it, beside constant velocity: (metrics, what is left out or odd).
 
     Single agents are scored by their own modes. Scenes are scored jointly where all predicted agents of a scenario have
     as many modes: mode k of all is one future, in the order of their probability.
@@ -300,17 +301,24 @@ def score_submission(predictions: Path, truth: Path) -> tuple[dict[str, Metric],
     """
     given = read_submission(predictions)
     recordings = traffic.read(truth)
-    rows, left_out = Rows(), []
+    rows, notes = Rows(), _odd(given)
     where = {name: i for i, name in enumerate(recordings.names)}
     if not given.keys() <= where.keys():  # files may have been renamed: what is inside says which scenario it is
         others = [i for name, i in where.items() if name not in given]
         where |= {recordings[i].name: i for i in others}
     for scenario, agents in given.items():
         if scenario not in where:
-            left_out.append(f"scenario {scenario}: not in {truth}")
+            notes.append(f"left out: scenario {scenario} is not in {truth}")
             continue
         tracks = recordings[where[scenario]]
-        last = tracks.steps // 2 if tracks.last is None else tracks.last
+        if tracks.last is None:
+            notes.append(f"left out: {scenario}, whose set does not say which step is the last observed one")
+            continue
+        last, wanted = tracks.last, tracks.focal
+        if tracks.category is not None:
+            wanted = tuple(name for name, kind in zip(tracks.ids, tracks.category, strict=True) if kind >= 2)
+        if missing := [name for name in wanted if name not in agents]:
+            notes.append(f"no prediction of {', '.join(missing)} in {scenario}: the numbers are without them")
         chosen, parts = [], []
         for agent, one in agents.items():
             row = tracks.ids.index(agent) if agent in tracks.ids else -1
@@ -318,7 +326,7 @@ def score_submission(predictions: Path, truth: Path) -> tuple[dict[str, Metric],
             went = tracks.position[row, last + 1 : last + 1 + steps]
             if row < 0 or len(went) < steps or not np.isfinite(went).any():
                 reason = "no such agent" if row < 0 else "its future is not known"
-                left_out.append(f"agent {agent} of {scenario}: {reason}")
+                notes.append(f"left out: agent {agent} of {scenario}: {reason}")
                 continue
             chosen.append((row, one))
             parts.append(went)
@@ -342,11 +350,27 @@ def score_submission(predictions: Path, truth: Path) -> tuple[dict[str, Metric],
             }  # fmt: skip
         rows.add(tracks.group, scenario, values)
     if not rows.groups:
-        raise InputError(f"{predictions}: no prediction is about an agent of {truth}: {'; '.join(left_out[:3])}")
+        raise InputError(f"{predictions}: no prediction is about an agent of {truth}: {'; '.join(notes[:3])}")
     names = ("minADE", "minFDE", "miss rate", "brier-minFDE")
     found = {name: rows.metric(name, NAMES[name], {"constant velocity": f"{name} cv"}) for name in names}
     found |= {name: rows.metric(name, "m", {}) for name in ("joint minADE", "joint minFDE")}
-    return found, left_out
+    if unseen := [name for name in recordings.names if where[name] not in {where.get(scenario) for scenario in given}]:
+        notes.append(f"{len(unseen)} of {len(recordings)} recordings have no prediction, such as {unseen[0]}")
+    return found, notes
+
+
+def _odd(given: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What of predictions is unlike the challenge of Argoverse 2: six modes of 60 steps, their sum 1."""
+    every = [one for agents in given.values() for one in agents.values()]
+    out = []
+    if short := {one.position.shape[1] for one in every} - {FUTURE}:
+        steps = ", ".join(map(str, sorted(short)))
+        out.append(f"some agents are predicted for {steps} steps, not {FUTURE}: they are scored over these alone")
+    if many := sum(len(one.position) > MODES for one in every):
+        out.append(f"{many} agents have more than the challenge's {MODES} modes, which makes errors smaller")
+    if wrong := sum(abs(one.probability.sum() - 1) > 1e-3 for one in every):
+        out.append(f"the probabilities of {wrong} agents do not sum to 1; they were scaled")
+    return out
 
 
 def _part(out: Output, mine: Any) -> Output:

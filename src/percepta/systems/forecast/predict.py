@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -231,8 +231,11 @@ class Forecast:
             InputError: no such step or agent, nobody is visible at that step, or a position is no place on Earth.
         """
         if not isinstance(recording, Tracks):
-            raise InputTypeError(f"a recording is Tracks: give percepta.datasets.traffic.read({str(recording)!r})[0]")
+            name = repr(recording) if isinstance(recording, str) else type(recording).__name__
+            raise InputTypeError(f"a recording is Tracks, as percepta.datasets.traffic.read(path)[0]; got {name}")
         tracks = recording
+        if last is not None and not isinstance(last, Integral):
+            raise InputError(f"last is a whole number, of a step; got {last!r}")
         if last is None:
             last = tracks.steps - 1 if tracks.last is None else tracks.last
             if tracks.keyframe_steps > 1 and tracks.last is None:
@@ -286,6 +289,8 @@ def _answer(
     horizon_s: float | None,
     extra: list[Any] | None = None,
 ) -> Result:
+    if modes is not None and not isinstance(modes, Integral):
+        raise InputError(f"modes are a whole number; got {modes!r}")
     asked = config.future_steps if horizon_s is None else horizon_s / config.step_s
     steps = round(asked) if np.isfinite(asked) else 0
     if not 1 <= steps <= config.future_steps:
