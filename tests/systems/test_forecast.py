@@ -730,7 +730,7 @@ def test_what_is_odd_is_said() -> None:
     between = np.stack([np.interp(np.arange(56), np.arange(12) * 5, keys[i, :, d]) for i in range(4) for d in (0, 1)])
     straight = between.reshape(4, 2, 56).transpose(0, 2, 1)
     assert check.keyframe_steps(straight) == 5 and check.keyframe_steps(way) == 0
-    assert any("every 5th step" in text for text in check.of_recording(of(straight))[1])
+    assert any("every 5 steps" in text for text in check.of_recording(of(straight))[1])
     assert check.of_recording(of(straight, keyframe_steps=5))[1] == []
     short = way.copy()
     short[:, 30] = np.nan

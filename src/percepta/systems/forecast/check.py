@@ -103,8 +103,8 @@ def of_recording(tracks: Tracks) -> tuple[list[str], list[str]]:
     if not seen.sum() or (seen.sum(1) < 2).all():
         return [f"no agent is seen at two steps of its {tracks.steps}"], []
     speed = np.linalg.norm(velocity(tracks.position, tracks.dt_s), axis=-1)
-    on_foot = tracks.kinds == KINDS.index("pedestrian")
-    for kind, rows in (("vehicle", np.isin(tracks.kinds, VEHICLES)), ("pedestrian", on_foot), ("agent", ~on_foot)):
+    on_foot, on_wheels = tracks.kinds == KINDS.index("pedestrian"), np.isin(tracks.kinds, VEHICLES)
+    for kind, rows in (("vehicle", on_wheels), ("pedestrian", on_foot), ("other", ~(on_foot | on_wheels))):
         moving = speed[rows][np.nan_to_num(speed[rows]) > 0.2]
         if moving.size and np.median(moving) > USUAL.get(kind, np.inf):
             wrong.append(
