@@ -186,7 +186,7 @@ def run(*words: str) -> int:
         ),
         (["evaluate", SYSTEM, "--treshold", "1"], "unknown option '--treshold'. Valid:"),
         (["train", SYSTEM, "--out", "x", "--weights", "run/model.safetensors"], "run/model.safetensors: no such"),
-        (["train", SYSTEM, "--out", "x", "--data", "nowhere"], "nowhere: no such folder"),
+        (["train", SYSTEM, "--out", "x", "--data", "nowhere"], "nowhere: no such file or folder"),
         (["evaluate", SYSTEM, "--data", "nowhere"], "nowhere: no such folder"),
         (["evaluate", SYSTEM, "--device", "abacus"], "abacus"),
         (["evaluate", SYSTEM, "--weights", "nowhere.safetensors"], "nowhere.safetensors: no such file"),
