@@ -317,14 +317,12 @@ class FitsConfig(Protocol):
 
 
 @runtime_checkable
-class KeepsSettings(Protocol):
-    """A system that takes some settings from the weights that a training goes on from, whatever its data are like.
-
-    Attributes:
-        FROM_START: names of these settings: those that give the network's tensors their shapes.
+class GoesOn(Protocol):
+    """A system whose `fit_config` may change the shapes of the network: `go_on` gives them back those of the weights
+    that a training goes on from. It takes the fitted settings, those that were asked for, and those of the weights.
     """
 
-    FROM_START: tuple[str, ...]
+    def go_on(self, fitted: Any, asked: Any, before: Any, /) -> Any: ...
 
 
 @runtime_checkable

@@ -26,7 +26,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 from warnings import warn
@@ -42,9 +42,9 @@ from percepta.contract import (
     Dataset,
     Evaluation,
     FitsConfig,
+    GoesOn,
     HasEncoder,
     HasPhases,
-    KeepsSettings,
     Key,
     NotTrained,
     Phase,
@@ -121,11 +121,12 @@ def train(
     task = checkpoint.find_task(system)
     if isinstance(task, NotTrained):
         raise InputError(task.NOT_TRAINED)
+    asked = config
     if isinstance(task, FitsConfig):
         config = task.fit_config(config, root)
-    if start is not None and isinstance(task, KeepsSettings):
+    if start is not None and isinstance(task, GoesOn):
         before = from_json(checkpoint.config_class(system), _begun_from(start, system)[0].config)
-        config = replace(config, **{name: getattr(before, name) for name in task.FROM_START})
+        config = task.go_on(config, asked, before)
     with _processes(device) as process, torch.random.fork_rng(_cuda_devices(process.device)):
         run, ground = _prepare(system, task, config, out, resume, dict(weights or {}), start, process, root)
         data = task.data(config, "train", root)

@@ -364,6 +364,10 @@ def test_a_training_from_weights_keeps_their_steps(tmp_path: Path) -> None:
         out = tmp_path / f"run{step_s}"
         train("forecast", config, root=tmp_path, out=out, start=begun, device="cpu")
         assert json.loads((out / "config.json").read_text())["step_s"] == pytest.approx(step_s)
+    other = replace(tiny, windows=((4, 6),))
+    assert samples.go_on(samples.fit_config(other, tmp_path), other, tiny) == replace(other, fan=tiny.fan)
+    other = samples.with_step(other, 0.2)
+    assert samples.go_on(other, other, tiny) == tiny, "windows of other steps are those of the weights"
     with pytest.raises(InputError, match="is a file"):
         train("forecast", tiny, root=tmp_path, out=start)
 

@@ -175,7 +175,7 @@ def evaluate(options: Evaluate, screen: Console) -> int:
         )
     if options.truth is None:
         raise InputError("--predictions needs --truth, the folder with the scenarios that were predicted")
-    if (options.out).is_file():
+    if options.out.is_file():
         raise InputError(f"--out {options.out} is a file; the numbers are written into a folder")
     import json
     from dataclasses import asdict

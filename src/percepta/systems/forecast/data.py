@@ -398,6 +398,24 @@ def fit_config(config: Config, root: Path | None) -> Config:
     return config
 
 
+def go_on(fitted: Config, asked: Config, before: Config) -> Config:
+    """Settings of a training that goes on from weights: their steps, to which recordings are resampled.
+
+    Args:
+        fitted: what `fit_config` made of `asked`.
+        asked: what the user gave; its windows count where its steps are as long as those of the weights.
+        before: the settings of the weights.
+    """
+    windows = asked.windows if asked.step_s == before.step_s else before.windows
+    return replace(
+        fitted,
+        step_s=before.step_s,
+        observed_steps=before.observed_steps,
+        future_steps=before.future_steps,
+        windows=windows,
+    )
+
+
 def with_step(config: Config, step_s: float) -> Config:
     """The settings for another time from step to step: as many seconds, in other steps."""
 

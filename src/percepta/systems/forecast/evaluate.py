@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from percepta.contract import Batch, Evaluation, Loader
 from percepta.datasets import traffic
 from percepta.datasets.argoverse2 import FUTURE, read_submission
+from percepta.datasets.problem import noting
 from percepta.datasets.tracks import Lane, StreetMap
 from percepta.errors import InputError
 from percepta.metrics import Metric
@@ -304,8 +305,9 @@ def score_submission(predictions: Path, truth: Path) -> tuple[dict[str, Metric],
     rows, notes = Rows(), _odd(given)
     where = {name: i for i, name in enumerate(recordings.names)}
     if not given.keys() <= where.keys():  # files may have been renamed: what is inside says which scenario it is
-        others = [i for name, i in where.items() if name not in given]
-        where |= {recordings[i].name: i for i in others}
+        for name, i in [*where.items()]:
+            with noting([], truth):
+                where[name if name in given else recordings[i].name] = i
     for scenario, agents in given.items():
         if scenario not in where:
             notes.append(f"left out: scenario {scenario} is not in {truth}")
@@ -354,13 +356,14 @@ def score_submission(predictions: Path, truth: Path) -> tuple[dict[str, Metric],
     names = ("minADE", "minFDE", "miss rate", "brier-minFDE")
     found = {name: rows.metric(name, NAMES[name], {"constant velocity": f"{name} cv"}) for name in names}
     found |= {name: rows.metric(name, "m", {}) for name in ("joint minADE", "joint minFDE")}
-    if unseen := [name for name in recordings.names if where[name] not in {where.get(scenario) for scenario in given}]:
+    seen = {where.get(scenario) for scenario in given}
+    if unseen := [name for i, name in enumerate(recordings.names) if i not in seen]:
         notes.append(f"{len(unseen)} of {len(recordings)} recordings have no prediction, such as {unseen[0]}")
     return found, notes
 
 
 def _odd(given: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """What of predictions is unlike the challenge of Argoverse 2: six modes of 60 steps, their sum 1."""
+    """What of predictions is unlike the challenge of Argoverse 2: six modes of 60 steps, shares whose sum is 1."""
     every = [one for agents in given.values() for one in agents.values()]
     out = []
     if short := {one.position.shape[1] for one in every} - {FUTURE}:

@@ -1,6 +1,6 @@
 """The names of `contract.Task`, for motion forecasting."""
 
-from percepta.systems.forecast.data import data, fit_config
+from percepta.systems.forecast.data import data, fit_config, go_on
 from percepta.systems.forecast.evaluate import evaluate
 from percepta.systems.forecast.exports import EXPORTS
 from percepta.systems.forecast.losses import loss
@@ -8,6 +8,5 @@ from percepta.systems.forecast.model import build
 from percepta.systems.forecast.predict import Forecast as System
 
 PRETRAINED: dict[str, str] = {}
-FROM_START = ("step_s", "observed_steps", "future_steps", "windows")
 
-__all__ = ["EXPORTS", "FROM_START", "PRETRAINED", "System", "build", "data", "evaluate", "fit_config", "loss"]
+__all__ = ["EXPORTS", "PRETRAINED", "System", "build", "data", "evaluate", "fit_config", "go_on", "loss"]
