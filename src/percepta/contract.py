@@ -318,11 +318,17 @@ class FitsConfig(Protocol):
 
 @runtime_checkable
 class GoesOn(Protocol):
-    """A system whose `fit_config` may change the shapes of the network: `go_on` gives them back those of the weights
-    that a training goes on from. It takes the fitted settings, those that were asked for, and those of the weights.
-    """
+    """A system whose `fit_config` may change the shapes of the network."""
 
-    def go_on(self, fitted: Any, asked: Any, before: Any, /) -> Any: ...
+    def go_on(self, fitted: Any, asked: Any, before: Any, /) -> Any:
+        """Settings of a training that goes on from weights, whose shapes they keep.
+
+        Args:
+            fitted: what `fit_config` gave.
+            asked: what it was given.
+            before: the settings of the weights.
+        """
+        ...
 
 
 @runtime_checkable
