@@ -151,7 +151,7 @@ PRESETS: dict[str, Config] = {
         max_long_term=64,
         train=replace(_small.train, steps=200, lr=2e-3, warmup=10, ema=0.0),
     ),
-    # All pixels count to the end: narrowed to the worst ones, trainings this short became worse.
+    # All pixels count to the end: after narrowing to the worst ones, as published, a training this short was worse.
     "small": replace(_small, height_at_prediction=320, marked_share=0.2, bootstrap=(1.0, 1.0)),
     "xmem": replace(_published, design="xmem"),
     "cutie": replace(
