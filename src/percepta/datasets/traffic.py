@@ -65,11 +65,17 @@ def _columns(path: Path) -> str:
     """Why a table is no tracks."""
     first = header(path)
     if not first:
-        return "the file is empty" if not path.stat().st_size else "its first line is no text in UTF-8: save it so"
+        return (
+            "the file is empty"
+            if not path.stat().st_size
+            else "its first line is no text in UTF-8: save the file as UTF-8"
+        )
     if any(set(tracks_csv.COLUMNS) <= {word.strip().lower() for word in first.split(mark)} for mark in ";\t"):
-        return "its columns stand apart by semicolons or tabs: save it with commas, and numbers with decimal points"
+        return (
+            "its columns are separated by semicolons or tabs: save it with commas, and with decimal points in numbers"
+        )
     return (
-        f"no tracks that are known: its columns are {columns_found(header(path).split(','))}; tracks of your own have "
+        f"no tracks that are known: its columns are {columns_found(first.split(','))}; tracks of your own have "
         f"{', '.join(tracks_csv.COLUMNS)} and maybe type"
     )
 

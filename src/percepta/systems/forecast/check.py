@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from PIL import Image
 
 from percepta.contract import Progress
@@ -19,9 +19,9 @@ from percepta.systems.forecast import PRESETS
 from percepta.systems.forecast.data import FOLDS, HELD_OUT, data
 from percepta.systems.forecast.drawing import Scene
 
-FASTEST = {"vehicle": 70.0, "pedestrian": 12.0}  # m/s: faster is no movement but a jump
+FASTEST = {"vehicle": 70.0, "pedestrian": 12.0, "other": 70.0}  # m/s: faster is no movement but a jump
 JUMP_M = 2.0  # shorter ones are noise of annotations
-USUAL = {"vehicle": 40.0, "pedestrian": 4.0}  # m/s: a median above says that lengths are no metres
+USUAL = {"vehicle": 40.0, "pedestrian": 4.0}  # m/s: a median above says that lengths are no metres; others: any
 LOST_S = 1.0  # an agent that is missing for longer may be another one when it comes back
 SHORTEST_S = 5.0  # the shortest window of the preset small
 STILL_M = 0.5  # of a recording in which something is to be predicted
@@ -103,8 +103,9 @@ def of_recording(tracks: Tracks) -> tuple[list[str], list[str]]:
     if not seen.sum() or (seen.sum(1) < 2).all():
         return [f"no agent is seen at two steps of its {tracks.steps}"], []
     speed = np.linalg.norm(velocity(tracks.position, tracks.dt_s), axis=-1)
-    on_foot, on_wheels = tracks.kinds == KINDS.index("pedestrian"), np.isin(tracks.kinds, VEHICLES)
-    for kind, rows in (("vehicle", on_wheels), ("pedestrian", on_foot), ("other", ~(on_foot | on_wheels))):
+    kinds = _kinds(tracks)
+    for kind in FASTEST:
+        rows = kinds == kind
         moving = speed[rows][np.nan_to_num(speed[rows]) > 0.2]
         if moving.size and np.median(moving) > USUAL.get(kind, np.inf):
             wrong.append(
@@ -113,7 +114,7 @@ def of_recording(tracks: Tracks) -> tuple[list[str], list[str]]:
             )
         elif moving.size:
             agent, step = np.unravel_index(np.nanargmax(np.where(rows[:, None], speed, np.nan)), speed.shape)
-            if speed[agent, step] > FASTEST.get(kind, FASTEST["vehicle"]) and speed[agent, step] * tracks.dt_s > JUMP_M:
+            if speed[agent, step] > FASTEST[kind] and speed[agent, step] * tracks.dt_s > JUMP_M:
                 wrong.append(
                     f"agent {tracks.ids[agent]} jumps {speed[agent, step] * tracks.dt_s:.1f} m from step {step - 1} "
                     f"to {step} ({speed[agent, step]:.0f} m/s): was its id given to another one?"
@@ -121,7 +122,8 @@ def of_recording(tracks: Tracks) -> tuple[list[str], list[str]]:
     odd += _gaps(tracks, seen)
     if tracks.dt_s >= SLOWEST_S:
         wrong.append(f"a step takes {tracks.dt_s:g} s: are the times in seconds, and not in milliseconds?")
-    spread = np.nanmax(tracks.position, 1) - np.nanmin(tracks.position, 1) if seen.any(1).all() else np.ones((1, 2))
+    there = tracks.position[seen.any(1)]
+    spread = np.nanmax(there, 1) - np.nanmin(there, 1)
     if spread.max() < STILL_M:
         odd.append(
             f"nobody moves farther than {spread.max():.3g} m in {(tracks.steps - 1) * tracks.dt_s:g} s: are the "
@@ -144,6 +146,12 @@ def of_recording(tracks: Tracks) -> tuple[list[str], list[str]]:
             "and more: this recording is too short for them"
         )
     return wrong, odd
+
+
+def _kinds(tracks: Tracks) -> Shaped[np.ndarray, " n"]:
+    """Of each agent, which entry of FASTEST it has."""
+    on_foot = np.where(tracks.kinds == KINDS.index("pedestrian"), "pedestrian", "other")
+    return np.where(np.isin(tracks.kinds, VEHICLES), "vehicle", on_foot)
 
 
 def _map_elsewhere(tracks: Tracks) -> str:
@@ -171,7 +179,7 @@ def _longest(seen: Bool[np.ndarray, "n t"]) -> int:
 
 def _gaps(tracks: Tracks, seen: Bool[np.ndarray, "n t"]) -> list[str]:
     """Agents that come back after a while, near to where they were or far from there."""
-    out, back = [], 0
+    out, back, kinds = [], 0, _kinds(tracks)
     for i, there in enumerate(seen):
         steps = np.flatnonzero(there)
         gap = np.diff(steps)
@@ -179,8 +187,7 @@ def _gaps(tracks: Tracks, seen: Bool[np.ndarray, "n t"]) -> list[str]:
             a, b = steps[place], steps[place + 1]
             away = float(np.linalg.norm(tracks.position[i, b] - tracks.position[i, a]))
             back += 1
-            kind = "pedestrian" if tracks.kinds[i] == KINDS.index("pedestrian") else "vehicle"
-            if away > FASTEST[kind] * (b - a) * tracks.dt_s * 0.5:
+            if away > FASTEST[kinds[i]] * (b - a) * tracks.dt_s * 0.5:
                 out.append(
                     f"agent {tracks.ids[i]} is gone from step {a} to {b} and comes back {away:.0f} m away: is its id "
                     "used for two agents?"

@@ -105,8 +105,8 @@ def _focal(system: Any, tracks: Any) -> dict[str, Any]:
 
     if tracks.last is None:
         raise InputError(
-            f"{tracks.name}: a submission is about scenarios whose set says which step is the last observed one; of "
-            "this recording none is known: leave out --submission"
+            f"{tracks.name}: a submission needs a scenario whose data say which step is the last observed one; this "
+            "recording does not: leave out --submission"
         )
     scored = tracks.focal
     if tracks.category is not None:

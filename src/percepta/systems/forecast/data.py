@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -387,7 +388,7 @@ def fit_config(config: Config, root: Path | None) -> Config:
         rows = [i for i, group in enumerate(recordings.groups) if group in config.groups][:20]
         rates: list[float] = []
         for i in rows:
-            with noting([], root):  # what cannot be read is said by `data`
+            with suppress(OSError, ValueError):  # what cannot be read is said by `data`
                 rates.append(recordings[i].dt_s)
         if rates and not any(abs(dt - config.step_s) < 0.02 * config.step_s for dt in rates):
             config = with_step(config, float(np.median(rates)))

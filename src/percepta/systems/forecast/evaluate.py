@@ -9,6 +9,7 @@ three.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,6 @@ from jaxtyping import Float, Int
 from percepta.contract import Batch, Evaluation, Loader
 from percepta.datasets import traffic
 from percepta.datasets.argoverse2 import FUTURE, read_submission
-from percepta.datasets.problem import noting
 from percepta.datasets.tracks import Lane, StreetMap
 from percepta.errors import InputError
 from percepta.metrics import Metric
@@ -306,7 +306,7 @@ def score_submission(predictions: Path, truth: Path) -> tuple[dict[str, Metric],
     where = {name: i for i, name in enumerate(recordings.names)}
     if not given.keys() <= where.keys():  # files may have been renamed: what is inside says which scenario it is
         for name, i in [*where.items()]:
-            with noting([], truth):
+            with suppress(OSError, ValueError):  # one broken file does not stop the others
                 where[name if name in given else recordings[i].name] = i
     for scenario, agents in given.items():
         if scenario not in where:
@@ -314,7 +314,7 @@ def score_submission(predictions: Path, truth: Path) -> tuple[dict[str, Metric],
             continue
         tracks = recordings[where[scenario]]
         if tracks.last is None:
-            notes.append(f"left out: {scenario}, whose set does not say which step is the last observed one")
+            notes.append(f"left out: {scenario}: it is not known which step was its last observed one")
             continue
         last, wanted = tracks.last, tracks.focal
         if tracks.category is not None:
@@ -363,16 +363,18 @@ def score_submission(predictions: Path, truth: Path) -> tuple[dict[str, Metric],
 
 
 def _odd(given: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """What of predictions is unlike the challenge of Argoverse 2: six modes of 60 steps, shares whose sum is 1."""
+    """How predictions differ from the challenge's: six modes of 60 steps, with probabilities that sum to 1."""
     every = [one for agents in given.values() for one in agents.values()]
     out = []
     if short := {one.position.shape[1] for one in every} - {FUTURE}:
         steps = ", ".join(map(str, sorted(short)))
         out.append(f"some agents are predicted for {steps} steps, not {FUTURE}: they are scored over these alone")
     if many := sum(len(one.position) > MODES for one in every):
-        out.append(f"{many} agents have more than the challenge's {MODES} modes, which makes errors smaller")
+        out.append(
+            f"more than the challenge's {MODES} modes, which makes errors smaller: {many} of {len(every)} agents"
+        )
     if wrong := sum(abs(one.probability.sum() - 1) > 1e-3 for one in every):
-        out.append(f"the probabilities of {wrong} agents do not sum to 1; they were scaled")
+        out.append(f"probabilities that do not sum to 1 were scaled: those of {wrong} of {len(every)} agents")
     return out
 
 
